@@ -1,0 +1,223 @@
+//! The cgroup of a container that exists: where it is and how processes get into it.
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::file;
+use super::layout::{CgroupLayout, Mode, Place, V1Hierarchy, V2Hierarchy};
+use super::path::{SubCgroup, unified_membership};
+use crate::error::{Error, Kind, Result};
+
+/// What is written down about the cgroup of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CgroupRecord {
+    /// The version of cgroups at the time of creation.
+    pub(crate) mode: Mode,
+    /// One directory per hierarchy.
+    pub(crate) dirs: Vec<DirRecord>,
+    /// The directories that the creation made, parents first: the only ones that a removal removes.
+    pub(crate) made: Vec<PathBuf>,
+}
+
+/// The cgroup in one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DirRecord {
+    /// What is attached to the hierarchy; empty for the unified one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) controllers: Vec<String>,
+    /// The root of the hierarchy.
+    pub(crate) mount: PathBuf,
+    /// The cgroup, relative to the root.
+    pub(crate) inner: PathBuf,
+}
+
+impl DirRecord {
+    /// The directory.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.mount.join(&self.inner)
+    }
+
+    /// Whether it is in the unified hierarchy.
+    pub(crate) fn is_v2(&self) -> bool {
+        self.controllers.is_empty()
+    }
+}
+
+/// The cgroup of a container.
+#[derive(Clone, Debug)]
+pub(crate) struct Cgroup {
+    pub(super) record: CgroupRecord,
+}
+
+/// How a process gets into a cgroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Join {
+    /// Files of version 1 into which the single-threaded process itself writes `0`. A thread that moves itself through
+    /// `tasks` waits for nobody; a write to `cgroup.procs` waits for an RCU grace period of some 10 ms.
+    pub(crate) tasks: Vec<PathBuf>,
+    /// The directory for `CLONE_INTO_CGROUP`.
+    pub(crate) v2_dir: Option<PathBuf>,
+}
+
+impl Cgroup {
+    /// Takes up the cgroup of a container that was made earlier.
+    pub(crate) fn open(record: CgroupRecord) -> Self {
+        Self { record }
+    }
+
+    /// What to write down.
+    pub(crate) fn record(&self) -> &CgroupRecord {
+        &self.record
+    }
+
+    /// The `tasks` files of the hierarchies of version 1.
+    pub(crate) fn tasks_files(&self) -> Vec<PathBuf> {
+        self.record.dirs.iter().filter(|dir| !dir.is_v2()).map(|dir| dir.path().join("tasks")).collect()
+    }
+
+    /// The directory in the unified hierarchy.
+    pub(crate) fn v2_dir(&self) -> Option<PathBuf> {
+        self.record.dirs.iter().find(|dir| dir.is_v2()).map(DirRecord::path)
+    }
+
+    /// The directory of the hierarchy of version 1 with this controller.
+    pub(crate) fn v1_dir(&self, controller: &str) -> Option<PathBuf> {
+        let dir = self.record.dirs.iter().find(|dir| dir.controllers.iter().any(|name| name == controller));
+        dir.map(DirRecord::path)
+    }
+
+    /// How a further process of the container gets in, into a sub-cgroup where one is named.
+    ///
+    /// A container may have moved its init into a sub-cgroup to enable controllers for others; then no process can
+    /// enter its top any more, and the place for a further one is where init is.
+    pub(crate) fn join_further(&self, subs: &[SubCgroup], init: i32) -> Result<Join> {
+        let mut join = Join::default();
+        let mut used = vec![false; subs.len()];
+        for dir in &self.record.dirs {
+            // The unified hierarchy is addressed by a path without controllers, or by one of its own.
+            let own;
+            let controllers = if dir.is_v2() {
+                own = file::read(&dir.path().join("cgroup.controllers")).unwrap_or_default();
+                &own.split_whitespace().map(str::to_owned).collect()
+            } else {
+                &dir.controllers
+            };
+            let sub = subs.iter().position(|sub| sub.is_for(controllers));
+            let mut path = dir.path();
+            if let Some(index) = sub {
+                used[index] = true;
+                path.push(&subs[index].path);
+                if !path.is_dir() {
+                    return Err(Error::os(Errno::ENOENT, format!("join sub cgroup {}", path.display()))
+                        .hint("a sub cgroup must exist before a process can be started in it"));
+                }
+            } else if dir.is_v2() && hands_out_controllers(&path)? {
+                path = place_of(dir, init)?;
+            }
+            if dir.is_v2() {
+                join.v2_dir = Some(path);
+            } else {
+                join.tasks.push(path.join("tasks"));
+            }
+        }
+        match used.iter().position(|used| !used) {
+            Some(index) => {
+                let names = subs[index].controllers.join(",");
+                let message = format!("the container has no cgroup with the controllers {names:?}");
+                Err(Error::new(Kind::InvalidSpec, message))
+            }
+            None => Ok(join),
+        }
+    }
+
+    /// The hierarchies of the container as a layout, for the translation of an update.
+    pub(super) fn layout(&self) -> Result<CgroupLayout> {
+        let v1 = self.record.dirs.iter().filter(|dir| !dir.is_v2()).map(|dir| V1Hierarchy {
+            controllers: dir.controllers.clone(),
+            mount: dir.mount.clone(),
+            own: "/".into(),
+        });
+        let mut layout =
+            CgroupLayout { mode: self.record.mode, v1: v1.collect(), v2: None, page_sizes: None };
+        if let Some(dir) = self.record.dirs.iter().find(|dir| dir.is_v2()) {
+            let controllers = file::read(&dir.path().join("cgroup.controllers"))?;
+            let controllers = controllers.split_whitespace().map(str::to_owned).collect();
+            layout.v2 = Some(V2Hierarchy { controllers, mount: dir.mount.clone(), own: "/".into() });
+        }
+        Ok(layout)
+    }
+
+    /// The directories by the places of [`Cgroup::layout`].
+    pub(super) fn places(&self) -> impl Iterator<Item = (Place, PathBuf)> {
+        let v1 = self.record.dirs.iter().filter(|dir| !dir.is_v2()).enumerate();
+        let v1 = v1.map(|(index, dir)| (Place::V1(index), dir.path()));
+        v1.chain(self.v2_dir().map(|dir| (Place::V2, dir)))
+    }
+}
+
+/// Whether a cgroup has enabled controllers for its children and so cannot have processes itself.
+fn hands_out_controllers(dir: &Path) -> Result<bool> {
+    Ok(!file::read(&dir.join("cgroup.subtree_control"))?.trim().is_empty())
+}
+
+/// The unified cgroup of a process of the container, if it is inside that of the container.
+fn place_of(dir: &DirRecord, pid: i32) -> Result<PathBuf> {
+    let text = file::read(Path::new(&format!("/proc/{pid}/cgroup")))?;
+    let inside = unified_membership(&text).map(Path::new).and_then(|path| path.strip_prefix("/").ok());
+    match inside {
+        Some(path) if path.starts_with(&dir.inner) => Ok(dir.mount.join(path)),
+        _ => Err(Error::new(
+            Kind::WrongState,
+            format!(
+                "cgroup {} cannot take processes and process {pid} is not below it",
+                dir.path().display()
+            ),
+        )
+        .hint("name a sub cgroup for the new process")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fake(root: &Path) -> Cgroup {
+        for dir in ["memory/c/sub", "cpu/c", "unified/c/sub"] {
+            std::fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        for file in ["cgroup.controllers", "cgroup.subtree_control"] {
+            std::fs::write(root.join("unified/c").join(file), "\n").unwrap();
+        }
+        let dir = |name: &str, controllers: &[&str]| DirRecord {
+            controllers: controllers.iter().map(|&c| c.to_owned()).collect(),
+            mount: root.join(name),
+            inner: "c".into(),
+        };
+        let dirs = vec![dir("memory", &["memory"]), dir("cpu", &["cpu", "cpuacct"]), dir("unified", &[])];
+        Cgroup::open(CgroupRecord { mode: Mode::Hybrid, dirs, made: Vec::new() })
+    }
+
+    #[test]
+    fn sub_cgroups_go_to_the_hierarchies_they_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroup = fake(dir.path());
+        let at = |path: &str| dir.path().join(path);
+        let join = cgroup.join_further(&[SubCgroup::parse("memory:sub").unwrap()], 1).unwrap();
+        assert_eq!(join.tasks, [at("memory/c/sub/tasks"), at("cpu/c/tasks")]);
+        assert_eq!(join.v2_dir, Some(at("unified/c")));
+        let top = Join { tasks: cgroup.tasks_files(), v2_dir: cgroup.v2_dir() };
+        assert_eq!(cgroup.join_further(&[], 1).unwrap(), top);
+        let missing = cgroup.join_further(&[SubCgroup::parse("sub").unwrap()], 1).unwrap_err();
+        assert_eq!(missing.errno(), Some(Errno::ENOENT as i32), "cpu has no such sub cgroup");
+        cgroup.join_further(&[SubCgroup::parse("pids:sub").unwrap()], 1).unwrap_err();
+    }
+
+    #[test]
+    fn the_record_survives_json() {
+        let record = fake(tempfile::tempdir().unwrap().path()).record().clone();
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<CgroupRecord>(&text).unwrap(), record);
+    }
+}

@@ -1,0 +1,54 @@
+//! cgroups of version 1, version 2 and both together, by writing to cgroupfs.
+//!
+//! [`CgroupLayout`] says what the machine has, [`CgroupPlan`] what will be done for a container (both are plain data and
+//! the plan is a pure function of the configuration and the layout), [`Cgroup`] is what exists in the end.
+//!
+//! | step | pure | makes system calls |
+//! |---|---|---|
+//! | what is here | | `layout` |
+//! | where | `path` | |
+//! | which files | `settings`, `convert` | |
+//! | which devices | `devices`, `bpf` | |
+//! | make | `create` (plan) | `create` (apply), `tree`, `controller`, `write` |
+//! | use | | `process`, `freezer`, `update`, `stats`, `oom`, `delegate` |
+//! | end | | `remove` |
+//!
+//! Order: the cgroup is made and limited completely before a process enters it, so nothing ever runs without its
+//! limits. The process is born in its cgroup of version 2 and moves itself in those of version 1, see [`Join`].
+
+mod bpf;
+mod controller;
+mod convert;
+mod create;
+mod delegate;
+mod devices;
+mod file;
+mod freezer;
+mod handle;
+mod layout;
+mod oom;
+mod path;
+mod process;
+mod remove;
+mod settings;
+mod stats;
+mod tree;
+mod update;
+mod write;
+
+pub(crate) use self::create::CgroupPlan;
+pub(crate) use self::delegate::{delegate, is_delegated};
+pub(crate) use self::handle::{Cgroup, CgroupRecord, DirRecord};
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::layout::examples;
+pub(crate) use self::layout::{CgroupLayout, Mode};
+pub use self::oom::OomWatch;
+pub(crate) use self::path::SubCgroup;
+pub(crate) use self::settings::check;
+pub use self::stats::{
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats, MemoryEntry,
+    MemoryStats, PidsStats, Pressure, PressureLine, Stats, Throttling,
+};
+
+#[cfg(test)]
+mod kernel_tests;

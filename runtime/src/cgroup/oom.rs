@@ -1,0 +1,115 @@
+//! Hearing of it when the kernel kills a process of the container for lack of memory.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use super::file;
+use super::handle::Cgroup;
+use crate::error::{Error, Kind, Result};
+
+/// A watch on the out-of-memory kills in a cgroup.
+///
+/// Its descriptor becomes readable when something happened; [`OomWatch::read`] tells what. It should be made before
+/// the container starts: a kill in its first milliseconds counts too. The removal of the cgroup wakes a watcher of
+/// version 1 but not one of version 2, so a watcher also polls for the end of the container.
+#[derive(Debug)]
+pub struct OomWatch {
+    source: Source,
+    counter: OwnedFd,
+    path: PathBuf,
+    seen: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// `cgroup.event_control` of version 1.
+    V1(EventFd),
+    /// The modification events of `memory.events` of version 2.
+    V2(Inotify),
+}
+
+impl Cgroup {
+    /// Begins to watch.
+    pub(crate) fn watch_oom(&self) -> Result<OomWatch> {
+        if let Some(dir) = self.v1_dir("memory") {
+            let path = dir.join("memory.oom_control");
+            let fail = |errno: Errno| Error::os(errno, format!("watch {}", path.display()));
+            let fd = file::open_dir(&dir).map_err(fail)?;
+            let counter = file::open_read(&fd, "memory.oom_control").map_err(fail)?;
+            let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(fail)?;
+            let line = format!("{} {}", event.as_raw_fd(), counter.as_raw_fd());
+            file::write_at(&fd, "cgroup.event_control", &line).map_err(fail)?;
+            return OomWatch::new(Source::V1(event), counter, path);
+        }
+        let Some(dir) = self.v2_dir() else {
+            return Err(Error::new(Kind::Unsupported, "the container has no memory cgroup to watch"));
+        };
+        let path = dir.join("memory.events");
+        let fail = |errno: Errno| Error::os(errno, format!("watch {}", path.display()));
+        let fd = file::open_dir(&dir).map_err(fail)?;
+        let counter = file::open_read(&fd, "memory.events").map_err(fail)?;
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map_err(fail)?;
+        inotify.add_watch(&path, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DELETE_SELF).map_err(fail)?;
+        OomWatch::new(Source::V2(inotify), counter, path)
+    }
+}
+
+impl OomWatch {
+    fn new(source: Source, counter: OwnedFd, path: PathBuf) -> Result<Self> {
+        let mut watch = Self { source, counter, path, seen: 0 };
+        watch.seen = watch.count()?.unwrap_or(0);
+        Ok(watch)
+    }
+
+    /// How many processes were killed since the last call, or nothing when the cgroup is gone; never blocks.
+    ///
+    /// # Errors
+    ///
+    /// The failure of a system call.
+    pub fn read(&mut self) -> Result<Option<u64>> {
+        match &self.source {
+            Source::V1(event) => {
+                // The value only says that there were events; what counts is the counter.
+                if let Err(errno) = event.read()
+                    && errno != Errno::EAGAIN
+                    && errno != Errno::EINTR
+                {
+                    return Err(Error::os(errno, format!("watch {}", self.path.display())));
+                }
+            }
+            Source::V2(inotify) => loop {
+                match inotify.read_events() {
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(Errno::EAGAIN) => break,
+                    Err(errno) => return Err(Error::os(errno, format!("watch {}", self.path.display()))),
+                }
+            },
+        }
+        let Some(count) = self.count()? else { return Ok(None) };
+        let new = count.saturating_sub(self.seen);
+        self.seen = count;
+        Ok(Some(new))
+    }
+
+    fn count(&self) -> Result<Option<u64>> {
+        let mut text = [0; 512];
+        match nix::sys::uio::pread(&self.counter, &mut text, 0) {
+            Ok(count) => Ok(file::field(&String::from_utf8_lossy(&text[..count]), "oom_kill")),
+            Err(Errno::ENODEV) => Ok(None),
+            Err(errno) => Err(Error::os(errno, format!("read {}", self.path.display()))),
+        }
+    }
+}
+
+impl AsFd for OomWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.source {
+            Source::V1(event) => event.as_fd(),
+            Source::V2(inotify) => inotify.as_fd(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Removing the cgroup of a container.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::freezer::wait_for;
+use super::handle::Cgroup;
+use super::process;
+use super::tree;
+use crate::error::{Error, Kind, Result};
+
+impl Cgroup {
+    /// Removes the directories that the creation made, with everything that the container nested in them.
+    ///
+    /// Processes that are about to end are waited for until the patience is over. A directory that existed before the
+    /// container is not touched; a parent that the creation made goes too unless somebody else uses it by now.
+    pub(crate) fn remove(&self, patience: Duration) -> Result<()> {
+        let end = Instant::now() + patience;
+        let mut first_error = None;
+        for dir in &self.record.dirs {
+            let path = dir.path();
+            if !self.record.made.contains(&path) {
+                continue;
+            }
+            if let Err(error) = remove_tree(&path, dir.is_v2(), end) {
+                first_error.get_or_insert(error);
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        let parents =
+            self.record.made.iter().filter(|made| self.record.dirs.iter().all(|d| d.path() != **made));
+        tree::unmake(&parents.cloned().collect::<Vec<_>>());
+        Ok(())
+    }
+}
+
+fn remove_tree(path: &Path, v2: bool, end: Instant) -> Result<()> {
+    let fail = |errno: Errno| Error::os(errno, format!("remove cgroup {}", path.display()));
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, path, nix::unistd::UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+            Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(fail(errno)),
+        }
+        if has_children(path) {
+            tree::remove_below(path).map_err(fail)?;
+            if !has_children(path) {
+                continue;
+            }
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(held(path));
+        }
+        let waited = if v2 {
+            // The kernel wakes us when the last process of the whole tree is gone. It says so a moment before the
+            // directory can be removed.
+            !super::file::read(&path.join("cgroup.events")).is_ok_and(|e| e.contains("populated 0"))
+                && wait_for(path, |events| events.contains("populated 0"), end)?
+        } else {
+            process::wait_for_an_exit(&process::list(path, true)?, left)
+        };
+        if !waited {
+            // Nobody is listed, yet the kernel still drops the last references: nothing to poll for that.
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+}
+
+fn has_children(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    path.symlink_metadata().is_ok_and(|meta| meta.nlink() > 2)
+}
+
+/// Who keeps the cgroup from being removed.
+fn held(path: &Path) -> Error {
+    let pids = process::list(path, true).unwrap_or_default();
+    let named: Vec<_> = pids.iter().take(8).map(|&pid| format!("{pid} ({})", process::name(pid))).collect();
+    let more = if pids.len() > named.len() { ", ..." } else { "" };
+    let who = if named.is_empty() {
+        "no process is in it".to_owned()
+    } else {
+        format!("{} process(es) are in it: {}{more}", pids.len(), named.join(", "))
+    };
+    Error::os(Errno::EBUSY, format!("remove cgroup {}: {who}", path.display())).with_kind(Kind::Timeout)
+}

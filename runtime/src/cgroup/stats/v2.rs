@@ -1,0 +1,101 @@
+//! The numbers of cgroup version 2; on a hybrid machine those of the controllers that are in the unified hierarchy.
+
+use std::path::Path;
+
+use super::super::file::field;
+use super::{BlkioEntry, BlkioStats, Files, HugetlbStats, Stats, numbers, pressure, table};
+use crate::error::Result;
+
+/// Nanoseconds of the microseconds that version 2 counts in.
+const MICRO: u64 = 1000;
+
+pub(super) fn collect(dir: &Path, stats: &mut Stats) -> Result<()> {
+    let files = Files::open(dir)?;
+    let controllers = files.text("cgroup.controllers")?.unwrap_or_default();
+    let has = |name: &str| controllers.split_whitespace().any(|c| c == name);
+    // Time is counted without the cpu controller too: on a hybrid machine version 1 has told it already.
+    if stats.cpu.usage.total == 0 {
+        let text = files.text("cpu.stat")?.unwrap_or_default();
+        let value = |key: &str| field(&text, key).unwrap_or(0);
+        stats.cpu.usage.total = value("usage_usec") * MICRO;
+        stats.cpu.usage.user = value("user_usec") * MICRO;
+        stats.cpu.usage.kernel = value("system_usec") * MICRO;
+        if has("cpu") {
+            stats.cpu.throttling.periods = value("nr_periods");
+            stats.cpu.throttling.throttled_periods = value("nr_throttled");
+            stats.cpu.throttling.throttled_time = value("throttled_usec") * MICRO;
+        }
+    }
+    stats.cpu.psi = files.text("cpu.pressure")?.as_deref().map(pressure);
+    stats.memory.psi = files.text("memory.pressure")?.as_deref().map(pressure);
+    stats.blkio.psi = files.text("io.pressure")?.as_deref().map(pressure);
+    if has("cpuset") {
+        stats.cpuset.cpus = numbers(&files.text("cpuset.cpus.effective")?.unwrap_or_default());
+        stats.cpuset.mems = numbers(&files.text("cpuset.mems.effective")?.unwrap_or_default());
+    }
+    if has("memory") {
+        memory(&files, stats)?;
+    }
+    if has("pids") {
+        stats.pids.current = files.number("pids.current")?;
+        stats.pids.limit = Some(files.number("pids.max")?).filter(|&max| max != u64::MAX).unwrap_or(0);
+    }
+    if has("io") {
+        io(&files.text("io.stat")?.unwrap_or_default(), &mut stats.blkio);
+    }
+    if has("hugetlb") {
+        for size in files.page_sizes("max")? {
+            let reserved = files.text(&format!("hugetlb.{size}.rsvd.current"))?;
+            let prefix =
+                if reserved.is_some() { format!("hugetlb.{size}.rsvd") } else { format!("hugetlb.{size}") };
+            let events = files.text(&format!("hugetlb.{size}.events"))?.unwrap_or_default();
+            let entry = HugetlbStats {
+                usage: files.number(&format!("{prefix}.current"))?,
+                max: 0,
+                failcnt: field(&events, "max").unwrap_or(0),
+            };
+            stats.hugetlb.insert(size, entry);
+        }
+    }
+    Ok(())
+}
+
+fn memory(files: &Files, stats: &mut Stats) -> Result<()> {
+    let memory = &mut stats.memory;
+    memory.raw = table(&files.text("memory.stat")?.unwrap_or_default());
+    memory.cache = memory.raw.get("file").copied().unwrap_or(0);
+    let events = |name: &str| -> Result<u64> {
+        Ok(files.text(name)?.and_then(|text| field(&text, "max")).unwrap_or(0))
+    };
+    memory.usage.limit = files.number("memory.max")?;
+    memory.usage.usage = files.number("memory.current")?;
+    memory.usage.max = files.number("memory.peak")?;
+    memory.usage.failcnt = events("memory.events")?;
+    // Callers know the sum of version 1.
+    memory.swap.limit = files.number("memory.swap.max")?.saturating_add(memory.usage.limit);
+    memory.swap.usage = files.number("memory.swap.current")?.saturating_add(memory.usage.usage);
+    memory.swap.failcnt = events("memory.swap.events")?;
+    Ok(())
+}
+
+/// `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6`.
+pub(super) fn io(text: &str, blkio: &mut BlkioStats) {
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let Some((major, minor)) = words.next().and_then(|device| device.split_once(':')) else { continue };
+        let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else { continue };
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            let (list, op) = match key {
+                "rbytes" => (&mut blkio.io_service_bytes_recursive, "Read"),
+                "wbytes" => (&mut blkio.io_service_bytes_recursive, "Write"),
+                "dbytes" => (&mut blkio.io_service_bytes_recursive, "Discard"),
+                "rios" => (&mut blkio.io_serviced_recursive, "Read"),
+                "wios" => (&mut blkio.io_serviced_recursive, "Write"),
+                "dios" => (&mut blkio.io_serviced_recursive, "Discard"),
+                _ => continue,
+            };
+            let value = value.parse().unwrap_or(0);
+            list.push(BlkioEntry { major, minor, op: op.to_owned(), value });
+        }
+    }
+}

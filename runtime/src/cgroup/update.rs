@@ -1,0 +1,74 @@
+//! Changing the limits of a running container.
+
+use oci_spec::runtime::LinuxResources;
+
+use super::file;
+use super::handle::Cgroup;
+use super::settings::{Current, translate};
+use super::write::{Dirs, Journal, write_all};
+use crate::error::{Error, Kind, Result};
+
+impl Cgroup {
+    /// Applies what the resources name and leaves the rest alone; after a failure the old values are in force again.
+    ///
+    /// Device rules are not touched: engines send the whole `linux.resources` of the container with each update, and
+    /// applying its device rules again would take away what a device plug-in has allowed since.
+    pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
+        let layout = self.layout()?;
+        let current = self.current(resources)?;
+        let (settings, problems) = translate(resources, &layout, &current);
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem.into());
+        }
+        self.check_usage(resources)?;
+        let mut dirs = Dirs::new(self.places());
+        let mut journal = Journal::default();
+        write_all(&mut dirs, &settings, Some(&mut journal)).inspect_err(|_| journal.undo(&mut dirs))
+    }
+
+    /// Reads what the translation needs to know: version 2 has two files for what the configuration says as a sum.
+    fn current(&self, resources: &LinuxResources) -> Result<Current> {
+        let mut current = Current { update: true, ..Current::default() };
+        let Some(dir) = self.v2_dir() else { return Ok(current) };
+        let value = |name: &str| -> Result<Option<i64>> {
+            let path = dir.join(name);
+            if !path.exists() {
+                return Ok(None);
+            }
+            let text = file::read(&path)?;
+            let word = text.split_whitespace().next().unwrap_or_default();
+            Ok(if word == "max" { Some(-1) } else { word.parse().ok() })
+        };
+        if resources.memory().is_some() {
+            current.memory_max = value("memory.max")?;
+            current.swap_max = value("memory.swap.max")?;
+        }
+        if resources.cpu().as_ref().is_some_and(|cpu| cpu.period().is_some()) {
+            current.cpu_quota = value("cpu.max")?;
+        }
+        Ok(current)
+    }
+
+    /// `memory.checkBeforeUpdate`: a limit below the usage would have the kernel kill processes of the container.
+    fn check_usage(&self, resources: &LinuxResources) -> Result<()> {
+        let Some(memory) = resources.memory().filter(|memory| memory.check_before_update() == Some(true))
+        else {
+            return Ok(());
+        };
+        let Some(limit) = memory.limit().filter(|&limit| limit > 0) else { return Ok(()) };
+        let (dir, name) = match (self.v1_dir("memory"), self.v2_dir()) {
+            (Some(dir), _) => (dir, "memory.usage_in_bytes"),
+            (None, Some(dir)) => (dir, "memory.current"),
+            (None, None) => return Ok(()),
+        };
+        let usage = file::read(&dir.join(name))?;
+        match usage.trim().parse::<i64>() {
+            Ok(usage) if usage > limit => Err(Error::new(
+                Kind::WrongState,
+                format!("rejecting memory limit of {limit} (lower than current usage of {usage})"),
+            )
+            .at("/linux/resources/memory/limit")),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Writing settings into the files of a cgroup.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use super::file;
+use super::layout::Place;
+use super::settings::{Absent, Group, Setting};
+use crate::error::{Error, Kind, Result};
+
+/// The directories of one cgroup, each opened when it is first needed.
+pub(super) struct Dirs(Vec<(Place, PathBuf, Option<OwnedFd>)>);
+
+impl Dirs {
+    /// Takes the directory of each hierarchy.
+    pub(super) fn new(dirs: impl IntoIterator<Item = (Place, PathBuf)>) -> Self {
+        Self(dirs.into_iter().map(|(place, path)| (place, path, None)).collect())
+    }
+
+    /// The directory in one hierarchy.
+    pub(super) fn open(&mut self, place: Place) -> Result<(&Path, &OwnedFd)> {
+        let entry = self.0.iter_mut().find(|(other, ..)| *other == place);
+        let Some((_, path, fd)) = entry else {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "the container has no cgroup in the hierarchy of this controller",
+            ));
+        };
+        if fd.is_none() {
+            *fd = Some(
+                file::open_dir(path)
+                    .map_err(|errno| Error::os(errno, format!("open cgroup {}", path.display())))?,
+            );
+        }
+        Ok((path, fd.as_ref().expect("opened above")))
+    }
+}
+
+/// What an update changed, to be able to take it back.
+#[derive(Default)]
+pub(super) struct Journal(Vec<Setting>);
+
+impl Journal {
+    /// Writes the old values again, last change first, as far as the kernel still takes them.
+    pub(super) fn undo(self, dirs: &mut Dirs) {
+        for setting in self.0.into_iter().rev() {
+            if let Err(error) = write_all(dirs, std::slice::from_ref(&setting), None) {
+                log::warn!("restore {}: {error}", setting.file);
+            }
+        }
+    }
+}
+
+/// Writes the settings in order.
+///
+/// Within a group, what the kernel refuses with EINVAL or EBUSY is written again after the others, as long as that
+/// brings something forward: so a limit and the limit that bounds it can both rise and both fall.
+pub(super) fn write_all(
+    dirs: &mut Dirs,
+    settings: &[Setting],
+    mut journal: Option<&mut Journal>,
+) -> Result<()> {
+    for group in settings.chunk_by(|a, b| a.group == b.group && a.group != Group::Single) {
+        let mut pending: Vec<&Setting> = group.iter().collect();
+        loop {
+            let mut refused = Vec::new();
+            let mut first_error = None;
+            for &setting in &pending {
+                match write_one(dirs, setting, journal.as_deref_mut()) {
+                    Ok(()) => {}
+                    Err((Errno::EINVAL | Errno::EBUSY, error)) if pending.len() > 1 => {
+                        refused.push(setting);
+                        first_error.get_or_insert(error);
+                    }
+                    Err((_, error)) => return Err(error),
+                }
+            }
+            match first_error {
+                None => break,
+                Some(error) if refused.len() == pending.len() => return Err(error),
+                Some(_) => pending = refused,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_one(
+    dirs: &mut Dirs,
+    setting: &Setting,
+    mut journal: Option<&mut Journal>,
+) -> Result<(), (Errno, Error)> {
+    let (path, dir) =
+        dirs.open(setting.place).map_err(|error| (Errno::ENOENT, error.at(setting.pointer.clone())))?;
+    let fail = |errno: Errno| (errno, explain(errno, path, dir, setting));
+    if let Some(journal) = &mut journal {
+        journal.0.extend(previous(dir, setting));
+    }
+    let file = match file::open_write(dir, &setting.file) {
+        Ok(file) => file,
+        // A file that cgroupfs does not have cannot be made either: EACCES is what some kernels say to that.
+        Err(errno @ (Errno::ENOENT | Errno::EACCES | Errno::EPERM)) => match &setting.absent {
+            Absent::Skip if errno == Errno::ENOENT => return Ok(()),
+            Absent::Instead(other) if errno == Errno::ENOENT => return write_one(dirs, other, journal),
+            _ => return Err(fail(errno)),
+        },
+        Err(errno) => return Err(fail(errno)),
+    };
+    for line in setting.value.split('\n').filter(|line| !line.is_empty()) {
+        file::put(&file, line).map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// What is in force before a write, for files that take back what they show.
+fn previous(dir: &OwnedFd, setting: &Setting) -> Option<Setting> {
+    if matches!(&*setting.file, "memory.oom_control" | "io.max" | "net_prio.ifpriomap" | "rdma.max")
+        || setting.file.contains("_device")
+    {
+        return None; // shows another format than it reads, or a table
+    }
+    let text = file::read_at(dir, &setting.file).ok()?;
+    let value = text.trim_end().to_owned();
+    (!value.contains('\n')).then(|| Setting {
+        value,
+        group: Group::Single,
+        absent: Absent::Skip,
+        ..setting.clone()
+    })
+}
+
+/// The sentence for a refused write.
+fn explain(errno: Errno, path: &Path, dir: &OwnedFd, setting: &Setting) -> Error {
+    let read =
+        |name: &str| file::read_at(dir, name).map_or("unknown".to_owned(), |text| text.trim().to_owned());
+    let memory = match &*setting.file {
+        "memory.limit_in_bytes" => Some((read("memory.usage_in_bytes"), read("memory.max_usage_in_bytes"))),
+        "memory.max" => Some((read("memory.current"), read("memory.peak"))),
+        _ => None,
+    };
+    let error = match memory {
+        Some((usage, peak)) if errno == Errno::EBUSY => Error::os(
+            errno,
+            format!(
+                "unable to set memory limit to {} (current usage: {usage}, peak usage: {peak})",
+                setting.value
+            ),
+        ),
+        _ => {
+            Error::os(errno, format!("write {:?} to {}", setting.value, path.join(&*setting.file).display()))
+        }
+    };
+    let error = error.at(setting.pointer.clone());
+    match errno {
+        Errno::ENOENT if setting.file.starts_with("memory.memsw.") => {
+            error.with_kind(Kind::Unsupported).hint("swap accounting is off; boot with swapaccount=1")
+        }
+        Errno::ENOENT => error.with_kind(Kind::Unsupported).hint("this kernel has no such cgroup file"),
+        Errno::ENODEV if setting.pointer.contains("/blockIO/") => {
+            error.hint("the numbers must be those of a whole disk that exists")
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(file: &'static str, value: &str, absent: Absent, group: Group) -> Setting {
+        Setting {
+            place: Place::V2,
+            controller: "x".into(),
+            file: file.into(),
+            value: value.to_owned(),
+            pointer: "/p".to_owned(),
+            absent,
+            group,
+        }
+    }
+
+    fn tree(files: &[&str]) -> (tempfile::TempDir, Dirs) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in files {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let dirs = Dirs::new([(Place::V2, dir.path().to_owned())]);
+        (dir, dirs)
+    }
+
+    #[test]
+    fn missing_files_fail_are_skipped_or_replaced() {
+        let (dir, mut dirs) = tree(&["b"]);
+        let instead = Box::new(setting("b", "2", Absent::Fail, Group::Single));
+        let list = [
+            setting("a", "1", Absent::Skip, Group::Single),
+            setting("a", "1", Absent::Instead(instead), Group::Single),
+        ];
+        write_all(&mut dirs, &list, None).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("b")).unwrap(), "2");
+        let error =
+            write_all(&mut dirs, &[setting("a", "1", Absent::Fail, Group::Single)], None).unwrap_err();
+        assert_eq!((error.kind(), error.pointer()), (Kind::Unsupported, Some("/p")));
+        assert!(!dir.path().join("a").exists(), "nothing is ever created");
+    }
+
+    #[test]
+    fn an_update_can_be_taken_back() {
+        let (dir, mut dirs) = tree(&["a", "b"]);
+        std::fs::write(dir.path().join("a"), "10").unwrap();
+        let mut journal = Journal::default();
+        write_all(&mut dirs, &[setting("a", "77", Absent::Fail, Group::Single)], Some(&mut journal)).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("a")).unwrap(), "77");
+        journal.undo(&mut dirs);
+        assert_eq!(std::fs::read_to_string(dir.path().join("a")).unwrap(), "10");
+    }
+
+    #[test]
+    fn a_hierarchy_without_a_directory_is_an_error() {
+        let mut dirs = Dirs::new([]);
+        write_all(&mut dirs, &[setting("a", "1", Absent::Skip, Group::Single)], None).unwrap_err();
+    }
+}

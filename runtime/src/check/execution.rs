@@ -1,0 +1,70 @@
+//! `linux.personality`, `linux.memoryPolicy` and `linux.rootfsPropagation`.
+
+use oci_spec::runtime::{
+    Linux, LinuxMemoryPolicy, MemoryPolicyFlagType as Flag, MemoryPolicyModeType as Mode,
+};
+
+use super::finding::Report;
+use super::list;
+
+pub(super) fn check(linux: &Linux, report: &mut Report) {
+    if let Some(personality) = linux.personality()
+        && personality.flags().as_ref().is_some_and(|flags| !flags.is_empty())
+    {
+        // config-linux.md: "Currently no flag values are supported."
+        report.error("/linux/personality/flags", "the spec has no flags");
+    }
+    if let Some(policy) = linux.memory_policy() {
+        check_memory_policy(policy, report);
+    }
+    if let Some(word) = linux.rootfs_propagation()
+        && !matches!(
+            word.as_str(),
+            "shared" | "slave" | "private" | "unbindable" | "rshared" | "rslave" | "rprivate" | "runbindable"
+        )
+    {
+        report.error(
+            "/linux/rootfsPropagation",
+            format!("{word:?} is not one of shared, slave, private, unbindable, or these with an r in front"),
+        );
+    }
+}
+
+/// The rules of `set_mempolicy(2)`.
+fn check_memory_policy(policy: &LinuxMemoryPolicy, report: &mut Report) {
+    let at = "/linux/memoryPolicy";
+    let mode = policy.mode();
+    let has = |flag| policy.flags().iter().flatten().any(|other| *other == flag);
+    match list::parse(policy.nodes().as_deref().unwrap_or_default()) {
+        Err(message) => report.error(format!("{at}/nodes"), message),
+        Ok(nodes) => {
+            let none = nodes.is_empty();
+            match mode {
+                Mode::MpolDefault | Mode::MpolLocal if !none => {
+                    report.error(format!("{at}/nodes"), format!("{mode} takes no nodes"));
+                }
+                Mode::MpolBind
+                | Mode::MpolInterleave
+                | Mode::MpolWeightedInterleave
+                | Mode::MpolPreferredMany
+                    if none =>
+                {
+                    report.error(format!("{at}/nodes"), format!("{mode} needs at least one node"));
+                }
+                _ => {}
+            }
+            let placed = has(Flag::MpolFRelativeNodes) || has(Flag::MpolFStaticNodes);
+            if placed && none && matches!(mode, Mode::MpolPreferred | Mode::MpolLocal) {
+                report
+                    .error(format!("{at}/flags"), format!("{mode} without nodes takes no flag about nodes"));
+            }
+        }
+    }
+    if has(Flag::MpolFRelativeNodes) && has(Flag::MpolFStaticNodes) {
+        report
+            .error(format!("{at}/flags"), "MPOL_F_RELATIVE_NODES and MPOL_F_STATIC_NODES exclude each other");
+    }
+    if has(Flag::MpolFNumaBalancing) && !matches!(mode, Mode::MpolBind | Mode::MpolPreferredMany) {
+        report.error(format!("{at}/flags"), format!("MPOL_F_NUMA_BALANCING does not go with {mode}"));
+    }
+}

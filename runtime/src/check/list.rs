@@ -1,0 +1,51 @@
+//! Lists of CPUs and memory nodes: `0-3,7`.
+
+use std::ops::RangeInclusive;
+
+/// No machine has more CPUs or memory nodes than this (the kernel's `CONFIG_NR_CPUS` ends at 8192).
+const MOST: u32 = 65_535;
+
+/// Parses the list format of cpuset(7): numbers and ranges, separated by commas. Spaces around them are allowed, as
+/// the JSON schema of the spec does. An empty list is `Ok` and empty.
+pub(crate) fn parse(list: &str) -> Result<Vec<RangeInclusive<u32>>, String> {
+    if list.trim_ascii().is_empty() {
+        return Ok(Vec::new());
+    }
+    list.split(',').map(|part| range(part.trim_ascii())).collect()
+}
+
+fn range(part: &str) -> Result<RangeInclusive<u32>, String> {
+    let (first, last) = match part.split_once('-') {
+        Some((first, last)) => (number(first, part)?, number(last, part)?),
+        None => (number(part, part)?, number(part, part)?),
+    };
+    if first > last { Err(format!("the range {part} runs backwards")) } else { Ok(first..=last) }
+}
+
+fn number(digits: &str, part: &str) -> Result<u32, String> {
+    // `str::parse` takes a leading plus sign.
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("{part:?} is neither a number nor a range like 0-3"));
+    }
+    match digits.parse() {
+        Ok(number) if number <= MOST => Ok(number),
+        _ => Err(format!("{digits} is more than {MOST}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists() {
+        assert_eq!(parse("0-3,7"), Ok(vec![0..=3, 7..=7]));
+        assert_eq!(parse(" 0 , 2-2 "), Ok(vec![0..=0, 2..=2]));
+        assert_eq!(parse(""), Ok(vec![]));
+        for bad in
+            [",", "0,", "-", "1-", "-1", "3-1", "a", "0-3:2", "+1", "1 2", "0x1", "٣", "65536", "99999999999"]
+        {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

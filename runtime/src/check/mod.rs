@@ -1,0 +1,87 @@
+//! Pure validation: no system call, no file system, no host.
+//!
+//! Two stages. `scan` holds the bytes of a document against the tables in `schema` and reports every value of the
+//! wrong shape; a document that passes becomes a value of the spec's types (`document`). Then one module for each
+//! object of the spec tells what this value contradicts: itself, the spec, or every Linux kernel. All findings of a
+//! stage come at once, in a fixed order, each with its JSON pointer.
+
+mod annotations;
+mod capabilities;
+mod devices;
+pub(crate) mod document;
+mod execution;
+pub(crate) mod finding;
+mod hooks;
+pub(crate) mod list;
+mod mappings;
+mod mounts;
+pub(crate) mod namespaces;
+mod process;
+mod repair;
+mod resources;
+mod root;
+mod scan;
+mod scheduling;
+pub(crate) mod schema;
+mod shape;
+mod sysctl;
+#[cfg(test)]
+mod tests;
+mod unsupported;
+mod version;
+
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Process, Spec};
+
+use self::finding::{Finding, Report};
+use self::namespaces::{Namespaces, Source};
+
+/// Everything that is wrong with a configuration, whatever the host.
+pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
+    let mut report = Report::default();
+    let namespaces = Namespaces::of(spec);
+    version::check(spec, &mut report);
+    root::check(spec, &mut report);
+    mounts::check(spec, &namespaces, &mut report);
+    if let Some(process) = spec.process() {
+        check_process_at(process, "/process", &mut report);
+    }
+    hooks::check(spec, &mut report);
+    annotations::check(spec, &mut report);
+    namespaces::check(spec, &namespaces, &mut report);
+    let Some(linux) = spec.linux() else { return report.into_findings() };
+    if let Some(process) = spec.process()
+        && namespaces.get(LinuxNamespaceType::User) == Some(Source::New)
+    {
+        let [uids, gids] =
+            [linux.uid_mappings(), linux.gid_mappings()].map(|list| list.as_deref().unwrap_or_default());
+        process::check_mapped(process, uids, gids, &mut report);
+    }
+    devices::check(linux, &mut report);
+    sysctl::check(spec, linux, &namespaces, &mut report);
+    if let Some(resources) = linux.resources() {
+        resources::check(resources, "/linux/resources", &mut report);
+    }
+    execution::check(linux, &mut report);
+    unsupported::check(linux, &mut report);
+    report.into_findings()
+}
+
+/// The same for the process of an `exec`; pointers are relative to its own document.
+pub(crate) fn check_process(process: &Process) -> Vec<Finding> {
+    let mut report = Report::default();
+    check_process_at(process, "", &mut report);
+    report.into_findings()
+}
+
+/// The same for the resources of an `update`; pointers are relative to its own document.
+pub(crate) fn check_resources(resources: &LinuxResources) -> Vec<Finding> {
+    let mut report = Report::default();
+    resources::check(resources, "", &mut report);
+    report.into_findings()
+}
+
+fn check_process_at(process: &Process, at: &str, report: &mut Report) {
+    process::check(process, at, report);
+    capabilities::check(process, at, report);
+    scheduling::check(process, at, report);
+}

@@ -1,0 +1,112 @@
+//! `mounts`: what can be told without the file system.
+
+use std::path::{Component, Path};
+
+use oci_spec::runtime::{Mount, Spec};
+
+use super::finding::Report;
+use super::mappings;
+use super::namespaces::Namespaces;
+use crate::linux::mount::options;
+
+/// Files of /proc that something else may stand in for: they only inform, and lxcfs and others mount over them. What
+/// else is mounted below /proc could take the place of what programs, and other runtimes, write their labels to
+/// (CVE-2019-16884).
+const PROC_FILES: [&str; 11] = [
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "net/dev",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "sys/crypto/fips_enabled",
+    "sys/kernel/ns_last_pid",
+    "uptime",
+];
+
+/// The path below /proc of a destination that is there, without its `.` and `..`.
+fn below_proc(destination: &Path) -> Option<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for part in destination.components() {
+        match part {
+            Component::Normal(name) => names.push(name.to_str()?),
+            Component::ParentDir => drop(names.pop()),
+            _ => {}
+        }
+    }
+    let (first, inside) = names.split_first()?;
+    (*first == "proc" && !inside.is_empty()).then(|| inside.join("/"))
+}
+
+pub(super) fn check(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
+    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        check_mount(mount, &format!("/mounts/{index}"), namespaces, report);
+    }
+}
+
+fn check_mount(mount: &Mount, at: &str, namespaces: &Namespaces, report: &mut Report) {
+    let destination = mount.destination();
+    if destination.as_os_str().is_empty() {
+        report.error(format!("{at}/destination"), "the path is empty");
+    } else if !destination.is_absolute() {
+        report.warning(
+            format!("{at}/destination"),
+            "a relative destination is deprecated; it is taken as relative to /",
+        );
+    }
+    if let Some(inside) = below_proc(destination)
+        && mount.typ().as_deref() != Some("proc")
+        && !PROC_FILES.contains(&inside.as_str())
+    {
+        report.error(
+            format!("{at}/destination"),
+            format!("\"/proc/{inside}\" cannot be mounted because it is inside /proc"),
+        );
+    }
+    mappings::check(mount.uid_mappings().as_deref(), &format!("{at}/uidMappings"), report);
+    mappings::check(mount.gid_mappings().as_deref(), &format!("{at}/gidMappings"), report);
+    let mapped = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let (uids, gids) = (mapped(mount.uid_mappings()), mapped(mount.gid_mappings()));
+    if uids != gids {
+        let (there, missing) = if uids { ("uid", "gid") } else { ("gid", "uid") };
+        report
+            .error(format!("{at}/{missing}Mappings"), format!("must be given together with {there}Mappings"));
+    }
+
+    let options = mount.options().as_deref().unwrap_or_default();
+    let parsed = match options::parse(options) {
+        Ok(parsed) => parsed,
+        Err((index, message)) => {
+            report.error(format!("{at}/options/{index}"), message);
+            return;
+        }
+    };
+    if parsed.idmap.is_some() && !uids && !gids && !namespaces.has_user() {
+        // config.md, the table of mount options: this error is a MUST.
+        report.error(
+            format!("{at}/options"),
+            "an id-mapped mount needs uidMappings and gidMappings, or a container with a user namespace",
+        );
+    }
+    let typ = mount.typ().as_deref().filter(|typ| !typ.is_empty());
+    if parsed.bind.is_some() {
+        if mount.source().as_deref().is_none_or(|source| source == Path::new("")) {
+            report.error(format!("{at}/source"), "a bind mount needs a source");
+        }
+    } else if typ == Some("bind") {
+        report.error(
+            format!("{at}/type"),
+            "a bind mount is one with the option `bind` or `rbind`, which is missing",
+        );
+    } else if typ.is_none() && !parsed.remount && parsed.propagation.is_empty() {
+        report.error(
+            format!("{at}/type"),
+            "neither a type of file system nor the option `bind` or `rbind` is given",
+        );
+    }
+    if parsed.tmpcopyup && typ != Some("tmpfs") {
+        report.error(format!("{at}/options"), "the option `tmpcopyup` is only for the type tmpfs");
+    }
+}

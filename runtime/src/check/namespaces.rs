@@ -1,0 +1,132 @@
+//! `linux.namespaces`, and the properties that need one: the id mappings, the time offsets, the host and domain name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
+
+use super::finding::{Report, escape, sorted};
+use super::mappings;
+
+/// The namespaces that the container does not share with the runtime.
+#[derive(Debug, Default)]
+pub(crate) struct Namespaces(Vec<(LinuxNamespaceType, Source)>);
+
+/// Where a namespace comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    New,
+    Joined,
+}
+
+impl Namespaces {
+    pub(crate) fn of(spec: &Spec) -> Self {
+        let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+        let source = |path: &Option<_>| if path.is_some() { Source::Joined } else { Source::New };
+        Self(list.iter().map(|namespace| (namespace.typ(), source(namespace.path()))).collect())
+    }
+
+    pub(crate) fn get(&self, typ: LinuxNamespaceType) -> Option<Source> {
+        self.0.iter().find(|(other, _)| *other == typ).map(|(_, source)| *source)
+    }
+
+    pub(crate) fn has(&self, typ: LinuxNamespaceType) -> bool {
+        self.get(typ).is_some()
+    }
+
+    pub(crate) fn has_user(&self) -> bool {
+        self.has(LinuxNamespaceType::User)
+    }
+}
+
+pub(super) fn check(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
+    names(spec, namespaces, report);
+    let Some(linux) = spec.linux() else { return };
+    let mut first = BTreeMap::new();
+    for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
+        let at = format!("/linux/namespaces/{index}");
+        if let Some(path) = namespace.path()
+            && !path.is_absolute()
+        {
+            report.error(format!("{at}/path"), format!("the path {} is not absolute", path.display()));
+        }
+        let earlier = *first.entry(namespace.typ() as u32).or_insert(index);
+        if earlier != index {
+            report.error(format!("{at}/type"), format!("this namespace is already entry {earlier}"));
+        }
+    }
+    id_mappings(linux, namespaces, report);
+    time_offsets(linux, namespaces, report);
+    masks(linux, namespaces, report);
+}
+
+fn names(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
+    for (property, name) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
+        let Some(name) = name else { continue };
+        let at = format!("/{property}");
+        if name.len() > 64 {
+            // uname(2), __NEW_UTS_LEN
+            report.error(at.as_str(), format!("{} bytes; the kernel takes at most 64", name.len()));
+        }
+        if !namespaces.has(LinuxNamespaceType::Uts) {
+            report.error(at, "needs a uts namespace in /linux/namespaces, else it would change the host's");
+        }
+    }
+}
+
+fn id_mappings(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
+    let uids = linux.uid_mappings().as_deref().unwrap_or_default();
+    let gids = linux.gid_mappings().as_deref().unwrap_or_default();
+    for (property, list) in [("uidMappings", uids), ("gidMappings", gids)] {
+        let at = format!("/linux/{property}");
+        mappings::check(Some(list), &at, report);
+        match namespaces.get(LinuxNamespaceType::User) {
+            None if !list.is_empty() => {
+                report.error(at, "cannot be applied: /linux/namespaces has no user namespace");
+            }
+            Some(Source::New) if list.is_empty() => {
+                report.error(at, "required for a new user namespace: without it no id exists in there");
+            }
+            // With a joined namespace the list must equal the namespace's own; only the kernel knows that.
+            _ => {}
+        }
+    }
+}
+
+fn time_offsets(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
+    let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else { return };
+    if namespaces.get(LinuxNamespaceType::Time) != Some(Source::New) {
+        report.error("/linux/timeOffsets", "needs a new time namespace in /linux/namespaces");
+    }
+    for (clock, offset) in sorted(offsets) {
+        let at = format!("/linux/timeOffsets/{}", escape(clock));
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            report.error(at.as_str(), "not a clock with an offset; these are monotonic and boottime");
+        }
+        if offset.nanosecs().is_some_and(|nanoseconds| nanoseconds >= 1_000_000_000) {
+            report.error(format!("{at}/nanosecs"), "must be less than a second, 1000000000");
+        }
+    }
+}
+
+fn masks(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
+    for (property, paths) in
+        [("maskedPaths", linux.masked_paths()), ("readonlyPaths", linux.readonly_paths())]
+    {
+        let paths = paths.as_deref().unwrap_or_default();
+        if !paths.is_empty() && !namespaces.has(LinuxNamespaceType::Mount) {
+            report.error(
+                format!("/linux/{property}"),
+                "needs a mount namespace in /linux/namespaces, else it would change the host's mounts",
+            );
+        }
+        for (index, path) in paths.iter().enumerate() {
+            if !Path::new(path).is_absolute() {
+                report.error(
+                    format!("/linux/{property}/{index}"),
+                    format!("the path {path:?} is not absolute"),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Makes a valid document readable for the Rust types of the spec, and a value of these types a valid document.
+//!
+//! oci-spec 0.10 knows two scheduler flags under other names than the spec, refuses an empty CPU list and a huge-page
+//! limit above `i64::MAX`, fails as a whole on one unknown capability, takes capability names that the spec does not
+//! have, and reads `"pids": {}` as a limit of 0. This path runs only for documents that contain such a thing.
+
+use serde_json::Value;
+
+use super::schema::{CAPABILITY_NAMES, EXEC_AFFINITY, HUGEPAGE_LIMIT, SCHEDULER_FLAGS};
+use super::shape::{Need, Object, Shape};
+
+/// (the word of the spec, the word of oci-spec)
+const RESPELLED: [(&str, &str); 2] = [
+    ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+    ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+];
+
+/// Rewrites a document that the scan found valid into what the types accept.
+pub(crate) fn for_types(value: &mut Value, object: &Object) {
+    repair_object(value, object);
+}
+
+/// Gives the scheduler flags in a serialized `process` the spec's names.
+pub(crate) fn from_types(process: &mut Value) {
+    let flags = process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        if let Some((word, _)) = RESPELLED.iter().find(|(_, typed)| flag == typed) {
+            *flag = Value::from(*word);
+        }
+    }
+}
+
+fn repair(value: &mut Value, shape: &Shape) -> Keep {
+    match shape {
+        Shape::Object(object) => return repair_object(value, object),
+        Shape::Map(member) => {
+            if let Value::Object(members) = value {
+                for value in members.values_mut() {
+                    repair(value, member);
+                }
+            }
+        }
+        Shape::List(element) => {
+            if let Value::Array(elements) = value {
+                if matches!(element, Shape::Capability) {
+                    elements
+                        .retain(|name| name.as_str().is_some_and(|name| CAPABILITY_NAMES.contains(&name)));
+                }
+                for value in elements {
+                    repair(value, element);
+                }
+            }
+        }
+        Shape::Word(words) if *words == SCHEDULER_FLAGS => {
+            if let Some((_, typed)) = RESPELLED.iter().find(|(word, _)| value == word) {
+                *value = Value::from(*typed);
+            }
+        }
+        _ => {}
+    }
+    Keep::Yes
+}
+
+#[derive(PartialEq, Eq)]
+enum Keep {
+    Yes,
+    No,
+}
+
+fn repair_object(value: &mut Value, object: &Object) -> Keep {
+    let Value::Object(members) = value else { return Keep::Yes };
+    // Unknown properties go too: oci-spec gives a type to two that the spec never had.
+    members.retain(|name, value| {
+        let field = object.fields.iter().find(|field| field.name == name);
+        !value.is_null() && field.is_some_and(|field| repair(value, &field.shape) == Keep::Yes)
+    });
+    if std::ptr::eq(object, &raw const EXEC_AFFINITY) {
+        for list in members.values_mut() {
+            if let Value::String(list) = list {
+                list.retain(|c| !c.is_ascii_whitespace());
+            }
+        }
+        members.retain(|_, list| list != "");
+    }
+    if std::ptr::eq(object, &raw const HUGEPAGE_LIMIT)
+        && let Some(limit) = members.get_mut("limit")
+        && limit.as_u64().is_some_and(|limit| i64::try_from(limit).is_err())
+    {
+        // The kernel's own "no limit" is i64::MAX rounded down to a page, so nothing above it says more.
+        *limit = Value::from(i64::MAX);
+    }
+    let lost = object
+        .fields
+        .iter()
+        .any(|field| matches!(field.need, Need::ElseDrop) && !members.contains_key(field.name));
+    if lost { Keep::No } else { Keep::Yes }
+}

@@ -1,0 +1,513 @@
+//! Every rule once: a value that breaks it, and the finding.
+
+use serde_json::{Value, json};
+
+use super::{all, expect, full};
+
+#[test]
+fn a_correct_configuration_has_no_finding() {
+    assert_eq!(all(&full()), []);
+}
+
+#[test]
+fn top_level() {
+    expect(&json!({"/ociVersion": "banana"}), &["error: /ociVersion: \"banana\" is not a version in SemVer"]);
+    expect(&json!({"/ociVersion": "1.0"}), &["error: /ociVersion: \"1.0\" is not"]);
+    expect(&json!({"/ociVersion": ""}), &["error: /ociVersion: \"\" is not"]);
+    expect(
+        &json!({"/ociVersion": "2.0.0"}),
+        &["error: /ociVersion: version 2.0.0 of the spec is not supported"],
+    );
+    expect(
+        &json!({"/ociVersion": "0.5.0-dev"}),
+        &["error: /ociVersion: version 0.5.0-dev of the spec is not"],
+    );
+    expect(&json!({"/ociVersion": "1.9.0"}), &["warning: /ociVersion: 1.9.0 is newer than 1.3"]);
+    expect(&json!({"/ociVersion": "1.0.2-dev"}), &[]);
+    expect(&json!({"/root": null}), &["error: /root: required, but missing"]);
+    expect(&json!({"/root/path": ""}), &["error: /root/path: the path is empty"]);
+    expect(&json!({"/process": null}), &[]);
+    expect(&json!({"/mounts": null, "/hooks": null, "/annotations": null}), &[]);
+    expect(&json!({"/annotations": {"": "x", "b": ""}}), &["error: /annotations/: a key must not be empty"]);
+    expect(&json!({"/hostname": "x".repeat(64)}), &[]);
+    expect(
+        &json!({"/hostname": "x".repeat(65)}),
+        &["error: /hostname: 65 bytes; the kernel takes at most 64"],
+    );
+    let alone = json!({"/linux": null, "/mounts": null});
+    expect(&alone, &["error: /hostname: needs a uts namespace", "error: /domainname: needs a uts namespace"]);
+    expect(&json!({"/linux": null, "/mounts": null, "/hostname": null, "/domainname": null}), &[]);
+}
+
+#[test]
+fn mounts() {
+    let mount = |mount: Value| json!({"/mounts/0": mount});
+    expect(
+        &mount(json!({"destination": "", "type": "proc"})),
+        &["error: /mounts/0/destination: the path is empty"],
+    );
+    expect(
+        &mount(json!({"destination": "a", "type": "proc"})),
+        &["warning: /mounts/0/destination: a relative destination"],
+    );
+    expect(&mount(json!({"destination": "/a"})), &["error: /mounts/0/type: neither a type"]);
+    expect(&mount(json!({"destination": "/a", "options": ["remount", "ro"]})), &[]);
+    expect(&mount(json!({"destination": "/a", "options": ["rshared"]})), &[]);
+    expect(
+        &mount(json!({"destination": "/a", "options": ["bind"]})),
+        &["error: /mounts/0/source: a bind mount needs"],
+    );
+    expect(
+        &mount(json!({"destination": "/a", "source": "", "options": ["bind"]})),
+        &["error: /mounts/0/source: a bind"],
+    );
+    expect(
+        &mount(json!({"destination": "/a", "source": "/b", "type": "bind"})),
+        &["error: /mounts/0/type: a bind mount is"],
+    );
+    expect(
+        &mount(json!({"destination": "/a", "type": "ext4", "options": ["ro", "loop"]})),
+        &["error: /mounts/0/options/1: the option \"loop\""],
+    );
+    expect(
+        &mount(json!({"destination": "/a", "type": "proc", "options": ["tmpcopyup"]})),
+        &["error: /mounts/0/options: the option `tmpcopyup`"],
+    );
+    let ids = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    expect(
+        &json!({"/mounts/2/gidMappings": null}),
+        &["error: /mounts/2/gidMappings: must be given together with uidMappings"],
+    );
+    expect(
+        &json!({"/mounts/2/uidMappings": []}),
+        &["error: /mounts/2/uidMappings: must be given together with gidMappings"],
+    );
+    let no_user = json!({"/linux/namespaces": [{"type": "mount"}, {"type": "uts"}, {"type": "ipc"}, {"type": "network"}], "/linux/uidMappings": null,
+        "/linux/gidMappings": null, "/linux/timeOffsets": null, "/linux/sysctl": {}, "/mounts/2/uidMappings": null, "/mounts/2/gidMappings": null});
+    expect(&no_user, &["error: /mounts/2/options: an id-mapped mount needs"]);
+    expect(&json!({"/mounts/2/uidMappings": null, "/mounts/2/gidMappings": null}), &[]);
+    expect(
+        &json!({"/mounts/0": {"destination": "/a", "type": "tmpfs", "options": ["idmap"], "uidMappings": ids, "gidMappings": ids}}),
+        &[],
+    );
+    expect(&json!({"/mounts/2/uidMappings/0/size": 0}), &["error: /mounts/2/uidMappings/0/size: maps no id"]);
+}
+
+#[test]
+fn process() {
+    expect(&json!({"/process/args": []}), &["error: /process/args: needs at least one entry"]);
+    expect(&json!({"/process/args": null}), &["error: /process/args: needs at least one entry"]);
+    expect(&json!({"/process/cwd": "tmp"}), &["error: /process/cwd: cwd must be an absolute path"]);
+    expect(&json!({"/process/cwd": ""}), &["error: /process/cwd: cwd must be an absolute path"]);
+    expect(&json!({"/process/commandLine": "x"}), &["warning: /process/commandLine: is for Windows"]);
+    expect(&json!({"/process/user/username": "x"}), &["warning: /process/user/username: is for Windows"]);
+    expect(
+        &json!({"/process/consoleSize/height": 65536}),
+        &["error: /process/consoleSize/height: a terminal has at most"],
+    );
+    expect(&json!({"/process/consoleSize/height": 65536, "/process/terminal": false}), &[]);
+    expect(
+        &json!({"/process/oomScoreAdj": 1001}),
+        &["error: /process/oomScoreAdj: must be from -1000 to 1000"],
+    );
+    expect(&json!({"/process/user/umask": 512}), &["error: /process/user/umask: must be from 0"]);
+    let none = u32::MAX;
+    expect(
+        &json!({"/process/user/uid": none, "/process/user/additionalGids": [1, none]}),
+        &[
+            "error: /process/user/uid: 4294967295 is not an id",
+            "error: /process/user/additionalGids/1: 4294967295 is not an id",
+            "error: /process/user/uid: 4294967295 has no mapping",
+            "error: /process/user/additionalGids/1: 4294967295 has no mapping",
+        ],
+    );
+    expect(
+        &json!({"/process/user/uid": 20}),
+        &["error: /process/user/uid: 20 has no mapping in the user namespace"],
+    );
+    expect(&json!({"/process/user/uid": 19}), &[]);
+    expect(&json!({"/process/user/gid": 10}), &["error: /process/user/gid: 10 has no mapping"]);
+    let core = json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 0});
+    expect(
+        &json!({"/process/rlimits": [core, core]}),
+        &["error: /process/rlimits/1/type: RLIMIT_CORE is set twice"],
+    );
+    expect(
+        &json!({"/process/rlimits/0/soft": 3}),
+        &["error: /process/rlimits/0/soft: 3 is above the hard limit 2"],
+    );
+}
+
+#[test]
+fn capabilities() {
+    let at = "/process/capabilities";
+    expect(
+        &json!({"/process/capabilities": {"effective": ["CAP_KILL", "CAP_CHOWN"]}}),
+        &[&format!(
+            "warning: {at}/effective: CAP_CHOWN, CAP_KILL cannot be granted: not in the permitted set"
+        )],
+    );
+    expect(
+        &json!({"/process/capabilities/inheritable": []}),
+        &[&format!("warning: {at}/ambient: CAP_KILL cannot be granted")],
+    );
+    expect(
+        &json!({"/process/capabilities/permitted": []}),
+        &[
+            &format!("warning: {at}/effective: CAP_KILL cannot"),
+            &format!("warning: {at}/ambient: CAP_KILL cannot"),
+        ],
+    );
+}
+
+#[test]
+fn scheduling() {
+    let scheduler = |value: Value| json!({"/process/scheduler": value});
+    let at = "error: /process/scheduler";
+    expect(&scheduler(json!({"policy": "SCHED_FIFO"})), &[&format!("{at}/priority: must be from 1 to 99")]);
+    expect(
+        &scheduler(json!({"policy": "SCHED_RR", "priority": 100})),
+        &[&format!("{at}/priority: must be from 1 to 99")],
+    );
+    expect(
+        &scheduler(json!({"policy": "SCHED_OTHER", "priority": 1})),
+        &[&format!("{at}/priority: is only for")],
+    );
+    expect(&scheduler(json!({"policy": "SCHED_OTHER", "priority": 0, "nice": 19})), &[]);
+    expect(
+        &scheduler(json!({"policy": "SCHED_OTHER", "nice": 20})),
+        &[&format!("{at}/nice: must be from -20 to 19")],
+    );
+    expect(
+        &scheduler(json!({"policy": "SCHED_BATCH", "period": 1})),
+        &[&format!("{at}/period: is only for")],
+    );
+    expect(&scheduler(json!({"policy": "SCHED_ISO"})), &["warning: /process/scheduler/policy: reserved"]);
+    expect(&scheduler(json!({"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 2000})), &[]);
+    for (runtime, deadline, period) in [(0, 0, 0), (1023, 2000, 0), (3000, 2000, 0), (1024, 2000, 1999)] {
+        let value =
+            json!({"policy": "SCHED_DEADLINE", "runtime": runtime, "deadline": deadline, "period": period});
+        expect(&scheduler(value), &[&format!("{at}: SCHED_DEADLINE needs")]);
+    }
+    for priority in [-1, 8] {
+        expect(
+            &json!({"/process/ioPriority/priority": priority}),
+            &["error: /process/ioPriority/priority: must be from 0"],
+        );
+    }
+}
+
+#[test]
+fn affinity() {
+    for list in ["3-1", "70000", "x", "1,,2", "-1", "٣"] {
+        expect(
+            &json!({"/process/execCPUAffinity/final": list}),
+            &["error: /process/execCPUAffinity/final: "],
+        );
+    }
+    expect(&json!({"/process/execCPUAffinity": {"initial": " ", "final": "0 , 1"}}), &[]);
+}
+
+#[test]
+fn namespaces() {
+    expect(
+        &json!({"/linux/namespaces/1/path": "ns/net"}),
+        &["error: /linux/namespaces/1/path: the path ns/net is not absolute"],
+    );
+    expect(
+        &json!({"/linux/namespaces/1/path": ""}),
+        &["error: /linux/namespaces/1/path: the path  is not absolute"],
+    );
+    expect(
+        &json!({"/linux/namespaces/0": {"type": "uts"}}),
+        &["error: /linux/namespaces/4/type: this namespace is already entry 0"],
+    );
+    expect(
+        &json!({"/linux/namespaces/7": {"type": "pid", "path": "/p"}}),
+        &[
+            "error: /linux/namespaces/7/type: this namespace is already entry 0",
+            "error: /linux/timeOffsets: needs a new time namespace",
+        ],
+    );
+    expect(
+        &json!({"/linux/namespaces/7/path": "/p"}),
+        &["error: /linux/timeOffsets: needs a new time namespace"],
+    );
+    expect(
+        &json!({"/linux/timeOffsets/realtime": {}}),
+        &["error: /linux/timeOffsets/realtime: not a clock with an offset"],
+    );
+    expect(
+        &json!({"/linux/timeOffsets/boottime/nanosecs": 1_000_000_000}),
+        &["error: /linux/timeOffsets/boottime/nanosecs: must be less"],
+    );
+    expect(
+        &json!({"/linux/namespaces/2": {"type": "pid", "path": "/p"}, "/linux/namespaces/0": {"type": "mount"}, "/linux/maskedPaths/0": "proc"}),
+        &["error: /linux/maskedPaths/0: the path \"proc\" is not absolute"],
+    );
+    expect(
+        &json!({"/linux/readonlyPaths/0": ""}),
+        &["error: /linux/readonlyPaths/0: the path \"\" is not absolute"],
+    );
+    let shared = json!([{"type": "uts"}]);
+    expect(
+        &json!({"/linux": {"namespaces": shared, "maskedPaths": ["/a"], "readonlyPaths": ["/a"]}, "/mounts": null}),
+        &[
+            "error: /linux/maskedPaths: needs a mount namespace",
+            "error: /linux/readonlyPaths: needs a mount namespace",
+        ],
+    );
+}
+
+#[test]
+fn id_mappings() {
+    let at = "error: /linux/uidMappings";
+    expect(
+        &json!({"/linux": {"namespaces": [{"type": "uts"}], "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]}, "/mounts": null}),
+        &[&format!("{at}: cannot be applied")],
+    );
+    expect(&json!({"/linux/uidMappings": null}), &[&format!("{at}: required for a new user namespace")]);
+    expect(
+        &json!({"/linux/gidMappings": []}),
+        &["error: /linux/gidMappings: required for a new user namespace"],
+    );
+    expect(
+        &json!({"/linux/namespaces/5/path": "/p", "/linux/uidMappings": null, "/linux/gidMappings": null}),
+        &[],
+    );
+    expect(
+        &json!({"/linux/uidMappings/1/containerID": 9, }),
+        &[&format!("{at}/1/containerID: the range overlaps with that of mapping 0")],
+    );
+    expect(
+        &json!({"/linux/uidMappings/1/hostID": 991, }),
+        &[&format!("{at}/1/hostID: the range overlaps with that of mapping 0")],
+    );
+    expect(&json!({"/linux/uidMappings/1/hostID": 990, }), &[]);
+    expect(
+        &json!({"/linux/uidMappings/1/hostID": 4_294_967_286_u32, }),
+        &[&format!("{at}/1/hostID: the range goes beyond the last id")],
+    );
+    expect(&json!({"/linux/uidMappings/1/hostID": 4_294_967_285_u32, }), &[]);
+    let many: Vec<_> = (0..341).map(|id| json!({"containerID": id, "hostID": id, "size": 1})).collect();
+    expect(
+        &json!({"/linux/uidMappings": many}),
+        &[&format!("{at}: 341 mappings; the kernel takes at most 340")],
+    );
+}
+
+#[test]
+fn devices() {
+    let at = "error: /linux/devices/0";
+    expect(
+        &json!({"/linux/devices/0/path": "dev/x"}),
+        &[&format!("{at}/path: the path dev/x is not absolute")],
+    );
+    for path in ["/", "/dev/..", "/dev/../x"] {
+        expect(
+            &json!({"/linux/devices/0/path": path}),
+            &[&format!("{at}/path: the path {path} does not name a file")],
+        );
+    }
+    expect(
+        &json!({"/linux/devices/0/minor": 230}),
+        &["error: /linux/devices/3/path: entry 0 wants another device"],
+    );
+    expect(
+        &json!({"/linux/devices/2/major": 4096}),
+        &["error: /linux/devices/2/major: must be from 0 to 4095"],
+    );
+    expect(
+        &json!({"/linux/devices/2/minor": -1}),
+        &["error: /linux/devices/2/minor: must be from 0 to 1048575"],
+    );
+    expect(
+        &json!({"/linux/devices/2/fileMode": 0o20_660}),
+        &["error: /linux/devices/2/fileMode: 8624 is octal 20660"],
+    );
+    expect(
+        &json!({"/linux/devices/2/fileMode": 0o200_000}),
+        &["error: /linux/devices/2/fileMode: 65536 is octal"],
+    );
+    expect(
+        &json!({"/linux/devices/2/gid": u32::MAX}),
+        &["error: /linux/devices/2/gid: 4294967295 is not an id"],
+    );
+}
+
+#[test]
+fn sysctl() {
+    let sysctl = |key: &str| json!({"/linux/sysctl": {key: "1"}});
+    let at = "error: /linux/sysctl";
+    expect(
+        &sysctl("vm.swappiness"),
+        &[&format!("{at}/vm.swappiness: sysctl \"vm.swappiness\" is not in a separate kernel namespace")],
+    );
+    expect(
+        &sysctl("kernel/core_pattern"),
+        &[&format!("{at}/kernel~1core_pattern: sysctl \"kernel/core_pattern\" is not in")],
+    );
+    expect(&sysctl("net.//.x"), &[&format!("{at}/net.~1~1.x: \"net.//.x\" is not the name of a sysctl")]);
+    expect(&sysctl("kernel.hostname"), &[&format!("{at}/kernel.hostname: contradicts /hostname")]);
+    expect(&sysctl("kernel.domainname"), &[&format!("{at}/kernel.domainname: contradicts /domainname")]);
+    expect(
+        &json!({"/linux/sysctl": {"net.a.b": "1", "net/a/b": "2"}}),
+        &[&format!("{at}/net~1a~1b: /proc/sys/net/a/b is set by two keys")],
+    );
+    let without = |removed: &str| -> Value {
+        let kept = ["mount", "ipc", "uts", "network"].into_iter().filter(|typ| *typ != removed);
+        kept.map(|typ| json!({"type": typ})).collect()
+    };
+    for (namespace, key) in
+        [("ipc", "kernel.sem"), ("network", "net.core.somaxconn"), ("user", "user.max_mnt_namespaces")]
+    {
+        let changes =
+            json!({"/linux": {"namespaces": without(namespace), "sysctl": {key: "1"}}, "/mounts": null});
+        expect(
+            &changes,
+            &[&format!("{at}/{key}: sysctl {key:?} is not allowed in the host's {namespace} namespace")],
+        );
+    }
+}
+
+#[test]
+fn resources() {
+    let at = "error: /linux/resources";
+    for (pointer, value, message) in [
+        ("/devices/0/access", json!("rx"), "\"rx\" is not made of r, w and m"),
+        ("/devices/1/major", json!(-2), "must be -1"),
+        ("/memory/limit", json!(-2), "must be -1"),
+        ("/memory/swap", json!(999), "is the limit of memory and swap together"),
+        ("/memory/swappiness", json!(101), "must be from 0 to 100"),
+        ("/cpu/period", json!(999), "must be from 1000 to 1000000"),
+        ("/cpu/idle", json!(2), "must be 0 or 1"),
+        ("/cpu/cpus", json!("0-"), "\"0-\" is neither"),
+        ("/cpu/mems", json!("a"), "\"a\" is neither"),
+        ("/cpu/burst", json!(1001), "cannot be above the quota"),
+        ("/pids/limit", json!(-2), "must be -1"),
+        ("/network/priorities/0/name", json!("a/b"), "\"a/b\" is not the name"),
+        ("/blockIO/weight", json!(9), "must be from 10 to 1000"),
+        ("/blockIO/leafWeight", json!(1001), "must be from 10 to 1000"),
+        ("/blockIO/weightDevice/0/weight", json!(1), "must be from 10 to 1000"),
+        ("/blockIO/weightDevice/0/minor", json!(-1), "not the number of a device"),
+        ("/blockIO/throttleReadIOPSDevice/0/major", json!(-1), "not the number of a device"),
+        ("/hugepageLimits/0/pageSize", json!("2mB"), "\"2mB\" is not a size"),
+        ("/hugepageLimits/0/pageSize", json!("../../2MB"), "\"../../2MB\" is not a size"),
+        ("/hugepageLimits/0/pageSize", json!("MB"), "\"MB\" is not a size"),
+        ("/hugepageLimits/0/pageSize", json!("02MB"), "\"02MB\" is not a size"),
+        ("/rdma/mlx5_1", json!({}), "needs hcaHandles"),
+        ("/unified/..", json!("1"), "\"..\" is not the name of a cgroup file"),
+        ("/unified/", json!("1"), "\"\" is not the name"),
+    ] {
+        expect(
+            &json!({format!("/linux/resources{pointer}"): value}),
+            &[&format!("{at}{pointer}: {message}")],
+        );
+    }
+    expect(
+        &json!({"/linux/resources/unified": {"../x": "1"}}),
+        &[&format!("{at}/unified/..~1x: \"../x\" is not the name")],
+    );
+    expect(&json!({"/linux/resources/cpu": {"quota": 999}}), &[&format!("{at}/cpu/quota: must be -1")]);
+    expect(&json!({"/linux/resources/cpu": {"quota": -1, "burst": 5, "period": 0}}), &[]);
+    expect(
+        &json!({"/linux/resources/memory": {"limit": -1, "swap": 5}}),
+        &[&format!("{at}/memory/swap: memory and swap together cannot")],
+    );
+    expect(&json!({"/linux/resources/memory": {"limit": 5, "swap": -1}}), &[]);
+    let twice = json!([{"pageSize": "2MB", "limit": 0}, {"pageSize": "2MB", "limit": 1}]);
+    expect(
+        &json!({"/linux/resources/hugepageLimits": twice}),
+        &[&format!("{at}/hugepageLimits/1/pageSize: \"2MB\" is limited twice")],
+    );
+}
+
+#[test]
+fn execution() {
+    expect(
+        &json!({"/linux/personality/flags": ["ADDR_NO_RANDOMIZE"]}),
+        &["error: /linux/personality/flags: the spec has no flags"],
+    );
+    expect(&json!({"/linux/personality/flags": []}), &[]);
+    expect(
+        &json!({"/linux/rootfsPropagation": "foo"}),
+        &["error: /linux/rootfsPropagation: \"foo\" is not one of"],
+    );
+    let policy = |value: Value| json!({"/linux/memoryPolicy": value});
+    let at = "error: /linux/memoryPolicy";
+    for mode in ["MPOL_DEFAULT", "MPOL_LOCAL"] {
+        expect(&policy(json!({"mode": mode})), &[]);
+        expect(&policy(json!({"mode": mode, "nodes": ""})), &[]);
+        expect(
+            &policy(json!({"mode": mode, "nodes": "0"})),
+            &[&format!("{at}/nodes: {mode} takes no nodes")],
+        );
+    }
+    for mode in ["MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY"] {
+        expect(&policy(json!({"mode": mode, "nodes": "0"})), &[]);
+        expect(&policy(json!({"mode": mode})), &[&format!("{at}/nodes: {mode} needs at least one node")]);
+    }
+    expect(&policy(json!({"mode": "MPOL_PREFERRED"})), &[]);
+    expect(
+        &policy(json!({"mode": "MPOL_PREFERRED", "flags": ["MPOL_F_STATIC_NODES"]})),
+        &[&format!("{at}/flags: MPOL_PREFERRED without nodes")],
+    );
+    expect(&policy(json!({"mode": "MPOL_BIND", "nodes": "x"})), &[&format!("{at}/nodes: \"x\" is neither")]);
+    expect(
+        &policy(
+            json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]}),
+        ),
+        &[&format!("{at}/flags: MPOL_F_RELATIVE_NODES and")],
+    );
+    expect(
+        &policy(json!({"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]})),
+        &[&format!("{at}/flags: MPOL_F_NUMA_BALANCING does not")],
+    );
+}
+
+#[test]
+fn hooks() {
+    for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
+        let at = format!("error: /hooks/{kind}");
+        expect(
+            &json!({"/hooks": {kind: [{"path": "/h"}, {"path": "h", "timeout": 0}]}}),
+            &[
+                &format!("{at}/1/path: the path h is not absolute"),
+                &format!("{at}/1/timeout: must be greater than zero"),
+            ],
+        );
+        expect(
+            &json!({"/hooks": {kind: [{"path": "/h", "timeout": -1}]}}),
+            &[&format!("{at}/0/timeout: must be greater")],
+        );
+    }
+}
+
+#[test]
+fn what_is_not_implemented_is_refused() {
+    expect(
+        &json!({"/linux/netDevices": {"eth0": {}}}),
+        &["error: /linux/netDevices: not supported by this version"],
+    );
+    expect(&json!({"/linux/netDevices": {}}), &[]);
+    expect(
+        &json!({"/linux/intelRdt": {"closID": "a"}}),
+        &["error: /linux/intelRdt: not supported by this version"],
+    );
+}
+
+#[test]
+fn all_findings_come_in_one_order() {
+    let changes = json!({"/linux/sysctl": {"vm.z": "", "vm.a": "", "vm.m": "", "vm.b": ""}, "/process/cwd": "x", "/ociVersion": "x"});
+    expect(
+        &changes,
+        &[
+            "error: /ociVersion: ",
+            "error: /process/cwd: ",
+            "error: /linux/sysctl/vm.a: ",
+            "error: /linux/sysctl/vm.b: ",
+            "error: /linux/sysctl/vm.m: ",
+            "error: /linux/sysctl/vm.z: ",
+        ],
+    );
+}

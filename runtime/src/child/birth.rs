@@ -1,0 +1,53 @@
+//! The moment of the clone: what the parent prepares for it, and what the child does first.
+
+use std::ffi::c_char;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ptr;
+
+use super::{Child, Inherited};
+use crate::plan::program::Program;
+use crate::sys::Result;
+use crate::sys::clone::{self, Forked};
+use crate::sys::socket;
+
+/// Makes the child that walks the program; returns its pid and pidfd, in the parent only.
+pub(crate) fn make(
+    program: &Program,
+    born_with: i32,
+    inherited: Inherited<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<(i32, OwnedFd)> {
+    // Everything that the child needs exists before it does.
+    let mut pointers: Vec<*const c_char> = program
+        .entries()
+        .iter()
+        .map(|entry| entry.map_or(ptr::null(), |text| program.cstr(text).as_ptr()))
+        .collect();
+    let mut child = Child::new(program, &mut pointers, inherited);
+    clone_with(born_with, cgroup, || child.run())
+}
+
+/// Makes a child that does nothing but hold a new user namespace until it is killed.
+pub(crate) fn hold_user_namespace() -> Result<(i32, OwnedFd)> {
+    clone_with(libc::CLONE_NEWUSER, None, || {
+        loop {
+            let _ = socket::wait_readable([-1], -1);
+        }
+    })
+}
+
+/// Clones with all signals blocked: no handler of the caller may run in the child before it has reset the actions.
+fn clone_with(flags: i32, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce()) -> Result<(i32, OwnedFd)> {
+    let mask = clone::set_signal_mask(clone::ALL_SIGNALS)?;
+    // SAFETY: the child runs the closure only, which makes system calls on memory that exists and never returns.
+    let forked = unsafe { clone::fork_into(flags as u64, cgroup) };
+    if matches!(forked, Ok(Forked::Child)) {
+        child();
+        clone::exit_now(1)
+    }
+    clone::set_signal_mask(mask)?;
+    match forked? {
+        Forked::Parent(pid, pidfd) => Ok((pid, pidfd)),
+        Forked::Child => clone::exit_now(1),
+    }
+}

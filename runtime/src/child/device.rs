@@ -1,0 +1,71 @@
+//! Device nodes and links below /dev.
+
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use super::message::Detail;
+use super::{Child, Failure, Outcome, PathBuffer, split_last};
+use crate::plan::program::{Slot, Text};
+use crate::sys::path;
+
+impl Child<'_> {
+    /// Opens the directory of a path inside the root, making it if need be, and gives the last name.
+    pub(super) fn directory_of(&self, text: Text) -> Outcome<(RawFd, PathBuffer)> {
+        let (above, last) = split_last(self.bytes(text));
+        let mut name = PathBuffer::new();
+        name.push(last)?;
+        Ok((self.ensure_directory(above)?, name))
+    }
+
+    /// Makes a device node. One that exists must be the same device; its owner and mode are the image's business.
+    pub(super) fn device(&self, text: Text, mode: u32, device: u64, uid: u32, gid: u32) -> Outcome {
+        let (directory, name) = self.directory_of(text)?;
+        let result = match path::mknodat(directory, name.as_cstr(), mode, device) {
+            Ok(()) if uid == 0 && gid == 0 => Ok(()),
+            Ok(()) => path::chown_at(directory, name.as_cstr(), uid, gid).map_err(Failure::from),
+            Err(Errno::EEXIST) => same_device(directory, &name, mode, device),
+            Err(errno) => Err(errno.into()),
+        };
+        path::close(directory);
+        result
+    }
+
+    /// Makes a symbolic link, unless what it would point to is absent.
+    pub(super) fn link(&self, target: Text, text: Text, source: Option<Text>, replace: bool) -> Outcome {
+        if let Some(source) = source {
+            match path::open_in_root(
+                self.slot(Slot::ROOT),
+                self.cstr(source),
+                libc::O_PATH | libc::O_NOFOLLOW,
+                0,
+            ) {
+                Ok(fd) => path::close(fd),
+                Err(_) => return Ok(()),
+            }
+        }
+        let (directory, name) = self.directory_of(text)?;
+        let mut result = path::symlinkat(self.cstr(target), directory, name.as_cstr());
+        if result == Err(Errno::EEXIST) {
+            result = if replace {
+                path::unlinkat(directory, name.as_cstr())
+                    .and_then(|()| path::symlinkat(self.cstr(target), directory, name.as_cstr()))
+            } else {
+                // What the image has there serves its programs; runc keeps it as well.
+                Ok(())
+            };
+        }
+        path::close(directory);
+        Ok(result?)
+    }
+}
+
+fn same_device(directory: RawFd, name: &PathBuffer, mode: u32, device: u64) -> Outcome {
+    let fd = path::openat(directory, name.as_cstr(), libc::O_PATH | libc::O_NOFOLLOW, 0)?;
+    let stat = path::fstat(fd);
+    path::close(fd);
+    let stat = stat?;
+    let kind = mode & libc::S_IFMT;
+    let same = stat.st_mode & libc::S_IFMT == kind && (kind == libc::S_IFIFO || stat.st_rdev == device);
+    if same { Ok(()) } else { Err(Failure::with(Errno::EEXIST, Detail::OtherDevice)) }
+}

@@ -1,0 +1,86 @@
+//! Talking to the parent, and waiting for `start`.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::message::{Detail, MESSAGE_SIZE, Message, MessageKind};
+use super::{Child, Failure, Outcome};
+use crate::plan::program::Slot;
+use crate::sys::clone::{self, Forked};
+use crate::sys::{path, socket};
+
+impl Child<'_> {
+    /// Sends a message with a descriptor.
+    pub(super) fn hand_over(&self, kind: MessageKind, a: u32, fd: RawFd) -> Outcome {
+        Ok(socket::send(self.sync, &Message::about(kind, a).encode(), fd)?)
+    }
+
+    /// Receives the next message of the parent; its silence is the end of this process.
+    fn receive(fd: RawFd) -> Outcome<(Message, RawFd)> {
+        let mut packet = [0u8; MESSAGE_SIZE];
+        let (length, with) = socket::receive(fd, &mut packet)?;
+        match packet.get(..length).and_then(Message::decode) {
+            Some(message) => Ok((message, with)),
+            None => Err(Failure::with(Errno::ECONNRESET, Detail::PeerGone)),
+        }
+    }
+
+    /// Lets the parent do a step and waits for its answer.
+    pub(super) fn ask(&mut self, step: u16, into: Slot) -> Outcome {
+        socket::send(self.sync, &Message::about(MessageKind::Ask, u32::from(step)).encode(), -1)?;
+        let (message, fd) = Self::receive(self.sync)?;
+        if message != Message::about(MessageKind::Answer, u32::from(step)) {
+            return Err(Failure::with(Errno::EPROTO, Detail::PeerGone));
+        }
+        if into != Slot::NONE {
+            self.fill(into, fd);
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new process, a child of our parent, that is inside the pid namespace this one prepared.
+    ///
+    /// Only needed where the parent itself may not enter the namespace: it would have to enter the user namespace
+    /// that owns it first, and setns(2) refuses that to a process with threads.
+    pub(super) fn reborn(&mut self, kinds: i32) -> Outcome {
+        // SAFETY: this process has one thread and calls nothing but system calls.
+        match unsafe { clone::fork_into((libc::CLONE_PARENT | kinds) as u64, None) }? {
+            Forked::Child => Ok(()),
+            Forked::Parent(pid, pidfd) => {
+                let _ = self.hand_over(MessageKind::Reborn, pid as u32, pidfd.as_raw_fd());
+                clone::exit_now(0)
+            }
+        }
+    }
+
+    /// Reports that the container is complete and waits until the parent has written that down. A parent that dies
+    /// before has not: this process must not outlive it, or nothing would ever find it.
+    pub(super) fn created(&mut self) -> Outcome {
+        socket::send(self.sync, &Message::new(MessageKind::Created).encode(), -1)?;
+        match Self::receive(self.sync)? {
+            (message, _) if message.kind == MessageKind::Go => Ok(()),
+            _ => Err(Failure::with(Errno::EPROTO, Detail::PeerGone)),
+        }
+    }
+
+    /// Waits for a connection that says `Start`. Others only ask whether this process still waits.
+    pub(super) fn gate(&mut self) -> Outcome {
+        let listener = self.inherited.listener;
+        path::close(self.sync);
+        self.sync = -1;
+        loop {
+            let connection = socket::accept(listener)?;
+            match Self::receive(connection) {
+                Ok((message, _)) if message.kind == MessageKind::Start => {
+                    path::close(listener);
+                    self.peer = connection;
+                    return Ok(());
+                }
+                Ok((_, fd)) => path::close(fd),
+                Err(_) => {}
+            }
+            path::close(connection);
+        }
+    }
+}

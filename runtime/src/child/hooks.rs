@@ -1,0 +1,117 @@
+//! Hooks that run inside the container: createContainer and startContainer.
+
+use std::ffi::{c_char, c_void};
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use super::message::Detail;
+use super::{Child, Failure, Outcome, PathBuffer};
+use crate::plan::program::Slot;
+use crate::sys::{clone, path, pidfd, process, socket};
+
+/// What the hook's process needs, in the memory of the child that waits for it.
+struct Launch {
+    path: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+    input: RawFd,
+    output: RawFd,
+    errno: i32,
+}
+
+/// Room for the few calls between vfork and execve.
+const STACK: usize = 16 * 1024;
+
+impl Child<'_> {
+    /// Runs hooks in their order; the first failure ends it. What they print goes into one memory file, which a
+    /// failure hands over.
+    pub(super) fn run_hooks(&mut self, first: u16, count: u16) -> Outcome {
+        if !self.in_working_directory {
+            // Before the pivot the working directory is still the caller's; hooks start in the container's root.
+            path::change_directory_to(self.slot(Slot::ROOT))?;
+        }
+        let hooks = self.program.hooks.get(first as usize..).unwrap_or_default();
+        for (number, hook) in (0..count).zip(hooks) {
+            if self.hook_output < 0 {
+                self.hook_output = path::memfd(c"hook-output")?;
+            }
+            path::seek(self.hook_output, 0)?;
+            let input = self.state_document()?;
+            let mut launch = Launch {
+                path: self.cstr(hook.path).as_ptr(),
+                argv: self.list(hook.argv),
+                envp: self.list(hook.envp),
+                input,
+                output: self.hook_output,
+                errno: 0,
+            };
+            let result = run(&mut launch, hook.timeout);
+            path::close(input);
+            result.map_err(|failure| Failure { hook: number, fd: self.hook_output, ..failure })?;
+        }
+        Ok(())
+    }
+
+    /// The container's state as the hook's standard input. The pid is the one that the hook can see.
+    fn state_document(&self) -> Outcome<RawFd> {
+        let fd = path::memfd(c"state")?;
+        if let Some((before, after)) = self.program.hook_state {
+            let mut pid = PathBuffer::new();
+            pid.push_number(process::pid() as u32)?;
+            path::write_once(fd, self.bytes(before))?;
+            path::write_once(fd, pid.as_bytes())?;
+            path::write_once(fd, self.bytes(after))?;
+            path::seek(fd, 0)?;
+        }
+        Ok(fd)
+    }
+}
+
+fn run(launch: &mut Launch, timeout: i32) -> Outcome {
+    let mut stack = [0u8; STACK];
+    // SAFETY: start() makes system calls only and ends with exec or exit; launch and stack outlive the suspension.
+    let (pid, pidfd) = unsafe { clone::vfork_with(&mut stack, start, std::ptr::from_mut(launch).cast()) }?;
+    let ended = socket::wait_readable([pidfd], timeout);
+    let timed_out = matches!(ended, Ok([false]));
+    if timed_out {
+        // The hook leads a process group: what it started goes with it.
+        let _ = process::kill(-pid, libc::SIGKILL);
+    }
+    let status = pidfd::wait(pidfd, 0);
+    path::close(pidfd);
+    if launch.errno != 0 {
+        return Err(Errno::from_raw(launch.errno).into());
+    }
+    if timed_out {
+        return Err(Failure::with(Errno::ETIMEDOUT, Detail::HookTimeout));
+    }
+    match status? {
+        Some((libc::CLD_EXITED, 0)) => Ok(()),
+        Some((libc::CLD_EXITED, code)) => {
+            Err(Failure { errno: code, detail: Detail::HookExit, hook: 0, fd: -1 })
+        }
+        Some((_, signal)) => Err(Failure { errno: signal, detail: Detail::HookSignal, hook: 0, fd: -1 }),
+        None => Err(Errno::ECHILD.into()),
+    }
+}
+
+/// The hook's process, in the memory of its parent, which waits.
+extern "C" fn start(argument: *mut c_void) -> libc::c_int {
+    // SAFETY: the parent passes its Launch and does not run meanwhile.
+    let launch = unsafe { &mut *argument.cast::<Launch>() };
+    let streams = || {
+        process::new_process_group()?;
+        path::duplicate_to(launch.input, 0)?;
+        path::duplicate_to(launch.output, 1)?;
+        path::duplicate_to(launch.output, 2)?;
+        // The descriptor table is this process' own; that of the one that waits stays as it is.
+        path::close_range(3, u32::MAX)
+    };
+    launch.errno = match streams() {
+        // SAFETY: the lists are null-terminated.
+        Ok(()) => (unsafe { clone::execve(launch.path, launch.argv, launch.envp) }) as i32,
+        Err(errno) => errno as i32,
+    };
+    clone::exit_now(127)
+}

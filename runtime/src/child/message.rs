@@ -1,0 +1,181 @@
+//! The protocol between the two halves of a creation, and between `start` and a created container.
+//!
+//! Every message is one SEQPACKET packet of 16 bytes, with at most one descriptor.
+//!
+//! | message | from | meaning of `a`, `b`, `c` | descriptor |
+//! |---|---|---|---|
+//! | `Ask` | child | step number | none |
+//! | `Answer` | parent | step number | what the step opened, or none |
+//! | `Reborn` | child | none | pidfd of the process that goes on |
+//! | `Console` | child | number of the pty | pty master |
+//! | `Listener` | child | none | seccomp listener |
+//! | `Warning` | child | operation, errno, detail | none |
+//! | `Failed` | child | operation, errno, detail | captured output of the hook that failed, or none |
+//! | `Created` | child | none | none |
+//! | `Go` | parent | none: the creation is recorded, go on | none |
+//! | `Start` | `start` | none: become the program | none |
+//!
+//! End of file after `Go` or `Start` means that `execve` succeeded: every descriptor of the child is close-on-exec. No
+//! side trusts end of file alone: the parent watches the pidfd as well.
+
+/// The kinds of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum MessageKind {
+    Ask = 1,
+    Answer,
+    Reborn,
+    Console,
+    Listener,
+    Warning,
+    Failed,
+    Created,
+    Go,
+    Start,
+}
+
+const KINDS: [MessageKind; 10] = [
+    MessageKind::Ask,
+    MessageKind::Answer,
+    MessageKind::Reborn,
+    MessageKind::Console,
+    MessageKind::Listener,
+    MessageKind::Warning,
+    MessageKind::Failed,
+    MessageKind::Created,
+    MessageKind::Go,
+    MessageKind::Start,
+];
+
+/// One message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) kind: MessageKind,
+    pub(crate) a: u32,
+    pub(crate) b: i32,
+    pub(crate) c: u32,
+}
+
+/// The size of every packet.
+pub(crate) const MESSAGE_SIZE: usize = 16;
+
+impl Message {
+    /// A message without operands.
+    pub(crate) const fn new(kind: MessageKind) -> Self {
+        Self { kind, a: 0, b: 0, c: 0 }
+    }
+
+    /// A message about a step.
+    pub(crate) const fn about(kind: MessageKind, a: u32) -> Self {
+        Self { kind, a, b: 0, c: 0 }
+    }
+
+    /// The packet.
+    pub(crate) fn encode(self) -> [u8; MESSAGE_SIZE] {
+        let [k, a, b, c] = [self.kind as u32, self.a, self.b as u32, self.c].map(u32::to_ne_bytes);
+        [k[0], k[1], k[2], k[3], a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3]]
+    }
+
+    /// The message in a packet, unless it is none.
+    pub(crate) fn decode(packet: &[u8]) -> Option<Self> {
+        let word = |index: usize| {
+            let bytes: [u8; 4] = packet.get(index * 4..index * 4 + 4)?.try_into().ok()?;
+            Some(u32::from_ne_bytes(bytes))
+        };
+        if packet.len() != MESSAGE_SIZE {
+            return None;
+        }
+        let kind = KINDS.get((word(0)? as usize).wrapping_sub(1)).copied()?;
+        Some(Self { kind, a: word(1)?, b: word(2)? as i32, c: word(3)? })
+    }
+}
+
+/// Why an operation failed, beyond the errno: the `c` of a `Failed` message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Detail {
+    None = 0,
+    /// A mount point or file exists but is of another kind.
+    WrongKind,
+    /// A device node exists with another type or number.
+    OtherDevice,
+    /// The file is not on the file system it must be on.
+    WrongFilesystem,
+    /// The working directory is outside the container.
+    Unreachable,
+    /// No candidate exists in PATH.
+    NotInPath,
+    /// The program is a directory.
+    IsDirectory,
+    /// The program's `#!` interpreter is missing.
+    NoScriptInterpreter,
+    /// The ELF interpreter (dynamic loader) of the program is missing.
+    NoElfInterpreter,
+    /// The program has an unknown format.
+    UnknownFormat,
+    /// The program's file system is mounted noexec.
+    NoExecMount,
+    /// A hook ended with an exit code (in `b`).
+    HookExit,
+    /// A hook was killed by a signal (in `b`).
+    HookSignal,
+    /// A hook took too long.
+    HookTimeout,
+    /// The parent or `start` went away.
+    PeerGone,
+    /// The configuration has no process.
+    NoProcess,
+    /// Too deep or too many for the fixed space of the child.
+    TooLarge,
+}
+
+/// All details, in the order of their numbers.
+const DETAILS: [Detail; 17] = [
+    Detail::None,
+    Detail::WrongKind,
+    Detail::OtherDevice,
+    Detail::WrongFilesystem,
+    Detail::Unreachable,
+    Detail::NotInPath,
+    Detail::IsDirectory,
+    Detail::NoScriptInterpreter,
+    Detail::NoElfInterpreter,
+    Detail::UnknownFormat,
+    Detail::NoExecMount,
+    Detail::HookExit,
+    Detail::HookSignal,
+    Detail::HookTimeout,
+    Detail::PeerGone,
+    Detail::NoProcess,
+    Detail::TooLarge,
+];
+
+impl Detail {
+    /// The detail of that number; hook failures carry the hook's number in the upper half.
+    pub(crate) fn decode(c: u32) -> (Self, u16) {
+        (DETAILS.get((c & 0xffff) as usize).copied().unwrap_or(Self::None), (c >> 16) as u16)
+    }
+
+    /// The number, with the hook's in the upper half.
+    pub(crate) fn encode(self, hook: u16) -> u32 {
+        self as u32 | u32::from(hook) << 16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_wire() {
+        for kind in KINDS {
+            let message = Message { kind, a: 7, b: -3, c: Detail::HookTimeout.encode(5) };
+            assert_eq!(Message::decode(&message.encode()), Some(message));
+        }
+        assert_eq!(Message::decode(&[0; 16]), None);
+        assert_eq!(Message::decode(&[1; 15]), None);
+        for detail in DETAILS {
+            assert_eq!(Detail::decode(detail.encode(9)), (detail, 9));
+        }
+    }
+}

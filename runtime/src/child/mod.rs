@@ -1,0 +1,243 @@
+//! The child's half of a creation: it walks its [`Program`] and becomes the container's program.
+//!
+//! Everything here runs in a copy-on-write copy of a process that may have had many threads. The heap may be locked
+//! for ever, so nothing allocates, formats, logs or panics; every call is a raw system call on memory that existed
+//! before the clone. A failure is one message: which operation, which errno, and a detail; the parent has the words.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub(crate) mod birth;
+mod copy_up;
+mod device;
+mod execute;
+mod gate;
+mod home;
+mod hooks;
+pub(crate) mod message;
+mod mount_point;
+mod rootfs;
+mod step;
+mod terminal;
+
+use std::ffi::{CStr, c_char};
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use crate::plan::program::{List, Program, Slot, Text};
+use crate::sys::{clone, path, socket};
+use message::{Detail, Message, MessageKind};
+
+/// Why an operation failed.
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    errno: i32,
+    detail: Detail,
+    hook: u16,
+    /// A descriptor that goes with the message.
+    fd: RawFd,
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self { errno: errno as i32, detail: Detail::None, hook: 0, fd: -1 }
+    }
+}
+
+impl Failure {
+    fn with(errno: Errno, detail: Detail) -> Self {
+        Self { detail, ..Self::from(errno) }
+    }
+}
+
+type Outcome<T = ()> = Result<T, Failure>;
+
+/// What the child gets from its parent besides the program: descriptors, by their numbers in the parent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited<'p> {
+    /// The socket to the parent.
+    pub(crate) sync: RawFd,
+    /// The socket on which `start` is awaited, or -1.
+    pub(crate) listener: RawFd,
+    /// What becomes standard input, output and error.
+    pub(crate) streams: [RawFd; 3],
+    /// Namespaces to join.
+    pub(crate) namespaces: &'p [RawFd],
+    /// Everything that must stay open, sorted.
+    pub(crate) keep: &'p [RawFd],
+}
+
+/// The state of the child while it walks its program.
+pub(crate) struct Child<'p> {
+    program: &'p Program,
+    inherited: Inherited<'p>,
+    /// The lists of the program as arrays of pointers, made by the parent.
+    pointers: &'p mut [*const c_char],
+    /// The socket to the parent; -1 once the creation is recorded.
+    sync: RawFd,
+    /// Where failures are told: the parent, later `start`.
+    peer: RawFd,
+    slots: [RawFd; Slot::COUNT],
+    /// The program to execute.
+    chosen: Option<Text>,
+    in_working_directory: bool,
+    /// "HOME=..." when the environment lacks it.
+    home: [u8; 1024],
+    /// Where hooks write; a descriptor of a memory file once a hook ran.
+    hook_output: RawFd,
+}
+
+impl<'p> Child<'p> {
+    /// The state at birth.
+    pub(crate) fn new(
+        program: &'p Program,
+        pointers: &'p mut [*const c_char],
+        inherited: Inherited<'p>,
+    ) -> Self {
+        Self {
+            program,
+            inherited,
+            pointers,
+            sync: inherited.sync,
+            peer: inherited.sync,
+            slots: [-1; Slot::COUNT],
+            chosen: None,
+            in_working_directory: false,
+            home: [0; 1024],
+            hook_output: -1,
+        }
+    }
+
+    /// Walks the program. Does not return.
+    pub(crate) fn run(&mut self) -> ! {
+        let program = self.program;
+        for (index, op) in program.ops.iter().enumerate() {
+            if let Err(failure) = self.step(index as u32, op) {
+                self.report(MessageKind::Failed, index as u32, failure);
+                clone::exit_now(1);
+            }
+        }
+        clone::exit_now(1)
+    }
+
+    /// Tells the other side of a failure or a warning; nobody is left to hear that this fails.
+    fn report(&self, kind: MessageKind, index: u32, failure: Failure) {
+        let message = Message { kind, a: index, b: failure.errno, c: failure.detail.encode(failure.hook) };
+        let _ = socket::send(self.peer, &message.encode(), failure.fd);
+    }
+
+    fn cstr(&self, text: Text) -> &'p CStr {
+        self.program.cstr(text)
+    }
+
+    fn bytes(&self, text: Text) -> &'p [u8] {
+        self.program.bytes(text)
+    }
+
+    /// The pointers of a list, up to and including what follows it.
+    fn list(&self, list: List) -> *const *const c_char {
+        self.pointers.get(list.0 as usize..).unwrap_or_default().as_ptr()
+    }
+
+    /// The texts of a list.
+    fn texts(&self, list: List) -> impl Iterator<Item = Text> + use<'p> {
+        let entries = self.program.entries();
+        entries.get(list.0 as usize..).unwrap_or_default().iter().map_while(|entry| *entry)
+    }
+
+    /// The descriptor in a slot.
+    fn slot(&self, slot: Slot) -> RawFd {
+        self.slots.get(slot.0 as usize).copied().unwrap_or(-1)
+    }
+
+    /// Closes every slot and every inherited namespace: a path through /proc/self/fd must lead nowhere.
+    fn let_go(&mut self) {
+        for place in &mut self.slots {
+            path::close(*place);
+            *place = -1;
+        }
+        for fd in self.inherited.namespaces {
+            path::close(*fd);
+        }
+    }
+
+    /// Takes the descriptor out of a slot.
+    fn take(&mut self, slot: Slot) -> RawFd {
+        self.slots.get_mut(slot.0 as usize).map_or(-1, |place| std::mem::replace(place, -1))
+    }
+
+    /// Puts a descriptor into a slot, closing what was there.
+    fn fill(&mut self, slot: Slot, fd: RawFd) {
+        if let Some(place) = self.slots.get_mut(slot.0 as usize) {
+            path::close(*place);
+            *place = fd;
+        }
+    }
+}
+
+/// A path or name in fixed space.
+struct PathBuffer {
+    bytes: [u8; libc::PATH_MAX as usize],
+    length: usize,
+}
+
+impl PathBuffer {
+    const fn new() -> Self {
+        Self { bytes: [0; libc::PATH_MAX as usize], length: 0 }
+    }
+
+    /// Appends bytes; too long a path is the kernel's ENAMETOOLONG.
+    fn push(&mut self, part: &[u8]) -> Outcome {
+        let end = self.length + part.len();
+        // One byte stays for the NUL.
+        if end >= self.bytes.len() {
+            return Err(Errno::ENAMETOOLONG.into());
+        }
+        if let Some(place) = self.bytes.get_mut(self.length..end) {
+            place.copy_from_slice(part);
+        }
+        self.truncate(end);
+        Ok(())
+    }
+
+    /// Shortens (or ends) the path at `length`.
+    fn truncate(&mut self, length: usize) {
+        self.length = length;
+        if let Some(end) = self.bytes.get_mut(length) {
+            *end = 0;
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    fn as_cstr(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+
+    /// Appends a number in decimal.
+    fn push_number(&mut self, number: u32) -> Outcome {
+        let mut digits = [0u8; 10];
+        let mut left = number;
+        let mut start = digits.len();
+        loop {
+            start -= 1;
+            if let Some(digit) = digits.get_mut(start) {
+                *digit = b'0' + (left % 10) as u8;
+            }
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        self.push(digits.get(start..).unwrap_or_default())
+    }
+}
+
+/// Splits an absolute path of the container into the directory and the last name.
+fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
+        None => (&[], path),
+    }
+}

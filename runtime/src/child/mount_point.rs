@@ -1,0 +1,182 @@
+//! Finding and making mount points inside the root, whatever symbolic links the image has put in the way.
+
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use super::message::Detail;
+use super::{Child, Failure, Outcome, PathBuffer, split_last};
+use crate::plan::program::{Like, Slot, Text};
+use crate::sys::path::{self, RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
+
+/// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
+const MOST_LINKS: u32 = 40;
+
+/// What to make of the last component.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Directory,
+    File,
+}
+
+impl Child<'_> {
+    /// Finds the mount point for the mount under construction, or makes it, and holds it in the slot.
+    pub(super) fn target(&mut self, text: Text, like: Like) -> Outcome {
+        if like == Like::PlainDirectory {
+            return self.plain_directory(text);
+        }
+        let last = match like {
+            Like::Directory | Like::PlainDirectory => Last::Directory,
+            Like::Slot(slot) if is_directory(self.slot(slot))? => Last::Directory,
+            Like::Slot(_) => Last::File,
+        };
+        let fd = match path::open_in_root(self.slot(Slot::ROOT), self.cstr(text), libc::O_PATH, 0) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => self.make(self.bytes(text), last)?,
+            Err(errno) => return Err(errno.into()),
+        };
+        self.fill(Slot::TARGET, fd);
+        match (is_directory(fd)?, last) {
+            (true, Last::Directory) | (false, Last::File) => Ok(()),
+            (false, Last::Directory) => Err(Failure::with(Errno::ENOTDIR, Detail::WrongKind)),
+            (true, Last::File) => Err(Failure::with(Errno::EISDIR, Detail::WrongKind)),
+        }
+    }
+
+    /// Holds a directory no part of whose path is a link. procfs and sysfs must be where their names say: behind a
+    /// link into a volume, another container could exchange what the masks are put on (CVE-2019-19921).
+    fn plain_directory(&mut self, text: Text) -> Outcome {
+        let strict = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+        let fd = match path::openat2(
+            self.slot(Slot::ROOT),
+            self.cstr(text),
+            libc::O_PATH | libc::O_DIRECTORY,
+            0,
+            strict,
+        ) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => self.make(self.bytes(text), Last::Directory)?,
+            Err(Errno::ELOOP) => return Err(Failure::with(Errno::ELOOP, Detail::WrongKind)),
+            Err(errno) => return Err(errno.into()),
+        };
+        self.fill(Slot::TARGET, fd);
+        Ok(())
+    }
+
+    /// Opens a directory inside the root, making what is missing.
+    pub(super) fn ensure_directory(&self, bytes: &[u8]) -> Outcome<RawFd> {
+        let mut buffer = PathBuffer::new();
+        buffer.push(b"/")?;
+        buffer.push(bytes)?;
+        match path::open_in_root(self.slot(Slot::ROOT), buffer.as_cstr(), libc::O_PATH | libc::O_DIRECTORY, 0)
+        {
+            Err(Errno::ENOENT) => self.make(bytes, Last::Directory),
+            other => Ok(other?),
+        }
+    }
+
+    /// Walks a path component by component, following links as if the root were "/", and makes what is missing.
+    ///
+    /// The kernel creates nothing behind a dangling link, but images have them: /etc/resolv.conf often points to a
+    /// place below /run that exists only on a booted system. `walked` holds real names only, so each lookup can forbid
+    /// links altogether: a link that appears meanwhile is an error, never a way out.
+    fn make(&self, bytes: &[u8], last: Last) -> Outcome<RawFd> {
+        let root = self.slot(Slot::ROOT);
+        let strict = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+        let mut walked = PathBuffer::new();
+        walked.push(b".")?;
+        let mut rest = PathBuffer::new();
+        rest.push(bytes)?;
+        let mut links = 0;
+        let mut fd = path::openat2(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0, strict)?;
+        loop {
+            let mut name = PathBuffer::new();
+            let mut after = PathBuffer::new();
+            {
+                let left = rest.as_bytes();
+                let start = left.iter().position(|byte| *byte != b'/').unwrap_or(left.len());
+                let left = left.get(start..).unwrap_or_default();
+                let end = left.iter().position(|byte| *byte == b'/').unwrap_or(left.len());
+                name.push(left.get(..end).unwrap_or_default())?;
+                after.push(left.get(end..).unwrap_or_default())?;
+            }
+            let is_last = after.as_bytes().iter().all(|byte| *byte == b'/');
+            match name.as_bytes() {
+                b"" => return Ok(fd),
+                b"." => {
+                    rest = after;
+                    continue;
+                }
+                b".." => {
+                    let (above, _) = split_last(walked.as_bytes());
+                    let length = above.len().max(1);
+                    walked.truncate(length);
+                    path::close(fd);
+                    fd = path::openat2(root, walked.as_cstr(), libc::O_PATH | libc::O_DIRECTORY, 0, strict)?;
+                    rest = after;
+                    continue;
+                }
+                _ => {}
+            }
+            let next = match open_entry(fd, &name) {
+                Err(Errno::ENOENT) => {
+                    if is_last && last == Last::File {
+                        let made = path::openat(
+                            fd,
+                            name.as_cstr(),
+                            libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_WRONLY,
+                            0o644,
+                        )?;
+                        path::close(made);
+                    } else {
+                        match path::mkdirat(fd, name.as_cstr(), 0o755) {
+                            Ok(()) | Err(Errno::EEXIST) => {}
+                            Err(errno) => return Err(errno.into()),
+                        }
+                    }
+                    open_entry(fd, &name)?
+                }
+                other => other?,
+            };
+            let kind = path::fstat(next)?.st_mode & libc::S_IFMT;
+            if kind == libc::S_IFLNK {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(Errno::ELOOP.into());
+                }
+                let mut target = [0u8; libc::PATH_MAX as usize];
+                let target = path::readlinkat(next, c"", &mut target)?;
+                path::close(next);
+                rest = PathBuffer::new();
+                rest.push(target)?;
+                rest.push(b"/")?;
+                rest.push(after.as_bytes())?;
+                if target.first() == Some(&b'/') {
+                    walked.truncate(1);
+                    path::close(fd);
+                    fd = path::openat2(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0, strict)?;
+                }
+                continue;
+            }
+            if kind != libc::S_IFDIR && !is_last {
+                return Err(Errno::ENOTDIR.into());
+            }
+            walked.push(b"/")?;
+            walked.push(name.as_bytes())?;
+            path::close(fd);
+            fd = next;
+            rest = after;
+        }
+    }
+}
+
+/// Opens one name of a directory, itself if it is a link, without following the mount that may be on it: mounts are
+/// followed as in any lookup.
+fn open_entry(directory: RawFd, name: &PathBuffer) -> crate::sys::Result<RawFd> {
+    path::openat(directory, name.as_cstr(), libc::O_PATH | libc::O_NOFOLLOW, 0)
+}
+
+/// Whether a descriptor refers to a directory.
+fn is_directory(fd: RawFd) -> Outcome<bool> {
+    Ok(path::fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}

@@ -1,0 +1,179 @@
+//! The container's root: taking hold of it, closing it against the host, and covering paths inside it.
+
+use nix::errno::Errno;
+
+use super::message::Detail;
+use super::{Child, Failure, Outcome, PathBuffer};
+use crate::plan::program::{List, Slot, Text};
+use crate::sys::mount::{self, MountAttr};
+use crate::sys::path::{self, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV};
+
+/// Magic number of procfs (statfs(2)).
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+/// Major and minor number of the null device (Documentation/admin-guide/devices.txt).
+const NULL_DEVICE: (u32, u32) = (1, 3);
+
+impl Child<'_> {
+    /// Clones the root file system with everything mounted below it, and attaches the clone over the original, since
+    /// `pivot_root` wants a mount. The descriptor of the clone is the root from here on: no path leads to it again.
+    pub(super) fn open_root(&mut self, text: Text) -> Outcome {
+        let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(text), true)?;
+        self.fill(Slot::ROOT, fd);
+        Ok(mount::attach_at(fd, self.cstr(text))?)
+    }
+
+    /// Opens a procfs of the process' pid namespace that is attached nowhere, so that no mount of the container, of
+    /// an image or of a volume can stand in for one of its files (CVE-2019-16884, CVE-2025-52881).
+    pub(super) fn open_proc(&mut self) -> Outcome {
+        let fd = match fresh_proc() {
+            // Inside a container whose own /proc is partly covered, the kernel refuses new instances; a clone of the
+            // one that this process sees is as private.
+            Err(Errno::EPERM | Errno::EBUSY) => mount::clone_tree(libc::AT_FDCWD, c"/proc", false)?,
+            other => other?,
+        };
+        self.fill(Slot::PROC, fd);
+        if path::filesystem_magic(fd)? == PROC_SUPER_MAGIC {
+            Ok(())
+        } else {
+            Err(Failure::with(Errno::EINVAL, Detail::WrongFilesystem))
+        }
+    }
+
+    /// Writes to a file below the private procfs, following nothing.
+    pub(super) fn write_proc(&self, name: &[u8], bytes: &[u8]) -> Outcome {
+        let mut buffer = PathBuffer::new();
+        buffer.push(name)?;
+        let strict = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+        let fd = path::openat2(self.slot(Slot::PROC), buffer.as_cstr(), libc::O_WRONLY, 0, strict)?;
+        let result = path::write_once(fd, bytes);
+        path::close(fd);
+        Ok(result?)
+    }
+
+    /// Takes a detached bind mount of the host's null device. The container's own could be anything (CVE-2025-31133).
+    pub(super) fn null_device(&mut self) -> Outcome {
+        let fd = mount::clone_tree(libc::AT_FDCWD, c"/dev/null", false)?;
+        self.fill(Slot::NULL_DEVICE, fd);
+        let stat = path::fstat(fd)?;
+        let number = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
+        if stat.st_mode & libc::S_IFMT == libc::S_IFCHR && number == NULL_DEVICE {
+            Ok(())
+        } else {
+            Err(Failure::with(Errno::ENODEV, Detail::OtherDevice))
+        }
+    }
+
+    /// Applies superblock parameters to an existing mount.
+    pub(super) fn reconfigure(&self, on: Slot, options: List) -> Outcome {
+        let fs = mount::fspick(self.slot(on))?;
+        let mut texts = self.texts(options);
+        let mut result = Ok(());
+        while let (Ok(()), Some(key)) = (result, texts.next()) {
+            let value = texts.next().map(|value| self.cstr(value)).unwrap_or_default();
+            result = if value.is_empty() {
+                mount::fsconfig_flag(fs, self.cstr(key))
+            } else {
+                mount::fsconfig_string(fs, self.cstr(key), value)
+            };
+        }
+        let result = result.and_then(|()| mount::fsconfig_reconfigure(fs));
+        path::close(fs);
+        Ok(result?)
+    }
+
+    /// Mounts by mount(2) on the mount point, through the host's procfs, which no image can have touched yet.
+    pub(super) fn mount_call(&self, source: Text, fs: Text, flags: u32, data: Text) -> Outcome {
+        let mut target = PathBuffer::new();
+        target.push(b"/proc/self/fd/")?;
+        target.push_number(self.slot(Slot::TARGET) as u32)?;
+        Ok(mount::mount(
+            self.cstr(source),
+            target.as_cstr(),
+            self.cstr(fs),
+            u64::from(flags),
+            self.cstr(data),
+        )?)
+    }
+
+    /// Makes the root the root of the mount namespace. With both arguments ".", `pivot_root` stacks the old root over
+    /// the new one, and one lazy unmount takes it away with everything below it (`pivot_root(2)`, NOTES).
+    pub(super) fn pivot(&self) -> Outcome {
+        path::change_directory_to(self.slot(Slot::ROOT))?;
+        mount::pivot_here()?;
+        mount::detach(c".")?;
+        Ok(path::change_directory(c"/")?)
+    }
+
+    /// Moves the root mount over "/" and enters it, where `pivot_root` is impossible because the host's root is a ramfs.
+    /// The host's tree stays below, so its procfs and sysfs go first: a process that found its way down there must
+    /// not find them unmasked.
+    pub(super) fn move_root(&self) -> Outcome {
+        for host in [c"/proc", c"/sys"] {
+            match mount::detach(host) {
+                Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        path::change_directory_to(self.slot(Slot::ROOT))?;
+        mount::attach_at(self.slot(Slot::ROOT), c"/")?;
+        path::change_root(c".")?;
+        Ok(path::change_directory(c"/")?)
+    }
+
+    /// Covers a path with a read-only clone of itself.
+    pub(super) fn read_only_path(&self, text: Text) -> Outcome {
+        let target = match path::open_in_root(self.slot(Slot::ROOT), self.cstr(text), libc::O_PATH, 0) {
+            // The spec: a path that does not exist needs no protection.
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+            other => other?,
+        };
+        let clone = mount::clone_tree(target, c"", true)?;
+        let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        let result = mount::set_attributes(clone, &attr, true).and_then(|()| mount::attach(clone, target));
+        path::close(clone);
+        path::close(target);
+        Ok(result?)
+    }
+
+    /// Covers a path: a directory with an empty read-only tmpfs, anything else with the null device.
+    ///
+    /// The path is looked up first; a mount that fails would wait for a grace period of the kernel.
+    pub(super) fn mask_path(&mut self, text: Text) -> Outcome {
+        let target = match path::open_in_root(self.slot(Slot::ROOT), self.cstr(text), libc::O_PATH, 0) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+            other => other?,
+        };
+        let source = if path::fstat(target)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
+            if self.slot(Slot::EMPTY) < 0 {
+                let fd = empty_directory()?;
+                self.fill(Slot::EMPTY, fd);
+            }
+            Slot::EMPTY
+        } else {
+            Slot::NULL_DEVICE
+        };
+        let clone = mount::clone_tree(self.slot(source), c"", false)?;
+        let result = mount::attach(clone, target);
+        path::close(clone);
+        path::close(target);
+        Ok(result?)
+    }
+}
+
+fn fresh_proc() -> crate::sys::Result<i32> {
+    let fs = mount::fsopen(c"proc")?;
+    let result = mount::fsconfig_create(fs).and_then(|()| mount::fsmount(fs, 0));
+    path::close(fs);
+    result
+}
+
+fn empty_directory() -> crate::sys::Result<i32> {
+    let fs = mount::fsopen(c"tmpfs")?;
+    let attributes =
+        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let result = mount::fsconfig_string(fs, c"nr_inodes", c"2")
+        .and_then(|()| mount::fsconfig_create(fs))
+        .and_then(|()| mount::fsmount(fs, attributes as u32));
+    path::close(fs);
+    result
+}

@@ -1,0 +1,331 @@
+//! What each operation does: the short ones here, the longer ones in the files that this one calls.
+
+use nix::errno::Errno;
+
+use super::message::{Detail, MessageKind};
+use super::{Child, Failure, Outcome, PathBuffer};
+use crate::plan::program::{Op, Slot};
+use crate::sys::mount::{self, MountAttr};
+use crate::sys::{clone, path, process};
+
+impl Child<'_> {
+    /// Performs one operation.
+    pub(super) fn step(&mut self, index: u32, op: &Op) -> Outcome {
+        match *op {
+            Op::NotDumpable => Ok(process::set_not_dumpable()?),
+            Op::CloseOthers => close_others(self.inherited.keep),
+            Op::Streams => streams(self.inherited.streams),
+            Op::Preserve { count } => preserve(count),
+            Op::DefaultSignals => {
+                clone::default_signals();
+                process::set_umask(0);
+                clone::set_signal_mask(0)?;
+                Ok(())
+            }
+            Op::NewSession => Ok(process::new_session()?),
+            Op::Ask { step, into } => self.ask(step, into),
+            Op::WriteHost { path, text } => Ok(path::write_file(self.cstr(path), self.bytes(text))?),
+            Op::Affinity(mask) => Ok(process::set_affinity(self.bytes(mask))?),
+            Op::Enter { namespace, kinds } => {
+                let fd = self.inherited.namespaces.get(usize::from(namespace)).copied().unwrap_or(-1);
+                Ok(clone::setns(fd, kinds)?)
+            }
+            Op::Unshare { kinds } => Ok(clone::unshare(kinds)?),
+            Op::Reborn { kinds } => self.reborn(kinds),
+            Op::RootIds => root_ids(),
+            Op::LoopbackUp => Ok(process::loopback_up()?),
+            Op::SessionKeyring(name) => Ok(process::join_session_keyring(self.cstr(name))?),
+            Op::Hostname(name) => Ok(process::set_hostname(self.bytes(name))?),
+            Op::Domainname(name) => Ok(process::set_domainname(self.bytes(name))?),
+            Op::PropagationAt { path, kind } => {
+                let attr = MountAttr { propagation: u64::from(kind), ..MountAttr::default() };
+                Ok(mount::set_attributes_at(libc::AT_FDCWD, self.cstr(path), &attr, true)?)
+            }
+            Op::HolderPrivate(path) => holder_private(self.bytes(path)),
+            Op::OpenRoot(path) => self.open_root(path),
+            Op::HoldCurrentRoot => {
+                let fd = path::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+                self.fill(Slot::ROOT, fd);
+                Ok(())
+            }
+            Op::HoldInherited { namespace } => {
+                let fd = self.inherited.namespaces.get(usize::from(namespace)).copied().unwrap_or(-1);
+                let fd = path::duplicate_above(fd, 3)?;
+                self.fill(Slot::ROOT, fd);
+                Ok(())
+            }
+            Op::OpenProc => self.open_proc(),
+            Op::NullDevice => self.null_device(),
+            Op::NewFs(name) => {
+                let fd = mount::fsopen(self.cstr(name))?;
+                self.fill(Slot::FS, fd);
+                Ok(())
+            }
+            Op::FsOption { key, value } => {
+                let fs = self.slot(Slot::FS);
+                Ok(match value {
+                    Some(value) => mount::fsconfig_string(fs, self.cstr(key), self.cstr(value)),
+                    None => mount::fsconfig_flag(fs, self.cstr(key)),
+                }?)
+            }
+            Op::MakeMount { attributes } => {
+                let fs = self.slot(Slot::FS);
+                mount::fsconfig_create(fs)?;
+                let fd = mount::fsmount(fs, attributes)?;
+                self.fill(Slot::MOUNT, fd);
+                self.fill(Slot::FS, -1);
+                Ok(())
+            }
+            Op::CloneHost { path, recursive } => {
+                let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(path), recursive)?;
+                self.fill(Slot::MOUNT, fd);
+                Ok(())
+            }
+            Op::IdMap { recursive } => {
+                let attr = MountAttr {
+                    set: libc::MOUNT_ATTR_IDMAP,
+                    userns_fd: self.slot(Slot::ID_MAP) as u64,
+                    ..MountAttr::default()
+                };
+                mount::set_attributes(self.slot(Slot::MOUNT), &attr, recursive)?;
+                self.fill(Slot::ID_MAP, -1);
+                Ok(())
+            }
+            Op::Attributes { on, set, clear, propagation, recursive } => {
+                let attr = MountAttr {
+                    set: u64::from(set),
+                    clear: u64::from(clear),
+                    propagation: u64::from(propagation),
+                    userns_fd: 0,
+                };
+                Ok(mount::set_attributes(self.slot(on), &attr, recursive)?)
+            }
+            Op::Reconfigure { on, options } => self.reconfigure(on, options),
+            Op::Adopt { from, to } => {
+                let fd = self.take(from);
+                self.fill(to, fd);
+                Ok(())
+            }
+            Op::MountCall { source, fs, flags, data } => self.mount_call(source, fs, flags, data),
+            Op::Target { path, like } => self.target(path, like),
+            Op::Existing { path } => {
+                let fd = path::open_in_root(self.slot(Slot::ROOT), self.cstr(path), libc::O_PATH, 0)?;
+                self.fill(Slot::TARGET, fd);
+                Ok(())
+            }
+            Op::KeepMode => {
+                let mode = path::fstat(self.slot(Slot::TARGET))?.st_mode & 0o7777;
+                Ok(path::chmod_at(self.slot(Slot::MOUNT), c".", mode)?)
+            }
+            Op::CopyUp => self.copy_up(),
+            Op::Attach => {
+                mount::attach(self.slot(Slot::MOUNT), self.slot(Slot::TARGET))?;
+                self.fill(Slot::TARGET, -1);
+                Ok(())
+            }
+            Op::EnsureDirectory(path) => self.ensure_directory(self.bytes(path)).map(path::close),
+            Op::Device { path, mode, device, uid, gid } => self.device(path, mode, device, uid, gid),
+            Op::Link { target, path, source, replace } => self.link(target, path, source, replace),
+            Op::Terminal { rows, columns, uid, console } => self.terminal(rows, columns, uid, console),
+            Op::OwnPipes { uid } => own_pipes(uid),
+            Op::Pivot => self.pivot(),
+            Op::MoveRoot => self.move_root(),
+            Op::ChangeRoot => {
+                path::change_directory_to(self.slot(Slot::ROOT))?;
+                path::change_root(c".")?;
+                Ok(())
+            }
+            Op::RootPropagation { kind, recursive } => {
+                let attr = MountAttr { propagation: u64::from(kind), ..MountAttr::default() };
+                Ok(mount::set_attributes(self.slot(Slot::ROOT), &attr, recursive)?)
+            }
+            Op::ReadOnlyPath(path) => self.read_only_path(path),
+            Op::MaskPath(path) => self.mask_path(path),
+            Op::ReadOnlyRoot => {
+                let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+                Ok(mount::set_attributes(self.slot(Slot::ROOT), &attr, false)?)
+            }
+            Op::WriteProc { path, text } => self.write_proc(self.bytes(path), self.bytes(text)),
+            Op::WriteOwnProc { name, text } => {
+                let mut path = PathBuffer::new();
+                path.push_number(process::pid() as u32)?;
+                path.push(b"/")?;
+                path.push(self.bytes(name))?;
+                self.write_proc(path.as_bytes(), self.bytes(text))
+            }
+            Op::Hooks { first, count } => self.run_hooks(first, count),
+            Op::Rlimit { resource, soft, hard } => Ok(process::set_rlimit(0, resource, soft, hard)?),
+            Op::Scheduler(attr) => self.scheduler(attr),
+            Op::IoPriority(value) => Ok(process::set_io_priority(value)?),
+            Op::MemoryPolicy { mode, nodes } => Ok(process::set_memory_policy(mode, self.bytes(nodes))?),
+            Op::Personality(persona) => Ok(process::set_personality(persona)?),
+            Op::NoNewPrivileges => Ok(process::set_no_new_privileges()?),
+            Op::Seccomp { filter, flags, listener } => self.seccomp(filter, flags, listener),
+            Op::Groups { gids, optional } => match process::set_groups(self.bytes(gids)) {
+                Err(Errno::EPERM) if optional => Ok(()),
+                other => Ok(other?),
+            },
+            Op::BoundingSet(keep) => bounding_set(keep),
+            Op::Ids { uid, gid } => set_ids(uid, gid),
+            Op::Capabilities { effective, permitted, inheritable } => {
+                process::set_capabilities(process::CapabilitySets { effective, permitted, inheritable })?;
+                Ok(process::keep_capabilities(false)?)
+            }
+            Op::Ambient(mask) => self.ambient(index, mask),
+            Op::Umask(mask) => {
+                process::set_umask(mask);
+                Ok(())
+            }
+            Op::LetGo => {
+                self.let_go();
+                Ok(())
+            }
+            Op::WorkingDirectory { path, last } => self.working_directory(path, last),
+            Op::Home { uid } => {
+                self.add_home(uid);
+                Ok(())
+            }
+            Op::FindProgram { candidates, named } => self.find_program(candidates, named),
+            Op::Created => self.created(),
+            Op::Gate => self.gate(),
+            Op::NoProcess => Err(Failure::with(Errno::EINVAL, Detail::NoProcess)),
+            Op::Exec => self.execute(index),
+        }
+    }
+
+    /// Raises ambient capabilities; the spec wants a warning where the kernel refuses one.
+    fn ambient(&self, index: u32, mask: u64) -> Outcome {
+        process::ambient_clear()?;
+        for capability in 0..64 {
+            if mask >> capability & 1 == 1
+                && let Err(errno) = process::ambient_raise(capability)
+            {
+                self.report(MessageKind::Warning, index, errno.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the filter; with a listener, the parent gets it.
+    fn seccomp(&mut self, filter: crate::plan::program::Text, flags: u32, listener: bool) -> Outcome {
+        let fd = process::load_seccomp(self.bytes(filter), flags)?;
+        if listener {
+            self.hand_over(MessageKind::Listener, 0, fd)?;
+            path::close(fd);
+        }
+        Ok(())
+    }
+}
+
+/// Closes what is not in the sorted list.
+fn close_others(keep: &[i32]) -> Outcome {
+    let mut next = 0;
+    for fd in keep {
+        let fd = *fd as u32;
+        if fd > next {
+            path::close_range(next, fd - 1)?;
+        }
+        next = next.max(fd + 1);
+    }
+    Ok(path::close_range(next, u32::MAX)?)
+}
+
+fn preserve(count: u32) -> Outcome {
+    for fd in 3..count.saturating_add(3) {
+        path::set_close_on_exec(fd as i32, false)?;
+    }
+    Ok(())
+}
+
+/// Makes three descriptors the standard streams, whatever their numbers are.
+fn streams(fds: [i32; 3]) -> Outcome {
+    // First away from 0..2, so that no copy overwrites the source of another.
+    let mut away = [-1; 3];
+    for ((place, fd), to) in away.iter_mut().zip(fds).zip(0..) {
+        if fd != to {
+            *place = path::duplicate_above(fd, 3)?;
+        }
+    }
+    for (fd, to) in away.into_iter().zip(0..) {
+        if fd >= 0 {
+            path::duplicate_to(fd, to)?;
+            path::close(fd);
+        } else {
+            path::set_close_on_exec(to, false)?;
+        }
+    }
+    Ok(())
+}
+
+/// Becomes root of the user namespace that the parent has mapped, and leaves the caller's groups.
+fn root_ids() -> Outcome {
+    // Where setgroups is denied (a map written without privilege) the groups are the caller's own.
+    match process::set_groups(&[]) {
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    process::set_gid(0)?;
+    process::set_uid(0)?;
+    // The kernel made the process dumpable or not by its own rule when the ids changed.
+    Ok(process::set_not_dumpable()?)
+}
+
+fn set_ids(uid: u32, gid: u32) -> Outcome {
+    process::keep_capabilities(true)?;
+    process::set_gid(gid)?;
+    process::set_uid(uid)?;
+    Ok(process::set_not_dumpable()?)
+}
+
+fn bounding_set(keep: u64) -> Outcome {
+    for capability in 0..64 {
+        if keep >> capability & 1 == 0 {
+            match process::bounding_drop(capability) {
+                Ok(()) => {}
+                // The kernel knows no capability of that number, nor of a higher one.
+                Err(Errno::EINVAL) => break,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The mount that holds a path must be private for `pivot_root(2)`; it is found by trying each directory above.
+fn holder_private(bytes: &[u8]) -> Outcome {
+    let mut path = PathBuffer::new();
+    path.push(bytes)?;
+    let attr = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
+    loop {
+        match mount::set_attributes_at(libc::AT_FDCWD, path.as_cstr(), &attr, false) {
+            // EINVAL: not the root of a mount.
+            Err(Errno::EINVAL) if path.as_bytes() != b"/" => {
+                let (above, _) = super::split_last(path.as_bytes());
+                let length = above.len();
+                path.truncate(length);
+                if length == 0 {
+                    path.push(b"/")?;
+                }
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Gives pipes to the container's user, so that it can reopen them through /dev/stdout; files and devices of others
+/// are left alone.
+fn own_pipes(uid: u32) -> Outcome {
+    for fd in 0..3 {
+        if let Ok(stat) = path::fstat(fd)
+            && stat.st_mode & libc::S_IFMT == libc::S_IFIFO
+            && stat.st_uid != uid
+        {
+            match path::chown_at(fd, c"", uid, u32::MAX) {
+                // Not ours to give away: the process can still write to what it holds.
+                Ok(()) | Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    Ok(())
+}

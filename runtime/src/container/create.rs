@@ -1,0 +1,470 @@
+//! Creating a container, and undoing a creation that fails.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use oci_spec::runtime::Spec;
+
+use super::gate;
+use super::handle::Container;
+use super::identity::ProcessIdentity;
+use super::options::{Console, CreateOptions};
+use super::record::Record;
+use super::runtime::layout;
+use super::store::Directory;
+use super::terminal::ConsoleSocket;
+use crate::bundle::Bundle;
+use crate::cgroup::{Cgroup, CgroupPlan, Mode};
+use crate::check::finding::{Finding, into_result};
+use crate::error::{Error, Kind, Result};
+use crate::hook::{HookKind, HookPolicy, run_hooks};
+use crate::host::Host;
+use crate::id::ContainerId;
+use crate::linux::idmap::IdMaps;
+use crate::linux::mount::cgroup::{View, Views};
+use crate::linux::namespace::Namespaces;
+use crate::linux::sysctl;
+use crate::plan::{Explanation, Gate, ParentStep, Plan, Request, hooks::HookState};
+use crate::spawn::{self, Resources, Spawned};
+use crate::sys::mount;
+
+/// How long to wait for killed processes to leave their cgroups.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything that is decided before the first side effect.
+struct Prepared {
+    plan: Plan,
+    cgroup: CgroupPlan,
+    record: Record,
+}
+
+/// Findings that depend on the host and the bundle's files.
+pub(super) fn check_host(bundle: &Bundle, findings: &mut Vec<Finding>) {
+    if let Some(root) = bundle.spec().root() {
+        let rootfs = bundle.dir().join(root.path());
+        if !rootfs.is_dir() {
+            findings.push(Finding::error("/root/path", format!("{} is not a directory", rootfs.display())));
+        }
+    }
+    if let Ok(layout) = layout(bundle)
+        && let Some(resources) = bundle.spec().linux().as_ref().and_then(|linux| linux.resources().as_ref())
+    {
+        findings.extend(
+            crate::cgroup::check(resources, &layout)
+                .into_iter()
+                .map(|problem| Finding::error(problem.pointer, problem.message)),
+        );
+    }
+    if let Some(seccomp) = bundle.spec().linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+        findings.extend(
+            crate::linux::seccomp::validate(seccomp)
+                .into_iter()
+                .map(|problem| Finding::error(problem.pointer, problem.message)),
+        );
+    }
+}
+
+/// `joined`: the `tasks` files that could be made, where they are not all that were planned.
+fn prepare(
+    id: &ContainerId,
+    bundle: &Bundle,
+    options: &CreateOptions,
+    gate: Gate,
+    joined: Option<&[PathBuf]>,
+) -> Result<Prepared> {
+    let spec = bundle.spec();
+    for warning in bundle.warnings().iter().chain(&into_result(crate::check::check(spec))?) {
+        log::warn!("{} (config.json {})", warning.message, warning.pointer);
+    }
+    let host = Host::probe()?;
+    let linux = spec.linux().as_ref();
+    let root =
+        spec.root().as_ref().ok_or_else(|| Error::new(Kind::InvalidSpec, "root is required").at("/root"))?;
+    let rootfs = bundle.dir().join(root.path());
+    match std::fs::metadata(&rootfs) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => {
+            return Err(Error::new(
+                Kind::InvalidSpec,
+                format!("the root file system {} is not a directory", rootfs.display()),
+            )
+            .at("/root/path"));
+        }
+        Err(error) => {
+            return Err(
+                Error::io(&error, format!("find the root file system {}", rootfs.display())).at("/root/path")
+            );
+        }
+    }
+    let namespaces = Namespaces::of(linux);
+    refuse_host_sysctls(spec, &namespaces)?;
+    if host.euid != 0 {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "only root can create containers with this version of wharf",
+        ));
+    }
+    let cgroup = CgroupPlan::new(linux, id.as_str(), &layout(bundle)?)?;
+    let tasks = joined.map_or_else(|| cgroup_tasks(&cgroup), <[PathBuf]>::to_vec);
+    let views = views(&cgroup);
+    let request = Request {
+        id: id.as_str(),
+        bundle: bundle.dir(),
+        rootfs: &rootfs,
+        gate,
+        no_pivot: options.no_pivot,
+        new_keyring: !options.no_new_keyring,
+        preserved: options.preserve_fds,
+        env: &options.env,
+        grantable: host.grantable,
+        tasks: &tasks,
+        views: &views,
+    };
+    let plan = crate::plan::create(spec, &request)?;
+    let mut record = Record::intent(
+        id.as_str(),
+        spec,
+        bundle.dir().to_owned(),
+        rootfs.clone(),
+        cgroup.intent(),
+        namespaces.flags(),
+    );
+    record.new_keyring = request.new_keyring;
+    Ok(Prepared { plan, cgroup, record })
+}
+
+/// A namespace that is joined may be the runtime's own: then its parameters are the host's.
+fn refuse_host_sysctls(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
+    let sysctls = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
+    for key in sysctls.into_iter().flat_map(std::collections::HashMap::keys) {
+        let (origin, own) = match sysctl::path(key).as_deref().and_then(sysctl::scope) {
+            Some(sysctl::Scope::Net) => (&namespaces.network, "/proc/self/ns/net"),
+            Some(sysctl::Scope::Ipc) => (&namespaces.ipc, "/proc/self/ns/ipc"),
+            Some(sysctl::Scope::Uts) => (&namespaces.uts, "/proc/self/ns/uts"),
+            Some(sysctl::Scope::User) => (&namespaces.user, "/proc/self/ns/user"),
+            None => continue,
+        };
+        let inode =
+            |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        if let Some(joined) = origin.joined()
+            && inode(joined).is_some_and(|joined| Some(joined) == inode(Path::new(own)))
+        {
+            let what = format!(
+                "sysctl {key:?} is not allowed in the host's own namespace, which {} is",
+                joined.display()
+            );
+            return Err(Error::new(Kind::InvalidSpec, what).at("/linux/sysctl"));
+        }
+    }
+    Ok(())
+}
+
+/// The `tasks` files of the planned cgroups of version 1.
+fn cgroup_tasks(plan: &CgroupPlan) -> Vec<PathBuf> {
+    Cgroup::open(plan.planned_record()).tasks_files()
+}
+
+/// What a cgroup mount of the container shows.
+fn views(plan: &CgroupPlan) -> Views {
+    let record = plan.planned_record();
+    if plan.mode == Mode::V2 {
+        let directory = record.dirs.iter().find(|dir| dir.is_v2()).map(crate::cgroup::DirRecord::path);
+        return Views::Unified(directory.unwrap_or_else(|| PathBuf::from("/sys/fs/cgroup")));
+    }
+    let split = record.dirs.iter().filter(|dir| !dir.is_v2());
+    Views::Split(
+        split
+            .map(|dir| {
+                let named = dir.controllers.iter().find_map(|controller| controller.strip_prefix("name="));
+                View {
+                    name: dir
+                        .mount
+                        .file_name()
+                        .map(|name| name.to_string_lossy().into_owned())
+                        .unwrap_or_default(),
+                    controllers: named.map_or_else(|| dir.controllers.clone(), |name| vec![name.to_owned()]),
+                    named: named.is_some(),
+                    directory: dir.path(),
+                }
+            })
+            .collect(),
+    )
+}
+
+/// The plan of an existing container, made again from its saved configuration, to put a failure of it into words.
+pub(super) fn plan_again(container: &Container) -> Result<Plan> {
+    let options = CreateOptions::new().new_keyring(container.record.new_keyring);
+    prepare(container.id(), &container.bundle()?, &options, Gate::Socket, None).map(|prepared| prepared.plan)
+}
+
+/// The plan in words.
+pub(super) fn explain(id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
+    let prepared = prepare(id, bundle, options, Gate::Socket, None)?;
+    Ok(prepared.plan.explain(id.as_str()))
+}
+
+/// Creates a container; with an open gate it runs afterwards.
+pub(super) fn create(
+    root: &Path,
+    id: &ContainerId,
+    bundle: &Bundle,
+    options: CreateOptions,
+    gate: Gate,
+) -> Result<Container> {
+    let directory = Directory::of(root, id);
+    let Prepared { mut plan, cgroup, record } = prepare(id, bundle, &options, gate, None)?;
+    plan.log();
+    let spec = bundle.spec();
+    let console = console_socket(spec, &options.console)?;
+    check_preserved(options.preserve_fds)?;
+    let lock = directory.begin(&record, bundle.config_bytes())?;
+    let mut creation =
+        Creation { directory: &directory, spec, record, cgroup: None, hooked: false, done: false };
+    if creation.record.host_mounts {
+        // Below a mount of its own, so that one unmount takes away whatever the container mounts.
+        log::debug!("{} has no mount namespace: its mounts are in the runtime's", id.as_str());
+    }
+    let planned = cgroup_tasks(&cgroup);
+    let cgroup = creation.cgroup.insert(cgroup.apply()?);
+    delegate_cgroup(spec, cgroup)?;
+    let joined = cgroup.tasks_files();
+    if joined != planned {
+        // A hierarchy that may not be written, and from which nothing is needed, was left out.
+        plan = prepare(id, bundle, &options, gate, Some(&joined))?.plan;
+    }
+    let container = creation.spawn(&plan, &options, gate, console, id)?;
+    drop(lock);
+    Ok(container)
+}
+
+/// Gives the container's user its cgroup (v2), where the configuration lets it see and write it: the rule of
+/// config-linux.md, Cgroup ownership.
+fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
+    if cgroup.record().mode != Mode::V2 || !crate::cgroup::is_delegated(spec) {
+        return Ok(());
+    }
+    let (Some(directory), Some(process)) = (cgroup.v2_dir(), spec.process()) else { return Ok(()) };
+    let linux = spec.linux().as_ref();
+    let maps = IdMaps::of(linux.and_then(|linux| linux.uid_mappings().as_ref()), None);
+    let uid = process.user().uid();
+    let host_uid = if maps.uids.is_empty() { Some(uid) } else { maps.host_uid(uid) };
+    host_uid.map_or(Ok(()), |uid| crate::cgroup::delegate(&directory, uid))
+}
+
+/// A creation that undoes itself unless it is completed.
+struct Creation<'c> {
+    directory: &'c Directory,
+    spec: &'c Spec,
+    record: Record,
+    cgroup: Option<Cgroup>,
+    /// Whether hooks ran, so that the poststop hooks have something to undo.
+    hooked: bool,
+    done: bool,
+}
+
+impl Creation<'_> {
+    fn spawn(
+        &mut self,
+        plan: &Plan,
+        options: &CreateOptions,
+        gate: Gate,
+        console: Option<ConsoleSocket>,
+        id: &ContainerId,
+    ) -> Result<Container> {
+        let listener = (gate == Gate::Socket).then(|| gate::make(self.directory)).transpose()?;
+        let born_into = plan
+            .born_into
+            .as_ref()
+            .map(|(path, place)| {
+                open_namespace(path).map_err(|error| error.at(place.pointer().unwrap_or_default()))
+            })
+            .transpose()?;
+        let namespaces = plan
+            .namespaces
+            .iter()
+            .map(|(path, place)| {
+                open_namespace(path).map_err(|error| error.at(place.pointer().unwrap_or_default()))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let cgroup_dir =
+            self.cgroup.as_ref().and_then(Cgroup::v2_dir).map(|path| open_directory(&path)).transpose()?;
+        let resources = Resources {
+            streams: options.stdio.numbers(),
+            preserved: options.preserve_fds,
+            listener: listener.as_ref().map(|fd| fd.as_fd()),
+            cgroup: cgroup_dir.as_ref().map(|fd| fd.as_fd()),
+            born_into: born_into.as_ref().map(|fd| fd.as_fd()),
+            namespaces: &namespaces,
+        };
+        let oom_score = self.spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
+        let mut born = |pid| match oom_score {
+            Some(score) => spawn::set_oom_score(pid, score),
+            None => Ok(()),
+        };
+        let (spec, bundle, id_text) = (self.spec, self.record.bundle.clone(), self.record.id.clone());
+        let hooked = &mut self.hooked;
+        let mut serve = |step: &ParentStep, child: &Spawned| match step {
+            ParentStep::MapIds(maps) => spawn::map_ids(child.pid, maps).map(|()| None),
+            ParentStep::TimeOffsets(text) => spawn::write_time_offsets(child.pid, text).map(|()| None),
+            ParentStep::Rlimits(limits) => spawn::set_rlimits(child.pid, limits).map(|()| None),
+            ParentStep::Scheduler(attr) => spawn::set_scheduler(child.pid, attr).map(|()| None),
+            ParentStep::OpenIdMap(maps) => spawn::open_id_map(maps).map(Some),
+            ParentStep::OpenMount { source, recursive, id_map } => {
+                spawn::open_mount(source, *recursive, id_map.as_ref()).map(Some)
+            }
+            ParentStep::OpenDevice { path, mode, device } => {
+                spawn::open_device(path, *mode, *device).map(Some)
+            }
+            ParentStep::RuntimeHooks => {
+                *hooked = true;
+                let bundle_text = bundle.to_string_lossy();
+                let state = HookState::new(spec, &id_text, &bundle_text, "creating", child.pid).json();
+                let Some(hooks) = spec.hooks().as_ref() else { return Ok(None) };
+                for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
+                    run_hooks(kind, kind.of(hooks), &state, &bundle, HookPolicy::StopAtFirst)?;
+                }
+                Ok(None)
+            }
+        };
+        let spawned = spawn::spawn(plan, &resources, &mut born, &mut serve);
+        let mut spawned = match spawned {
+            Ok(spawned) => spawned,
+            Err(error) => {
+                self.hooked |= error.kind() == Kind::Hook;
+                return Err(self.explain_end(error));
+            }
+        };
+        drop(listener);
+        let kept = match (spawned.console.take(), console) {
+            (Some((master, number)), Some(socket)) => {
+                socket.send(master, number)?;
+                None
+            }
+            (console, _) => console.map(|(master, _)| master),
+        };
+        self.send_listener(&mut spawned)?;
+        self.record.init = Some(ProcessIdentity::of(spawned.pid, spawned.pidfd.as_fd())?);
+        if let Some(cgroup) = &self.cgroup {
+            self.record.cgroup = cgroup.record().clone();
+        }
+        self.directory.complete(&self.record)?;
+        spawned.go()?;
+        if gate == Gate::Open {
+            if let Err(error) = spawned.await_exec(plan) {
+                self.hooked |= error.kind() == Kind::Hook;
+                return Err(error);
+            }
+            if self.record.poststart {
+                self.hooked = true;
+                super::start::run_poststart(&self.record, self.spec)?;
+            }
+        }
+        self.done = true;
+        Ok(Container::made(
+            self.directory.clone(),
+            id.clone(),
+            self.record.clone(),
+            spawned.into_pidfd()?,
+            kept,
+        ))
+    }
+
+    fn send_listener(&self, spawned: &mut Spawned) -> Result<()> {
+        let Some(fd) = spawned.listener.take() else { return Ok(()) };
+        let Some(seccomp) = self.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else {
+            return Ok(());
+        };
+        super::notify::send(
+            seccomp,
+            fd,
+            spawned.pid,
+            &self.record,
+            oci_spec::runtime::ContainerState::Creating,
+        )
+    }
+
+    /// A child that was killed while being set up mostly met its own memory limit.
+    fn explain_end(&self, error: Error) -> Error {
+        let limited = self
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|l| l.resources().as_ref())
+            .and_then(|r| r.memory().as_ref())
+            .and_then(oci_spec::runtime::LinuxMemory::limit);
+        match limited {
+            Some(limit) if limit > 0 && error.to_string().contains("killed by signal 9") => error
+                .at("/linux/resources/memory/limit")
+                .hint(format!("the memory limit of {limit} bytes may be too low to start a process")),
+            _ => error,
+        }
+    }
+}
+
+impl Drop for Creation<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        // The child is gone: what made it ended it and waited for it.
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill(libc::SIGKILL).ok();
+            if let Err(error) = cgroup.remove(PATIENCE) {
+                log::warn!("{error}");
+            }
+        }
+        unmount(&self.record);
+        if let Err(error) = self.directory.remove() {
+            log::warn!("{error}");
+        }
+        if self.hooked
+            && let Err(error) = super::delete::run_poststop(&self.record, self.spec)
+        {
+            log::warn!("{error}");
+        }
+    }
+}
+
+/// Takes the mounts of a container without a mount namespace away: all are below the clone of its root.
+pub(super) fn unmount(record: &Record) {
+    if record.host_mounts
+        && let Ok(path) = CString::new(record.rootfs.as_os_str().as_bytes())
+    {
+        // EINVAL: no mount, since the creation did not come that far.
+        let _ = mount::detach(&path);
+    }
+}
+
+fn console_socket(spec: &Spec, console: &Console) -> Result<Option<ConsoleSocket>> {
+    let terminal = spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
+    super::terminal::connect(terminal, console)
+}
+
+fn check_preserved(count: u32) -> Result<()> {
+    for fd in 3..count.saturating_add(3) {
+        let number = fd as i32;
+        if !Path::new(&format!("/proc/self/fd/{number}")).exists() {
+            return Err(Error::new(
+                Kind::System,
+                format!("cannot preserve descriptor {number}: it is not open"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn open_namespace(path: &Path) -> Result<OwnedFd> {
+    std::fs::File::open(path)
+        .map(OwnedFd::from)
+        .map_err(|error| Error::io(&error, format!("open namespace {}", path.display())))
+}
+
+pub(super) fn open_directory(path: &Path) -> Result<OwnedFd> {
+    std::fs::File::open(path)
+        .map(OwnedFd::from)
+        .map_err(|error| Error::io(&error, format!("open {}", path.display())))
+}

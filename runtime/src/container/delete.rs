@@ -1,0 +1,141 @@
+//! Ending and removing containers, however damaged what is known of them is.
+
+use std::os::fd::AsFd as _;
+
+use oci_spec::runtime::Spec;
+
+use super::create::{PATIENCE, unmount};
+use super::handle::status_of;
+use super::identity::wait_end;
+use super::options::Delete;
+use super::record::Record;
+use super::state::Status;
+use super::store::{Directory, Known, Lock};
+use crate::bundle::Bundle;
+use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan};
+use crate::error::{Error, Kind, Result};
+use crate::hook::{HookKind, HookPolicy, run_hooks};
+use crate::plan::hooks::HookState;
+use crate::sys::pidfd;
+
+/// Deletes what the directory stands for.
+pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
+    let lock = match lock(directory, how)? {
+        Found::Locked(lock) => Some(lock),
+        // Damaged or half removed: there is nothing to lock, and nobody else can use it.
+        Found::Unlockable => None,
+        Found::Nothing => return Ok(()),
+    };
+    let record = match directory.read()? {
+        Known::Complete(record) => Some(record),
+        Known::Intent(record) if how == Delete::Force => Some(record),
+        Known::Nothing if how == Delete::Force => None,
+        Known::Intent(_) | Known::Nothing => directory.record().map(Some)?,
+    };
+    if let Some(record) = &record {
+        end(directory, record, how)?;
+    }
+    let cgroup = match &record {
+        Some(record) => Some(Cgroup::open(record.cgroup.clone())),
+        None => guess_cgroup(directory),
+    };
+    if let Some(cgroup) = cgroup {
+        // Processes that share the pid namespace, or that init left behind, live as long as the cgroup lets them.
+        cgroup.kill(libc::SIGKILL)?;
+        if cgroup.frozen().unwrap_or(false) {
+            cgroup.thaw()?;
+        }
+        cgroup.remove(PATIENCE)?;
+    }
+    let Some(record) = record else { return directory.remove() };
+    unmount(&record);
+    let spec = record
+        .poststop
+        .then(|| directory.config().and_then(|bytes| Bundle::from_bytes(&bytes, &record.bundle)));
+    directory.remove()?;
+    drop(lock);
+    match spec {
+        None => Ok(()),
+        Some(Ok(bundle)) => run_poststop(&record, bundle.spec()),
+        Some(Err(error)) => {
+            log::warn!("the poststop hooks cannot run: {error}");
+            Ok(())
+        }
+    }
+}
+
+enum Found {
+    Locked(Lock),
+    Unlockable,
+    Nothing,
+}
+
+fn lock(directory: &Directory, how: Delete) -> Result<Found> {
+    match directory.lock(false) {
+        Ok(lock) => Ok(Found::Locked(lock)),
+        Err(error) if error.kind() != Kind::NotFound => Err(error),
+        Err(_) if directory.path().is_dir() && how == Delete::Force => Ok(Found::Unlockable),
+        Err(_) if how == Delete::Force => Ok(Found::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends the init process if that is wished, or refuses.
+fn end(directory: &Directory, record: &Record, how: Delete) -> Result<()> {
+    let Some(identity) = &record.init else { return Ok(()) };
+    let Some(init) = identity.open()? else { return Ok(()) };
+    let may_kill = match how {
+        Delete::Force => true,
+        Delete::Stopped => status_of(directory, record)?.0 == Status::Created,
+        Delete::Strict => false,
+    };
+    if !may_kill {
+        let status = status_of(directory, record)?.0;
+        return Err(Error::new(
+            Kind::WrongState,
+            format!("cannot delete container {} that is not stopped: {status}", record.id),
+        ));
+    }
+    // ESRCH: it ended by itself meanwhile.
+    let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
+    let cgroup = Cgroup::open(record.cgroup.clone());
+    if cgroup.frozen().unwrap_or(false) {
+        cgroup.thaw()?;
+    }
+    if wait_end(init.as_fd(), PATIENCE.as_millis() as i32) {
+        Ok(())
+    } else {
+        Err(Error::new(
+            Kind::Timeout,
+            format!(
+                "process {} of container {} does not end although it was killed",
+                identity.pid, record.id
+            ),
+        )
+        .hint("it hangs in the kernel: see /proc/PID/stack, or a file system that does not answer"))
+    }
+}
+
+/// Where the cgroup of a container is of which no record is left: where its configuration says.
+fn guess_cgroup(directory: &Directory) -> Option<Cgroup> {
+    let bundle = directory.config().ok().and_then(|bytes| Bundle::from_bytes(&bytes, "/").ok());
+    let linux = bundle.as_ref().and_then(|bundle| bundle.spec().linux().as_ref());
+    let id = directory.path().file_name()?.to_str()?;
+    let layout = CgroupLayout::probe(None).ok()?;
+    let plan = CgroupPlan::new(linux, id, &layout).or_else(|_| CgroupPlan::new(None, id, &layout)).ok()?;
+    Some(Cgroup::open(plan.claimed_record()))
+}
+
+/// Runs the poststop hooks; a failure is a warning, and the others run (runtime.md, Lifecycle, step 13).
+pub(super) fn run_poststop(record: &Record, spec: &Spec) -> Result<()> {
+    let Some(hooks) = spec.hooks().as_ref() else { return Ok(()) };
+    let bundle = record.bundle.to_string_lossy();
+    let state = HookState::new(spec, &record.id, &bundle, "stopped", 0).json();
+    run_hooks(
+        HookKind::Poststop,
+        HookKind::Poststop.of(hooks),
+        &state,
+        &record.bundle,
+        HookPolicy::WarnAndGoOn,
+    )
+}

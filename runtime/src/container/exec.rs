@@ -1,0 +1,163 @@
+//! Running another process in a container.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use nix::errno::Errno;
+use oci_spec::runtime::{ContainerState, Process};
+
+use super::create::open_directory;
+use super::exit::ExitStatus;
+use super::handle::{Container, wait_child};
+use super::options::ExecOptions;
+use super::state::Status;
+use crate::cgroup::SubCgroup;
+use crate::check::finding::into_result;
+use crate::error::{Error, Kind, Result};
+use crate::host::Host;
+use crate::plan::{ExecRequest, ParentStep};
+use crate::spawn::{self, Resources, Spawned};
+use crate::sys::pidfd;
+
+/// A process that was added to a container; a child of the caller.
+#[derive(Debug)]
+pub struct ExecProcess {
+    pid: i32,
+    pidfd: OwnedFd,
+    console: Option<OwnedFd>,
+}
+
+impl ExecProcess {
+    /// Its pid in the caller's pid namespace.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its pidfd, which becomes readable when it ends.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The master of its terminal, once, for a caller that chose [`Console::Keep`](super::Console::Keep).
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::NotFound` if it has ended.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        pidfd::send_signal(self.pidfd.as_fd(), signal).map_err(|errno| {
+            let error = Error::os(errno, format!("send signal {signal} to process {}", self.pid));
+            if errno == Errno::ESRCH { error.with_kind(Kind::NotFound) } else { error }
+        })
+    }
+
+    /// Waits until it has ended, and takes its status.
+    ///
+    /// # Errors
+    ///
+    /// If somebody else waited for it.
+    pub fn wait(&self) -> Result<ExitStatus> {
+        wait_child(&self.pidfd, self.pid)
+    }
+}
+
+impl Container {
+    /// Runs another process in the container. When this returns, its program runs: `execve` has succeeded.
+    ///
+    /// The process gets what `process` says (user, capabilities, limits, labels, `no_new_privs`), and the container's
+    /// seccomp filter, personality, namespaces and cgroup.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::WrongState` if the container is stopped, or paused and that is not to be ignored; `Kind::InvalidSpec` for a
+    /// contradictory process; `Kind::Exec` if the program cannot be executed.
+    pub fn exec(&self, process: &Process, options: ExecOptions) -> Result<ExecProcess> {
+        for warning in into_result(crate::check::check_process(process))? {
+            log::warn!("{warning}");
+        }
+        // Shared: processes may be added side by side, but not while the container is started or deleted.
+        let _lock = self.directory.lock(true)?;
+        let Some(init) = self.init()? else {
+            return Err(Error::new(Kind::WrongState, "cannot exec in a stopped container"));
+        };
+        if !options.ignore_paused && self.status()? == Status::Paused {
+            return Err(Error::new(
+                Kind::WrongState,
+                "cannot exec in a paused container (use --ignore-paused to override)",
+            ));
+        }
+        let host = Host::probe()?;
+        let bundle = self.bundle()?;
+        let linux = bundle.spec().linux().as_ref();
+        let seccomp = linux.and_then(|linux| linux.seccomp().as_ref());
+        let init_pid = self.pid().unwrap_or(0);
+        let subs =
+            options.cgroups.iter().map(|path| SubCgroup::parse(path)).collect::<Result<Vec<_>, _>>()?;
+        let join = self.cgroup().join_further(&subs, init_pid)?;
+        let request = ExecRequest {
+            id: &self.record.id,
+            namespaces: self.record.namespaces,
+            new_keyring: self.record.new_keyring,
+            preserved: options.preserve_fds,
+            grantable: host.grantable,
+            tasks: &join.tasks,
+            seccomp,
+            personality: linux.and_then(|linux| linux.personality().as_ref()),
+        };
+        let plan = crate::plan::exec(process, &request)?;
+        plan.log();
+        let console = super::terminal::connect(process.terminal().unwrap_or(false), &options.console)?;
+        let cgroup = join.v2_dir.as_deref().map(open_directory).transpose()?;
+        let joins_pid = self.record.namespaces & libc::CLONE_NEWPID != 0;
+        let mut namespaces = vec![init.try_clone().map_err(|error| Error::io(&error, "duplicate a pidfd"))?];
+        if self.record.namespaces & libc::CLONE_NEWNS == 0 {
+            namespaces.push(root_of(init_pid)?);
+        }
+        let resources = Resources {
+            streams: options.stdio.numbers(),
+            preserved: options.preserve_fds,
+            listener: None,
+            cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
+            born_into: joins_pid.then(|| init.as_fd()),
+            namespaces: &namespaces,
+        };
+        let oom_score = process.oom_score_adj();
+        let mut born = |pid| oom_score.map_or(Ok(()), |score| spawn::set_oom_score(pid, score));
+        let mut serve = |step: &ParentStep, child: &Spawned| match step {
+            ParentStep::Rlimits(limits) => spawn::set_rlimits(child.pid, limits).map(|()| None),
+            ParentStep::Scheduler(attr) => spawn::set_scheduler(child.pid, attr).map(|()| None),
+            _ => Err(Error::new(Kind::System, format!("{step}: not a step of an exec"))),
+        };
+        let mut spawned = spawn::spawn(&plan, &resources, &mut born, &mut serve)?;
+        let kept = match (spawned.console.take(), console) {
+            (Some((master, number)), Some(socket)) => {
+                socket.send(master, number)?;
+                None
+            }
+            (console, _) => console.map(|(master, _)| master),
+        };
+        if let (Some(fd), Some(seccomp)) = (spawned.listener.take(), seccomp) {
+            super::notify::send(seccomp, fd, spawned.pid, &self.record, ContainerState::Running)?;
+        }
+        spawned.go()?;
+        spawned.await_exec(&plan)?;
+        let pid = spawned.pid;
+        Ok(ExecProcess { pid, pidfd: spawned.into_pidfd()?, console: kept })
+    }
+}
+
+/// The root directory of a container that has no mount namespace.
+fn root_of(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/root");
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(&path)
+        .map(OwnedFd::from)
+        .map_err(|error| Error::io(&error, format!("open {path}")))
+}

@@ -1,0 +1,219 @@
+//! The handle of a container: what is recorded of it, and a hold on its init process where this process made it.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+
+use oci_spec::runtime::Spec;
+
+use super::delete;
+use super::exit::ExitStatus;
+use super::gate;
+use super::identity;
+use super::options::Delete;
+use super::record::Record;
+use super::state::{State, Status};
+use super::store::{Directory, Known, Lock};
+use crate::bundle::Bundle;
+use crate::cgroup::{Cgroup, OomWatch};
+use crate::error::{Error, Kind, Result};
+use crate::id::ContainerId;
+use crate::sys::pidfd;
+
+/// A container. Every operation asks the kernel how things are and takes the container's lock where it changes
+/// something, so any number of processes may hold handles of one container.
+#[derive(Debug)]
+pub struct Container {
+    pub(super) directory: Directory,
+    id: ContainerId,
+    pub(super) record: Record,
+    /// The init process, if it is a child of this process.
+    child: Option<OwnedFd>,
+    console: Option<OwnedFd>,
+}
+
+impl Container {
+    pub(super) fn made(
+        directory: Directory,
+        id: ContainerId,
+        record: Record,
+        child: OwnedFd,
+        console: Option<OwnedFd>,
+    ) -> Self {
+        Self { directory, id, record, child: Some(child), console }
+    }
+
+    pub(super) fn open(directory: Directory, id: &ContainerId) -> Result<Self> {
+        let record = directory.record()?;
+        Ok(Self { directory, id: id.clone(), record, child: None, console: None })
+    }
+
+    /// The container's id.
+    pub fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    /// The state of the container as the kernel has it now.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::NotFound` if it was deleted meanwhile.
+    pub fn state(&self) -> Result<State> {
+        state_of(&self.directory)
+    }
+
+    /// The init process in the caller's pid namespace, whether it still runs or not.
+    pub fn pid(&self) -> Option<i32> {
+        self.record.init.map(|init| init.pid)
+    }
+
+    /// The pidfd of the init process, if this process created the container: it becomes readable when init ends.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.child.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// Opens a pidfd of the init process, also where another process created the container; none if init has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses it.
+    pub fn open_init(&self) -> Result<Option<OwnedFd>> {
+        self.init()
+    }
+
+    /// The master of the terminal, once, for a caller that chose [`Console::Keep`](super::Console::Keep).
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
+    }
+
+    /// Waits until the init process has ended, and takes its status.
+    ///
+    /// # Errors
+    ///
+    /// If init is not a child of this process, or somebody else waited for it.
+    pub fn wait(&self) -> Result<ExitStatus> {
+        let child = self.child.as_ref().ok_or_else(|| {
+            Error::new(
+                Kind::WrongState,
+                format!(
+                    "container {:?} was created by another process, which alone gets its exit status",
+                    self.id.as_str()
+                ),
+            )
+        })?;
+        wait_child(child, self.pid().unwrap_or(0))
+    }
+
+    /// The configuration as it was when the container was created.
+    ///
+    /// # Errors
+    ///
+    /// If the saved copy cannot be read.
+    pub fn spec(&self) -> Result<Spec> {
+        Ok(self.bundle()?.spec().clone())
+    }
+
+    /// The saved configuration together with the bundle directory.
+    pub(super) fn bundle(&self) -> Result<Bundle> {
+        Bundle::from_bytes(&self.directory.config()?, &self.record.bundle)
+    }
+
+    /// A watch for processes that the kernel ends for lack of memory.
+    ///
+    /// # Errors
+    ///
+    /// If the container has no memory cgroup.
+    pub fn oom_watch(&self) -> Result<OomWatch> {
+        self.cgroup().watch_oom()
+    }
+
+    /// Deletes the container; see [`Runtime::delete`](super::Runtime::delete).
+    ///
+    /// # Errors
+    ///
+    /// As there. The handle is consumed; open the container anew to try again.
+    pub fn delete(self, how: Delete) -> Result<()> {
+        if let Some(child) = &self.child {
+            // A zombie of this process would keep its pid until then.
+            let _ = pidfd::wait(child.as_raw_fd(), libc::WNOHANG);
+        }
+        let result = delete::delete(&self.directory, how);
+        if let Some(child) = &self.child {
+            let _ = pidfd::wait(child.as_raw_fd(), libc::WNOHANG);
+        }
+        result
+    }
+
+    pub(super) fn cgroup(&self) -> Cgroup {
+        Cgroup::open(self.record.cgroup.clone())
+    }
+
+    /// Takes the lock; the state cannot change until it is dropped.
+    pub(super) fn lock(&self) -> Result<Lock> {
+        self.directory.lock(false)
+    }
+
+    /// The status, for operations that need a certain one.
+    pub(super) fn status(&self) -> Result<Status> {
+        Ok(status_of(&self.directory, &self.record)?.0)
+    }
+
+    /// The init process as a verified pidfd; none if it has ended.
+    pub(super) fn init(&self) -> Result<Option<OwnedFd>> {
+        self.record.init.as_ref().map_or(Ok(None), identity::ProcessIdentity::open)
+    }
+
+    pub(super) fn not_running(&self) -> Error {
+        Error::new(Kind::WrongState, format!("container not running: {}", self.id.as_str()))
+    }
+}
+
+/// Waits for a child of this process.
+pub(super) fn wait_child(pidfd: &OwnedFd, pid: i32) -> Result<ExitStatus> {
+    match pidfd::wait(pidfd.as_raw_fd(), 0) {
+        Ok(Some((code, status))) => Ok(ExitStatus::from_wait(code, status)),
+        Ok(None) => Err(Error::new(Kind::System, format!("wait for process {pid}: it has not ended"))),
+        Err(errno) => Err(Error::os(errno, format!("wait for process {pid}"))),
+    }
+}
+
+/// The state that a directory tells, without the lock.
+pub(super) fn state_of(directory: &Directory) -> Result<State> {
+    let (record, status, pid) = match directory.read()? {
+        Known::Complete(record) => {
+            let (status, pid) = status_of(directory, &record)?;
+            (record, status, pid)
+        }
+        Known::Intent(record) => {
+            // An operation holds the lock: the creation is under way. Else it was interrupted.
+            let status = if directory.is_busy() { Status::Creating } else { Status::Stopped };
+            (record, status, 0)
+        }
+        Known::Nothing => return Err(directory.record().err().unwrap_or_else(|| directory.unknown())),
+    };
+    Ok(State {
+        oci_version: record.oci_version,
+        id: record.id,
+        pid,
+        status,
+        bundle: record.bundle,
+        rootfs: record.rootfs,
+        created: record.created,
+        annotations: record.annotations,
+        owner: super::users::name_of(record.owner),
+    })
+}
+
+/// Status and pid of a complete container.
+pub(super) fn status_of(directory: &Directory, record: &Record) -> Result<(Status, i32)> {
+    let Some(init) = &record.init else { return Ok((Status::Stopped, 0)) };
+    if init.open()?.is_none() {
+        return Ok((Status::Stopped, 0));
+    }
+    let waits = directory.socket().exists() && gate::reach(directory)?.is_some();
+    let frozen = Cgroup::open(record.cgroup.clone()).frozen().unwrap_or(false);
+    let status = match (frozen, waits) {
+        (true, _) => Status::Paused,
+        (false, true) => Status::Created,
+        (false, false) => Status::Running,
+    };
+    Ok((status, init.pid))
+}

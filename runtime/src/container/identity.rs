@@ -1,0 +1,103 @@
+//! Which process a container's init is, so that a reused pid is never taken for it.
+
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::sys::{path, pidfd, socket};
+
+/// Magic number of pidfs (Linux 6.9), whose inode numbers are never reused.
+const PIDFS_MAGIC: i64 = 0x5049_4446;
+
+/// A process, for all times: its pid and what distinguishes it from others that had or will have that pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessIdentity {
+    pub(crate) pid: i32,
+    /// The inode of its pidfd, where the kernel has pidfs; else 0.
+    inode: u64,
+    /// Its start time in clock ticks since boot, where the kernel has no pidfs; else 0.
+    start_time: u64,
+}
+
+impl ProcessIdentity {
+    /// The identity of a process that the caller holds by pidfd.
+    pub(crate) fn of(pid: i32, pidfd: BorrowedFd<'_>) -> Result<Self> {
+        match pidfs_inode(pidfd) {
+            Some(inode) => Ok(Self { pid, inode, start_time: 0 }),
+            None => Ok(Self { pid, inode: 0, start_time: start_time(pid)? }),
+        }
+    }
+
+    /// Opens the process, if it is still there: verified after opening, so the descriptor is of this very process. One
+    /// that has ended, but is not yet reaped, is not there.
+    pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
+        let pidfd = match pidfd::open(self.pid) {
+            Ok(pidfd) => pidfd,
+            // EINVAL: the pid is now that of a thread.
+            Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
+            Err(errno) => return Err(Error::os(errno, format!("open process {}", self.pid))),
+        };
+        let same = match (self.inode, pidfs_inode(pidfd.as_fd())) {
+            (0, _) => start_time(self.pid).is_ok_and(|time| time == self.start_time),
+            (inode, now) => now == Some(inode),
+        };
+        Ok((same && !has_ended(pidfd.as_fd())).then_some(pidfd))
+    }
+}
+
+/// Whether the process has ended: its pidfd is readable then.
+pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    socket::wait_readable([pidfd.as_raw_fd()], 0).is_ok_and(|[ended]| ended)
+}
+
+/// Waits until the process has ended, at most that long; tells whether it has.
+pub(crate) fn wait_end(pidfd: BorrowedFd<'_>, milliseconds: i32) -> bool {
+    socket::wait_readable([pidfd.as_raw_fd()], milliseconds).is_ok_and(|[ended]| ended)
+}
+
+fn pidfs_inode(pidfd: BorrowedFd<'_>) -> Option<u64> {
+    let fd = pidfd.as_raw_fd();
+    (path::filesystem_magic(fd).ok()? == PIDFS_MAGIC)
+        .then(|| path::fstat(fd).ok())
+        .flatten()
+        .map(|stat| stat.st_ino)
+}
+
+/// Field 22 of /proc/PID/stat (`proc_pid_stat(5)`), counted from the end of the command name, which may hold anything.
+fn start_time(pid: i32) -> Result<u64> {
+    let file = format!("/proc/{pid}/stat");
+    let text = std::fs::read_to_string(&file).map_err(|error| Error::io(&error, format!("read {file}")))?;
+    let fields = text.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+    fields
+        .split_ascii_whitespace()
+        .nth(19)
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| Error::new(crate::Kind::System, format!("{file} has no start time")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_found_until_it_ends_and_never_after() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().expect("sleep");
+        let pid = child.id() as i32;
+        let pidfd = pidfd::open(pid).expect("a child of ours");
+        let identity = ProcessIdentity::of(pid, pidfd.as_fd()).expect("identity");
+        assert!(identity.open().expect("open").is_some());
+        let stranger = ProcessIdentity {
+            inode: identity.inode.wrapping_add(1),
+            start_time: identity.start_time.wrapping_add(1),
+            ..identity
+        };
+        assert!(stranger.open().expect("open").is_none());
+        child.kill().expect("kill");
+        assert!(wait_end(pidfd.as_fd(), 5000));
+        assert!(identity.open().expect("open").is_none(), "a zombie is not running");
+        child.wait().expect("wait");
+        assert!(identity.open().expect("open").is_none());
+    }
+}

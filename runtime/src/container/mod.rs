@@ -1,0 +1,28 @@
+//! Containers: their state on disk, and the operations on them.
+
+mod create;
+mod delete;
+mod exec;
+mod exit;
+mod gate;
+mod handle;
+mod identity;
+mod notify;
+mod options;
+mod record;
+mod resources;
+mod runtime;
+mod signal;
+mod start;
+mod state;
+mod store;
+mod terminal;
+mod users;
+
+pub use exec::ExecProcess;
+pub use exit::ExitStatus;
+pub use handle::Container;
+pub use options::{CgroupDriver, Console, CreateOptions, Delete, ExecOptions, Stdio};
+pub use runtime::{Listed, Runtime, RuntimeBuilder};
+pub use state::{State, Status};
+pub use users::ExecUser;

@@ -1,0 +1,40 @@
+//! Sending a seccomp notification descriptor to the agent that will answer (config-linux.md, Seccomp, listenerPath).
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use oci_spec::runtime::{ContainerState, LinuxSeccomp, State};
+
+use super::record::Record;
+use crate::error::{Error, Kind, Result};
+use crate::linux::seccomp::Listener;
+use crate::sys::socket as raw;
+
+/// Connects, sends one message with the state of the process and the descriptor, and closes.
+pub(super) fn send(
+    seccomp: &LinuxSeccomp,
+    fd: OwnedFd,
+    pid: i32,
+    record: &Record,
+    status: ContainerState,
+) -> Result<()> {
+    let Some(listener) = Listener::of(seccomp) else { return Ok(()) };
+    let context = |errno| {
+        Error::os(errno, format!("send the seccomp listener to {}", listener.path.display()))
+            .at("/linux/seccomp/listenerPath")
+    };
+    let connection =
+        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(context)?;
+    connect(connection.as_raw_fd(), &UnixAddr::new(&listener.path).map_err(context)?).map_err(context)?;
+    let mut state = State::default();
+    state.set_version(record.oci_version.clone());
+    state.set_id(record.id.clone());
+    state.set_status(status);
+    state.set_pid(Some(record.init.map_or(pid, |init| init.pid)));
+    state.set_bundle(record.bundle.clone());
+    state.set_annotations(record.annotations.clone().map(|all| all.into_iter().collect()));
+    let message = listener
+        .message(&state, pid)
+        .map_err(|error| Error::new(Kind::System, format!("write the process state: {error}")))?;
+    raw::send(connection.as_raw_fd(), &message, fd.as_raw_fd()).map_err(context)
+}

@@ -1,0 +1,177 @@
+//! What a caller can choose besides `config.json`.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+/// Who manages the cgroups of containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CgroupDriver {
+    /// The runtime itself, through the cgroup file systems.
+    #[default]
+    Cgroupfs,
+}
+
+/// The standard streams of a container's process that has no terminal.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub enum Stdio {
+    /// The caller's own descriptors 0, 1 and 2.
+    #[default]
+    Inherit,
+    /// These: input, output, error.
+    Fds([OwnedFd; 3]),
+}
+
+impl Stdio {
+    pub(super) fn numbers(&self) -> [RawFd; 3] {
+        match self {
+            Self::Inherit => [0, 1, 2],
+            Self::Fds(fds) => fds.each_ref().map(AsRawFd::as_raw_fd),
+        }
+    }
+}
+
+/// Where the master of a container's terminal goes, when `process.terminal` is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Console {
+    /// The process has no terminal.
+    #[default]
+    None,
+    /// To the unix socket at this path: one message with the descriptor.
+    Socket(PathBuf),
+    /// To the caller, who asks the handle for it.
+    Keep,
+}
+
+/// How to create a container.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct CreateOptions {
+    pub(super) stdio: Stdio,
+    pub(super) console: Console,
+    pub(super) no_pivot: bool,
+    pub(super) no_new_keyring: bool,
+    pub(super) preserve_fds: u32,
+    pub(super) env: Vec<String>,
+}
+
+impl CreateOptions {
+    /// The defaults: the caller's streams, no terminal, `pivot_root`, a new session keyring, no extra descriptors.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the standard streams.
+    #[must_use]
+    pub fn stdio(mut self, stdio: Stdio) -> Self {
+        self.stdio = stdio;
+        self
+    }
+
+    /// Says where the terminal goes.
+    #[must_use]
+    pub fn console(mut self, console: Console) -> Self {
+        self.console = console;
+        self
+    }
+
+    /// Moves the root mount instead of pivoting, for hosts whose root is a ramfs. Less safe: the host's tree stays
+    /// mounted below the container's.
+    #[must_use]
+    pub fn no_pivot(mut self, no_pivot: bool) -> Self {
+        self.no_pivot = no_pivot;
+        self
+    }
+
+    /// Gives the container a session keyring of its own (the default), or leaves it the caller's.
+    #[must_use]
+    pub fn new_keyring(mut self, new_keyring: bool) -> Self {
+        self.no_new_keyring = !new_keyring;
+        self
+    }
+
+    /// Adds a variable (`NAME=VALUE`) to the environment of the init process only, after those of `process.env`.
+    #[must_use]
+    pub fn env(mut self, variable: impl Into<String>) -> Self {
+        self.env.push(variable.into());
+        self
+    }
+
+    /// Passes on that many descriptors from 3 up, besides the standard streams.
+    #[must_use]
+    pub fn preserve_fds(mut self, count: u32) -> Self {
+        self.preserve_fds = count;
+        self
+    }
+}
+
+/// How to run another process in a container.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct ExecOptions {
+    pub(super) stdio: Stdio,
+    pub(super) console: Console,
+    pub(super) preserve_fds: u32,
+    pub(super) cgroups: Vec<String>,
+    pub(super) ignore_paused: bool,
+}
+
+impl ExecOptions {
+    /// The defaults: the caller's streams, no terminal, the container's own cgroup.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the standard streams.
+    #[must_use]
+    pub fn stdio(mut self, stdio: Stdio) -> Self {
+        self.stdio = stdio;
+        self
+    }
+
+    /// Says where the terminal goes.
+    #[must_use]
+    pub fn console(mut self, console: Console) -> Self {
+        self.console = console;
+        self
+    }
+
+    /// Passes on that many descriptors from 3 up.
+    #[must_use]
+    pub fn preserve_fds(mut self, count: u32) -> Self {
+        self.preserve_fds = count;
+        self
+    }
+
+    /// Runs the process in a cgroup below the container's: `[CONTROLLER[,CONTROLLER]:]PATH`. May be given once for each
+    /// hierarchy.
+    #[must_use]
+    pub fn cgroup(mut self, path: impl Into<String>) -> Self {
+        self.cgroups.push(path.into());
+        self
+    }
+
+    /// Allows the exec in a paused container, whose new process then waits frozen.
+    #[must_use]
+    pub fn ignore_paused(mut self, ignore: bool) -> Self {
+        self.ignore_paused = ignore;
+        self
+    }
+}
+
+/// Which containers `delete` removes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delete {
+    /// Stopped ones, and created ones, which are killed first (as every runtime does and callers expect).
+    #[default]
+    Stopped,
+    /// Any, killing what runs; also what is left of a creation that was interrupted. Succeeds if there is none.
+    Force,
+    /// Stopped ones only, by the letter of the runtime specification.
+    Strict,
+}

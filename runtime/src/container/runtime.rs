@@ -1,0 +1,174 @@
+//! The entry point: a state directory and a cgroup driver.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::create;
+use super::delete;
+use super::handle::Container;
+use super::options::{CgroupDriver, CreateOptions, Delete};
+use super::state::State;
+use super::store::Directory;
+use crate::bundle::Bundle;
+use crate::cgroup::CgroupLayout;
+use crate::check::finding::Finding;
+use crate::error::{Error, Result};
+use crate::id::ContainerId;
+use crate::plan::{Explanation, Gate};
+
+/// Makes and finds containers under one state directory.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    root: PathBuf,
+}
+
+/// Configures a [`Runtime`].
+#[derive(Clone, Debug, Default)]
+pub struct RuntimeBuilder {
+    root: Option<PathBuf>,
+    cgroup_driver: CgroupDriver,
+}
+
+/// One entry of [`Runtime::list`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Listed {
+    /// The container's id: the name of its directory.
+    pub id: String,
+    /// Its state, or why it cannot be told; the others are not affected.
+    pub state: Result<State>,
+}
+
+impl RuntimeBuilder {
+    /// Sets the state directory (default `/run/wharf`), which is made when the first container is.
+    #[must_use]
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// Sets who manages cgroups.
+    #[must_use]
+    pub fn cgroup_driver(mut self, driver: CgroupDriver) -> Self {
+        self.cgroup_driver = driver;
+        self
+    }
+
+    /// Makes the runtime. Touches nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the state directory is a relative path and the working directory is gone.
+    pub fn build(self) -> Result<Runtime> {
+        let CgroupDriver::Cgroupfs = self.cgroup_driver;
+        let root = self.root.unwrap_or_else(|| PathBuf::from("/run/wharf"));
+        let root = std::path::absolute(&root)
+            .map_err(|error| Error::io(&error, format!("find the state directory {}", root.display())))?;
+        Ok(Runtime { root })
+    }
+}
+
+impl Runtime {
+    /// Starts the configuration of a runtime.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    /// The state directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Everything that is wrong with a bundle, and what would be warned about, before any side effect.
+    ///
+    /// The answer is the same for every user; it needs no privilege.
+    pub fn check(&self, bundle: &Bundle) -> Vec<Finding> {
+        let mut findings = bundle.warnings().to_vec();
+        findings.extend(crate::check::check(bundle.spec()));
+        create::check_host(bundle, &mut findings);
+        findings
+    }
+
+    /// The ordered steps that [`Runtime::create`] would take, without taking them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::create`], for everything that it refuses before its first side effect.
+    pub fn explain(&self, id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
+        create::explain(id, bundle, options)
+    }
+
+    /// Creates a container: everything but its program is in place afterwards, and its first process waits for
+    /// [`Container::start`].
+    ///
+    /// # Errors
+    ///
+    /// A malformed or contradictory configuration (`Kind::InvalidSpec`) and an id in use (`Kind::Exists`) end it before
+    /// any side effect. Any later failure leaves the host as it was.
+    pub fn create(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
+        create::create(&self.root, id, bundle, options, Gate::Socket)
+    }
+
+    /// Creates a container and starts it at once, which saves the way through the gate.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::create`] and [`Container::start`]; nothing of the container is left.
+    pub fn run(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
+        create::create(&self.root, id, bundle, options, Gate::Open)
+    }
+
+    /// Finds a container that was created before, by this or another process.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::NotFound` if there is none, `Kind::WrongState` if it is still being created, `Kind::Corrupt` if its state
+    /// cannot be understood.
+    pub fn open(&self, id: &ContainerId) -> Result<Container> {
+        Container::open(Directory::of(&self.root, id), id)
+    }
+
+    /// All containers, sorted by id.
+    ///
+    /// # Errors
+    ///
+    /// Only if the state directory exists and cannot be read; a broken container is an entry with an error.
+    pub fn list(&self) -> Result<Vec<Listed>> {
+        let context = |error: std::io::Error| {
+            Error::io(&error, format!("read the state directory {}", self.root.display()))
+        };
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(context)?,
+        };
+        let mut listed = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(context)?.file_name();
+            // What is no id is no container of ours.
+            let Some(id) = name.to_str().and_then(|name| ContainerId::new(name).ok()) else { continue };
+            let directory = Directory::of(&self.root, &id);
+            if !directory.path().is_dir() {
+                continue;
+            }
+            let state = super::handle::state_of(&directory);
+            listed.push(Listed { id: id.as_str().to_owned(), state });
+        }
+        listed.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(listed)
+    }
+
+    /// Deletes a container by its id alone, also one whose state files are damaged or whose creation was interrupted.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::NotFound` (not with [`Delete::Force`]), `Kind::WrongState` if it runs and is not to be killed, or the
+    /// failure of a system call, after which `delete` can be called again.
+    pub fn delete(&self, id: &ContainerId, how: Delete) -> Result<()> {
+        delete::delete(&Directory::of(&self.root, id), how)
+    }
+}
+
+/// The cgroups of the host, as far as a configuration needs them.
+pub(super) fn layout(bundle: &Bundle) -> Result<CgroupLayout> {
+    CgroupLayout::probe(bundle.spec().linux().as_ref().and_then(|linux| linux.resources().as_ref()))
+}

@@ -1,0 +1,264 @@
+//! The state directory: `ROOT/ID/` with a few small files.
+//!
+//! | file | written | what |
+//! |---|---|---|
+//! | `lock` | first, before any other side effect | the intent: everything that a clean-up needs; locked by every operation that changes something |
+//! | `config.json` | at creation | the configuration that counts from then on |
+//! | `start.sock` | at creation | where the created process waits for `start` |
+//! | `state.json` | when the creation is complete | the record of the container |
+//!
+//! No file is ever changed in place: one that is cut or empty can only come from elsewhere, and even then the intent
+//! and the kernel know enough to end the container.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::record::Record;
+use crate::error::{Error, Kind, Result};
+use crate::id::ContainerId;
+
+const LOCK: &str = "lock";
+const CONFIG: &str = "config.json";
+const STATE: &str = "state.json";
+const SOCKET: &str = "start.sock";
+
+/// The directory of one container.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    id: ContainerId,
+    path: PathBuf,
+}
+
+/// Holds the lock of a container until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: Flock<File>,
+}
+
+/// What is known of a container.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// Its creation was completed.
+    Complete(Record),
+    /// Only the intent is there: a creation is under way, or was interrupted.
+    Intent(Record),
+    /// The directory is there, and nothing in it can be understood.
+    Nothing,
+}
+
+impl Directory {
+    /// The directory of a container, whether it exists or not.
+    pub(crate) fn of(root: &Path, id: &ContainerId) -> Self {
+        Self { id: id.clone(), path: root.join(id.as_str()) }
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the gate's socket is.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path.join(SOCKET)
+    }
+
+    /// Makes the directory with the intent and the configuration, and takes the lock.
+    pub(crate) fn begin(&self, intent: &Record, config: &[u8]) -> Result<Lock> {
+        let root = self.path.parent().unwrap_or(Path::new("/"));
+        let mut builder = DirBuilder::new();
+        builder.mode(0o700);
+        let mut made = builder.create(&self.path);
+        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(root)
+                .map_err(|error| Error::io(&error, format!("make the state directory {}", root.display())))?;
+            made = builder.create(&self.path);
+        }
+        made.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::new(
+                Kind::Exists,
+                format!("container with id {} already exists: given ID already exists", self.id),
+            )
+            .hint(format!("{} exists", self.path.display())),
+            _ => Error::io(&error, format!("make the state directory {}", self.path.display())),
+        })?;
+        self.fill(intent, config).inspect_err(|_| self.remove_files())
+    }
+
+    fn fill(&self, intent: &Record, config: &[u8]) -> Result<Lock> {
+        let file = self.create_file(LOCK)?;
+        // Nobody else can know of the file yet, except an operation that waits for it: it will find the intent.
+        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| Error::os(errno, format!("lock {}", self.path.join(LOCK).display())))?;
+        self.write(&file, LOCK, &intent.to_json())?;
+        let copy = self.create_file(CONFIG)?;
+        self.write(&copy, CONFIG, config)?;
+        Ok(Lock { _file: file })
+    }
+
+    fn create_file(&self, name: &str) -> Result<File> {
+        let path = self.path.join(name);
+        File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| Error::io(&error, format!("make {}", path.display())))
+    }
+
+    fn write(&self, mut file: &File, name: &str, bytes: &[u8]) -> Result<()> {
+        file.write_all(bytes)
+            .map_err(|error| Error::io(&error, format!("write {}", self.path.join(name).display())))
+    }
+
+    /// Records that the creation is complete, in one step that other processes see whole or not at all.
+    pub(crate) fn complete(&self, record: &Record) -> Result<()> {
+        let name = "state.json.new";
+        let file = self.create_file(name)?;
+        self.write(&file, name, &record.to_json())?;
+        drop(file);
+        let (from, to) = (self.path.join(name), self.path.join(STATE));
+        fs::rename(&from, &to)
+            .map_err(|error| Error::io(&error, format!("rename {} to {}", from.display(), to.display())))
+    }
+
+    /// Takes the lock of an existing container, waiting for whoever has it.
+    pub(crate) fn lock(&self, shared: bool) -> Result<Lock> {
+        let path = self.path.join(LOCK);
+        loop {
+            let file = File::options().read(true).open(&path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => self.unknown(),
+                _ => Error::io(&error, format!("open {}", path.display())),
+            })?;
+            let how = if shared { FlockArg::LockShared } else { FlockArg::LockExclusive };
+            let mut file = file;
+            let locked = loop {
+                match Flock::lock(file, how) {
+                    Ok(locked) => break locked,
+                    Err((back, Errno::EINTR)) => file = back,
+                    Err((_, errno)) => return Err(Error::os(errno, format!("lock {}", path.display()))),
+                }
+            };
+            // While this waited, the container may have been deleted, and another of that id created.
+            let same = fs::metadata(&path).is_ok_and(|now| {
+                locked.metadata().is_ok_and(|held| held.ino() == now.ino() && held.dev() == now.dev())
+            });
+            if same {
+                return Ok(Lock { _file: locked });
+            }
+        }
+    }
+
+    /// Whether an operation holds the lock now.
+    pub(crate) fn is_busy(&self) -> bool {
+        let Ok(file) = File::open(self.path.join(LOCK)) else { return false };
+        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
+    }
+
+    /// The error for an id that has no container.
+    pub(crate) fn unknown(&self) -> Error {
+        Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id.as_str()))
+            .hint(format!("{} is not there", self.path.display()))
+    }
+
+    /// Reads what is known.
+    pub(crate) fn read(&self) -> Result<Known> {
+        if let Some(record) = self.read_file(STATE)?.as_deref().and_then(Record::parse) {
+            return Ok(Known::Complete(record));
+        }
+        match self.read_file(LOCK)?.as_deref().and_then(Record::parse) {
+            Some(record) => Ok(Known::Intent(record)),
+            None if self.path.is_dir() => Ok(Known::Nothing),
+            None => Err(self.unknown()),
+        }
+    }
+
+    /// Reads the record of a complete container, for operations that need one.
+    pub(crate) fn record(&self) -> Result<Record> {
+        match self.read()? {
+            Known::Complete(record) => Ok(record),
+            Known::Intent(_) if self.path.join(STATE).exists() => Err(Error::new(
+                Kind::Corrupt,
+                format!("{} cannot be understood", self.path.join(STATE).display()),
+            )
+            .hint("`delete --force` ends the container and removes what is left of it")),
+            Known::Intent(_) => Err(Error::new(
+                Kind::WrongState,
+                format!("container {:?} is still being created", self.id.as_str()),
+            )
+            .hint("if its creation was interrupted, `delete --force` removes what is left of it")),
+            Known::Nothing => Err(Error::new(
+                Kind::Corrupt,
+                format!("no file in {} can be understood", self.path.display()),
+            )
+            .hint("`delete --force` removes it")),
+        }
+    }
+
+    fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        /// A record is a few kilobytes, mostly annotations.
+        const MOST: u64 = 64 << 20;
+        let path = self.path.join(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(Error::io(&error, format!("open {}", path.display()))),
+        };
+        let mut bytes = Vec::new();
+        file.take(MOST)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::io(&error, format!("read {}", path.display())))?;
+        Ok(Some(bytes))
+    }
+
+    /// The configuration that counts.
+    pub(crate) fn config(&self) -> Result<Vec<u8>> {
+        self.read_file(CONFIG)?.ok_or_else(|| {
+            Error::new(Kind::Corrupt, format!("{} is missing", self.path.join(CONFIG).display()))
+        })
+    }
+
+    /// Removes the directory; the lock file goes last but one, so that whoever waits for it finds it gone.
+    pub(crate) fn remove(&self) -> Result<()> {
+        self.remove_files();
+        match fs::remove_dir(&self.path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // Something that is not ours was put there.
+            Err(_) => fs::remove_dir_all(&self.path)
+                .map_err(|error| Error::io(&error, format!("remove {}", self.path.display()))),
+        }
+    }
+
+    fn remove_files(&self) {
+        for name in [SOCKET, STATE, "state.json.new", CONFIG, LOCK] {
+            fs::remove_file(self.path.join(name)).ok();
+        }
+        fs::remove_dir(&self.path).ok();
+    }
+
+    /// The directory as a descriptor, for socket paths longer than a socket address.
+    pub(crate) fn open(&self) -> Result<OwnedFd> {
+        File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+            .open(&self.path)
+            .map(OwnedFd::from)
+            .map_err(|error| Error::io(&error, format!("open {}", self.path.display())))
+    }
+
+    /// A path of the gate's socket that always fits into a socket address, valid while `directory` is open.
+    pub(crate) fn short_socket(directory: &OwnedFd) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_fd().as_raw_fd()))
+    }
+}

@@ -1,0 +1,173 @@
+//! Users by name: in the container's own passwd and group files, which are read as hostile input.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use super::handle::Container;
+use crate::error::{Error, Kind, Result};
+use crate::sys::path;
+
+/// More of a file is not read.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// A user of a container, for an exec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecUser {
+    /// User id inside the container.
+    pub uid: u32,
+    /// Group id inside the container.
+    pub gid: u32,
+    /// Supplementary groups: those whose member lists name the user.
+    pub additional_gids: Vec<u32>,
+    /// The home directory, if the passwd file has the user.
+    pub home: Option<PathBuf>,
+}
+
+impl Container {
+    /// Finds a user by `USER[:GROUP]`, each a number or a name of the container's own files.
+    ///
+    /// What consists of digits is a number and never looked up as a name (CVE-2016-3697); it must fit 32 bits and not be
+    /// the kernel's "no change" value.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::InvalidSpec` if a number is out of range or a name is unknown; `Kind::WrongState` if the container is
+    /// stopped.
+    pub fn lookup_user(&self, text: &str) -> Result<ExecUser> {
+        if self.init()?.is_none() {
+            return Err(self.not_running());
+        }
+        let read = |file: &str| self.read_inside(file).unwrap_or_default();
+        resolve(text, || read("/etc/passwd"), || read("/etc/group"))
+    }
+
+    fn read_inside(&self, file: &str) -> Result<String> {
+        let pid = self.pid().unwrap_or(0);
+        let context = |what: &str| format!("{what} {file} of container {:?}", self.id().as_str());
+        let root = std::fs::File::open(format!("/proc/{pid}/root"))
+            .map_err(|error| Error::io(&error, context("find")))?;
+        let opened =
+            path::open_regular_in_root(&root, file).map_err(|errno| Error::os(errno, context("open")))?;
+        let mut bytes = Vec::new();
+        opened
+            .take(MOST_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::io(&error, context("read")))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// The name of a user of the host, for the owner of a container.
+pub(super) fn name_of(uid: u32) -> String {
+    if uid == 0 {
+        return "root".to_owned();
+    }
+    match nix::unistd::User::from_uid(uid.into()) {
+        Ok(Some(user)) => user.name,
+        _ => format!("#{uid}"),
+    }
+}
+
+fn resolve(text: &str, passwd: impl FnOnce() -> String, group: impl FnOnce() -> String) -> Result<ExecUser> {
+    let (user, wanted_group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let number = number(user)?;
+    let passwd = passwd();
+    let line = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
+        fields.len() >= 6 && number.map_or_else(|| fields[0] == user, |uid| fields[2].parse() == Ok(uid))
+    });
+    let uid = match (number, &line) {
+        (Some(uid), _) => uid,
+        (None, Some(fields)) => self::number(fields[2])?.ok_or_else(|| unknown("user", user))?,
+        (None, None) => return Err(unknown("user", user)),
+    };
+    let groups = group();
+    let members: Vec<Vec<&str>> = groups
+        .lines()
+        .map(|line| line.split(':').collect())
+        .filter(|fields: &Vec<_>| fields.len() >= 4)
+        .collect();
+    let gid = match wanted_group {
+        Some(wanted) => match self::number(wanted)? {
+            Some(gid) => gid,
+            None => members
+                .iter()
+                .find(|fields| fields[0] == wanted)
+                .and_then(|fields| fields[2].parse().ok())
+                .ok_or_else(|| unknown("group", wanted))?,
+        },
+        None => line.as_ref().and_then(|fields| fields[3].parse().ok()).unwrap_or(0),
+    };
+    let name = line.as_ref().map(|fields| fields[0]);
+    let additional_gids = match (wanted_group, name) {
+        // A group that is named replaces the list.
+        (Some(_), _) | (None, None) => Vec::new(),
+        (None, Some(name)) => members
+            .iter()
+            .filter(|fields| fields[3].split(',').any(|member| member == name))
+            .filter_map(|fields| fields[2].parse().ok())
+            .collect(),
+    };
+    let home = line.as_ref().map(|fields| PathBuf::from(fields[5])).filter(|home| home.is_absolute());
+    Ok(ExecUser { uid, gid, additional_gids, home })
+}
+
+/// The number that a text is; none if it is a name; an error if it is a number that no id can have.
+fn number(text: &str) -> Result<Option<u32>> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    match text.parse::<u32>() {
+        Ok(id) if id != u32::MAX && digits.len() == text.len() => Ok(Some(id)),
+        _ => Err(Error::new(
+            Kind::InvalidSpec,
+            format!("{text:?} is not a valid id: ids are numbers from 0 to 4294967294"),
+        )),
+    }
+}
+
+fn unknown(kind: &str, name: &str) -> Error {
+    Error::new(
+        Kind::InvalidSpec,
+        format!("unable to find {kind} {name}: no matching entries in the container's {kind} file"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n1000:x:0:0::/evil:/bin/sh\nweb:x:33:44::/srv:/bin/sh\n4294967296:x:0:0::/:\n";
+    const GROUP: &str = "root:x:0:\nweb:x:44:\nlogs:x:50:web,x\n";
+
+    fn find(text: &str) -> Result<ExecUser> {
+        resolve(text, || PASSWD.to_owned(), || GROUP.to_owned())
+    }
+
+    #[test]
+    fn names_numbers_and_groups() {
+        let web = find("web").expect("a user");
+        assert_eq!(
+            (web.uid, web.gid, web.additional_gids, web.home),
+            (33, 44, vec![50], Some("/srv".into()))
+        );
+        let web = find("web:logs").expect("a user");
+        assert_eq!((web.uid, web.gid, web.additional_gids), (33, 50, vec![]));
+        let number = find("1000").expect("a number is never a name");
+        assert_eq!((number.uid, number.gid, number.home), (1000, 0, None));
+        assert_eq!(find("33:7").map(|user| (user.uid, user.gid)).expect("numbers"), (33, 7));
+    }
+
+    #[test]
+    fn numbers_that_no_id_can_have_are_refused() {
+        for text in ["-1", "4294967295", "4294967296", "+5", "99999999999999999999", "0:-1", "0:4294967295"] {
+            assert!(find(text).is_err(), "{text}");
+        }
+        assert!(find("nobody").is_err());
+        assert!(find("web:nogroup").is_err());
+    }
+}

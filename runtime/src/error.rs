@@ -1,0 +1,198 @@
+//! The one error type of the crate: made where the failure happens, with everything an operator needs to act on it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use nix::errno::Errno;
+
+/// The result of every operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, on which object, why, where in `config.json`, and what to do about it.
+///
+/// `Display` prints one sentence: the failed action with its operands, the reason of the kernel, the JSON pointer of
+/// the responsible property and a hint, each only where it is known. Callers match on [`Error::kind`]; the sentence
+/// keeps the words that container managers look for in the output of runc.
+pub struct Error(Box<Detail>);
+
+struct Detail {
+    kind: Kind,
+    what: String,
+    errno: Option<Errno>,
+    pointer: Option<String>,
+    hint: Option<Cow<'static, str>>,
+}
+
+/// The class of an [`Error`], for programs that react to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The container id has characters that are not allowed, or is too long.
+    InvalidId,
+    /// `config.json` (or a process or resources document) is malformed or contradicts itself.
+    InvalidSpec,
+    /// A container with this id exists already.
+    Exists,
+    /// No container with this id exists.
+    NotFound,
+    /// The container is not in a state that allows the operation.
+    WrongState,
+    /// The request is valid, but this kernel, machine or build cannot honour it.
+    Unsupported,
+    /// The kernel refused for lack of a privilege.
+    Permission,
+    /// The program named by `process.args` cannot be executed.
+    Exec,
+    /// A hook failed or ran out of time.
+    Hook,
+    /// Another operation holds the container's lock, or a bounded wait ran out.
+    Timeout,
+    /// A state file cannot be understood.
+    Corrupt,
+    /// Any other failure of a system call.
+    System,
+}
+
+impl Error {
+    /// An error that no system call reported.
+    pub(crate) fn new(kind: Kind, what: impl Into<String>) -> Self {
+        Self(Box::new(Detail { kind, what: what.into(), errno: None, pointer: None, hint: None }))
+    }
+
+    /// A failed system call: `what` names the action and its operands.
+    pub(crate) fn os(errno: Errno, what: impl Into<String>) -> Self {
+        let kind = match errno {
+            Errno::EPERM | Errno::EACCES => Kind::Permission,
+            Errno::ENOSYS | Errno::EOPNOTSUPP => Kind::Unsupported,
+            _ => Kind::System,
+        };
+        Self(Box::new(Detail { kind, what: what.into(), errno: Some(errno), pointer: None, hint: None }))
+    }
+
+    /// A failed operation of the standard library.
+    pub(crate) fn io(error: &std::io::Error, what: impl Into<String>) -> Self {
+        match error.raw_os_error() {
+            Some(raw) => Self::os(Errno::from_raw(raw), what),
+            None => Self::new(Kind::System, format!("{}: {error}", what.into())),
+        }
+    }
+
+    /// Names the property of `config.json` that is responsible, as an RFC 6901 pointer.
+    #[must_use]
+    pub(crate) fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.0.pointer.get_or_insert(pointer.into());
+        self
+    }
+
+    /// Tells what the operator can do.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.hint.get_or_insert(hint.into());
+        self
+    }
+
+    /// Puts the larger operation in front of the sentence.
+    #[must_use]
+    pub(crate) fn during(mut self, operation: impl fmt::Display) -> Self {
+        self.0.what = format!("{operation}: {}", self.0.what);
+        self
+    }
+
+    /// Replaces the class.
+    #[must_use]
+    pub(crate) fn with_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// The class of the error.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The errno of the system call that failed, if one did.
+    pub fn errno(&self) -> Option<i32> {
+        self.0.errno.map(|errno| errno as i32)
+    }
+
+    /// The RFC 6901 pointer of the responsible property in `config.json`, for example `/mounts/3/options/1`.
+    pub fn pointer(&self) -> Option<&str> {
+        self.0.pointer.as_deref()
+    }
+
+    /// What the operator can do about it.
+    pub fn remedy(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.what)?;
+        if let Some(errno) = self.0.errno {
+            write!(f, ": {}", errno_text(errno))?;
+        }
+        if let Some(pointer) = &self.0.pointer {
+            write!(f, " (config.json {pointer})")?;
+        }
+        if let Some(hint) = &self.0.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("what", &self.0.what)
+            .field("errno", &self.0.errno)
+            .field("pointer", &self.0.pointer)
+            .field("hint", &self.0.hint)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The text of an errno as runc (Go) prints it: lower case at the start. Podman and Docker search for these words to
+/// decide between the exit codes 125, 126 and 127.
+pub(crate) fn errno_text(errno: Errno) -> String {
+    let text = match errno {
+        Errno::EIO => "input/output error",
+        other => other.desc(),
+    };
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
+            format!("{}{}", first.to_ascii_lowercase(), &text[first.len_utf8()..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentence_has_every_part_once() {
+        let error = Error::os(Errno::EINVAL, "mount tmpfs on /dev")
+            .at("/mounts/1/options/3")
+            .hint("tmpfs has no option \"sizee\"");
+        assert_eq!(
+            error.to_string(),
+            "mount tmpfs on /dev: invalid argument (config.json /mounts/1/options/3); tmpfs has no option \"sizee\""
+        );
+        assert_eq!(error.kind(), Kind::System);
+    }
+
+    #[test]
+    fn errno_words_are_those_that_managers_look_for() {
+        assert_eq!(errno_text(Errno::ENOENT), "no such file or directory");
+        assert_eq!(errno_text(Errno::EACCES), "permission denied");
+        assert_eq!(errno_text(Errno::EPERM), "operation not permitted");
+        assert_eq!(errno_text(Errno::ENOEXEC), "exec format error");
+    }
+}

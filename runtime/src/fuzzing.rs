@@ -1,0 +1,62 @@
+//! The pure half of the pipeline for fuzz targets: bytes in, no system call, and nothing may panic.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Arch, LinuxSeccomp, Spec};
+
+use crate::cgroup::{CgroupPlan, DirRecord, examples};
+use crate::check::document;
+use crate::linux::mount::cgroup::Views;
+use crate::plan::{Gate, Request};
+
+/// Reads a configuration and checks it; true if nothing is wrong with it.
+pub fn config(bytes: &[u8]) -> bool {
+    checked(bytes).is_some()
+}
+
+/// Reads and checks a configuration and plans the creation of its container, on two kinds of machine.
+pub fn plan(bytes: &[u8]) {
+    let Some(spec) = checked(bytes) else { return };
+    let controllers = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma"];
+    let hierarchies = ["cpu,cpuacct", "cpuset", "blkio", "memory", "pids", "devices", "freezer", "hugetlb"];
+    for layout in [examples::v2(&controllers), examples::v1(&hierarchies)] {
+        let Ok(cgroup) = CgroupPlan::new(spec.linux().as_ref(), "fuzz", &layout) else { continue };
+        let record = cgroup.planned_record();
+        let tasks: Vec<PathBuf> = record.dirs.iter().map(|dir| dir.path().join("tasks")).collect();
+        let views = Views::Unified(record.dirs.first().map(DirRecord::path).unwrap_or_default());
+        let request = Request {
+            id: "fuzz",
+            bundle: Path::new("/bundle"),
+            rootfs: Path::new("/bundle/rootfs"),
+            gate: Gate::Socket,
+            no_pivot: false,
+            new_keyring: true,
+            preserved: 0,
+            env: &[],
+            grantable: u64::MAX >> 23,
+            tasks: &tasks,
+            views: &views,
+        };
+        if let Ok(plan) = crate::plan::create(&spec, &request) {
+            // The words of a plan come from the same offsets that the child follows.
+            drop(plan.explain("fuzz").to_string());
+        }
+    }
+}
+
+/// Compiles a `linux.seccomp` object for two machines.
+pub fn seccomp(bytes: &[u8]) {
+    let Ok(profile) = serde_json::from_slice::<LinuxSeccomp>(bytes) else { return };
+    for native in [Arch::ScmpArchX86_64, Arch::ScmpArchAarch64] {
+        if let Ok(filter) = crate::linux::seccomp::compile(&profile, native) {
+            assert!((1..=4096).contains(&filter.instructions.len()), "a filter that the kernel cannot take");
+        }
+    }
+}
+
+fn checked(bytes: &[u8]) -> Option<Spec> {
+    let (spec, findings) = document::read_config(bytes);
+    let spec = spec?;
+    let wrong = findings.iter().chain(&crate::check::check(&spec)).any(crate::Finding::is_error);
+    (!wrong).then_some(spec)
+}

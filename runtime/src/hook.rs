@@ -1,0 +1,448 @@
+//! Hooks that run in the runtime's namespaces: prestart, createRuntime, poststart and poststop.
+//!
+//! A hook gets nothing but what `config.json` gives it: its own environment, which is empty when `env` is absent (no
+//! variable of the runtime or of the container leaks), the bundle as working directory, its own process group, the
+//! state on its standard input, and a time limit if one is set.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, pipe2};
+use oci_spec::runtime::{Hook, Hooks};
+
+use crate::error::{Error, Kind, Result};
+use crate::sys::{pidfd, process};
+
+/// How much of what a hook prints is kept for the error: its end.
+const KEPT_OUTPUT: usize = 4096;
+
+/// A moment in the life of a container at which hooks run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HookKind {
+    Prestart,
+    CreateRuntime,
+    CreateContainer,
+    StartContainer,
+    Poststart,
+    Poststop,
+}
+
+impl HookKind {
+    /// In the order in which they run.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Prestart,
+        Self::CreateRuntime,
+        Self::CreateContainer,
+        Self::StartContainer,
+        Self::Poststart,
+        Self::Poststop,
+    ];
+
+    /// The hooks of this kind, in the listed order.
+    pub(crate) fn of(self, hooks: &Hooks) -> &[Hook] {
+        let list = match self {
+            Self::Prestart => hooks.prestart(),
+            Self::CreateRuntime => hooks.create_runtime(),
+            Self::CreateContainer => hooks.create_container(),
+            Self::StartContainer => hooks.start_container(),
+            Self::Poststart => hooks.poststart(),
+            Self::Poststop => hooks.poststop(),
+        };
+        list.as_deref().unwrap_or_default()
+    }
+}
+
+/// The name of the property in `config.json`.
+impl fmt::Display for HookKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prestart => "prestart",
+            Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
+            Self::StartContainer => "startContainer",
+            Self::Poststart => "poststart",
+            Self::Poststop => "poststop",
+        })
+    }
+}
+
+/// What a failed hook does to those after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HookPolicy {
+    /// It ends the operation.
+    StopAtFirst,
+    /// It is logged, and the next one runs: poststop hooks (runtime.md, "Lifecycle", step 14).
+    WarnAndGoOn,
+}
+
+/// Runs the hooks one after the other. `state_json` is the state that each of them reads.
+pub(crate) fn run_hooks(
+    kind: HookKind,
+    hooks: &[Hook],
+    state_json: &[u8],
+    bundle: &Path,
+    policy: HookPolicy,
+) -> Result<()> {
+    for (index, hook) in hooks.iter().enumerate() {
+        let Err(error) = run(hook, state_json, bundle) else { continue };
+        // The number counts from 0, as runc's does.
+        let error = error
+            .during(format_args!("error running {kind} hook #{index}"))
+            .at(format!("/hooks/{kind}/{index}"))
+            .with_kind(Kind::Hook);
+        match policy {
+            HookPolicy::StopAtFirst => return Err(error),
+            HookPolicy::WarnAndGoOn => log::warn!("{error}"),
+        }
+    }
+    Ok(())
+}
+
+fn run(hook: &Hook, state_json: &[u8], bundle: &Path) -> Result<()> {
+    let path = hook.path();
+    if !path.is_absolute() {
+        // `Command` would look it up in PATH.
+        return Err(Error::new(Kind::Hook, format!("the path {} is not absolute", path.display())));
+    }
+    let deadline = match hook.timeout() {
+        None => None,
+        Some(seconds) => match u64::try_from(seconds) {
+            Ok(seconds) if seconds > 0 => {
+                let limit = Duration::from_secs(seconds);
+                // A time beyond the end of the clock is no limit.
+                Instant::now().checked_add(limit).map(|end| (end, limit))
+            }
+            _ => return Err(Error::new(Kind::Hook, "the timeout is not greater than zero")),
+        },
+    };
+    let (stdout, stdout_end) = pipe()?;
+    let (stderr, stderr_end) = pipe()?;
+    let mut command = Command::new(path);
+    let mut args = hook.args().iter().flatten();
+    if let Some(name) = args.next() {
+        command.arg0(name);
+    }
+    command
+        .args(args)
+        .env_clear()
+        .envs(hook.env().iter().flatten().map(|entry| split_env(entry)))
+        // Only a poststop hook can meet a bundle that its owner has removed already.
+        .current_dir(if bundle.is_dir() { bundle } else { Path::new("/") })
+        .process_group(0)
+        .stdin(Stdio::from(state_file(state_json)?))
+        .stdout(Stdio::from(stdout_end))
+        .stderr(Stdio::from(stderr_end));
+    process::close_on_exec(&mut command);
+    let child =
+        command.spawn().map_err(|error| Error::io(&error, format!("fork/exec {}", path.display())))?;
+    // `command` holds the hook's ends of the pipes.
+    drop(command);
+    let mut running = Running { child, stdout: Tail::new(stdout), stderr: Tail::new(stderr) };
+    let status = running.wait(deadline)?;
+    let (stdout, stderr) = (running.stdout.text(), running.stderr.text());
+    let outcome = match (status, deadline) {
+        (Some(status), _) if status.success() => return Ok(()),
+        (Some(status), _) => exit_text(status),
+        (None, limit) => {
+            let seconds = limit.map_or(0.0, |(_, limit)| limit.as_secs_f64());
+            format!("hook ran past specified timeout of {seconds:.1}s")
+        }
+    };
+    Err(Error::new(Kind::Hook, format!("{outcome}, stdout: {stdout}, stderr: {stderr}")))
+}
+
+/// `environ` is a list of strings; an entry without `=` has a name and no value.
+fn split_env(entry: &str) -> (&str, &str) {
+    entry.split_once('=').unwrap_or((entry, ""))
+}
+
+/// A file in memory, so that a hook which does not read it costs nothing: no SIGPIPE and no thread to feed it.
+fn state_file(state_json: &[u8]) -> Result<OwnedFd> {
+    let what = "make the file with the state for a hook";
+    let fd = memfd_create(c"state.json", MFdFlags::MFD_CLOEXEC).map_err(|errno| Error::os(errno, what))?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(state_json)
+        .and_then(|()| std::io::Seek::rewind(&mut file))
+        .map_err(|error| Error::io(&error, what))?;
+    Ok(file.into())
+}
+
+/// A pipe whose read end, the first, does not block.
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let make = || -> nix::Result<_> {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok((read, write))
+    };
+    make().map_err(|errno| Error::os(errno, "make a pipe for a hook"))
+}
+
+/// The words of Go's os/exec, which runc prints.
+fn exit_text(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => {
+            let name = match Signal::try_from(signal) {
+                Ok(Signal::SIGKILL) => "killed".to_owned(),
+                Ok(Signal::SIGTERM) => "terminated".to_owned(),
+                Ok(Signal::SIGSEGV) => "segmentation fault".to_owned(),
+                Ok(Signal::SIGABRT) => "aborted".to_owned(),
+                _ => signal.to_string(),
+            };
+            format!("signal: {name}")
+        }
+        (None, None) => status.to_string(),
+    }
+}
+
+struct Running {
+    child: Child,
+    stdout: Tail,
+    stderr: Tail,
+}
+
+impl Running {
+    /// Waits for the hook itself, not for processes that it leaves behind with its output open. `None`: out of time.
+    fn wait(&mut self, deadline: Option<(Instant, Duration)>) -> Result<Option<ExitStatus>> {
+        let ended = self.poll(deadline.map(|(end, _)| end));
+        if !matches!(ended, Ok(true)) {
+            // Not reaped yet, so the number of the process and of its group is still its own.
+            let group = Pid::from_raw(self.child.id() as i32);
+            let _ = killpg(group, Signal::SIGKILL);
+            // The hook may have moved itself to another group.
+            drop(self.child.kill());
+        }
+        let status = self.child.wait().map_err(|error| Error::io(&error, "wait for a hook"))?;
+        self.stdout.drain();
+        self.stderr.drain();
+        ended.map_err(|errno| Error::os(errno, "wait for a hook")).map(|ended| ended.then_some(status))
+    }
+
+    /// True when the hook has ended, false when the time is over.
+    fn poll(&mut self, end: Option<Instant>) -> Result<bool, Errno> {
+        let pidfd = pidfd::open(self.child.id() as i32)?;
+        loop {
+            let timeout = match end {
+                None => PollTimeout::NONE,
+                Some(end) => match end.saturating_duration_since(Instant::now()) {
+                    Duration::ZERO => return Ok(false),
+                    // Rounded up, else the last millisecond would spin. The longest wait that poll(2) can express is
+                    // 24 days; after it we come back here.
+                    left => {
+                        PollTimeout::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
+                    }
+                },
+            };
+            let open = PollFlags::POLLIN;
+            let mut fds = vec![PollFd::new(pidfd.as_fd(), open)];
+            let pipes = [&self.stdout, &self.stderr].into_iter().filter_map(|tail| tail.pipe.as_ref());
+            fds.extend(pipes.map(|pipe| PollFd::new(pipe.as_fd(), open)));
+            match poll(&mut fds, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+            let ended = fds[0].any().unwrap_or(true);
+            drop(fds);
+            self.stdout.drain();
+            self.stderr.drain();
+            if ended {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// The end of what comes out of a pipe.
+struct Tail {
+    /// Gone after the end of the stream.
+    pipe: Option<std::fs::File>,
+    kept: Vec<u8>,
+}
+
+impl Tail {
+    fn new(pipe: OwnedFd) -> Self {
+        Self { pipe: Some(pipe.into()), kept: Vec::new() }
+    }
+
+    /// Reads what is there, at most some hundred KiB, so that a hook which never stops writing does not keep us from
+    /// looking at the clock.
+    fn drain(&mut self) {
+        let mut chunk = [0_u8; KEPT_OUTPUT];
+        for _ in 0..64 {
+            let Some(pipe) = &mut self.pipe else { return };
+            match pipe.read(&mut chunk) {
+                Ok(0) => self.pipe = None,
+                Ok(size) => {
+                    self.kept.extend_from_slice(&chunk[..size]);
+                    let excess = self.kept.len().saturating_sub(KEPT_OUTPUT);
+                    self.kept.drain(..excess);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.kept).trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::HookBuilder;
+
+    use super::*;
+
+    fn shell(script: &str) -> Hook {
+        HookBuilder::default()
+            .path("/bin/sh")
+            .args(["hook-name", "-c", script].map(String::from))
+            .build()
+            .unwrap()
+    }
+
+    fn with_timeout(script: &str, seconds: i64) -> Hook {
+        let mut hook = shell(script);
+        hook.set_timeout(Some(seconds));
+        hook
+    }
+
+    fn run_all(hooks: &[Hook], dir: &Path) -> Result<()> {
+        run_hooks(HookKind::CreateRuntime, hooks, b"{\"id\":\"x\"}", dir, HookPolicy::StopAtFirst)
+    }
+
+    #[test]
+    fn a_hook_gets_exactly_what_is_promised() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut hook = shell(
+            "exec >out; cat; echo; echo $0; pwd -P; env; cut -d' ' -f5 /proc/self/stat; echo $$; ls /proc/self/fd | wc -l",
+        );
+        hook.set_env(Some(vec!["A=1=2".into(), "PATH=/usr/bin:/bin".into()]));
+        run_all(&[hook], dir.path()).unwrap();
+        let out = std::fs::read_to_string(dir.path().join("out")).unwrap();
+        let mut lines = out.lines();
+        assert_eq!(lines.next(), Some("{\"id\":\"x\"}"));
+        assert_eq!(lines.next(), Some("hook-name"));
+        assert_eq!(lines.next(), dir.path().canonicalize().unwrap().to_str());
+        let rest: Vec<_> = lines.collect();
+        assert!(rest.contains(&"A=1=2") && !out.contains("CARGO"), "{out}");
+        let [.., group, pid, _] = rest.as_slice() else { panic!("{out}") };
+        assert_eq!(group, pid, "its own process group");
+    }
+
+    #[test]
+    fn an_absent_environment_is_empty() {
+        let hook = shell(
+            "test \"$(/usr/bin/env | /bin/grep -v ^PWD= | /bin/grep -v ^_= | /bin/grep -v ^SHLVL=)\" = ''",
+        );
+        run_all(&[hook], Path::new("/")).unwrap();
+    }
+
+    #[test]
+    fn a_failure_reads_as_runcs_does_and_stops_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let hooks = [shell("true"), shell("echo o; echo e >&2; exit 2"), shell("touch ran")];
+        let error = run_all(&hooks, dir.path()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "error running createRuntime hook #1: exit status 2, stdout: o, stderr: e (config.json /hooks/createRuntime/1)"
+        );
+        assert_eq!(error.kind(), Kind::Hook);
+        assert!(!dir.path().join("ran").exists());
+
+        run_hooks(HookKind::Poststop, &hooks, b"", dir.path(), HookPolicy::WarnAndGoOn).unwrap();
+        assert!(dir.path().join("ran").exists());
+
+        let error = run_all(&[shell("kill -9 $$")], dir.path()).unwrap_err();
+        assert!(error.to_string().contains("hook #0: signal: killed, stdout: , stderr: "), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_executed_is_named() {
+        let mut hook = Hook::default();
+        hook.set_path("/no/such/hook".into());
+        let error = run_all(&[hook.clone()], Path::new("/")).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("error running createRuntime hook #0: fork/exec /no/such/hook: no such file"),
+            "{error}"
+        );
+        hook.set_path("sh".into());
+        assert!(run_all(&[hook], Path::new("/")).unwrap_err().to_string().contains("not absolute"));
+    }
+
+    #[test]
+    fn the_time_limit_ends_the_whole_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let begin = Instant::now();
+        let hook = with_timeout("echo start; (sleep 60; touch survived) & echo $! >child; wait", 1);
+        let error = run_all(&[hook], dir.path()).unwrap_err();
+        assert!(
+            error.to_string().contains("hook ran past specified timeout of 1.0s, stdout: start"),
+            "{error}"
+        );
+        let took = begin.elapsed();
+        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(20), "{took:?}");
+        let child = std::fs::read_to_string(dir.path().join("child")).unwrap();
+        // The signal was sent; it takes effect a moment later.
+        if let Ok(orphan) = pidfd::open(child.trim().parse().unwrap()) {
+            let mut fds = [PollFd::new(orphan.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut fds, 20_000_u16), Ok(1), "the hook's child lives on");
+        }
+    }
+
+    #[test]
+    fn bad_timeouts_are_refused_and_good_ones_do_not_hurt() {
+        for seconds in [0, -1] {
+            assert!(run_all(&[with_timeout("true", seconds)], Path::new("/")).is_err());
+        }
+        run_all(&[with_timeout("true", 30), with_timeout("true", i64::MAX)], Path::new("/")).unwrap();
+    }
+
+    #[test]
+    fn output_is_bounded_and_does_not_block() {
+        let error =
+            run_all(&[shell("head -c 3000000 /dev/zero | tr '\\0' x; echo end; exit 1")], Path::new("/"))
+                .unwrap_err();
+        let text = error.to_string();
+        assert!(text.len() < 5000 && text.contains("xend, stderr: "), "{}", text.len());
+        // Never stops writing: the clock still counts.
+        let error = run_all(&[with_timeout("while :; do echo yes; done", 1)], Path::new("/")).unwrap_err();
+        assert!(error.to_string().contains("timeout of 1.0s"), "{error}");
+    }
+
+    #[test]
+    fn a_hook_that_ignores_its_input_does_not_hurt() {
+        let state = vec![b' '; 1 << 20];
+        for _ in 0..20 {
+            run_hooks(
+                HookKind::Poststart,
+                &[shell("exec <&-; exit 0")],
+                &state,
+                Path::new("/"),
+                HookPolicy::StopAtFirst,
+            )
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_daemon_left_behind_is_not_waited_for() {
+        let begin = Instant::now();
+        run_all(&[shell("sleep 5 & exit 0")], Path::new("/")).unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(4));
+    }
+}

@@ -1,0 +1,204 @@
+//! wharf: a low-level OCI container runtime for Linux, as a library.
+//!
+//! It turns a *bundle* (a directory with a `config.json` of the [OCI runtime specification] and a root file system)
+//! into a contained process, and looks after that process until it is deleted. It pulls no images, sets up no
+//! networks, supervises nothing, and runs no daemon: those are the affairs of the programs that embed it. This page is
+//! the architecture; [`manual`] has examples.
+//!
+//! [OCI runtime specification]: https://github.com/opencontainers/runtime-spec
+//!
+//! # The pipeline
+//!
+//! ```text
+//! config.json ──> Spec ──> findings ──> Plan ──────────────> Container
+//!        bundle.rs     check/       plan/     spawn/ (parent)
+//!                                             child/ (child)
+//! ```
+//!
+//! Up to the plan everything is a function of the configuration and of facts about the host, without any change to
+//! the host. So [`Runtime::check`] can tell *all* that is wrong before anything happens, [`Runtime::explain`] prints
+//! the ordered steps without taking them, and both are tested without making containers. A plan has two halves: steps
+//! of the parent, and a *program* for the child: a list of operations without jumps over one arena of strings.
+//! A failing child sends 16 bytes (which operation, which errno, a detail), and the parent, who has the words for
+//! every operation, makes an [`Error`] of it: a sentence, a JSON pointer into `config.json`, often a hint.
+//!
+//! # Processes
+//!
+//! ```text
+//!   caller: create                         child                         caller: start
+//!   ──────────────                         ─────                         ─────────────
+//!   check, plan
+//!   intent record, lock, cgroups
+//!   clone3 ─────────────────────────────>  born (new pid/user ns, v2 cgroup)
+//!   serve  <──── ask / answer (+fd) ────>  namespaces, mounts, devices, hooks
+//!          <──── terminal, listener ─────
+//!          <──── created ────────────────  limits, ids, capabilities
+//!   state.json
+//!          ───── go ────────────────────>  waits on start.sock  <─────── connect, "start"
+//!   returns Container                      startContainer hooks
+//!                                          seccomp filter, execve ─────> end of file: it runs
+//!                                                                        (or 16 bytes: why not)
+//!                                                                        poststart hooks, returns
+//!
+//!   exec:  [thread: setns(pid)] clone3 ─>  cgroup, setns(the rest), ids, execve; returns once that succeeded
+//! ```
+//!
+//! There is one copy-on-write child for each container or exec, no helper program and no intermediate process. (The
+//! one exception: a *new* pid namespace inside a user namespace that is joined by path needs a second clone.) The
+//! child is a copy of one thread of a program that may have many, so the heap and every other lock may be held for ever:
+//! it neither allocates nor formats nor logs, and calls the kernel directly on memory that existed before the clone.
+//! `tests/child_does_not_allocate.rs` runs it with an allocator that ends any process but the caller's.
+//!
+//! The caller's process stays as it was: working directory, umask, environment, limits, signal mask, descriptors,
+//! namespaces, cgroup, dumpable flag. Everything may be called from any thread (`tests/caller_untouched.rs`,
+//! `tests/busy_caller.rs`). Joining a pid namespace changes where children of the *thread* are born, so that is done by
+//! a thread that ends right after. Waits are on descriptors, so an event loop can drive them; only where cgroups of
+//! version 1 notify nobody, when one is frozen or removed, does the library look again after a pause.
+//!
+//! # The order of a creation
+//!
+//! `plan/order.rs` is the one place that knows it, with the reasons; `wharf explain BUNDLE` prints it for a bundle.
+//!
+//! | # | who | what | why there |
+//! |---|---|---|---|
+//! | 1 | parent | check, plan; then the intent record, the lock, the cgroups and their limits | nothing is made before everything that can be refused is; whatever is made is on record first |
+//! | 2 | parent | `clone3` with the new pid and user namespaces, into the v2 cgroup | a pid namespace needs a birth; the user namespace must own the others |
+//! | 3 | child | non-dumpable; close descriptors, set the streams, reset signals; new session | before a process of a joined namespace can look (CVE-2016-9962) |
+//! | 4 | child | unshare, if there is no new user namespace; join the v1 cgroups | with the host's ids, still |
+//! | 5 | child | join or map the user namespace and become its root; unshare or join the others; cgroup namespace last | a cgroup namespace has its root where its maker is |
+//! | 6 | both | time offsets, session keyring, loopback | |
+//! | 7 | child | host and domain name; the propagation of the host's mounts; private procfs, null device; the root mount | no mount may reach the host; what is trusted is opened before the container's mounts |
+//! | 8 | both | mounts as listed, then devices and links | sources outside the container's reach come from the parent |
+//! | 9 | parent | `prestart` and `createRuntime` hooks | after the namespaces, before the pivot, as the specification says |
+//! | 10 | child | terminal, working directory, `createContainer` hooks | |
+//! | 11 | child | pivot the root; its propagation; sysctls; read-only mounts and root, read-only paths, masked paths | a mask must not be covered by the clone of a read-only path above it |
+//! | 12 | child | memory policy, LSM labels, scheduler, I/O priority, personality, `no_new_privs`, limits | they need privileges that 13 takes |
+//! | 13 | child | seccomp filter *without* `no_new_privs`; groups, bounding set, ids, working directory, capabilities, umask | |
+//! | 14 | child | find the program; filter *with* a listener and `no_new_privs`; report `created`, wait for `go` and `start` | the parent must still be there to take the listener |
+//! | 15 | child | `startContainer` hooks; filter with `no_new_privs`; `execve` | the later the filter, the less it must allow |
+//!
+//! # Modules
+//!
+//! | module | idea |
+//! |---|---|
+//! | `bundle`, `id`, `error`, `host`, `features` | a configuration read once; names; failures; facts about the host; what this build can do |
+//! | `check` | pure validation, one file for each object of the specification |
+//! | `plan` | configuration to ordered steps, and the words for each |
+//! | `linux` | one file for each kernel facility: what it needs of a plan |
+//! | `cgroup` | paths, limits (v1, hybrid, v2), device rules, freezer, statistics, out-of-memory events |
+//! | `spawn` | the parent's half: clone, serve the child, word its failures |
+//! | `child` | the child's half: the interpreter of the program |
+//! | `sys` | system calls that the bindings lack; with `child`, the only `unsafe` code |
+//! | `container` | the operations, and the state on disk |
+//! | `hook` | hooks that run in the runtime's namespaces |
+//!
+//! # State on disk
+//!
+//! One directory for each container, `ROOT/ID/`:
+//!
+//! | file | written | holds |
+//! |---|---|---|
+//! | `lock` | first, before any other side effect | the intent: where everything will be, so that a clean-up needs the id only; `flock`ed by every operation that changes something |
+//! | `config.json` | at creation | the configuration that counts from then on |
+//! | `start.sock` | at creation, gone after `start` | where the created process waits |
+//! | `state.json` | when the creation is complete, by rename | the record: pid with its pidfd inode (or start time), cgroups, namespaces |
+//!
+//! The kernel has the truth: whether a container is created, running, paused or stopped is asked for, not stored. A
+//! process is signalled only through a pidfd that was compared with the record. [`Delete::Force`] cleans up after a
+//! creator that was killed at any moment, and with any of these files empty, cut or missing
+//! (`tests/killed_creator.rs`).
+//!
+//! # Decisions, and why
+//!
+//! * **Joining cgroups.** Version 2: `CLONE_INTO_CGROUP`, no move at all. Version 1: the child writes `0` to `tasks`. That moves
+//!   the writing thread; a pid written to `cgroup.procs` moves a process, which waits for a grace period of the kernel
+//!   (some 10 ms on an idle machine).
+//! * **The gate is a connected socket**, not a fifo: refused means that init is gone; end of file that `execve` succeeded; a
+//!   message that it failed, and how. So `start` reports a program that cannot run, and `poststart` hooks run after it does.
+//! * **Seccomp filters are loaded late**, and compiled by a compiler of this crate: no C library, and a filter that decides
+//!   by binary search.
+//! * **The kernel is at least Linux 5.14**, for the mount calls on descriptors. All work inside a root file system goes
+//!   through one descriptor of it, with `openat2(2)`: no link in an image leads out.
+//! * **No protection of your binary by the library.** See below.
+//!
+//! Where the specification, other runtimes and their callers disagree:
+//!
+//! | subject | decision | why |
+//! |---|---|---|
+//! | repeated JSON names; `ociVersion` missing, not `SemVer`, or of another major version | error; a newer minor version is a warning | two readers must not see two configurations; unknown properties are ignored anyway |
+//! | default file systems | supplied where `mounts` is *absent*; a list is taken as it is | callers leave mounts out on purpose |
+//! | `umask` not set | 0022 | a daemon's 0 or 0077 would leak into files or break images |
+//! | capability unknown, or not grantable | warning | engines ask for all that they know |
+//! | hook without `env` | empty environment | nothing of the runtime's leaks |
+//! | version 1 settings on a version 2 host | error, if they ask for an effect; a value that callers write for "unset" does not | engines send such values |
+//! | `pids.limit` | -1 is none; 0 is a limit since `ociVersion` 1.3, none before | version 1.3 made it one; callers that write an older version mean "none" |
+//! | deleting a *created* container | kills and deletes it; [`Delete::Strict`] refuses | callers rely on it |
+//! | [`Container::start`] | returns when `execve` has succeeded, or with its failure | every caller wants to know |
+//!
+//! # What an embedder should do itself
+//!
+//! These belong to the whole process, which is yours:
+//!
+//! * **Be non-dumpable** (`prctl(PR_SET_DUMPABLE, 0)`) at start. A child in a *joined* pid namespace is visible there from
+//!   its first instant, before its own first step switches the flag off.
+//! * **Call [`protect::reexec_read_only`] first in `main`**, or containers could reach your binary through `/proc/PID/exe`
+//!   and write to it (CVE-2019-5736).
+//! * **Be a child subreaper** (`prctl(PR_SET_CHILD_SUBREAPER)`) if processes that init leaves behind should become your
+//!   children, and then reap them, but leave the pids of [`Container`] and [`ExecProcess`] to their `wait`.
+//! * Ignore no `SIGCHLD`: the kernel would reap children before [`Container::wait`] does.
+
+mod bundle;
+mod cgroup;
+mod check;
+#[allow(unsafe_code, reason = "one of the two places that may: see its documentation")]
+mod child;
+mod container;
+mod error;
+mod features;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod hook;
+mod host;
+mod id;
+mod linux;
+pub mod manual;
+mod plan;
+mod spawn;
+#[allow(unsafe_code, reason = "one of the two places that may: see its documentation")]
+mod sys;
+
+pub use bundle::Bundle;
+pub use cgroup::{OomWatch, Stats};
+pub use check::finding::{Finding, Severity};
+pub use container::{
+    CgroupDriver, Console, Container, CreateOptions, Delete, ExecOptions, ExecProcess, ExecUser, ExitStatus,
+    Listed, Runtime, RuntimeBuilder, State, Status, Stdio,
+};
+pub use error::{Error, Kind, Result};
+pub use features::{Features, features};
+pub use id::ContainerId;
+pub use plan::{ExplainedStep, Explanation};
+
+/// Parts of a configuration that come in a document of their own.
+pub mod document {
+    pub use crate::check::document::{read_process, read_resources};
+}
+
+/// What [`Stats`] consists of.
+pub mod stats {
+    pub use crate::cgroup::{
+        BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats, MemoryEntry,
+        MemoryStats, PidsStats, Pressure, PressureLine, Throttling,
+    };
+}
+
+/// What a program that creates containers does in its `main`, and the library never does on its own.
+pub mod protect {
+    pub use crate::sys::own_binary::reexec_read_only;
+}
+
+/// What a program that holds the master end of a container's terminal needs.
+pub mod terminal {
+    pub use crate::sys::window::{WindowSize, set_window_size, window_size};
+}

@@ -1,0 +1,19 @@
+//! One file per kernel facility: how a property of `config.json` becomes steps. They do not know of each other; the
+//! order is `plan/`'s.
+
+pub(crate) mod affinity;
+pub(crate) mod capability;
+pub(crate) mod device;
+pub(crate) mod idmap;
+pub(crate) mod ioprio;
+pub(crate) mod lsm;
+pub(crate) mod memory_policy;
+pub(crate) mod mount;
+pub(crate) mod namespace;
+pub(crate) mod personality;
+pub(crate) mod rlimit;
+pub(crate) mod scheduler;
+pub(crate) mod seccomp;
+pub(crate) mod sysctl;
+pub(crate) mod timens;
+pub(crate) mod user;

@@ -1,0 +1,122 @@
+//! A mount of type `cgroup`: the container's own cgroups, in the form that the host has them.
+
+use super::entry::Entry;
+use crate::plan::blame::Blame;
+use crate::plan::program::{Like, Op, Program, Slot};
+
+/// One hierarchy that the container gets to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    /// The name of its directory below the mount: "memory", "cpu,cpuacct", "systemd".
+    pub(crate) name: String,
+    /// The controllers, or for a named hierarchy its name.
+    pub(crate) controllers: Vec<String>,
+    pub(crate) named: bool,
+    /// The container's cgroup on the host.
+    pub(crate) directory: std::path::PathBuf,
+}
+
+/// What of the cgroup file systems a container gets to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Views {
+    /// The unified hierarchy: the container's cgroup directory on the host.
+    Unified(std::path::PathBuf),
+    /// Version 1, one directory per hierarchy.
+    Split(Vec<View>),
+}
+
+impl Entry<'_> {
+    /// The steps. With a cgroup namespace of its own the container gets fresh mounts, which show it its own cgroup as
+    /// the root. Without one it gets bind mounts of its cgroups: a fresh cgroup2 mount would show the host's tree, and
+    /// could change the host's mount options.
+    pub(crate) fn plan_cgroup(&self, program: &mut Program, views: &Views, own_namespace: bool) {
+        let destination = program.text(self.destination.as_os_str().as_encoded_bytes());
+        let blame = Blame::new("mount cgroup on", self.place()).on(destination);
+        match views {
+            Views::Unified(directory) => {
+                if own_namespace {
+                    let fs = program.text("cgroup2");
+                    program.push(Op::NewFs(fs), blame);
+                    program.push(Op::MakeMount { attributes: self.options.mount.to_set() as u32 }, blame);
+                } else {
+                    let path = program.text(directory.as_os_str().as_encoded_bytes());
+                    program.push(Op::CloneHost { path, recursive: false }, blame);
+                    self.plan_own_attributes(program, blame);
+                }
+                program.push(Op::Target { path: destination, like: Like::Directory }, blame);
+                program.push(Op::Attach, blame);
+            }
+            Views::Split(views) => {
+                let read_only = libc::MOUNT_ATTR_RDONLY as u32;
+                let fs = program.text("tmpfs");
+                program.push(Op::NewFs(fs), blame);
+                for (key, value) in [("source", "tmpfs"), ("mode", "755")] {
+                    let (key, value) = (program.text(key), program.text(value));
+                    program.push(Op::FsOption { key, value: Some(value) }, blame);
+                }
+                program.push(
+                    Op::MakeMount { attributes: self.options.mount.to_set() as u32 & !read_only },
+                    blame,
+                );
+                program.push(Op::Target { path: destination, like: Like::Directory }, blame);
+                program.push(Op::Attach, blame);
+                for view in views {
+                    self.plan_view(program, view, own_namespace);
+                }
+                if self.options.mount.to_set() as u32 & read_only != 0 {
+                    program.push(Op::Existing { path: destination }, blame);
+                    program.push(
+                        Op::Attributes {
+                            on: Slot::TARGET,
+                            set: read_only,
+                            clear: 0,
+                            propagation: 0,
+                            recursive: false,
+                        },
+                        blame,
+                    );
+                }
+            }
+        }
+    }
+
+    fn plan_view(&self, program: &mut Program, view: &View, own_namespace: bool) {
+        let path = program.text(self.destination.join(&view.name).as_os_str().as_encoded_bytes());
+        let blame = Blame::new("mount cgroup hierarchy on", self.place()).on(path);
+        if own_namespace {
+            let fs = program.text("cgroup");
+            program.push(Op::NewFs(fs), blame);
+            let source = (program.text("source"), program.text("cgroup"));
+            program.push(Op::FsOption { key: source.0, value: Some(source.1) }, blame);
+            for controller in &view.controllers {
+                let key = program.text(if view.named { "name" } else { controller });
+                let value = view.named.then(|| program.text(controller));
+                program.push(Op::FsOption { key, value }, blame);
+            }
+            if view.named {
+                let none = program.text("none");
+                program.push(Op::FsOption { key: none, value: None }, blame);
+            }
+            program.push(Op::MakeMount { attributes: self.options.mount.to_set() as u32 }, blame);
+        } else {
+            let directory = program.text(view.directory.as_os_str().as_encoded_bytes());
+            program.push(Op::CloneHost { path: directory, recursive: false }, blame);
+            self.plan_own_attributes(program, blame);
+        }
+        program.push(Op::Target { path, like: Like::Directory }, blame);
+        program.push(Op::Attach, blame);
+        // "cpu,cpuacct" is found under both names.
+        if view.controllers.len() > 1 {
+            for controller in &view.controllers {
+                let target = program.text(&view.name);
+                let path = program.text(self.destination.join(controller).as_os_str().as_encoded_bytes());
+                program.push(Op::Link { target, path, source: None, replace: false }, blame);
+            }
+        }
+    }
+
+    fn plan_own_attributes(&self, program: &mut Program, blame: Blame) {
+        let (set, clear) = (self.options.mount.to_set() as u32, self.options.mount.to_clear() as u32);
+        program.push(Op::Attributes { on: Slot::MOUNT, set, clear, propagation: 0, recursive: false }, blame);
+    }
+}

@@ -1,0 +1,324 @@
+//! One entry of `mounts` as steps: make the mount detached, give it its attributes, find its place, attach it.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Mount;
+
+use super::options::{MountOptions, Propagation, PropagationType, Reach, superblock};
+use crate::linux::idmap::IdMaps;
+use crate::plan::blame::{Blame, Place};
+use crate::plan::program::{Like, Op, Program, Slot, Text};
+use crate::plan::{ParentStep, Plan};
+
+/// Longer values do not fit through fsconfig(2); only mount(2) takes them.
+const LONGEST_VALUE: usize = 255;
+
+/// File systems of the kernel itself: `ro` is a matter of the mount only, for their superblocks are shared or must
+/// stay writable while the runtime fills them.
+const PSEUDO: [&str; 9] =
+    ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "bpf", "securityfs"];
+
+/// What the steps of a mount depend on besides its entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'s> {
+    /// Relative bind sources are relative to it.
+    pub(crate) bundle: &'s Path,
+    /// The container is in a user namespace of its own: the parent opens what the host owns.
+    pub(crate) in_user_namespace: bool,
+    /// The id maps of that namespace, for entries that want mapped ids without naming maps.
+    pub(crate) maps: &'s IdMaps,
+    /// The SELinux context of every mount that can have one.
+    pub(crate) label: Option<&'s str>,
+}
+
+/// One entry with its options understood.
+#[derive(Debug)]
+pub(crate) struct Entry<'m> {
+    pub(crate) mount: &'m Mount,
+    pub(crate) index: usize,
+    pub(crate) options: MountOptions,
+    /// The absolute destination: on Linux a relative one is relative to "/" (spec 1.2).
+    pub(crate) destination: PathBuf,
+}
+
+impl<'m> Entry<'m> {
+    /// Understands an entry; the error is the index of the option and the reason.
+    pub(crate) fn new(mount: &'m Mount, index: usize) -> Result<Self, (usize, String)> {
+        let options = super::options::parse(mount.options().as_deref().unwrap_or_default())?;
+        Ok(Self { mount, index, options, destination: Path::new("/").join(mount.destination()) })
+    }
+
+    /// The file system type; empty for bind mounts.
+    pub(crate) fn fs(&self) -> &str {
+        self.mount.typ().as_deref().unwrap_or_default()
+    }
+
+    /// Whether something of the host is bound.
+    pub(crate) fn is_bind(&self) -> bool {
+        self.options.bind.is_some() || self.fs() == "bind"
+    }
+
+    /// Whether the cgroup hierarchy is asked for, in whatever form the host has it.
+    pub(crate) fn is_cgroup(&self) -> bool {
+        !self.is_bind() && matches!(self.fs(), "cgroup" | "cgroup2")
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::item("/mounts", self.index)
+    }
+
+    /// The steps.
+    pub(crate) fn plan(&self, plan: &mut Plan, around: &Surroundings<'_>) {
+        let destination = plan.program.text(self.destination.as_os_str().as_encoded_bytes());
+        if self.options.remount {
+            self.plan_remount(plan, destination);
+        } else if self.is_bind() {
+            self.plan_bind(plan, around, destination);
+        } else {
+            self.plan_new(plan, around, destination);
+        }
+        self.plan_propagation(&mut plan.program, destination);
+    }
+
+    fn plan_remount(&self, plan: &mut Plan, destination: Text) {
+        let blame = Blame::new("remount", self.place()).on(destination);
+        plan.program.push(Op::Existing { path: destination }, blame);
+        self.plan_attributes(&mut plan.program, Slot::TARGET, blame);
+        if self.options.bind.is_none() {
+            let mut options: Vec<String> = self
+                .superblock_words()
+                .map(|word| (word.to_owned(), String::new()))
+                .flat_map(|(k, v)| [k, v])
+                .collect();
+            for (key, value) in &self.options.data {
+                options.extend([key.clone(), value.clone().unwrap_or_default()]);
+            }
+            if !options.is_empty() {
+                let options = plan.program.list(&options, 0);
+                plan.program.push(Op::Reconfigure { on: Slot::TARGET, options }, blame);
+            }
+        }
+        // What follows (propagation) works on the mount slot.
+        plan.program.push(Op::Adopt { from: Slot::TARGET, to: Slot::MOUNT }, blame);
+    }
+
+    fn plan_bind(&self, plan: &mut Plan, around: &Surroundings<'_>, destination: Text) {
+        let source = self.mount.source().clone().unwrap_or_default();
+        let source = around.bundle.join(source);
+        let recursive = self.options.bind != Some(Reach::One);
+        let text = plan.program.text(source.as_os_str().as_encoded_bytes());
+        let blame = Blame::new("bind", self.place().property("/source")).on(text).and("to", destination);
+        let id_map = self.id_map(around);
+        if around.in_user_namespace {
+            let step = ParentStep::OpenMount { source, recursive, id_map };
+            plan.ask(step, Slot::MOUNT, blame);
+        } else {
+            plan.program.push(Op::CloneHost { path: text, recursive }, blame);
+            self.plan_id_map(plan, id_map);
+        }
+        let blame =
+            Blame::new("set the options of bind mount", self.place().property("/options")).on(destination);
+        self.plan_attributes(&mut plan.program, Slot::MOUNT, blame);
+        self.plan_attach(&mut plan.program, destination, Like::Slot(Slot::MOUNT), false);
+    }
+
+    fn plan_new(&self, plan: &mut Plan, around: &Surroundings<'_>, destination: Text) {
+        let fs = plan.program.text(self.fs());
+        let blame = Blame::new("mount", self.place()).on(fs).and("on", destination);
+        let like = if matches!(self.fs(), "proc" | "sysfs") { Like::PlainDirectory } else { Like::Directory };
+        if self.needs_mount_call() {
+            self.plan_mount_call(&mut plan.program, fs, destination, like);
+            return;
+        }
+        let program = &mut plan.program;
+        program.push(Op::NewFs(fs), Blame::new("open file system", self.place().property("/type")).on(fs));
+        if let Some(source) = self.mount.source() {
+            let (key, value) = (program.text("source"), program.text(source.as_os_str().as_encoded_bytes()));
+            program.push(
+                Op::FsOption { key, value: Some(value) },
+                Blame::new("mount from", self.place().property("/source")).on(value),
+            );
+        }
+        for word in self.superblock_words() {
+            self.plan_option(program, word, None);
+        }
+        for (key, value) in &self.options.data {
+            self.plan_option(program, key, value.as_deref());
+        }
+        if let Some(label) = around.label.filter(|_| matches!(self.fs(), "tmpfs" | "mqueue" | "devpts")) {
+            let (key, value) = (program.text("context"), program.text(label));
+            program.push(
+                Op::FsOption { key, value: Some(value) },
+                Blame::new("label mount with", Place::of("/linux/mountLabel")).on(value),
+            );
+        }
+        let mut attributes = self.options.mount.to_set() as u32;
+        // A tmpfs is filled, or given its mode, before it is made read-only.
+        let read_only = libc::MOUNT_ATTR_RDONLY as u32;
+        let then_read_only = self.fs() == "tmpfs" && attributes & read_only != 0 && !self.is_late_read_only();
+        if then_read_only || self.is_late_read_only() {
+            attributes &= !read_only;
+        }
+        program.push(Op::MakeMount { attributes }, blame);
+        if !self.options.recursive.is_empty() {
+            let (set, clear) =
+                (self.options.recursive.to_set() as u32, self.options.recursive.to_clear() as u32);
+            program
+                .push(Op::Attributes { on: Slot::MOUNT, set, clear, propagation: 0, recursive: true }, blame);
+        }
+        let id_map = self.id_map(around);
+        self.plan_id_map(plan, id_map);
+        self.plan_attach(&mut plan.program, destination, like, then_read_only);
+    }
+
+    /// Whether the mount stays writable until its contents are complete: /dev gets nodes, links and the console first.
+    pub(crate) fn is_late_read_only(&self) -> bool {
+        self.destination == Path::new("/dev")
+            && self.options.mount.to_set() & libc::MOUNT_ATTR_RDONLY != 0
+            && !self.is_bind()
+    }
+
+    fn plan_option(&self, program: &mut Program, key: &str, value: Option<&str>) {
+        let key = program.text(key);
+        let value = value.map(|value| program.text(value));
+        let blame = Blame::new("set mount option", self.place().property("/options")).on(key);
+        let blame = value.map_or(blame, |value| blame.and("=", value));
+        program.push(Op::FsOption { key, value }, blame);
+    }
+
+    /// Superblock flags by the names that fsconfig(2) takes.
+    fn superblock_words(&self) -> impl Iterator<Item = &'static str> + use<'m> {
+        let flags = self.options.superblock;
+        let read_only = !PSEUDO.contains(&self.fs());
+        let words = [
+            (superblock::RDONLY, "ro", if self.options.remount { "rw" } else { "" }),
+            (superblock::SYNCHRONOUS, "sync", "async"),
+            (superblock::DIRSYNC, "dirsync", ""),
+            (superblock::MANDLOCK, "mand", "nomand"),
+            (superblock::LAZYTIME, "lazytime", "nolazytime"),
+        ];
+        words.into_iter().filter_map(move |(flag, on, off)| {
+            if flag == superblock::RDONLY && !read_only {
+                None
+            } else if flags.set & flag != 0 {
+                Some(on)
+            } else if flags.clear & flag != 0 && !off.is_empty() {
+                Some(off)
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Some requests only mount(2) can express.
+    fn needs_mount_call(&self) -> bool {
+        let flags = self.options.superblock;
+        flags.set & (superblock::I_VERSION | superblock::SILENT) != 0
+            || self.options.data.iter().any(|(key, value)| {
+                key.len() > LONGEST_VALUE || value.as_ref().is_some_and(|value| value.len() > LONGEST_VALUE)
+            })
+    }
+
+    fn plan_mount_call(&self, program: &mut Program, fs: Text, destination: Text, like: Like) {
+        let blame = Blame::new("mount", self.place()).on(fs).and("on", destination);
+        program.push(Op::Target { path: destination, like }, blame);
+        let source = self.mount.source().clone().unwrap_or_default();
+        let source = program.text(source.as_os_str().as_encoded_bytes());
+        let data: Vec<String> = self
+            .options
+            .data
+            .iter()
+            .map(|(key, value)| value.as_ref().map_or_else(|| key.clone(), |value| format!("{key}={value}")))
+            .collect();
+        let data = program.text(data.join(","));
+        let mut flags = self.options.superblock.set;
+        if PSEUDO.contains(&self.fs()) {
+            flags &= !superblock::RDONLY;
+        }
+        program.push(Op::MountCall { source, fs, flags: flags as u32, data }, blame);
+        program.push(Op::Existing { path: destination }, blame);
+        self.plan_attributes(program, Slot::TARGET, blame);
+        program.push(Op::Adopt { from: Slot::TARGET, to: Slot::MOUNT }, blame);
+    }
+
+    fn plan_attach(&self, program: &mut Program, destination: Text, like: Like, then_read_only: bool) {
+        let place = self.place().property("/destination");
+        program.push(
+            Op::Target { path: destination, like },
+            Blame::new("prepare mount point", place).on(destination),
+        );
+        if self.fs() == "tmpfs" && !self.is_bind() {
+            if self.options.tmpcopyup {
+                program.push(
+                    Op::CopyUp,
+                    Blame::new("copy the image's files into the tmpfs on", self.place().property("/options"))
+                        .on(destination),
+                );
+            } else if !self.options.data.iter().any(|(key, _)| key == "mode") {
+                program.push(Op::KeepMode, Blame::new("take over the mode of", place).on(destination));
+            }
+        }
+        if then_read_only {
+            let set = libc::MOUNT_ATTR_RDONLY as u32;
+            let blame = Blame::new("make read-only", place).on(destination);
+            program.push(
+                Op::Attributes { on: Slot::MOUNT, set, clear: 0, propagation: 0, recursive: false },
+                blame,
+            );
+        }
+        program.push(Op::Attach, Blame::new("attach the mount on", place).on(destination));
+    }
+
+    fn plan_attributes(&self, program: &mut Program, on: Slot, blame: Blame) {
+        for (attributes, recursive) in [(self.options.mount, false), (self.options.recursive, true)] {
+            if !attributes.is_empty() {
+                let (set, clear) = (attributes.to_set() as u32, attributes.to_clear() as u32);
+                program.push(Op::Attributes { on, set, clear, propagation: 0, recursive }, blame);
+            }
+        }
+    }
+
+    fn plan_propagation(&self, program: &mut Program, destination: Text) {
+        for one in &self.options.propagation {
+            let blame =
+                Blame::new("set the propagation of", self.place().property("/options")).on(destination);
+            let (propagation, recursive) = propagation(*one);
+            program.push(Op::Attributes { on: Slot::MOUNT, set: 0, clear: 0, propagation, recursive }, blame);
+        }
+    }
+
+    /// The id maps that the entry asks for: its own, else the container's.
+    fn id_map(&self, around: &Surroundings<'_>) -> Option<(IdMaps, bool)> {
+        let own = IdMaps::of(self.mount.uid_mappings().as_ref(), self.mount.gid_mappings().as_ref());
+        let has_own = !own.uids.is_empty() || !own.gids.is_empty();
+        let asked = self.options.idmap.is_some() || has_own;
+        asked.then(|| {
+            (if has_own { own } else { around.maps.clone() }, self.options.idmap == Some(Reach::Tree))
+        })
+    }
+
+    fn plan_id_map(&self, plan: &mut Plan, id_map: Option<(IdMaps, bool)>) {
+        if let Some((maps, recursive)) = id_map {
+            let blame = Blame::new("map the ids of the mount", self.place());
+            plan.ask(ParentStep::OpenIdMap(maps), Slot::ID_MAP, blame);
+            plan.program.push(
+                Op::IdMap { recursive },
+                Blame::new(
+                    "map the ids of the mount (does its file system support id-mapped mounts?)",
+                    self.place(),
+                ),
+            );
+        }
+    }
+}
+
+/// A propagation type as the kernel takes it, and whether it reaches the whole tree.
+pub(crate) fn propagation(propagation: Propagation) -> (u32, bool) {
+    let kind = match propagation.typ {
+        PropagationType::Private => libc::MS_PRIVATE,
+        PropagationType::Shared => libc::MS_SHARED,
+        PropagationType::Slave => libc::MS_SLAVE,
+        PropagationType::Unbindable => libc::MS_UNBINDABLE,
+    };
+    (kind as u32, propagation.reach == Reach::Tree)
+}

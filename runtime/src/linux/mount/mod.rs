@@ -1,0 +1,5 @@
+//! Mounts: what the options mean, and the steps that make one mount.
+
+pub(crate) mod cgroup;
+pub(crate) mod entry;
+pub(crate) mod options;

@@ -1,0 +1,227 @@
+//! The seccomp filter of a container: `linux.seccomp` compiled to classic BPF.
+//!
+//! Container managers hand over the profiles that they tested with libseccomp and runc, so the filter must give the
+//! same verdict on every call; the tests compare with libseccomp (cargo feature `libseccomp`). What is our own is the
+//! shape: per architecture a binary search over *ranges* of numbers with one verdict, and every argument check emitted
+//! once. That is half the instructions, and no cache is needed since compiling costs less than reading one.
+//!
+//! # What the filter decides
+//!
+//! 1. `seccomp_data.arch` selects a section. The machine's own architecture always has one, listed or not; the kernel
+//!    kills the thread that uses an architecture without one (`SECCOMP_RET_KILL_THREAD`, libseccomp's default, which
+//!    runc leaves as it is). x32 shares the token of `x86_64`: where only one of the two is listed, the numbers of the
+//!    other are treated like a foreign architecture. The number -1 is exempt, since a tracer uses it to skip a call.
+//! 2. The number selects a verdict. A name is looked up for each architecture; one that no architecture knows is
+//!    skipped with a warning.
+//! 3. An entry whose action equals the default action changes nothing and is skipped, as runc does.
+//! 4. If several entries name one call, the first *unconditional* one decides, wherever it stands. Else the conditional
+//!    ones are tried in the order that [`order`] explains, and if none fires, the default action applies.
+//! 5. All conditions of an entry must hold. But if two of them test the same argument, then all of the entry's
+//!    conditions are alternatives: profiles written for the first Docker versions rely on it, and runc kept it.
+//! 6. On 32-bit ABIs (x32 and MIPS n32 included) only the lower 32 bits of arguments and values are compared: the upper
+//!    half of the register is not part of the argument. Everywhere else all 64 bits are.
+//! 7. Where `socketcall` and `ipc` exist, a rule for `socket` also covers `socketcall` with `SYS_SOCKET` as its first
+//!    argument. The rule's own condition on the first argument is lost there, because the real arguments lie in memory
+//!    which no filter can read; libseccomp does the same. Denying `socketcall` is the only safe answer to that.
+//!
+//! # Calls that the profile's author could not know
+//!
+//! glibc tries new system calls and falls back on ENOSYS, but not on EPERM. So unless the default action lets calls pass
+//! (ALLOW, LOG, TRACE), every number above the largest one that the profile mentions for the ABI gets ENOSYS, as with
+//! runc. On s390 the kernel shows calls that it does not know as number 0, which is answered alike. We differ in two
+//! points: a call that a rule names is never hidden this way, and ARM's private numbers (0xf0000 and up) are left out: one
+//! of them as the largest, which Docker's profile has, would switch the whole thing off.
+
+mod arch;
+mod args;
+mod assembler;
+mod features;
+mod notify;
+mod order;
+mod rules;
+mod table;
+mod tree;
+mod validate;
+
+#[cfg(test)]
+mod interpreter;
+#[cfg(all(test, feature = "libseccomp"))]
+mod oracle;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag};
+
+use arch::Abi;
+use assembler::Assembler;
+use rules::Rules;
+use tree::{Section, sections};
+
+pub(crate) use features::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
+pub(crate) use notify::Listener;
+pub(crate) use validate::validate;
+
+/// The kernel takes no longer program (`BPF_MAXINSNS` of `linux/bpf_common.h`).
+const MAX_INSTRUCTIONS: usize = 4096;
+
+/// Something wrong with the profile, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// RFC 6901 pointer into config.json, for example `/linux/seccomp/syscalls/3/args/0`.
+    pub(crate) pointer: String,
+    /// One sentence without a full stop.
+    pub(crate) message: String,
+}
+
+impl Problem {
+    /// A problem below `/linux/seccomp`; `at` starts with a slash or is empty.
+    fn new(at: impl AsRef<str>, message: impl Into<String>) -> Self {
+        Self { pointer: format!("/linux/seccomp{}", at.as_ref()), message: message.into() }
+    }
+}
+
+/// One instruction, laid out like `struct sock_filter` of linux/filter.h.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SockFilter {
+    /// Operation.
+    pub(crate) code: u16,
+    /// How many instructions to skip if the comparison holds.
+    pub(crate) jt: u8,
+    /// How many to skip if it does not.
+    pub(crate) jf: u8,
+    /// Operand.
+    pub(crate) k: u32,
+}
+
+/// A program for `seccomp(SECCOMP_SET_MODE_FILTER, flags, program)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
+    /// At most 4096 instructions, never empty.
+    pub(crate) instructions: Vec<SockFilter>,
+    /// `SECCOMP_FILTER_FLAG_*`, `NEW_LISTENER` included when `notify` is set.
+    pub(crate) flags: u32,
+    /// Whether seccomp(2) will return a listener, which must go to `listenerPath`.
+    pub(crate) notify: bool,
+    /// What was skipped, has no effect, or cannot be checked everywhere.
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// Compiles a profile for a machine whose own architecture is `native`.
+///
+/// Pure: no system call, no clock, no environment, and no panic on any input.
+pub(crate) fn compile(seccomp: &LinuxSeccomp, native: Arch) -> Result<Filter, Vec<Problem>> {
+    compile_with(seccomp, native, !passes(seccomp.default_action()))
+}
+
+/// As [`compile`]; `stub` says whether unknown new calls get ENOSYS.
+fn compile_with(seccomp: &LinuxSeccomp, native: Arch, stub: bool) -> Result<Filter, Vec<Problem>> {
+    let problems = validate(seccomp);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut warnings = Vec::new();
+    let abis = abis(seccomp, native, &mut warnings)?;
+    let default = action_word(seccomp.default_action(), seccomp.default_errno_ret());
+    let mut rules = Rules::expand(seccomp, default);
+    if !rules.problems.is_empty() {
+        return Err(rules.problems);
+    }
+    let sections: Vec<Section> = sections(&mut rules, &abis, default, stub);
+    if !rules.problems.is_empty() {
+        return Err(rules.problems);
+    }
+    // A clause is at least one instruction: there is no use in writing what cannot fit.
+    let clauses: usize = rules.chains.iter().map(|chain| chain.clauses.len()).sum();
+    if clauses > MAX_INSTRUCTIONS {
+        return Err(vec![too_long(clauses)]);
+    }
+    let big_endian = abis.iter().any(|abi| abi.big_endian());
+    let instructions = tree::emit(Assembler::new(big_endian), &sections, &rules.chains, default);
+    if instructions.len() > MAX_INSTRUCTIONS {
+        return Err(vec![too_long(instructions.len())]);
+    }
+    let notify = uses_notify(seccomp);
+    warnings.append(&mut rules.warnings);
+    Ok(Filter { instructions, flags: flags(seccomp, notify), notify, warnings })
+}
+
+fn too_long(least: usize) -> Problem {
+    let message = format!(
+        "the filter needs at least {least} instructions, the kernel takes {MAX_INSTRUCTIONS}: use fewer conditions or architectures"
+    );
+    Problem::new("", message)
+}
+
+/// The ABIs to make sections for, each once, the machine's own first.
+fn abis(seccomp: &LinuxSeccomp, native: Arch, warnings: &mut Vec<Problem>) -> Result<Vec<Abi>, Vec<Problem>> {
+    if native == Arch::ScmpArchNative {
+        return Err(vec![Problem::new("", "the architecture of this machine is not known")]);
+    }
+    let own = Abi::of(native, native);
+    let mut abis = vec![own];
+    for (index, arch) in seccomp.architectures().iter().flatten().enumerate() {
+        let abi = Abi::of(*arch, native);
+        if abi.big_endian() != own.big_endian() {
+            // No process of this machine can make calls of that ABI, so there is nothing to filter.
+            let message =
+                format!("{arch} has another byte order than this machine ({native}) and is left out");
+            warnings.push(Problem::new(format!("/architectures/{index}"), message));
+        } else if !abis.contains(&abi) {
+            abis.push(abi);
+        }
+    }
+    Ok(abis)
+}
+
+/// The `SECCOMP_RET_*` value of an action.
+fn action_word(action: LinuxSeccompAction, data: Option<u32>) -> u32 {
+    // runc and crun take EPERM for both actions that carry a number.
+    let data = data.unwrap_or(1) & 0xffff;
+    match action {
+        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => features::KILL_THREAD,
+        LinuxSeccompAction::ScmpActKillProcess => features::KILL_PROCESS,
+        LinuxSeccompAction::ScmpActTrap => features::TRAP,
+        LinuxSeccompAction::ScmpActErrno => features::ERRNO | data,
+        LinuxSeccompAction::ScmpActNotify => features::USER_NOTIF,
+        LinuxSeccompAction::ScmpActTrace => features::TRACE | data,
+        LinuxSeccompAction::ScmpActLog => features::LOG,
+        LinuxSeccompAction::ScmpActAllow => features::ALLOW,
+    }
+}
+
+/// Whether a call that nobody thought of goes through, or to a tracer who must know what to do with it.
+fn passes(action: LinuxSeccompAction) -> bool {
+    matches!(
+        action,
+        LinuxSeccompAction::ScmpActAllow | LinuxSeccompAction::ScmpActLog | LinuxSeccompAction::ScmpActTrace
+    )
+}
+
+fn uses_notify(seccomp: &LinuxSeccomp) -> bool {
+    let is_notify = |action| action == LinuxSeccompAction::ScmpActNotify;
+    is_notify(seccomp.default_action())
+        || seccomp.syscalls().iter().flatten().any(|entry| is_notify(entry.action()))
+}
+
+fn flags(seccomp: &LinuxSeccomp, notify: bool) -> u32 {
+    let mut flags = 0;
+    for flag in seccomp.flags().iter().flatten() {
+        flags |= match flag {
+            LinuxSeccompFilterFlag::SeccompFilterFlagTsync => features::FLAG_TSYNC,
+            LinuxSeccompFilterFlag::SeccompFilterFlagLog => features::FLAG_LOG,
+            LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => features::FLAG_SPEC_ALLOW,
+            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => features::FLAG_WAIT_KILLABLE_RECV,
+        };
+    }
+    if notify {
+        flags |= features::FLAG_NEW_LISTENER;
+        if flags & features::FLAG_TSYNC != 0 {
+            // Both flags want the return value; only with this one does a failed TSYNC return ESRCH (Linux 5.7).
+            flags |= features::FLAG_TSYNC_ESRCH;
+        }
+    }
+    flags
+}

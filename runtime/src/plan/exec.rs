@@ -1,0 +1,108 @@
+//! The order of an exec: a process of its own configuration inside an existing container.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
+
+use super::Plan;
+use super::blame::{Blame, Place};
+use super::order::begin;
+use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_terminal};
+use super::program::Op;
+use crate::error::{Error, Kind, Result};
+use crate::linux::affinity;
+
+/// Facts about the container and wishes of the caller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExecRequest<'r> {
+    pub(crate) id: &'r str,
+    /// The `CLONE_NEW*` flags of the namespaces that the container does not share with the runtime.
+    pub(crate) namespaces: i32,
+    pub(crate) new_keyring: bool,
+    pub(crate) preserved: u32,
+    pub(crate) grantable: u64,
+    pub(crate) tasks: &'r [PathBuf],
+    pub(crate) seccomp: Option<&'r LinuxSeccomp>,
+    pub(crate) personality: Option<&'r LinuxPersonality>,
+}
+
+/// Number of the init process' pidfd among the inherited descriptors.
+pub(crate) const INIT: u8 = 0;
+/// Number of the container's root directory, where the container has no mount namespace.
+pub(crate) const ROOT: u8 = 1;
+
+/// Plans an exec. The process was checked.
+pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let in_user_namespace = request.namespaces & libc::CLONE_NEWUSER != 0;
+    begin(&mut plan.program, request.preserved);
+    plan.program.push_own(Op::NewSession, "start a new session");
+    let affinity = process.exec_cpu_affinity().as_ref();
+    plan_affinity(
+        &mut plan,
+        affinity.and_then(|a| a.initial().as_deref()),
+        "/process/execCPUAffinity/initial",
+    )?;
+    for tasks in request.tasks {
+        let path = plan.program.text(tasks.as_os_str().as_encoded_bytes());
+        let text = plan.program.text("0");
+        plan.program.push(Op::WriteHost { path, text }, Blame::new("join cgroup", Place::NONE).on(path));
+    }
+    plan_affinity(
+        &mut plan,
+        affinity.and_then(|a| a.cpu_affinity_final().as_deref()),
+        "/process/execCPUAffinity/final",
+    )?;
+    let kinds = request.namespaces & !libc::CLONE_NEWPID;
+    if kinds != 0 {
+        plan.program.push_own(Op::Enter { namespace: INIT, kinds }, "join the container's namespaces");
+    }
+    if in_user_namespace {
+        plan.program.push_own(Op::RootIds, "become root of the container's user namespace");
+    }
+    if kinds & libc::CLONE_NEWNS == 0 {
+        plan.program.push_own(Op::HoldInherited { namespace: ROOT }, "hold the container's root");
+        plan.program.push_own(Op::ChangeRoot, "change the root");
+    } else {
+        plan.program.push_own(Op::HoldCurrentRoot, "hold the container's root");
+    }
+    if needs_proc(process) {
+        plan.program.push_own(Op::OpenProc, "open a private procfs");
+    }
+    if request.new_keyring {
+        let name = plan.program.text(format!("_ses.{}", request.id));
+        plan.program.push_own(Op::SessionKeyring(name), "join the container's session keyring");
+    }
+    if process.terminal().unwrap_or(false) {
+        plan_terminal(&mut plan.program, process, false);
+    }
+    let tail = ProcessPlan::plan(
+        &mut plan,
+        process,
+        &Circumstances {
+            seccomp: request.seccomp,
+            personality: request.personality,
+            in_user_namespace,
+            grantable: request.grantable,
+            env: &[],
+        },
+    )?;
+    tail.plan_filter(&mut plan.program, Moment::BeforeCreated);
+    plan.program.push_own(Op::Created, "report that the process is ready");
+    tail.plan_filter(&mut plan.program, Moment::Last);
+    let name = plan
+        .program
+        .text(process.args().as_ref().and_then(|args| args.first()).map(String::as_str).unwrap_or_default());
+    plan.program.push(Op::Exec, Blame::new("exec", Place::of("/process/args")).on(name));
+    Ok(plan)
+}
+
+fn plan_affinity(plan: &mut Plan, list: Option<&str>, pointer: &'static str) -> Result<()> {
+    let Some(list) = list.filter(|list| !list.is_empty()) else { return Ok(()) };
+    let mask = affinity::mask(list).ok_or_else(|| {
+        Error::new(Kind::InvalidSpec, format!("{list:?} is not a list of CPU numbers and ranges")).at(pointer)
+    })?;
+    let mask = plan.program.text(mask);
+    plan.program.push(Op::Affinity(mask), Blame::new("set the CPU affinity", Place::of(pointer)));
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! A plan for people: every step in order, who does it, and which property asked for it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Plan;
+use super::program::Op;
+
+/// The ordered steps of a creation.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The container id that the plan is for.
+    pub id: String,
+    /// The steps.
+    pub steps: Vec<ExplainedStep>,
+    /// What would be warned about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// One step of a creation.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ExplainedStep {
+    /// `parent` (the caller of the runtime) or `child` (the process that becomes the container's).
+    pub by: &'static str,
+    /// What is done, on what.
+    pub action: String,
+    /// The property of `config.json` that asks for it, as a JSON pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+}
+
+impl Plan {
+    /// Puts the plan into words.
+    pub(crate) fn explain(&self, id: &str) -> Explanation {
+        let mut steps = vec![ExplainedStep {
+            by: "parent",
+            action: "record the intent to create the container".to_owned(),
+            pointer: None,
+        }];
+        steps.push(ExplainedStep {
+            by: "parent",
+            action: "make the cgroups and apply the limits".to_owned(),
+            pointer: Some("/linux/resources".to_owned()),
+        });
+        let mut born = String::from("make the child process");
+        for (flag, name) in [(libc::CLONE_NEWUSER, "user"), (libc::CLONE_NEWPID, "pid")] {
+            if self.born_with & flag != 0 {
+                born.push_str(", in a new ");
+                born.push_str(name);
+                born.push_str(" namespace");
+            }
+        }
+        if let Some((path, _)) = &self.born_into {
+            born.push_str(", in the pid namespace ");
+            born.push_str(&path.to_string_lossy());
+        }
+        steps.push(ExplainedStep {
+            by: "parent",
+            action: born,
+            pointer: Some("/linux/namespaces".to_owned()),
+        });
+        for (op, blame) in self.program.ops.iter().zip(&self.program.blames) {
+            let (by, action) = match op {
+                Op::Ask { step, .. } => match self.steps.get(usize::from(*step)) {
+                    Some((step, _)) => ("parent", step.to_string()),
+                    None => continue,
+                },
+                _ => ("child", blame.sentence(&self.program)),
+            };
+            steps.push(ExplainedStep { by, action, pointer: blame.place.pointer() });
+        }
+        Explanation {
+            id: id.to_owned(),
+            steps,
+            warnings: self.warnings.iter().chain(&self.notes).cloned().collect(),
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, step) in self.steps.iter().enumerate() {
+            write!(f, "{:>4}  {:<6}  {}", number + 1, step.by, step.action)?;
+            if let Some(pointer) = &step.pointer {
+                write!(f, "  ({pointer})")?;
+            }
+            writeln!(f)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        Ok(())
+    }
+}

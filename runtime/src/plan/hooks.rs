@@ -1,0 +1,84 @@
+//! Hooks of the child: createContainer and startContainer.
+
+use oci_spec::runtime::{Hook, Spec};
+use serde::Serialize;
+
+use super::Request;
+use super::blame::{Blame, Place};
+use super::program::{ChildHook, Op, Program};
+
+/// The state document as hooks get it on standard input (runtime.md, State).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HookState<'s> {
+    pub(crate) oci_version: &'s str,
+    pub(crate) id: &'s str,
+    pub(crate) status: &'static str,
+    pub(crate) pid: i32,
+    pub(crate) bundle: &'s str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) annotations: Option<std::collections::BTreeMap<&'s str, &'s str>>,
+}
+
+impl<'s> HookState<'s> {
+    /// The state of a container.
+    pub(crate) fn new(spec: &'s Spec, id: &'s str, bundle: &'s str, status: &'static str, pid: i32) -> Self {
+        let annotations = spec
+            .annotations()
+            .as_ref()
+            .map(|all| all.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect());
+        Self { oci_version: spec.version(), id, status, pid, bundle, annotations }
+    }
+
+    /// The document.
+    pub(crate) fn json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// A pid that stands for the one only the child knows.
+const PID_MARK: i32 = i32::MIN;
+
+/// Stores the state document around the pid, once per program.
+fn store_state(program: &mut Program, spec: &Spec, request: &Request<'_>) {
+    if program.hook_state.is_some() {
+        return;
+    }
+    let bundle = request.bundle.to_string_lossy();
+    let document = HookState::new(spec, request.id, &bundle, "created", PID_MARK).json();
+    let mark = PID_MARK.to_string();
+    let at = document.windows(mark.len()).position(|window| window == mark.as_bytes()).unwrap_or(0);
+    let before = program.text(&document[..at]);
+    let after = program.text(&document[at + mark.len()..]);
+    program.hook_state = Some((before, after));
+}
+
+/// The step that runs one kind of hooks in the child, if there are any.
+pub(crate) fn plan(
+    program: &mut Program,
+    spec: &Spec,
+    request: &Request<'_>,
+    hooks: Option<&Vec<Hook>>,
+    base: &'static str,
+    verb: &'static str,
+) {
+    let hooks = hooks.map(Vec::as_slice).unwrap_or_default();
+    if hooks.is_empty() {
+        return;
+    }
+    store_state(program, spec, request);
+    let first = program.hooks.len() as u16;
+    for hook in hooks {
+        let path = program.text(hook.path().as_os_str().as_encoded_bytes());
+        let own_name = [hook.path().to_string_lossy().into_owned()];
+        let args = hook.args().as_deref().filter(|args| !args.is_empty()).unwrap_or(&own_name);
+        let argv = program.list(args, 0);
+        // Without `env` the hook gets an empty environment: nothing of the runtime's or the container's leaks.
+        let envp = program.list(hook.env().as_deref().unwrap_or_default(), 0);
+        let timeout = hook
+            .timeout()
+            .map_or(-1, |seconds| i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX));
+        program.hooks.push(ChildHook { path, argv, envp, timeout });
+    }
+    program.push(Op::Hooks { first, count: hooks.len() as u16 }, Blame::new(verb, Place::of(base)));
+}

@@ -1,0 +1,146 @@
+//! The plan of a creation or an exec: pure functions from configuration and facts about the host to ordered steps.
+//!
+//! A [`Plan`] has two halves. The child's is a [`program::Program`]; wherever the child lacks a right or a view that
+//! only the parent has, it asks the parent to do one of the [`ParentStep`]s. Nothing here makes a system call, so a
+//! plan can be made, printed and tested anywhere; `order` is the one file that knows the order.
+
+pub(crate) mod blame;
+mod candidates;
+mod environment;
+mod exec;
+mod explain;
+pub(crate) mod hooks;
+mod order;
+mod process;
+pub(crate) mod program;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use crate::linux::idmap::IdMaps;
+use crate::linux::mount::cgroup::Views;
+use crate::sys::process::SchedAttr;
+use blame::{Blame, Place};
+pub use explain::{ExplainedStep, Explanation};
+use program::{Op, Program, Slot};
+
+/// What the parent does when the child asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ParentStep {
+    /// Write the id maps of the new user namespace.
+    MapIds(IdMaps),
+    /// Write the offsets of the new time namespace.
+    TimeOffsets(String),
+    /// Set resource limits that the child, inside its user namespace, may not raise.
+    Rlimits(Vec<(u32, u64, u64)>),
+    /// Set the scheduler of a child whose user namespace has no say in it.
+    Scheduler(SchedAttr),
+    /// Run the prestart and createRuntime hooks.
+    RuntimeHooks,
+    /// Open a user namespace with these maps.
+    OpenIdMap(IdMaps),
+    /// Clone a mount (tree) of the host, with mapped ids where asked.
+    OpenMount { source: PathBuf, recursive: bool, id_map: Option<(IdMaps, bool)> },
+    /// Clone the node of a device, after checking that it is that device.
+    OpenDevice { path: PathBuf, mode: u32, device: u64 },
+}
+
+impl fmt::Display for ParentStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MapIds(_) => f.write_str("write the id maps of the user namespace"),
+            Self::TimeOffsets(_) => f.write_str("write the offsets of the time namespace"),
+            Self::Rlimits(_) => f.write_str("set the resource limits"),
+            Self::Scheduler(_) => f.write_str("set the scheduler"),
+            Self::RuntimeHooks => f.write_str("run the prestart and createRuntime hooks"),
+            Self::OpenIdMap(_) => f.write_str("make a user namespace with the id maps of the mount"),
+            Self::OpenMount { source, .. } => write!(f, "clone the mount at {}", source.display()),
+            Self::OpenDevice { path, .. } => write!(f, "clone the device node {}", path.display()),
+        }
+    }
+}
+
+/// A complete plan.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// The child's half.
+    pub(crate) program: Program,
+    /// The parent's half: what the child may ask for, with whom to blame.
+    pub(crate) steps: Vec<(ParentStep, Blame)>,
+    /// `CLONE_NEW*` flags that the child is born with.
+    pub(crate) born_with: i32,
+    /// The pid namespace that the child is born into.
+    pub(crate) born_into: Option<(PathBuf, Place)>,
+    /// Namespaces to open for the child, in the order of the numbers that it uses.
+    pub(crate) namespaces: Vec<(PathBuf, Place)>,
+    /// Warnings for the log.
+    pub(crate) warnings: Vec<String>,
+    /// What is worth knowing only to somebody who looks for it.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Plan {
+    /// Appends a step of the parent and the child's request for it.
+    pub(crate) fn ask(&mut self, step: ParentStep, into: Slot, blame: Blame) {
+        let number = self.steps.len() as u16;
+        self.steps.push((step, blame));
+        self.program.push(Op::Ask { step: number, into }, blame);
+    }
+
+    /// Logs the warnings, and the notes for those who debug.
+    pub(crate) fn log(&self) {
+        for warning in &self.warnings {
+            log::warn!("{warning}");
+        }
+        for note in &self.notes {
+            log::debug!("{note}");
+        }
+    }
+
+    /// Appends a join of the namespace at a path.
+    fn enter(&mut self, path: &Path, kinds: i32, place: Place) {
+        let namespace = self.namespaces.len() as u8;
+        self.namespaces.push((path.to_owned(), place));
+        let text = self.program.text(path.as_os_str().as_encoded_bytes());
+        self.program.push(Op::Enter { namespace, kinds }, Blame::new("join namespace", place).on(text));
+    }
+}
+
+/// How a created container waits for `start`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// On the socket in its state directory: `create`.
+    Socket,
+    /// Not at all: `run`.
+    Open,
+}
+
+/// Facts and wishes of a creation that `config.json` does not have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'r> {
+    pub(crate) id: &'r str,
+    pub(crate) bundle: &'r Path,
+    /// The root file system, absolute.
+    pub(crate) rootfs: &'r Path,
+    pub(crate) gate: Gate,
+    pub(crate) no_pivot: bool,
+    pub(crate) new_keyring: bool,
+    pub(crate) preserved: u32,
+    /// Variables for the process, after its own.
+    pub(crate) env: &'r [String],
+    /// Capabilities that the runtime can grant where the container has no user namespace of its own.
+    pub(crate) grantable: u64,
+    /// The `tasks` files of the container's cgroups of version 1, if the host has them.
+    pub(crate) tasks: &'r [PathBuf],
+    /// What a cgroup mount shows.
+    pub(crate) views: &'r Views,
+}
+
+/// Makes the plan of a creation from a checked configuration.
+pub(crate) fn create(spec: &Spec, request: &Request<'_>) -> crate::Result<Plan> {
+    order::create(spec, request)
+}
+
+pub(crate) use exec::{ExecRequest, exec};

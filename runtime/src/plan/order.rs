@@ -1,0 +1,449 @@
+//! The order of a creation: the one place that knows it. Read it top-down; the reasons stand beside each step.
+
+use std::path::{Component, Path};
+
+use oci_spec::runtime::{Linux, Mount, Process, Spec};
+
+use super::blame::{Blame, Place};
+use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_terminal};
+use super::program::{Like, Op, Program, Slot};
+use super::{Gate, ParentStep, Plan, Request, hooks};
+use crate::error::{Error, Kind, Result};
+use crate::linux::idmap::IdMaps;
+use crate::linux::mount::entry::{Entry, Surroundings, propagation};
+use crate::linux::mount::options::Propagation;
+use crate::linux::namespace::Namespaces;
+use crate::linux::{device, memory_policy, sysctl, timens};
+
+/// Plans a creation. The configuration was checked; what is still refused here only this code can know.
+pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
+    let linux = spec.linux().as_ref();
+    let namespaces = Namespaces::of(linux);
+    let mut plan = Plan::default();
+    let maps = IdMaps::of(
+        linux.and_then(|l| l.uid_mappings().as_ref()),
+        linux.and_then(|l| l.gid_mappings().as_ref()),
+    );
+    let entries = entries(spec);
+
+    begin(&mut plan.program, request.preserved);
+    plan.program.push_own(Op::NewSession, "start a new session");
+    enter_namespaces(&mut plan, &namespaces, &maps, linux, request);
+    let Some(process) = spec.process().as_ref() else {
+        fill_root(&mut plan, spec, &namespaces, &maps, &entries, None, request)?;
+        finish_root(&mut plan, spec, &namespaces, &entries, request);
+        plan.program.push_own(Op::LetGo, "close what was held of the root");
+        plan.program.push_own(Op::Created, "report that the container is created");
+        if request.gate == Gate::Socket {
+            plan.program.push_own(Op::Gate, "wait for start");
+        }
+        plan.program.push(Op::NoProcess, Blame::new("start the container", Place::of("/process")));
+        return Ok(plan);
+    };
+    fill_root(&mut plan, spec, &namespaces, &maps, &entries, Some(process), request)?;
+    finish_root(&mut plan, spec, &namespaces, &entries, request);
+    plan_memory_policy(&mut plan.program, linux)?;
+    let tail = ProcessPlan::plan(
+        &mut plan,
+        process,
+        &Circumstances {
+            seccomp: linux.and_then(|l| l.seccomp().as_ref()),
+            personality: linux.and_then(|l| l.personality().as_ref()),
+            in_user_namespace: namespaces.user.is_own(),
+            grantable: request.grantable,
+            env: request.env,
+        },
+    )?;
+    tail.plan_filter(&mut plan.program, Moment::BeforeCreated);
+    plan.program.push_own(Op::Created, "report that the container is created");
+    if request.gate == Gate::Socket {
+        plan.program.push_own(Op::Gate, "wait for start");
+    }
+    let start = spec.hooks().as_ref().and_then(|all| all.start_container().as_ref());
+    hooks::plan(
+        &mut plan.program,
+        spec,
+        request,
+        start,
+        "/hooks/startContainer",
+        "run the startContainer hooks",
+    );
+    // As late as possible, so that the filter need not allow what the steps before it do.
+    tail.plan_filter(&mut plan.program, Moment::Last);
+    let name = plan
+        .program
+        .text(process.args().as_ref().and_then(|args| args.first()).map(String::as_str).unwrap_or_default());
+    plan.program.push(Op::Exec, Blame::new("exec", Place::of("/process/args")).on(name));
+    Ok(plan)
+}
+
+/// The first steps of every child: nothing of the caller stays reachable, and nothing of its state stays in force.
+pub(super) fn begin(program: &mut Program, preserved: u32) {
+    // First of all: a process of the container must not be able to look into this one (CVE-2016-9962).
+    program.push_own(Op::NotDumpable, "make the process non-dumpable");
+    program.push_own(Op::CloseOthers, "close the caller's descriptors");
+    program.push_own(Op::Streams, "set up the standard streams");
+    program.push_own(Op::DefaultSignals, "reset signal actions, signal mask and umask");
+    if preserved > 0 {
+        program.push_own(Op::Preserve { count: preserved }, "preserve descriptors");
+    }
+}
+
+fn entries(spec: &Spec) -> Vec<(Mount, usize)> {
+    // The file systems that the spec promises, where the configuration says nothing about mounts at all
+    // (config-linux.md, Default Filesystems). A list that leaves one out is a decision of its author.
+    let listed = spec.mounts().clone().unwrap_or_else(default_mounts);
+    listed.into_iter().enumerate().map(|(index, mount)| (mount, index)).collect()
+}
+
+fn default_mounts() -> Vec<Mount> {
+    let text = r#"[
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]},
+        {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]}
+    ]"#;
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// From birth to the last namespace.
+fn enter_namespaces(
+    plan: &mut Plan,
+    namespaces: &Namespaces,
+    maps: &IdMaps,
+    linux: Option<&Linux>,
+    request: &Request<'_>,
+) {
+    if namespaces.pid.is_new() && namespaces.user.joined().is_none() {
+        plan.born_with |= libc::CLONE_NEWPID;
+    }
+    if let Some(path) = namespaces.pid.joined() {
+        plan.born_into = Some((path.to_owned(), Place::of("/linux/namespaces")));
+    }
+    let own_user = namespaces.user.is_own();
+    if namespaces.user.is_new() {
+        plan.born_with |= libc::CLONE_NEWUSER;
+    }
+    if !own_user {
+        unshare(&mut plan.program, namespaces.unshared());
+    }
+    // With the host's ids still, and before the cgroup namespace, whose root is wherever the process is.
+    for tasks in request.tasks {
+        let path = plan.program.text(tasks.as_os_str().as_encoded_bytes());
+        // "0" is the writing thread itself: a single thread moves without waiting for a grace period of the kernel,
+        // which a write of a pid to cgroup.procs costs (10 ms after any idle time).
+        let text = plan.program.text("0");
+        plan.program.push(
+            Op::WriteHost { path, text },
+            Blame::new("join cgroup", Place::of("/linux/cgroupsPath")).on(path),
+        );
+    }
+    let mut joined = namespaces.joined().peekable();
+    if let Some((path, index, kinds)) = joined.next_if(|(_, _, kind)| *kind == libc::CLONE_NEWUSER) {
+        plan.enter(path, kinds, Place::item("/linux/namespaces", index));
+        if namespaces.pid.is_new() {
+            // A new pid namespace must belong to the user namespace, or it could not mount a procfs.
+            plan.program.push(
+                Op::Reborn { kinds: libc::CLONE_NEWPID },
+                Blame::new("make a process in the new pid namespace", Place::of("/linux/namespaces")),
+            );
+        }
+    }
+    if namespaces.user.is_new() {
+        plan.ask(
+            ParentStep::MapIds(maps.clone()),
+            Slot::NONE,
+            Blame::new("map the ids of the user namespace", Place::of("/linux/uidMappings")),
+        );
+    }
+    if own_user {
+        plan.program.push(
+            Op::RootIds,
+            Blame::new("become root of the user namespace", Place::of("/linux/uidMappings")),
+        );
+        unshare(&mut plan.program, namespaces.unshared());
+    }
+    for (path, index, kinds) in joined {
+        plan.enter(path, kinds, Place::item("/linux/namespaces", index));
+    }
+    if namespaces.cgroup.is_new() {
+        unshare(&mut plan.program, libc::CLONE_NEWCGROUP);
+    }
+    if let Some(offsets) = linux.and_then(|l| l.time_offsets().as_ref()).filter(|offsets| !offsets.is_empty())
+    {
+        // The file belongs to the host's root, since this process is not dumpable.
+        plan.ask(
+            ParentStep::TimeOffsets(timens::text(offsets)),
+            Slot::NONE,
+            Blame::new("set the time offsets", Place::of("/linux/timeOffsets")),
+        );
+    }
+    if request.new_keyring {
+        let name = plan.program.text(format!("_ses.{}", request.id));
+        plan.program.push_own(Op::SessionKeyring(name), "join a new session keyring");
+    }
+    if namespaces.network.is_new() {
+        plan.program.push_own(Op::LoopbackUp, "bring the loopback interface up");
+    }
+}
+
+fn unshare(program: &mut Program, kinds: i32) {
+    if kinds != 0 {
+        program.push(Op::Unshare { kinds }, Blame::new("unshare namespaces", Place::of("/linux/namespaces")));
+    }
+}
+
+/// The root file system with everything in it, still below the host's.
+fn fill_root(
+    plan: &mut Plan,
+    spec: &Spec,
+    namespaces: &Namespaces,
+    maps: &IdMaps,
+    entries: &[(Mount, usize)],
+    process: Option<&Process>,
+    request: &Request<'_>,
+) -> Result<()> {
+    let linux = spec.linux().as_ref();
+    for (name, op, place, verb) in [
+        (spec.hostname(), Op::Hostname as fn(_) -> _, "/hostname", "set the host name to"),
+        (spec.domainname(), Op::Domainname as fn(_) -> _, "/domainname", "set the domain name to"),
+    ] {
+        if let Some(name) = name {
+            let name = plan.program.text(name);
+            plan.program.push(op(name), Blame::new(verb, Place::of(place)).on(name));
+        }
+    }
+    let rootfs = plan.program.text(request.rootfs.as_os_str().as_encoded_bytes());
+    let root_place = Place::of("/root/path");
+    plan_host_propagation(&mut plan.program, linux, namespaces, rootfs);
+    let has_sysctl = linux.and_then(|l| l.sysctl().as_ref()).is_some_and(|all| !all.is_empty());
+    if has_sysctl || process.is_some_and(needs_proc) {
+        // Before the first mount that anybody else could influence.
+        plan.program.push_own(Op::OpenProc, "open a private procfs");
+    }
+    let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
+    if !masked.is_empty() {
+        plan.program.push(
+            Op::NullDevice,
+            Blame::new("take the null device of the host", Place::of("/linux/maskedPaths")),
+        );
+    }
+    plan.program.push(Op::OpenRoot(rootfs), Blame::new("bind the root file system", root_place).on(rootfs));
+
+    let around = Surroundings {
+        bundle: request.bundle,
+        in_user_namespace: namespaces.user.is_own(),
+        maps,
+        label: linux.and_then(|l| l.mount_label().as_deref()).filter(|label| !label.is_empty()),
+    };
+    let mut bound_dev = false;
+    for (mount, index) in entries {
+        let entry = understand(mount, *index)?;
+        if entry.is_cgroup() {
+            entry.plan_cgroup(&mut plan.program, request.views, namespaces.cgroup.is_own());
+        } else {
+            entry.plan(plan, &around);
+        }
+        bound_dev |= entry.is_bind() && entry.destination == Path::new("/dev");
+    }
+    if !bound_dev {
+        // A /dev of the host, bound by the configuration, is not ours to change.
+        plan_devices(plan, linux, namespaces);
+        device::plan_links(&mut plan.program);
+    }
+    if has_runtime_hooks(spec) {
+        plan.ask(
+            ParentStep::RuntimeHooks,
+            Slot::NONE,
+            Blame::new("run the createRuntime hooks", Place::of("/hooks")),
+        );
+    }
+    if let Some(process) = process {
+        if process.terminal().unwrap_or(false) {
+            plan_terminal(&mut plan.program, process, !bound_dev);
+        }
+        plan_working_directory(&mut plan.program, process);
+    }
+    let create = spec.hooks().as_ref().and_then(|all| all.create_container().as_ref());
+    hooks::plan(
+        &mut plan.program,
+        spec,
+        request,
+        create,
+        "/hooks/createContainer",
+        "run the createContainer hooks",
+    );
+    Ok(())
+}
+
+fn understand(mount: &Mount, index: usize) -> Result<Entry<'_>> {
+    Entry::new(mount, index).map_err(|(option, message)| {
+        let pointer = Place::item("/mounts", index).element("/options", option).pointer().unwrap_or_default();
+        Error::new(Kind::InvalidSpec, message).at(pointer)
+    })
+}
+
+/// Nothing that the container mounts may reach the host, unless `rootfsPropagation` asks for it.
+fn plan_host_propagation(
+    program: &mut Program,
+    linux: Option<&Linux>,
+    namespaces: &Namespaces,
+    rootfs: super::program::Text,
+) {
+    if !namespaces.mount.is_new() {
+        return;
+    }
+    let asked = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse);
+    let kind = asked.map_or(libc::MS_SLAVE as u32, |asked| propagation(asked).0);
+    // What is unbindable could not be cloned for the container.
+    let kind = if u64::from(kind) == libc::MS_UNBINDABLE { libc::MS_PRIVATE as u32 } else { kind };
+    let slash = program.text("/");
+    program.push(
+        Op::PropagationAt { path: slash, kind },
+        Blame::new("set the propagation of the host's mounts in", Place::of("/linux/rootfsPropagation"))
+            .on(slash),
+    );
+    if u64::from(kind) == libc::MS_SHARED {
+        program.push(
+            Op::HolderPrivate(rootfs),
+            Blame::new("make private the mount that holds", Place::of("/root/path")).on(rootfs),
+        );
+    }
+}
+
+fn plan_devices(plan: &mut Plan, linux: Option<&Linux>, namespaces: &Namespaces) {
+    for node in device::nodes(linux.and_then(|l| l.devices().as_ref())) {
+        let kind = node.mode & libc::S_IFMT;
+        if namespaces.user.is_own() && kind != libc::S_IFIFO {
+            // mknod(2) of devices is refused in user namespaces: the host's node is bound instead.
+            let path = plan.program.text(&node.path);
+            let blame = Blame::new("bind device", node.place).on(path);
+            plan.ask(
+                ParentStep::OpenDevice {
+                    path: node.path.clone().into(),
+                    mode: node.mode,
+                    device: node.device,
+                },
+                Slot::MOUNT,
+                blame,
+            );
+            plan.program.push(Op::Target { path, like: Like::Slot(Slot::MOUNT) }, blame);
+            plan.program.push(Op::Attach, blame);
+        } else {
+            node.plan(&mut plan.program);
+        }
+    }
+}
+
+fn has_runtime_hooks(spec: &Spec) -> bool {
+    #[allow(deprecated, reason = "prestart hooks are deprecated in the spec, but engines use them")]
+    spec.hooks().as_ref().is_some_and(|all| {
+        [all.prestart(), all.create_runtime()].into_iter().flatten().any(|hooks| !hooks.is_empty())
+    })
+}
+
+/// Images need not have the working directory; runc makes it, and callers rely on that.
+fn plan_working_directory(program: &mut Program, process: &Process) {
+    let clean: std::path::PathBuf = process
+        .cwd()
+        .components()
+        .filter(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+        .collect();
+    if clean != Path::new("/") {
+        let path = program.text(clean.as_os_str().as_encoded_bytes());
+        program.push(
+            Op::EnsureDirectory(path),
+            Blame::new("make the working directory", Place::of("/process/cwd")).on(path),
+        );
+    }
+}
+
+/// From the host's root to the container's, and what can only be done there or must come last.
+fn finish_root(
+    plan: &mut Plan,
+    spec: &Spec,
+    namespaces: &Namespaces,
+    entries: &[(Mount, usize)],
+    request: &Request<'_>,
+) {
+    let linux = spec.linux().as_ref();
+    let program = &mut plan.program;
+    if !namespaces.mount.is_own() {
+        program.push_own(Op::ChangeRoot, "change the root");
+    } else if request.no_pivot {
+        program.push_own(Op::MoveRoot, "move the root");
+    } else {
+        program.push_own(Op::Pivot, "pivot the root");
+    }
+    if let Some(asked) = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse) {
+        let (kind, recursive) = propagation(asked);
+        let blame = Blame::new("set the propagation of the root", Place::of("/linux/rootfsPropagation"));
+        program.push(Op::RootPropagation { kind, recursive }, blame);
+    }
+    plan_sysctls(program, linux);
+    for (mount, index) in entries {
+        // Understood before, or the plan had ended there.
+        if let Ok(entry) = understand(mount, *index)
+            && entry.is_late_read_only()
+        {
+            let path = program.text(entry.destination.as_os_str().as_encoded_bytes());
+            let blame = Blame::new("make read-only", entry.place().property("/options")).on(path);
+            program.push(Op::Existing { path }, blame);
+            let set = libc::MOUNT_ATTR_RDONLY as u32;
+            program.push(
+                Op::Attributes { on: Slot::TARGET, set, clear: 0, propagation: 0, recursive: false },
+                blame,
+            );
+        }
+    }
+    if spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)) {
+        program.push(Op::ReadOnlyRoot, Blame::new("make the root read-only", Place::of("/root/readonly")));
+    }
+    for (index, path) in
+        linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default().iter().enumerate()
+    {
+        let path = program.text(path);
+        program.push(
+            Op::ReadOnlyPath(path),
+            Blame::new("make read-only", Place::item("/linux/readonlyPaths", index)).on(path),
+        );
+    }
+    // After the read-only paths: a mask below one of them must not be covered by its clone.
+    for (index, path) in
+        linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default().iter().enumerate()
+    {
+        let path = program.text(path);
+        program
+            .push(Op::MaskPath(path), Blame::new("mask", Place::item("/linux/maskedPaths", index)).on(path));
+    }
+}
+
+fn plan_sysctls(program: &mut Program, linux: Option<&Linux>) {
+    let Some(all) = linux.and_then(|l| l.sysctl().as_ref()) else { return };
+    let mut all: Vec<_> = all.iter().collect();
+    all.sort();
+    for (key, value) in all {
+        // That the key is one was checked.
+        let Some(path) = sysctl::path(key) else { continue };
+        let (path, text) = (program.text(format!("sys/{path}")), program.text(value));
+        program.push(
+            Op::WriteProc { path, text },
+            Blame::new("set sysctl", Place::of("/linux/sysctl")).on(path).and("to", text),
+        );
+    }
+}
+
+fn plan_memory_policy(program: &mut Program, linux: Option<&Linux>) -> Result<()> {
+    let Some(policy) = linux.and_then(|l| l.memory_policy().as_ref()) else { return Ok(()) };
+    let nodes = memory_policy::nodes(policy).ok_or_else(|| {
+        Error::new(Kind::InvalidSpec, "the memory nodes are not a list of numbers and ranges")
+            .at("/linux/memoryPolicy/nodes")
+    })?;
+    let nodes = program.text(nodes);
+    program.push(
+        Op::MemoryPolicy { mode: memory_policy::mode(policy), nodes },
+        Blame::new("set the memory policy", Place::of("/linux/memoryPolicy")),
+    );
+    Ok(())
+}

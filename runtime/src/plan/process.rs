@@ -1,0 +1,259 @@
+//! The steps that turn the child into the configured process: the same at create and at exec.
+
+use oci_spec::runtime::{Arch, LinuxPersonality, LinuxSeccomp, Process};
+
+use super::blame::{Blame, Place};
+use super::candidates::candidates;
+use super::environment::environment;
+use super::program::{Op, Program, Slot};
+use super::{ParentStep, Plan};
+use crate::error::{Error, Kind, Result};
+use crate::linux::capability::Masks;
+use crate::linux::{ioprio, lsm, personality, rlimit, scheduler, seccomp, user};
+
+/// The architecture whose system calls this build makes.
+const NATIVE: Arch = if cfg!(target_arch = "x86_64") {
+    Arch::ScmpArchX86_64
+} else if cfg!(target_arch = "aarch64") {
+    Arch::ScmpArchAarch64
+} else {
+    Arch::ScmpArchNative
+};
+
+/// What the steps depend on besides the process object.
+#[derive(Clone, Copy)]
+pub(crate) struct Circumstances<'c> {
+    pub(crate) seccomp: Option<&'c LinuxSeccomp>,
+    pub(crate) personality: Option<&'c LinuxPersonality>,
+    pub(crate) in_user_namespace: bool,
+    pub(crate) grantable: u64,
+    /// Variables after the process' own.
+    pub(crate) env: &'c [String],
+}
+
+/// A compiled filter on its way into the program.
+struct Filter {
+    op: Op,
+    listener: bool,
+    no_new_privileges: bool,
+}
+
+/// When a filter is loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// While the process still has the runtime's privileges, which a filter without `no_new_privs` needs.
+    Privileged,
+    /// When the parent still listens, so that it gets the notification descriptor.
+    BeforeCreated,
+    /// Directly before execve.
+    Last,
+}
+
+/// The pieces of a process that are put between other steps.
+pub(crate) struct ProcessPlan {
+    filter: Option<Filter>,
+}
+
+impl ProcessPlan {
+    /// Everything up to the choice of the program. Afterwards the process has its final privileges.
+    pub(crate) fn plan(plan: &mut Plan, process: &Process, around: &Circumstances<'_>) -> Result<Self> {
+        let no_new_privileges = process.no_new_privileges().unwrap_or(false);
+        let filter = around.seccomp.map(|seccomp| compile(plan, seccomp, no_new_privileges)).transpose()?;
+        let this = Self { filter };
+        let program = &mut plan.program;
+        if !process.terminal().unwrap_or(false) {
+            program.push(
+                Op::OwnPipes { uid: process.user().uid() },
+                Blame::new("give the standard streams to the user", Place::of("/process/user")),
+            );
+        }
+        plan_labels(program, process);
+        plan_scheduling(plan, process, around.in_user_namespace);
+        let program = &mut plan.program;
+        if let Some(persona) = around.personality {
+            program.push(
+                Op::Personality(personality::persona(persona)),
+                Blame::new("set the execution domain", Place::of("/linux/personality")),
+            );
+        }
+        if no_new_privileges {
+            program.push(
+                Op::NoNewPrivileges,
+                Blame::new("set no_new_privs", Place::of("/process/noNewPrivileges")),
+            );
+        }
+        plan_rlimits(plan, process, around.in_user_namespace);
+        let program = &mut plan.program;
+        program.push_own(Op::LetGo, "close what was held of the root");
+        let cwd = program.text(process.cwd().as_os_str().as_encoded_bytes());
+        let into = |last| {
+            (
+                Op::WorkingDirectory { path: cwd, last },
+                Blame::new("chdir to cwd", Place::of("/process/cwd")).on(cwd),
+            )
+        };
+        let (op, blame) = into(false);
+        program.push(op, blame);
+        this.plan_filter(program, Moment::Privileged);
+        let mut masks = Masks::of(process.capabilities().as_ref());
+        if !around.in_user_namespace {
+            let missing = masks.limit(around.grantable);
+            for number in (0..64).filter(|number| missing >> number & 1 == 1) {
+                let name = caps::all().into_iter().find(|one| u32::from(one.index()) == number);
+                let name = name.map_or_else(|| number.to_string(), |one| one.to_string());
+                plan.warnings.push(format!("capability {name} is not held by the runtime and cannot be granted (config.json /process/capabilities)"));
+            }
+        }
+        let program = &mut plan.program;
+        user::plan_groups(program, process.user());
+        masks.plan_bounding(program);
+        user::plan_ids(program, process.user());
+        let (op, blame) = into(true);
+        program.push(op, blame);
+        masks.plan_sets(program);
+        user::plan_umask(program, process.user());
+        plan_program(program, process, around.env);
+        Ok(this)
+    }
+
+    /// The filter, if this is its moment.
+    pub(crate) fn plan_filter(&self, program: &mut Program, moment: Moment) {
+        if let Some(filter) = &self.filter {
+            let its_moment = match (filter.no_new_privileges, filter.listener) {
+                (false, _) => Moment::Privileged,
+                (true, true) => Moment::BeforeCreated,
+                (true, false) => Moment::Last,
+            };
+            if moment == its_moment {
+                program.push(filter.op, Blame::new("load the seccomp filter", Place::of("/linux/seccomp")));
+            }
+        }
+    }
+}
+
+fn compile(plan: &mut Plan, config: &LinuxSeccomp, no_new_privileges: bool) -> Result<Filter> {
+    let filter = seccomp::compile(config, NATIVE).map_err(|problems| {
+        let mut problems = problems.into_iter();
+        let first = problems.next().map_or_else(
+            || ("/linux/seccomp".to_owned(), "no filter could be made".to_owned()),
+            |one| (one.pointer, one.message),
+        );
+        Error::new(Kind::InvalidSpec, first.1).at(first.0)
+    })?;
+    // Every engine's default profile has such parts; a warning at each start would drown what matters.
+    plan.notes
+        .extend(filter.warnings.iter().map(|one| format!("{} (config.json {})", one.message, one.pointer)));
+    let mut bytes = Vec::with_capacity(filter.instructions.len() * 8);
+    for one in &filter.instructions {
+        bytes.extend(one.code.to_ne_bytes());
+        bytes.extend([one.jt, one.jf]);
+        bytes.extend(one.k.to_ne_bytes());
+    }
+    let text = plan.program.text(bytes);
+    Ok(Filter {
+        op: Op::Seccomp { filter: text, flags: filter.flags, listener: filter.notify },
+        listener: filter.notify,
+        no_new_privileges,
+    })
+}
+
+fn plan_labels(program: &mut Program, process: &Process) {
+    if let Some(profile) = process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty()) {
+        let (name, text) = lsm::apparmor_exec(profile);
+        let (name, text) = (program.text(name), program.text(text));
+        program.push(
+            Op::WriteOwnProc { name, text },
+            Blame::new("apply AppArmor profile", Place::of("/process/apparmorProfile")).on(text),
+        );
+    }
+    if let Some(label) = process.selinux_label().as_deref().filter(|label| !label.is_empty()) {
+        let (name, text) = (program.text(lsm::SELINUX_EXEC), program.text(label));
+        program.push(
+            Op::WriteOwnProc { name, text },
+            Blame::new("apply SELinux label", Place::of("/process/selinuxLabel")).on(text),
+        );
+    }
+}
+
+/// The step that opens a terminal; `console`: also bound to /dev/console, which a container has from its creation.
+pub(crate) fn plan_terminal(program: &mut Program, process: &Process, console: bool) {
+    let (rows, columns) = process.console_size().map_or((0, 0), |size| {
+        let fits = |number: u64| u16::try_from(number).unwrap_or(u16::MAX);
+        (fits(size.height()), fits(size.width()))
+    });
+    let console = console.then(|| program.text("/dev/console"));
+    program.push(
+        Op::Terminal { rows, columns, uid: process.user().uid(), console },
+        Blame::new("open the terminal", Place::of("/process/terminal")),
+    );
+}
+
+/// Whether a step of the process writes to the private procfs.
+pub(crate) fn needs_proc(process: &Process) -> bool {
+    [process.apparmor_profile(), process.selinux_label()].into_iter().flatten().any(|label| !label.is_empty())
+}
+
+fn plan_scheduling(plan: &mut Plan, process: &Process, in_user_namespace: bool) {
+    if let Some(config) = process.scheduler() {
+        let attr = scheduler::attributes(config);
+        let blame = Blame::new("set the scheduler", Place::of("/process/scheduler"));
+        if in_user_namespace {
+            // CAP_SYS_NICE of the initial user namespace is needed for more than the caller's share: the parent's.
+            plan.ask(ParentStep::Scheduler(attr), Slot::NONE, blame);
+        } else {
+            let attr = plan.program.text(scheduler::bytes(&attr));
+            plan.program.push(Op::Scheduler(attr), blame);
+        }
+    }
+    let program = &mut plan.program;
+    if let Some(config) = process.io_priority() {
+        program.push(
+            Op::IoPriority(ioprio::value(config)),
+            Blame::new("set the I/O priority", Place::of("/process/ioPriority")),
+        );
+    }
+}
+
+fn plan_rlimits(plan: &mut Plan, process: &Process, in_user_namespace: bool) {
+    let limits = process.rlimits().as_deref().unwrap_or_default();
+    if limits.is_empty() {
+        return;
+    }
+    if in_user_namespace {
+        // CAP_SYS_RESOURCE of the initial user namespace is needed to raise a hard limit: only the parent has it.
+        let limits = limits.iter().map(rlimit::values).collect();
+        plan.ask(
+            ParentStep::Rlimits(limits),
+            Slot::NONE,
+            Blame::new("set the resource limits", Place::of("/process/rlimits")),
+        );
+        return;
+    }
+    for (index, limit) in limits.iter().enumerate() {
+        let (resource, soft, hard) = rlimit::values(limit);
+        let name = plan.program.text(limit.typ().to_string());
+        plan.program.push(
+            Op::Rlimit { resource, soft, hard },
+            Blame::new("set resource limit", Place::item("/process/rlimits", index)).on(name),
+        );
+    }
+}
+
+fn plan_program(program: &mut Program, process: &Process, more: &[String]) {
+    let args = process.args().as_deref().unwrap_or_default();
+    let entries = process.env().as_deref().unwrap_or_default().iter().chain(more).map(String::as_str);
+    let (env, needs_home) = environment(entries);
+    program.argv = Some(program.list(args, 0));
+    program.envp = Some(program.list(&env, usize::from(needs_home)));
+    if needs_home {
+        program.push_own(Op::Home { uid: process.user().uid() }, "find the user's home directory");
+    }
+    let name = args.first().map(String::as_str).unwrap_or_default();
+    let (paths, named) = candidates(name, &env);
+    let candidates = program.list(paths, 0);
+    let name = program.text(name);
+    program.push(
+        Op::FindProgram { candidates, named },
+        Blame::new("exec:", Place::of("/process/args")).on(name),
+    );
+}

@@ -1,0 +1,308 @@
+//! The child's half of a plan: flat data that is complete before the child exists.
+//!
+//! The child can neither allocate nor look anything up in a map, so every decision is taken here, in advance: a list
+//! of operations without jumps, their texts in one arena of NUL-terminated strings, and for each operation the
+//! [`Blame`] with which the parent words a failure.
+
+use std::ffi::CStr;
+
+use super::blame::{Blame, Place};
+
+/// A NUL-terminated text (or bytes) in the arena of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Text {
+    start: u32,
+    length: u32,
+}
+
+/// A null-terminated array of texts, for `execve` and for choosing among candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct List(pub(crate) u32);
+
+/// A place of the child for a file descriptor that an operation opens and later ones use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(pub(crate) u8);
+
+impl Slot {
+    /// How many slots there are.
+    pub(crate) const COUNT: usize = 9;
+    /// Takes no descriptor.
+    pub(crate) const NONE: Self = Self(0);
+    /// The root of the container's file system.
+    pub(crate) const ROOT: Self = Self(1);
+    /// A procfs that nobody else can see.
+    pub(crate) const PROC: Self = Self(2);
+    /// The file system context under construction.
+    pub(crate) const FS: Self = Self(3);
+    /// The detached mount under construction.
+    pub(crate) const MOUNT: Self = Self(4);
+    /// The place where it will be attached.
+    pub(crate) const TARGET: Self = Self(5);
+    /// A detached bind mount of the null device, the source of masks over files.
+    pub(crate) const NULL_DEVICE: Self = Self(6);
+    /// A detached, empty, read-only tmpfs, the source of masks over directories.
+    pub(crate) const EMPTY: Self = Self(7);
+    /// A user namespace with the id maps of a mount.
+    pub(crate) const ID_MAP: Self = Self(8);
+}
+
+/// Which inode a mount point has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Like {
+    /// A directory.
+    Directory,
+    /// A directory that no symbolic link leads to.
+    PlainDirectory,
+    /// What the mount in the slot is: a directory or a file.
+    Slot(Slot),
+}
+
+/// One step of the child. Each is one sentence of the order table in the crate documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// Make the process non-dumpable.
+    NotDumpable,
+    /// Close every inherited descriptor but those that the parent keeps open for this process.
+    CloseOthers,
+    /// Make the descriptors that the parent chose standard input, output and error.
+    Streams,
+    /// Let the descriptors from 3 up survive `execve`.
+    Preserve { count: u32 },
+    /// Give every signal its default action.
+    DefaultSignals,
+    /// Become a session leader.
+    NewSession,
+    /// Let the parent do its step of that number; its answer may bring a descriptor.
+    Ask { step: u16, into: Slot },
+    /// Write a text to a file of the host, before the first mount of the container.
+    WriteHost { path: Text, text: Text },
+    /// Set the CPU affinity mask.
+    Affinity(Text),
+    /// Join namespaces through the descriptor of that number among those that the parent opened.
+    Enter { namespace: u8, kinds: i32 },
+    /// Unshare namespaces.
+    Unshare { kinds: i32 },
+    /// Continue in a child of our parent, so that a pid namespace takes effect.
+    Reborn { kinds: i32 },
+    /// Take id 0 of the user namespace, and no groups.
+    RootIds,
+    /// Bring the loopback interface up.
+    LoopbackUp,
+    /// Join a new session keyring.
+    SessionKeyring(Text),
+    /// Set the host name.
+    Hostname(Text),
+    /// Set the NIS domain name.
+    Domainname(Text),
+    /// Set the propagation of a mount (tree) by a path of the host.
+    PropagationAt { path: Text, kind: u32 },
+    /// Make the mount that holds a path private.
+    HolderPrivate(Text),
+    /// Clone the root file system's mount tree over itself and hold its root.
+    OpenRoot(Text),
+    /// Hold the current root: that of the container that was joined.
+    HoldCurrentRoot,
+    /// Hold an inherited descriptor as the root.
+    HoldInherited { namespace: u8 },
+    /// Open a private procfs.
+    OpenProc,
+    /// Clone the null device of the host, after checking that it is one.
+    NullDevice,
+    /// Open a file system context.
+    NewFs(Text),
+    /// Give the context a parameter.
+    FsOption { key: Text, value: Option<Text> },
+    /// Make the superblock and a detached mount with these attributes.
+    MakeMount { attributes: u32 },
+    /// Clone a mount (tree) of the host as a detached one.
+    CloneHost { path: Text, recursive: bool },
+    /// Map the ids of the detached mount through the user namespace in a slot.
+    IdMap { recursive: bool },
+    /// Change attributes of the mount in a slot.
+    Attributes { on: Slot, set: u32, clear: u32, propagation: u32, recursive: bool },
+    /// Reconfigure the superblock under the mount in a slot, with the parameters of a list (key, value, key, value).
+    Reconfigure { on: Slot, options: List },
+    /// Let a slot take over the descriptor of another.
+    Adopt { from: Slot, to: Slot },
+    /// Mount with mount(2) on the mount point, for what the newer calls cannot express.
+    MountCall { source: Text, fs: Text, flags: u32, data: Text },
+    /// Find the mount point inside the root, making what is missing.
+    Target { path: Text, like: Like },
+    /// Find what is already there inside the root.
+    Existing { path: Text },
+    /// Give the detached mount the mode of the directory that it will cover.
+    KeepMode,
+    /// Copy what the image has at the mount point into the detached mount.
+    CopyUp,
+    /// Attach the detached mount at the mount point.
+    Attach,
+    /// Make a directory inside the root unless it exists.
+    EnsureDirectory(Text),
+    /// Make a device node, or check that the one that exists is right.
+    Device { path: Text, mode: u32, device: u64, uid: u32, gid: u32 },
+    /// Make a symbolic link, if `source` (inside the root) exists; `replace` what is in its way.
+    Link { target: Text, path: Text, source: Option<Text>, replace: bool },
+    /// Open a terminal in the container's devpts, send its master to the parent, and make it the standard streams.
+    Terminal { rows: u16, columns: u16, uid: u32, console: Option<Text> },
+    /// Let the container's user reopen the pipes that it gets as standard streams.
+    OwnPipes { uid: u32 },
+    /// Make the root the root of the mount namespace and drop the host's.
+    Pivot,
+    /// The same with `MS_MOVE` and chroot, for hosts whose root is a ramfs.
+    MoveRoot,
+    /// Only chroot.
+    ChangeRoot,
+    /// Set the propagation of the container's root mount.
+    RootPropagation { kind: u32, recursive: bool },
+    /// Make a path inside the root read-only.
+    ReadOnlyPath(Text),
+    /// Make a path inside the root unreadable.
+    MaskPath(Text),
+    /// Make the root mount read-only.
+    ReadOnlyRoot,
+    /// Write to a file below the private procfs.
+    WriteProc { path: Text, text: Text },
+    /// Write to a file of the process itself in the private procfs.
+    WriteOwnProc { name: Text, text: Text },
+    /// Run hooks inside the container.
+    Hooks { first: u16, count: u16 },
+    /// Set a resource limit.
+    Rlimit { resource: u32, soft: u64, hard: u64 },
+    /// Set the scheduler (the bytes of `struct sched_attr`).
+    Scheduler(Text),
+    /// Set the I/O priority.
+    IoPriority(i32),
+    /// Set the memory policy.
+    MemoryPolicy { mode: i32, nodes: Text },
+    /// Set the execution domain.
+    Personality(u64),
+    /// Set `no_new_privs`.
+    NoNewPrivileges,
+    /// Load the seccomp filter; send its listener to the parent if it has one.
+    Seccomp { filter: Text, flags: u32, listener: bool },
+    /// Set the supplementary groups (the kernel's array).
+    Groups { gids: Text, optional: bool },
+    /// Keep only these capabilities in the bounding set.
+    BoundingSet(u64),
+    /// Set user and group id, keeping permitted capabilities.
+    Ids { uid: u32, gid: u32 },
+    /// Set the effective, permitted and inheritable capabilities.
+    Capabilities { effective: u64, permitted: u64, inheritable: u64 },
+    /// Set the ambient capabilities.
+    Ambient(u64),
+    /// Set the file mode creation mask.
+    Umask(u32),
+    /// Close what was held of the container's file system and namespaces.
+    LetGo,
+    /// Enter the working directory; the first try may lack the permission.
+    WorkingDirectory { path: Text, last: bool },
+    /// Add HOME to the environment from the container's passwd file.
+    Home { uid: u32 },
+    /// Choose the program: the first of the candidates that is an executable file.
+    FindProgram { candidates: List, named: bool },
+    /// Tell the parent that everything is in place, and wait until it has recorded that.
+    Created,
+    /// Wait for `start` on the listening socket.
+    Gate,
+    /// Fail: the configuration has no process.
+    NoProcess,
+    /// Become the container's program.
+    Exec,
+}
+
+/// A hook that the child runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChildHook {
+    pub(crate) path: Text,
+    pub(crate) argv: List,
+    pub(crate) envp: List,
+    /// Milliseconds, or -1 for no limit.
+    pub(crate) timeout: i32,
+}
+
+/// The child's whole program.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) blames: Vec<Blame>,
+    pub(crate) hooks: Vec<ChildHook>,
+    /// The state document for the hooks, around the pid.
+    pub(crate) hook_state: Option<(Text, Text)>,
+    pub(crate) argv: Option<List>,
+    pub(crate) envp: Option<List>,
+    arena: Vec<u8>,
+    /// The texts of all lists; `None` ends a list.
+    entries: Vec<Option<Text>>,
+}
+
+impl Program {
+    /// Appends a step.
+    pub(crate) fn push(&mut self, op: Op, blame: Blame) {
+        self.ops.push(op);
+        self.blames.push(blame);
+    }
+
+    /// Appends a step that no property of `config.json` asked for.
+    pub(crate) fn push_own(&mut self, op: Op, verb: &'static str) {
+        self.push(op, Blame::new(verb, Place::NONE));
+    }
+
+    /// Stores bytes; a NUL that they may contain is the caller's business.
+    pub(crate) fn text(&mut self, bytes: impl AsRef<[u8]>) -> Text {
+        let bytes = bytes.as_ref();
+        let text = Text { start: self.arena.len() as u32, length: bytes.len() as u32 };
+        self.arena.extend_from_slice(bytes);
+        self.arena.push(0);
+        text
+    }
+
+    /// Stores an array of texts, with `spare` empty places at its end.
+    pub(crate) fn list<T: AsRef<[u8]>>(&mut self, texts: impl IntoIterator<Item = T>, spare: usize) -> List {
+        let list = List(self.entries.len() as u32);
+        let texts: Vec<Text> = texts.into_iter().map(|text| self.text(text)).collect();
+        self.entries.extend(texts.into_iter().map(Some));
+        self.entries.extend(std::iter::repeat_n(None, spare + 1));
+        list
+    }
+
+    /// The text as bytes, without its NUL.
+    pub(crate) fn bytes(&self, text: Text) -> &[u8] {
+        let start = text.start as usize;
+        self.arena.get(start..start + text.length as usize).unwrap_or_default()
+    }
+
+    /// The text as a C string: up to its first NUL.
+    pub(crate) fn cstr(&self, text: Text) -> &CStr {
+        let start = text.start as usize;
+        let bytes = self.arena.get(start..=start + text.length as usize).unwrap_or(b"\0");
+        CStr::from_bytes_until_nul(bytes).unwrap_or_default()
+    }
+
+    /// The text for people.
+    pub(crate) fn show(&self, text: Text) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(self.bytes(text))
+    }
+
+    /// The entries of all lists, which the parent turns into pointers before it makes the child.
+    pub(crate) fn entries(&self) -> &[Option<Text>] {
+        &self.entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_lists_come_back_as_stored() {
+        let mut program = Program::default();
+        let text = program.text("/dev/null");
+        let list = program.list(["a", "bc"], 1);
+        assert_eq!(program.cstr(text), c"/dev/null");
+        let stored: Vec<_> = program.entries()[list.0 as usize..]
+            .iter()
+            .map(|e| e.map(|t| program.show(t).into_owned()))
+            .collect();
+        assert_eq!(stored, [Some("a".to_owned()), Some("bc".to_owned()), None, None]);
+    }
+}

@@ -1,0 +1,154 @@
+//! From a 16-byte message to a sentence that an operator can act on.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+use crate::child::message::{Detail, Message};
+use crate::error::{Error, Kind, errno_text};
+use crate::plan::blame::Blame;
+use crate::plan::program::{Op, Program};
+
+/// As much of a hook's output goes into the error.
+const MOST_OUTPUT: i64 = 4096;
+
+/// Words the failure of an operation.
+pub(crate) fn describe(program: &Program, message: Message, output: Option<OwnedFd>) -> Error {
+    let index = message.a as usize;
+    let (Some(op), Some(blame)) = (program.ops.get(index), program.blames.get(index)) else {
+        return Error::new(Kind::System, "the container's process failed in an unknown step");
+    };
+    let (detail, hook) = Detail::decode(message.c);
+    let errno = Errno::from_raw(message.b);
+    let error = match op {
+        Op::FindProgram { named, .. } => program_not_found(program, blame, errno, detail, *named),
+        Op::Exec => exec_failed(program, blame, errno, detail),
+        Op::Hooks { .. } => hook_failed(blame, message.b, detail, hook, output),
+        _ => step_failed(program, blame, errno, detail),
+    };
+    match blame.place.pointer() {
+        Some(pointer) => error.at(pointer),
+        None => error,
+    }
+}
+
+/// Words a warning.
+pub(super) fn warning(program: &Program, message: Message) -> String {
+    let error = describe(program, message, None);
+    format!("{error}; the container starts without it")
+}
+
+/// Words the unexpected end of a process that was being created.
+pub(super) fn ended(code_and_status: Option<(i32, i32)>) -> Error {
+    let how = match code_and_status {
+        Some((libc::CLD_EXITED, code)) => format!("it exited with status {code}"),
+        Some((_, signal)) => format!("it was killed by signal {signal}"),
+        None => "it stopped talking".to_owned(),
+    };
+    Error::new(Kind::System, format!("the container's process ended before the container was created: {how}"))
+}
+
+/// The words of runc, which Docker and Podman search to choose between the exit codes 126 and 127.
+fn program_not_found(program: &Program, blame: &Blame, errno: Errno, detail: Detail, named: bool) -> Error {
+    let name = blame.operand(program);
+    let quoted = format!("exec: {name:?}");
+    let text = match detail {
+        Detail::NotInPath if !named => format!("{quoted}: executable file not found in $PATH"),
+        Detail::IsDirectory => format!("{quoted}: is a directory: permission denied"),
+        _ if errno == Errno::ENOENT => format!("{quoted}: stat {name}: {}", errno_text(errno)),
+        _ => format!("{quoted}: {}", errno_text(errno)),
+    };
+    let error = Error::new(Kind::Exec, text);
+    match errno {
+        Errno::EACCES => error.hint(
+            "the file needs the x permission for the container's user, and every directory above it too",
+        ),
+        Errno::ELOOP => {
+            error.hint("a program is not executed through a link of /proc/PID, such as /proc/self/exe")
+        }
+        _ => error,
+    }
+}
+
+fn exec_failed(program: &Program, blame: &Blame, errno: Errno, detail: Detail) -> Error {
+    if detail == Detail::NoProcess {
+        return Error::new(Kind::InvalidSpec, "cannot start a container without a process");
+    }
+    let error = Error::os(errno, format!("exec {}", blame.operand(program))).with_kind(Kind::Exec);
+    match detail {
+        Detail::NoScriptInterpreter => {
+            error.hint("the file exists; the interpreter named in its first line (#!) does not")
+        }
+        Detail::NoElfInterpreter => error.hint(
+            "the file exists; the dynamic loader that it asks for does not (was it built for another libc?)",
+        ),
+        Detail::UnknownFormat => {
+            error.hint("it is neither a program for this architecture nor a script with a #! line")
+        }
+        Detail::NoExecMount => error.hint("its file system is mounted noexec"),
+        _ => error,
+    }
+}
+
+fn hook_failed(blame: &Blame, number: i32, detail: Detail, hook: u16, output: Option<OwnedFd>) -> Error {
+    let kind = blame.place.pointer().unwrap_or_default();
+    let kind = kind.rsplit('/').next().unwrap_or_default().to_owned();
+    let reason = match detail {
+        Detail::HookExit => format!("exit status {number}"),
+        Detail::HookSignal => format!("killed by signal {number}"),
+        Detail::HookTimeout => "hook ran past its timeout and was killed".to_owned(),
+        _ => errno_text(Errno::from_raw(number)),
+    };
+    let output = output.map(last_output).unwrap_or_default();
+    Error::new(Kind::Hook, format!("error running {kind} hook #{hook}: {reason}, output: {output}"))
+}
+
+fn last_output(fd: OwnedFd) -> String {
+    let mut file = File::from(fd);
+    let mut text = Vec::new();
+    let length = file.seek(SeekFrom::End(0)).map_or(0, |length| length as i64);
+    let start = (length - MOST_OUTPUT).max(0) as u64;
+    if file.seek(SeekFrom::Start(start)).is_ok() {
+        file.take(MOST_OUTPUT as u64).read_to_end(&mut text).ok();
+    }
+    String::from_utf8_lossy(&text).trim_end().to_owned()
+}
+
+fn step_failed(program: &Program, blame: &Blame, errno: Errno, detail: Detail) -> Error {
+    let sentence = blame.sentence(program);
+    let operand = blame.operand(program);
+    match detail {
+        Detail::WrongKind if errno == Errno::ELOOP => Error::new(
+            Kind::InvalidSpec,
+            format!("{sentence}: it must be mounted on ordinary directory, and there is a symbolic link"),
+        ),
+        Detail::WrongKind => Error::os(errno, sentence)
+            .hint("the mount point in the image is of another kind than what is mounted on it"),
+        Detail::OtherDevice => {
+            Error::new(Kind::System, format!("{sentence}: the file that is there is not that device"))
+        }
+        Detail::WrongFilesystem => {
+            Error::new(Kind::System, format!("{sentence}: it is not on the file system that it must be on"))
+        }
+        Detail::Unreachable => Error::new(
+            Kind::InvalidSpec,
+            format!("{sentence}: current working directory is outside of container mount namespace root"),
+        ),
+        Detail::PeerGone => Error::new(Kind::System, format!("{sentence}: the other side went away")),
+        Detail::NoProcess => Error::new(Kind::InvalidSpec, "cannot start a container without a process"),
+        Detail::TooLarge => Error::os(errno, sentence).hint("the directory tree is too deep"),
+        _ => hinted(Error::os(errno, sentence), errno, &operand),
+    }
+}
+
+/// Hints where the errno of a common mistake says little.
+fn hinted(error: Error, errno: Errno, operand: &str) -> Error {
+    match errno {
+        Errno::ENODEV => {
+            error.hint(format!("this kernel has no file system {operand:?}, or its module is not loaded"))
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,262 @@
+//! The parent's half of a creation: make the child, serve its requests, word its failures.
+//!
+//! The caller may be any thread of any program. Nothing of its process changes: the signal mask of the calling thread
+//! is blocked around the clone and restored, and a pid namespace is joined by a thread that ends right after.
+
+mod failure;
+pub(crate) mod id_map;
+mod steps;
+
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use crate::child::message::{MESSAGE_SIZE, Message, MessageKind};
+use crate::child::{Inherited, birth};
+use crate::error::{Error, Kind, Result};
+use crate::plan::{ParentStep, Plan};
+use crate::sys::{clone, pidfd, socket};
+pub(crate) use failure::describe;
+pub(crate) use steps::{
+    map_ids, open_device, open_id_map, open_mount, set_oom_score, set_rlimits, set_scheduler,
+    write_time_offsets,
+};
+
+/// The descriptors that a child gets.
+#[derive(Debug)]
+pub(crate) struct Resources<'r> {
+    /// What becomes standard input, output and error.
+    pub(crate) streams: [RawFd; 3],
+    /// How many descriptors from 3 up are preserved.
+    pub(crate) preserved: u32,
+    /// The socket on which a created container awaits `start`.
+    pub(crate) listener: Option<BorrowedFd<'r>>,
+    /// The cgroup (v2) that the child is born in.
+    pub(crate) cgroup: Option<BorrowedFd<'r>>,
+    /// The pid namespace that the child is born into: a pidfd or a namespace.
+    pub(crate) born_into: Option<BorrowedFd<'r>>,
+    /// Namespaces and other descriptors that the program refers to by number.
+    pub(crate) namespaces: &'r [OwnedFd],
+}
+
+/// A child that has walked its program to the report that everything is in place, or to its end.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    sync: OwnedFd,
+    /// The master of the container's terminal, and the number of the other end.
+    pub(crate) console: Option<(OwnedFd, u32)>,
+    /// The seccomp notification descriptor.
+    pub(crate) listener: Option<OwnedFd>,
+    /// Whether the child is gone already, so that dropping this need not end it.
+    released: bool,
+}
+
+/// How far to follow the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    Created,
+    Exec,
+}
+
+/// Serves a step that the child asked for.
+pub(crate) type Serve<'s> = dyn FnMut(&ParentStep, &Spawned) -> Result<Option<OwnedFd>> + 's;
+
+/// Makes the child and serves it until it reports `Created`. `born` runs directly after the clone, while the child is busy. On failure nothing of the child is left.
+pub(crate) fn spawn(
+    plan: &Plan,
+    resources: &Resources<'_>,
+    born: &mut dyn FnMut(i32) -> Result<()>,
+    serve: &mut Serve<'_>,
+) -> Result<Spawned> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(|errno| Error::os(errno, "make the socket to the container's process"))?;
+    let (pid, pidfd) = make_child(plan, resources, theirs.as_raw_fd())?;
+    // Only the child holds its end now, so that its end is seen here.
+    drop(theirs);
+    let mut spawned = Spawned { pid, pidfd, sync: ours, console: None, listener: None, released: false };
+    born(pid)?;
+    spawned.serve(plan, serve, Until::Created)?;
+    Ok(spawned)
+}
+
+impl Spawned {
+    /// Tells a created child that its creation is recorded.
+    pub(crate) fn go(&mut self) -> Result<()> {
+        socket::send(self.sync.as_raw_fd(), &Message::new(MessageKind::Go).encode(), -1)
+            .map_err(|errno| Error::os(errno, "release the container's process"))
+    }
+
+    /// Lets the child live, and gives its pidfd away.
+    pub(crate) fn into_pidfd(mut self) -> Result<OwnedFd> {
+        let pidfd = self
+            .pidfd
+            .try_clone()
+            .map_err(|error| Error::io(&error, "duplicate the pidfd of the container's process"))?;
+        self.released = true;
+        Ok(pidfd)
+    }
+
+    /// Waits until the child has become its program.
+    pub(crate) fn await_exec(&mut self, plan: &Plan) -> Result<()> {
+        let out_of_turn = || Error::new(Kind::System, "the container's process asks for a step out of turn");
+        self.serve(plan, &mut |_, _| Err(out_of_turn()), Until::Exec)
+    }
+
+    /// Serves messages until `Created` or the end of the conversation.
+    fn serve(&mut self, plan: &Plan, serve: &mut Serve<'_>, until: Until) -> Result<()> {
+        let mut failed: Option<(Message, Option<OwnedFd>)> = None;
+        loop {
+            let Some((message, fd)) = self.next_message()? else { break };
+            match message.kind {
+                MessageKind::Ask => {
+                    let Some((step, blame)) = plan.steps.get(message.a as usize) else {
+                        return Err(Error::new(
+                            Kind::System,
+                            "the container's process asks for an unknown step",
+                        ));
+                    };
+                    let answer = serve(step, self).map_err(|error| match blame.place.pointer() {
+                        Some(pointer) => error.at(pointer),
+                        None => error,
+                    })?;
+                    let with = answer.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+                    let packet = Message::about(MessageKind::Answer, message.a).encode();
+                    socket::send(self.sync.as_raw_fd(), &packet, with)
+                        .map_err(|errno| Error::os(errno, "answer the container's process"))?;
+                }
+                MessageKind::Reborn => {
+                    if let Some(pidfd) = fd {
+                        // The first process ends by itself; it is our child, and nobody else waits for it.
+                        let _ = pidfd::wait(self.pidfd.as_raw_fd(), 0);
+                        self.pidfd = pidfd;
+                        self.pid = message.a as i32;
+                    }
+                }
+                MessageKind::Console => self.console = fd.map(|fd| (fd, message.a)),
+                MessageKind::Listener => self.listener = fd,
+                MessageKind::Warning => log::warn!("{}", failure::warning(&plan.program, message)),
+                // The child may send the plain failure first and then what it found out about it.
+                MessageKind::Failed => failed = Some((message, fd)),
+                MessageKind::Created if until == Until::Created => return Ok(()),
+                MessageKind::Created | MessageKind::Answer | MessageKind::Go | MessageKind::Start => {
+                    return Err(Error::new(
+                        Kind::System,
+                        "the container's process sent a message out of turn",
+                    ));
+                }
+            }
+        }
+        match (failed, until) {
+            (Some((message, output)), _) => Err(describe(&plan.program, message, output)),
+            // The socket closes by execve, or by the end of a process that had nothing left to do but execve.
+            (None, Until::Exec) => Ok(()),
+            (None, Until::Created) => Err(failure::ended(self.peek_end())),
+        }
+    }
+
+    /// The next message; none at end of file. A child that is gone while somebody else holds its socket is at the end
+    /// of its file as well.
+    fn next_message(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        let context = |errno| Error::os(errno, "hear from the container's process");
+        let [readable, _] =
+            socket::wait_readable([self.sync.as_raw_fd(), self.pidfd.as_raw_fd()], -1).map_err(context)?;
+        if !readable {
+            // The child has ended; a message that it sent before is in the socket by now.
+            let [late] = socket::wait_readable([self.sync.as_raw_fd()], 0).map_err(context)?;
+            if !late {
+                return Ok(None);
+            }
+        }
+        let mut packet = [0u8; MESSAGE_SIZE];
+        let (length, fd) = match socket::receive_owned(&self.sync, &mut packet) {
+            Err(Errno::ECONNRESET) => (0, None),
+            other => other.map_err(context)?,
+        };
+        if length == 0 {
+            return Ok(None);
+        }
+        match packet.get(..length).and_then(Message::decode) {
+            Some(message) => Ok(Some((message, fd))),
+            None => {
+                Err(Error::new(Kind::System, "the container's process sent something that is no message"))
+            }
+        }
+    }
+
+    /// Whether the child has ended, and how, without consuming the status.
+    pub(crate) fn peek_end(&self) -> Option<(i32, i32)> {
+        pidfd::wait(self.pidfd.as_raw_fd(), libc::WNOHANG | libc::WNOWAIT).ok().flatten()
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        if !self.released {
+            let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+            let _ = pidfd::wait(self.pidfd.as_raw_fd(), 0);
+        }
+    }
+}
+
+/// Clones the child, from a thread of its own where it must be born into another pid namespace.
+fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i32, OwnedFd)> {
+    let namespaces: Vec<RawFd> = resources.namespaces.iter().map(AsRawFd::as_raw_fd).collect();
+    let listener = resources.listener.map_or(-1, |fd| fd.as_raw_fd());
+    let mut keep: Vec<RawFd> =
+        resources.streams.into_iter().chain([sync, listener]).chain(namespaces.iter().copied()).collect();
+    keep.extend((0..resources.preserved).map(|number| number as RawFd + 3));
+    keep.retain(|fd| *fd >= 0);
+    keep.sort_unstable();
+    keep.dedup();
+    let inherited =
+        Inherited { sync, listener, streams: resources.streams, namespaces: &namespaces, keep: &keep };
+    let cgroup = resources.cgroup;
+    let Some(pid_namespace) = resources.born_into else {
+        return clone_child(plan, inherited, cgroup);
+    };
+    // setns(2) with CLONE_NEWPID decides where children of this *thread* are born; the thread ends, and with it the
+    // decision, so that the caller's other children are not affected.
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("wharf-join".to_owned())
+            .spawn_scoped(scope, || {
+                clone::setns(pid_namespace.as_raw_fd(), libc::CLONE_NEWPID)
+                    .map_err(|errno| Error::os(errno, "join the container's pid namespace"))?;
+                clone_child(plan, inherited, cgroup)
+            })
+            .map_err(|error| Error::io(&error, "make a thread to join the pid namespace"))?
+            .join()
+            .unwrap_or_else(|_| {
+                Err(Error::new(Kind::System, "the thread that joins the pid namespace panicked"))
+            })
+    })
+}
+
+fn clone_child(
+    plan: &Plan,
+    inherited: Inherited<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<(i32, OwnedFd)> {
+    birth::make(&plan.program, plan.born_with, inherited, cgroup)
+        .map_err(|errno| clone_failed(errno, plan.born_with))
+}
+
+fn clone_failed(errno: Errno, born_with: i32) -> Error {
+    let error = Error::os(errno, "make the container's process (clone3)");
+    match errno {
+        Errno::ENOSPC => error
+            .at("/linux/namespaces")
+            .hint("the limit of nested or existing namespaces is reached: see /proc/sys/user"),
+        Errno::EPERM if born_with & libc::CLONE_NEWUSER != 0 => {
+            error.at("/linux/namespaces").hint("this host does not let the caller make user namespaces")
+        }
+        Errno::EAGAIN => error.hint("a pids limit of the runtime's own cgroup or a process limit is reached"),
+        Errno::EBUSY => {
+            error.hint("the cgroup has children with controllers enabled and may not hold processes itself")
+        }
+        _ => error,
+    }
+}

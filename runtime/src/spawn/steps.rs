@@ -1,0 +1,114 @@
+//! What the parent does for a child that may not do it itself.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::id_map;
+use crate::error::{Error, Kind, Result};
+use crate::linux::idmap::{self, IdMaps};
+use crate::sys::mount::{self, MountAttr};
+use crate::sys::process::SchedAttr;
+use crate::sys::{path, process};
+
+/// Writes the id maps of a child that was born in a new user namespace.
+pub(crate) fn map_ids(pid: i32, maps: &IdMaps) -> Result<()> {
+    write_proc(pid, "uid_map", &idmap::text(&maps.uids)).map_err(|error| error.at("/linux/uidMappings"))?;
+    write_proc(pid, "gid_map", &idmap::text(&maps.gids)).map_err(|error| error.at("/linux/gidMappings"))
+}
+
+/// Writes the offsets of a child that unshared the time namespace.
+pub(crate) fn write_time_offsets(pid: i32, text: &str) -> Result<()> {
+    write_proc(pid, "timens_offsets", text)
+}
+
+/// Sets the score that the kernel's out-of-memory killer adds for the child.
+pub(crate) fn set_oom_score(pid: i32, score: i32) -> Result<()> {
+    write_proc(pid, "oom_score_adj", &score.to_string()).map_err(|error| {
+        let error = error.at("/process/oomScoreAdj");
+        match error.kind() {
+            Kind::Permission => error.hint("lowering the score needs CAP_SYS_RESOURCE"),
+            _ => error,
+        }
+    })
+}
+
+fn write_proc(pid: i32, name: &str, text: &str) -> Result<()> {
+    let file = format!("/proc/{pid}/{name}");
+    // One write: the kernel takes a map only whole.
+    File::options()
+        .write(true)
+        .open(&file)
+        .and_then(|mut open| open.write_all(text.as_bytes()))
+        .map_err(|error| Error::io(&error, format!("write {:?} to {file}", text.trim_end())))
+}
+
+/// Sets resource limits of the child from outside its user namespace.
+pub(crate) fn set_rlimits(pid: i32, limits: &[(u32, u64, u64)]) -> Result<()> {
+    for (index, (resource, soft, hard)) in limits.iter().enumerate() {
+        process::set_rlimit(pid, *resource, *soft, *hard).map_err(|errno| {
+            Error::os(errno, format!("set resource limit {resource} to {soft}:{hard}"))
+                .at(format!("/process/rlimits/{index}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Sets the scheduler of the child from outside its user namespace.
+pub(crate) fn set_scheduler(pid: i32, attr: &SchedAttr) -> Result<()> {
+    process::set_scheduler(pid, attr).map_err(|errno| Error::os(errno, "set the scheduler"))
+}
+
+/// Opens a user namespace that has these maps.
+pub(crate) fn open_id_map(maps: &IdMaps) -> Result<OwnedFd> {
+    id_map::open(maps)
+}
+
+/// Clones a mount (tree) of the host, with mapped ids where asked.
+pub(crate) fn open_mount(source: &Path, recursive: bool, id_map: Option<&(IdMaps, bool)>) -> Result<OwnedFd> {
+    let mount = clone(source, recursive)?;
+    if let Some((maps, whole_tree)) = id_map {
+        let namespace = open_id_map(maps)?;
+        let attr = MountAttr {
+            set: libc::MOUNT_ATTR_IDMAP,
+            userns_fd: namespace.as_raw_fd() as u64,
+            ..MountAttr::default()
+        };
+        mount::set_attributes(mount.as_raw_fd(), &attr, *whole_tree).map_err(|errno| {
+            Error::os(errno, format!("map the ids of the mount at {}", source.display()))
+                .hint("its file system may not support id-mapped mounts")
+        })?;
+    }
+    Ok(mount)
+}
+
+/// Clones the node of a device of the host, after checking that it is that device.
+pub(crate) fn open_device(node: &Path, mode: u32, device: u64) -> Result<OwnedFd> {
+    let mount = clone(node, false)?;
+    let stat = path::fstat(mount.as_raw_fd())
+        .map_err(|errno| Error::os(errno, format!("inspect {}", node.display())))?;
+    if stat.st_mode & libc::S_IFMT == mode & libc::S_IFMT && stat.st_rdev == device {
+        Ok(mount)
+    } else {
+        Err(Error::new(
+            Kind::InvalidSpec,
+            format!(
+                "the host's {} is not device {}:{}, and a user namespace cannot make device nodes",
+                node.display(),
+                libc::major(device),
+                libc::minor(device)
+            ),
+        ))
+    }
+}
+
+fn clone(source: &Path, recursive: bool) -> Result<OwnedFd> {
+    let context = |errno| Error::os(errno, format!("open the mount source {}", source.display()));
+    let text = CString::new(source.as_os_str().as_bytes()).map_err(|_| context(Errno::EINVAL))?;
+    mount::clone_tree_owned(&text, recursive).map_err(context)
+}

@@ -1,0 +1,152 @@
+//! Making processes and moving them between namespaces: clone3, setns, unshare, execve.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::{Result, check, check_unit};
+
+/// `struct clone_args` of clone3(2), version 2 (Linux 5.7).
+#[repr(C, align(8))]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Who returns from [`fork_into`].
+pub(crate) enum Forked {
+    /// The caller, with the child's pid in its own pid namespace and a pidfd.
+    Parent(i32, OwnedFd),
+    /// The new process.
+    Child,
+}
+
+/// Makes a copy-on-write child process with `clone3`.
+///
+/// `flags` are `CLONE_NEW*` flags and `CLONE_PARENT`. With `cgroup` the child is born in that cgroup (v2 directory).
+///
+/// # Safety
+///
+/// In the child only async-signal-safe functions may be called: it has one thread, and any lock may be held for ever.
+pub(crate) unsafe fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    let mut pidfd: RawFd = -1;
+    let mut args = CloneArgs {
+        flags: flags | libc::CLONE_PIDFD as u64,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 },
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: args outlives the call and has the size that is passed; no CLONE_VM, so the child has a stack of its own.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
+    if pid == 0 {
+        return Ok(Forked::Child);
+    }
+    // SAFETY: CLONE_PIDFD stored a new descriptor that nobody else owns.
+    Ok(Forked::Parent(pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// Makes a child that shares the caller's memory and suspends the caller until the child has called `execve` or
+/// `_exit` (`CLONE_VM | CLONE_VFORK`), for hooks. Returns the pid and a pidfd to the caller.
+///
+/// # Safety
+///
+/// `child` runs on `stack` in the caller's memory: it must not return normally into shared state, must only make system
+/// calls, and ends with `_exit`.
+pub(crate) unsafe fn vfork_with(
+    stack: &mut [u8],
+    child: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    argument: *mut libc::c_void,
+) -> Result<(i32, RawFd)> {
+    let mut pidfd: RawFd = -1;
+    // clone(2) wants the highest address, aligned to 16 bytes (System V ABI; AArch64 asks the same).
+    let top = (stack.as_mut_ptr() as usize + stack.len()) & !15;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: the stack is exclusively borrowed for the whole suspension; the C library's clone passes `argument` on.
+    let pid = unsafe { libc::clone(child, top as *mut libc::c_void, flags, argument, &raw mut pidfd) };
+    check(libc::c_long::from(pid)).map(|pid| (pid as i32, pidfd))
+}
+
+/// Moves the calling thread into a namespace (a namespace fd and one `CLONE_NEW*`) or several (a pidfd).
+pub(crate) fn setns(fd: RawFd, kinds: i32) -> Result<()> {
+    // SAFETY: no pointers.
+    check_unit(unsafe { libc::syscall(libc::SYS_setns, fd, kinds) })
+}
+
+/// Gives the calling process new namespaces.
+pub(crate) fn unshare(kinds: i32) -> Result<()> {
+    // SAFETY: no pointers.
+    check_unit(unsafe { libc::syscall(libc::SYS_unshare, kinds) })
+}
+
+/// Ends the calling process at once, without any exit handler.
+pub(crate) fn exit_now(code: i32) -> ! {
+    loop {
+        // SAFETY: does not return.
+        unsafe { libc::syscall(libc::SYS_exit_group, code) };
+    }
+}
+
+/// Replaces the program of the calling process; returns only on failure.
+///
+/// # Safety
+///
+/// `argv` and `envp` are null-terminated arrays of pointers to C strings.
+pub(crate) unsafe fn execve(
+    path: *const libc::c_char,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+) -> Errno {
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_execve, path, argv, envp) };
+    Errno::last()
+}
+
+/// The set of all signals that can be blocked, as the kernel's 64-bit mask.
+pub(crate) const ALL_SIGNALS: u64 = !0;
+
+/// Replaces the calling thread's signal mask and returns the old one (kernel masks of 64 bits).
+pub(crate) fn set_signal_mask(mask: u64) -> Result<u64> {
+    let mut old = 0u64;
+    // SAFETY: both masks are 8 bytes, as the last argument says.
+    check_unit(unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, &raw mut old, 8)
+    })?;
+    Ok(old)
+}
+
+/// Gives every signal its default action again; Rust's start-up code ignores SIGPIPE, and an embedder may ignore more.
+pub(crate) fn default_signals() {
+    #[repr(C)]
+    struct KernelSigaction {
+        handler: usize,
+        flags: libc::c_ulong,
+        restorer: usize,
+        mask: u64,
+    }
+    let default = KernelSigaction { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    for signal in 1..=64 {
+        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+            // SAFETY: the structure is the kernel's sigaction on x86-64; where a port has no restorer field the
+            // remaining bytes are zero as well, which is the empty mask.
+            unsafe {
+                libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, std::ptr::null::<u8>(), 8)
+            };
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! System calls and kernel structures, as thin safe functions that neither allocate nor lock.
+//!
+//! Both halves of a creation use them: the parent, and the child between `clone3` and `execve`, where the heap may be
+//! locked by a thread that does not exist there. Hence raw `syscall(2)` with borrowed C strings throughout. With
+//! `child/`, this is the only place where `unsafe` is allowed.
+
+pub(crate) mod bpf;
+pub(crate) mod clone;
+pub(crate) mod mount;
+pub(crate) mod own_binary;
+pub(crate) mod path;
+pub(crate) mod pidfd;
+pub(crate) mod process;
+pub(crate) mod socket;
+pub(crate) mod tty;
+pub(crate) mod window;
+
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+/// What a system call answers: a value or the errno.
+pub(crate) type Result<T> = std::result::Result<T, Errno>;
+
+/// Turns the return value of `syscall(2)` into a result.
+fn check(value: libc::c_long) -> Result<libc::c_long> {
+    if value == -1 { Err(Errno::last()) } else { Ok(value) }
+}
+
+/// The same for calls that return a file descriptor.
+fn check_fd(value: libc::c_long) -> Result<RawFd> {
+    check(value).map(|fd| fd as RawFd)
+}
+
+/// The same for calls that return nothing.
+fn check_unit(value: libc::c_long) -> Result<()> {
+    check(value).map(|_| ())
+}
+
+/// Calls again while a signal interrupts the call.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Execution of the own program from a copy that no container can write to.
+//!
+//! Until its `execve`, the first process of a container runs the runtime's program, and so does the process that
+//! `exec` puts into one. A hostile process in there can open `/proc/PID/exe`, wait until the program is no longer
+//! running, open that descriptor again for writing and so replace the runtime on the host (CVE-2019-5736). A file
+//! system permission does not help, for root inside is root outside. What helps is that the link leads nowhere
+//! writable: to a read-only mount that exists only for this process, or else to a sealed memory file.
+
+use std::ffi::{CStr, CString, OsStr, c_char};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, readlink};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::Mode;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+
+use crate::error::{Error, Kind, Result};
+
+const OWN_BINARY: &CStr = c"/proc/self/exe";
+/// Set across the one re-execution, so that a failure to recognise the result ends in an error and not in a loop. It
+/// is never taken as proof of protection.
+const TRIED: &str = "WHARF_OWN_BINARY_TRIED";
+const OPEN_TREE_CLONE: u32 = 1;
+const MOUNT_ATTR_RDONLY: u64 = 1;
+/// Linux 6.3: without it, `vm.memfd_noexec=1` makes the file not executable.
+const MFD_EXEC: u32 = 0x10;
+const SEALS: SealFlag = SealFlag::F_SEAL_SEAL
+    .union(SealFlag::F_SEAL_SHRINK)
+    .union(SealFlag::F_SEAL_GROW)
+    .union(SealFlag::F_SEAL_WRITE);
+
+/// `struct mount_attr` of `mount_setattr(2)`.
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// Makes sure that the running program cannot be written to through `/proc/PID/exe`, by executing it once more from a
+/// read-only copy.
+///
+/// Returns only in a process that is protected: the first call starts the program anew with the same arguments, the
+/// same environment and the same process id, and the call in there returns at once. Everything that is open and not
+/// close-on-exec stays open. So a program calls this first, before it has read or printed anything. The library itself
+/// never calls it: it belongs into the `main` of a program that creates containers.
+///
+/// # Errors
+///
+/// When neither a private read-only mount nor a sealed memory file can be made or executed.
+pub fn reexec_read_only() -> Result<()> {
+    if is_protected()? {
+        return Ok(());
+    }
+    if std::env::var_os(TRIED).is_some() {
+        return Err(Error::new(Kind::System, "protect the own binary: the read-only copy is not recognised")
+            .hint(format!("is /proc mounted? if {TRIED} is set in the environment, remove it")));
+    }
+    let failed_mount = match read_only_mount() {
+        Ok(copy) => execute(&copy),
+        Err(errno) => errno,
+    };
+    // Creating a mount takes CAP_SYS_ADMIN over the mount namespace; and the program may lie on a mount that is not
+    // part of it, or whose clone is refused because of locked mounts. A memory file needs nothing.
+    let copy = sealed_copy().map_err(|error| {
+        error.during(format_args!("protect the own binary (private mount: {failed_mount})"))
+    })?;
+    Err(Error::os(execute(&copy), "execute a sealed copy of the own binary"))
+}
+
+/// Looks at the file that really runs; what the caller says in arguments or environment does not count.
+fn is_protected() -> Result<bool> {
+    let link = readlink(OWN_BINARY).map_err(|errno| {
+        Error::os(errno, "read the link /proc/self/exe").hint("wharf needs /proc mounted on the host")
+    })?;
+    // The root of a mount that is attached nowhere is named "/": no program on any reachable path has that name.
+    if link == OsStr::new("/") {
+        let exe = open(OWN_BINARY, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::os(errno, "open /proc/self/exe"))?;
+        let stat = fstatvfs(&exe).map_err(|errno| Error::os(errno, "query the mount of /proc/self/exe"))?;
+        return Ok(stat.flags().contains(FsFlags::ST_RDONLY));
+    }
+    if link.as_bytes().starts_with(b"/memfd:") {
+        let exe = open(OWN_BINARY, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::os(errno, "open /proc/self/exe"))?;
+        // EINVAL: not a memory file, whatever its name.
+        let seals = fcntl(exe.as_fd(), FcntlArg::F_GET_SEALS).unwrap_or(0);
+        return Ok(SealFlag::from_bits_retain(seals).contains(SEALS));
+    }
+    Ok(false)
+}
+
+/// A clone of the mount of this very file, read-only and attached nowhere.
+///
+/// The descriptor must be closed by the execution: with its last close the clone leaves its anonymous mount namespace,
+/// and from then on `mount_setattr(2)` by a process inside a container, which could take the read-only attribute away
+/// again, fails with EINVAL.
+fn read_only_mount() -> Result<OwnedFd, Errno> {
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as u32;
+    // SAFETY: the path is a C string; the kernel reads nothing else.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, OWN_BINARY.as_ptr(), flags) };
+    let fd = Errno::result(fd)? as i32;
+    // SAFETY: the kernel has just returned this descriptor, and nobody else knows it.
+    let tree = unsafe { OwnedFd::from_raw_fd(fd) };
+    let attr = MountAttr { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: attr outlives the call and has the size that is passed; the path is an empty C string.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            ptr::from_ref(&attr),
+            size_of::<MountAttr>(),
+        )
+    };
+    Errno::result(set)?;
+    Ok(tree)
+}
+
+/// A copy of this very file in memory that nothing can change any more.
+fn sealed_copy() -> Result<OwnedFd> {
+    let mut source = File::open(Path::new(OsStr::from_bytes(OWN_BINARY.to_bytes())))
+        .map_err(|error| Error::io(&error, "open /proc/self/exe for reading"))?;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let copy = match memfd_create(c"wharf", flags | MFdFlags::from_bits_retain(MFD_EXEC)) {
+        // Kernels before 6.3 do not know the flag and need none.
+        Err(Errno::EINVAL) => memfd_create(c"wharf", flags),
+        other => other,
+    };
+    let mut copy = File::from(copy.map_err(|errno| Error::os(errno, "create a memory file"))?);
+    // On Linux this is copy_file_range(2) or sendfile(2).
+    io::copy(&mut source, &mut copy).map_err(|error| Error::io(&error, "copy the own binary into memory"))?;
+    fcntl(&copy, FcntlArg::F_ADD_SEALS(SEALS))
+        .map_err(|errno| Error::os(errno, "seal the copy of the own binary"))?;
+    Ok(copy.into())
+}
+
+/// Replaces this process with the program behind `fd`; returns only the errno of a failure.
+fn execute(fd: &OwnedFd) -> Errno {
+    let arguments = std::env::args_os().map(|argument| CString::new(argument.into_vec()));
+    let environment = std::env::vars_os()
+        .map(|(name, value)| CString::new([name.as_bytes(), value.as_bytes()].join(&b'=')))
+        .chain([CString::new(format!("{TRIED}=1"))]);
+    // The strings came from C strings, so none holds a NUL byte.
+    let (Ok(arguments), Ok(environment)) =
+        (arguments.collect::<Result<Vec<_>, _>>(), environment.collect::<Result<Vec<_>, _>>())
+    else {
+        return Errno::EINVAL;
+    };
+    let (argv, envp) = (null_terminated(&arguments), null_terminated(&environment));
+    // SAFETY: both arrays end with a null pointer and point to C strings that live until the call returns.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    Errno::last()
+}
+
+fn null_terminated(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    #[test]
+    fn an_ordinary_program_is_not_protected() {
+        assert!(!is_protected().unwrap());
+    }
+
+    #[test]
+    fn the_private_mount_refuses_writers() {
+        let tree = match read_only_mount() {
+            Ok(tree) => tree,
+            Err(Errno::EPERM) => {
+                println!("skipped: cloning a mount needs CAP_SYS_ADMIN");
+                return;
+            }
+            Err(errno) => panic!("{errno}"),
+        };
+        // An open for writing would fail with ETXTBSY first, as the program is running; a change of mode tells the
+        // reason that stays when it has ended.
+        let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
+        let mode = std::fs::metadata(&path).unwrap().permissions();
+        let error = std::fs::set_permissions(&path, mode).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EROFS));
+        assert!(OpenOptions::new().read(true).open(&path).is_ok());
+    }
+
+    #[test]
+    fn the_sealed_copy_is_whole_and_cannot_change() {
+        let copy = sealed_copy().unwrap();
+        let original = std::fs::read("/proc/self/exe").unwrap();
+        let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+        assert!(std::fs::read(&path).unwrap() == original);
+        let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+        assert_eq!(file.write(b"x").unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(file.set_len(0).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert!(fcntl(&copy, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).is_err());
+    }
+}

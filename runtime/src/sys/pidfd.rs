@@ -1,0 +1,49 @@
+//! Process descriptors: the only way to signal or await a process that cannot hit a stranger with a reused pid.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+use super::{Result, check_fd, check_unit, retry};
+
+/// Opens a pidfd (close-on-exec by definition, Linux 5.3).
+pub(crate) fn open(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: no pointers; the new descriptor is owned by nobody else.
+    let fd = check_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: as above.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends a signal through a pidfd, so that a reused pid is never hit.
+pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    // SAFETY: a null siginfo means "as kill(2)".
+    check_unit(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    })
+}
+
+/// Waits for a child by pidfd; `None` with `WNOHANG` while it runs. Returns `si_code` and `si_status`.
+pub(crate) fn wait(pidfd: RawFd, flags: i32) -> Result<Option<(i32, i32)>> {
+    // SAFETY: siginfo_t is plain data for which zeroes are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    retry(|| {
+        // SAFETY: info outlives the call.
+        check_unit(unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                libc::P_PIDFD,
+                pidfd,
+                &raw mut info,
+                libc::WEXITED | flags,
+                std::ptr::null::<libc::rusage>(),
+            )
+        })
+    })?;
+    // SAFETY: waitid filled the SIGCHLD part of the union, or left zeroes.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok((pid != 0).then_some((info.si_code, status)))
+}

@@ -1,0 +1,140 @@
+//! What the global options say, as far as verbs need it.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+use wharf::{CgroupDriver, Runtime};
+
+use crate::args::Given;
+use crate::failure::Failure;
+use crate::inherited::Inherited;
+use crate::texts;
+
+/// The surroundings of a verb.
+pub(crate) struct Context {
+    root: PathBuf,
+    systemd: bool,
+    inherited: Inherited,
+}
+
+impl Context {
+    /// Reads the global options.
+    pub(crate) fn new(globals: &Given, inherited: Inherited) -> Result<Self, Failure> {
+        // Whether cgroup errors may be ignored; wharf finds out by itself, so only the spelling counts.
+        if let Some(when) = globals.text("rootless")?
+            && !matches!(
+                when,
+                "true" | "false" | "auto" | "1" | "0" | "t" | "f" | "T" | "F" | "TRUE" | "FALSE"
+            )
+        {
+            return Err(Failure::new(format!(
+                "invalid value {when:?} for --rootless: not true, false or auto"
+            )));
+        }
+        let root = match globals.path("root")? {
+            // The library must not depend on a working directory.
+            Some(root) => std::path::absolute(root)
+                .map_err(|error| Failure::new(format!("make --root {} absolute: {error}", root.display())))?,
+            None => default_root()?,
+        };
+        Ok(Self { root, systemd: globals.flag("systemd-cgroup"), inherited })
+    }
+
+    /// The state directory, absolute.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The descriptors of the caller that are passed on.
+    pub(crate) fn inherited(&self) -> &Inherited {
+        &self.inherited
+    }
+
+    /// The library for verbs that work on containers which exist: their state tells the cgroup driver.
+    pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
+        Ok(Runtime::builder().root(self.root.clone()).cgroup_driver(CgroupDriver::Cgroupfs).build()?)
+    }
+
+    /// The library for verbs that make containers.
+    pub(crate) fn creating_runtime(&self) -> Result<Runtime, Failure> {
+        if self.systemd {
+            return Err(Failure::new(texts::NO_SYSTEMD));
+        }
+        self.runtime()
+    }
+}
+
+fn default_root() -> Result<PathBuf, Failure> {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) if !dir.is_empty() && without_privileges() => {
+            let root = Path::new(&dir).join("wharf");
+            make_lasting(&root).map_err(|error| {
+                Failure::new(format!("create state directory {}: {error}", root.display()))
+            })?;
+            Ok(root)
+        }
+        _ => Ok("/run/wharf".into()),
+    }
+}
+
+/// An ordinary user, or one who became root in a user namespace of his own.
+fn without_privileges() -> bool {
+    if !geteuid().is_root() {
+        return true;
+    }
+    let whole = |map: String| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    let in_user_namespace = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !whole(map));
+    // In a container, root is who he says, and /run is his.
+    in_user_namespace && std::env::var_os("USER").is_none_or(|user| user != "root")
+}
+
+/// The sticky bit keeps programs that tidy `$XDG_RUNTIME_DIR` away (XDG Base Directory Specification).
+fn make_lasting(root: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+    fs::set_permissions(root, Permissions::from_mode(0o1700))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args;
+
+    fn context(words: &[&str]) -> Result<Context, Failure> {
+        let words = ["wharf"].iter().chain(words).map(std::ffi::OsString::from);
+        Context::new(&args::parse(words).globals, Inherited::default())
+    }
+
+    #[test]
+    fn a_relative_root_becomes_absolute() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(context(&["--root", "a/b"]).unwrap().root(), here.join("a/b"));
+        assert_eq!(context(&["--root", "/x"]).unwrap().root(), Path::new("/x"));
+    }
+
+    #[test]
+    fn systemd_is_refused_only_for_new_containers() {
+        let context = context(&["--root", "/nonexistent", "--systemd-cgroup"]).unwrap();
+        assert!(context.runtime().is_ok());
+        let Err(failure) = context.creating_runtime() else { panic!() };
+        assert_eq!(failure.message(), "the systemd cgroup driver is not supported by this build");
+    }
+
+    #[test]
+    fn rootless_takes_three_words() {
+        for word in ["true", "false", "auto"] {
+            assert!(context(&["--root", "/x", "--rootless", word]).is_ok());
+        }
+        assert!(context(&["--root", "/x", "--rootless=maybe"]).is_err());
+    }
+
+    #[test]
+    fn the_directory_of_a_user_is_private_and_lasting() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/wharf");
+        make_lasting(&root).unwrap();
+        make_lasting(&root).unwrap();
+        assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o7777, 0o1700);
+    }
+}

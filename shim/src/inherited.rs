@@ -1,0 +1,96 @@
+//! The caller's descriptors that are passed into a container: `$LISTEN_FDS` (`sd_listen_fds(3)`) and `--preserve-fds`.
+
+use std::fs;
+
+use crate::args::Call;
+use crate::failure::Failure;
+use crate::texts;
+
+/// Descriptors from 3 on that belong to the container.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inherited {
+    /// How many there are in all.
+    pub(crate) count: u32,
+    /// Variables that tell init about them.
+    pub(crate) variables: Vec<String>,
+}
+
+/// Counts the descriptors and makes sure that each is open.
+///
+/// Must be called before this program opens any file: a number that is free would be given to one of its own files,
+/// which then would be taken for the caller's and end up in the container.
+pub(crate) fn claim(call: &Call) -> Result<Inherited, Failure> {
+    let preserved = call.options.number("preserve-fds")?.unwrap_or(0);
+    // A process that joins is not the service that the sockets are meant for.
+    let listening =
+        if call.verb.name == "exec" { Listening::default() } else { listening(std::process::id())? };
+    let inherited = add_up(listening, preserved)?;
+    for fd in 3..3 + inherited.count {
+        if fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err() {
+            return Err(Failure::new(texts::preserved_fd_missing(fd, inherited.count)));
+        }
+    }
+    Ok(inherited)
+}
+
+#[derive(Debug, Default)]
+struct Listening {
+    count: u32,
+    names: Option<String>,
+}
+
+/// The variables count only when they are meant for this very process and not for an ancestor.
+fn listening(own_pid: u32) -> Result<Listening, Failure> {
+    let variable = |name: &str| std::env::var_os(name);
+    if variable("LISTEN_PID").and_then(|pid| pid.to_str()?.parse().ok()) != Some(own_pid) {
+        return Ok(Listening::default());
+    }
+    let Some(count) = variable("LISTEN_FDS") else { return Ok(Listening::default()) };
+    let count = count
+        .to_str()
+        .and_then(|count| count.parse().ok())
+        .ok_or_else(|| Failure::new(format!("invalid number in $LISTEN_FDS: {}", count.display())))?;
+    Ok(Listening { count, names: variable("LISTEN_FDNAMES").and_then(|names| names.into_string().ok()) })
+}
+
+fn add_up(listening: Listening, preserved: u32) -> Result<Inherited, Failure> {
+    let count =
+        listening.count.checked_add(preserved).filter(|count| *count <= 1 << 20).ok_or_else(|| {
+            Failure::new("more file descriptors are to be preserved than a process can have")
+        })?;
+    let mut variables = Vec::new();
+    if listening.count > 0 {
+        variables.extend([format!("LISTEN_FDS={}", listening.count), "LISTEN_PID=1".to_owned()]);
+        variables.extend(listening.names.map(|names| format!("LISTEN_FDNAMES={names}")));
+    }
+    Ok(Inherited { count, variables })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_come_first_and_init_is_told() {
+        let listening = Listening { count: 2, names: Some("a:b".to_owned()) };
+        let inherited = add_up(listening, 3).unwrap();
+        assert_eq!(inherited.count, 5);
+        assert_eq!(inherited.variables, ["LISTEN_FDS=2", "LISTEN_PID=1", "LISTEN_FDNAMES=a:b"]);
+        assert_eq!(add_up(Listening::default(), 1).unwrap(), Inherited { count: 1, variables: Vec::new() });
+        assert!(add_up(Listening { count: u32::MAX, names: None }, 1).is_err());
+    }
+
+    #[test]
+    fn sockets_of_another_process_are_left_alone() {
+        // The test runner was not started by socket activation.
+        assert_eq!(listening(std::process::id()).unwrap().count, 0);
+    }
+
+    #[test]
+    fn a_descriptor_that_is_not_there_is_told() {
+        let words = ["wharf", "create", "--preserve-fds", "100000", "x"].map(std::ffi::OsString::from);
+        let Ok(crate::args::Request::Verb(call)) = crate::args::parse(words).request else { panic!() };
+        let failure = claim(&call).unwrap_err();
+        assert!(failure.message().starts_with("please check that preserved-fd "), "{}", failure.message());
+    }
+}

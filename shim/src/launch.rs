@@ -1,0 +1,145 @@
+//! What `create` and `run` have in common.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Process;
+use wharf::{Bundle, Console, Container, ContainerId, CreateOptions, Delete, Runtime, Stdio};
+
+use crate::args::{Call, Given};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::pid_file;
+use crate::pidfd_socket::{self, Sender};
+use crate::texts;
+
+/// A container that is going to be made.
+pub(crate) struct Launch {
+    /// The library.
+    pub(crate) runtime: Runtime,
+    /// The id.
+    pub(crate) id: ContainerId,
+    /// The bundle.
+    pub(crate) bundle: Bundle,
+    /// Everything else.
+    pub(crate) options: CreateOptions,
+    pid_file: Option<PathBuf>,
+    pidfd_socket: Option<PathBuf>,
+}
+
+impl Launch {
+    /// Reads options and bundle; nothing has been changed when it fails.
+    pub(crate) fn prepare(context: &Context, call: &Call, detach: bool) -> Result<Self, Failure> {
+        let id = call.id()?;
+        let runtime = context.creating_runtime()?;
+        let bundle = open_bundle(call, None)?;
+        let terminal = bundle.spec().process().as_ref().and_then(Process::terminal).unwrap_or(false);
+        let console = console(&call.options, terminal, detach)?;
+        let options = create_options(&call.options)?.stdio(Stdio::Inherit).console(console);
+        let inherited = context.inherited();
+        let options = inherited.variables.iter().fold(options, CreateOptions::env);
+        let owned = |path: Option<&Path>| path.map(Path::to_owned);
+        Ok(Self {
+            runtime,
+            id,
+            bundle,
+            options: options.preserve_fds(inherited.count),
+            pid_file: owned(call.options.path("pid-file")?),
+            pidfd_socket: owned(call.options.path("pidfd-socket")?),
+        })
+    }
+}
+
+/// Whom to tell about a new container.
+pub(crate) struct Announcement {
+    pid_file: Option<PathBuf>,
+    pidfd_socket: Option<PathBuf>,
+}
+
+impl Launch {
+    /// Makes the container with `make` and tells its process id; when that fails, the container is taken down again.
+    pub(crate) fn go(
+        self,
+        make: impl FnOnce(&Runtime, &ContainerId, &Bundle, CreateOptions) -> wharf::Result<Container>,
+    ) -> Result<(Runtime, Container), Failure> {
+        let container = make(&self.runtime, &self.id, &self.bundle, self.options)?;
+        let announcement = Announcement { pid_file: self.pid_file, pidfd_socket: self.pidfd_socket };
+        if let Err(failure) = announcement.of(&container) {
+            if let Err(error) = self.runtime.delete(&self.id, Delete::Force) {
+                log::warn!("delete the container after a failure: {error}");
+            }
+            return Err(failure);
+        }
+        Ok((self.runtime, container))
+    }
+}
+
+impl Announcement {
+    fn of(&self, container: &Container) -> Result<(), Failure> {
+        let gone = || Failure::new("the process of the container is gone");
+        if let Some(socket) = &self.pidfd_socket {
+            pidfd_socket::send(socket, container.pidfd().ok_or_else(gone)?, Sender::Init)?;
+        }
+        if let Some(file) = &self.pid_file {
+            pid_file::write(file, container.pid().ok_or_else(gone)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens the bundle that `--bundle`, or else `operand`, or else the working directory names.
+pub(crate) fn open_bundle(call: &Call, operand: Option<&Path>) -> Result<Bundle, Failure> {
+    let dir = match (call.options.path("bundle")?, operand) {
+        (Some(_), Some(_)) => return Err(Failure::usage(Some(call.verb), "the bundle is named twice")),
+        (Some(dir), None) | (None, Some(dir)) => dir,
+        (None, None) => Path::new("."),
+    };
+    Ok(match call.options.path("config")? {
+        Some(file) => Bundle::open_config(dir, file)?,
+        None => Bundle::open(dir)?,
+    })
+}
+
+/// The options that change the plan.
+pub(crate) fn create_options(given: &Given) -> Result<CreateOptions, Failure> {
+    let preserved = given.number("preserve-fds")?.unwrap_or(0);
+    Ok(CreateOptions::new()
+        .no_pivot(given.flag("no-pivot"))
+        .new_keyring(!given.flag("no-new-keyring"))
+        .preserve_fds(preserved))
+}
+
+/// Where the master end of a terminal goes.
+pub(crate) fn console(given: &Given, terminal: bool, detach: bool) -> Result<Console, Failure> {
+    match (given.path("console-socket")?, terminal && detach) {
+        (Some(socket), true) => Ok(Console::Socket(socket.to_owned())),
+        (Some(_), false) => Err(Failure::new(texts::SOCKET_NEEDS_TTY)),
+        (None, true) => Err(Failure::new(texts::TTY_NEEDS_SOCKET)),
+        (None, false) if terminal => Ok(Console::Keep),
+        (None, false) => Ok(Console::None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Request, parse};
+
+    fn chosen(words: &str, terminal: bool, detach: bool) -> Result<Console, String> {
+        let words = words.split(' ').map(std::ffi::OsString::from);
+        let Ok(Request::Verb(call)) = parse(words).request else { panic!() };
+        console(&call.options, terminal, detach).map_err(|failure| failure.message().to_owned())
+    }
+
+    #[test]
+    fn a_console_socket_belongs_to_a_detached_terminal() {
+        let (with, without) = ("wharf run --console-socket /s x", "wharf run x");
+        assert!(matches!(chosen(with, true, true), Ok(Console::Socket(path)) if path == Path::new("/s")));
+        assert!(matches!(chosen(without, true, false), Ok(Console::Keep)));
+        assert!(matches!(chosen(without, false, false), Ok(Console::None)));
+        assert!(matches!(chosen(without, false, true), Ok(Console::None)));
+        for (terminal, detach) in [(false, true), (true, false), (false, false)] {
+            assert_eq!(chosen(with, terminal, detach).err().as_deref(), Some(texts::SOCKET_NEEDS_TTY));
+        }
+        assert_eq!(chosen(without, true, true).err().as_deref(), Some(texts::TTY_NEEDS_SOCKET));
+    }
+}

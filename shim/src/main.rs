@@ -1,0 +1,68 @@
+//! The runc-compatible command line of wharf.
+//!
+//! `table` holds every verb and option once; `args` parses by it, `help` prints it. A verb is a function in a file of
+//! its own under `verb/`: it turns options into one call of the library and the answer into the output that callers
+//! of runc parse. What callers match in error messages stands in `texts`.
+
+mod args;
+mod columns;
+mod context;
+mod duration;
+mod failure;
+mod foreground;
+mod help;
+mod inherited;
+mod launch;
+mod logger;
+mod output;
+mod pid_file;
+mod pidfd_socket;
+mod process;
+mod protect;
+mod relay;
+mod signal;
+mod size;
+mod table;
+mod terminal;
+mod texts;
+mod user;
+mod verb;
+mod version;
+
+use std::process::ExitCode;
+
+use crate::args::{Call, Request};
+use crate::context::Context;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    protect::forbid_inspection();
+    let args::Parsed { globals, request } = args::parse(std::env::args_os());
+
+    // Both come before the first file is opened: the one starts the program anew, and the other must not take a file
+    // of ours for one of the caller's. Their failures are reported below, when it is known where to.
+    let entering = matches!(&request, Ok(Request::Verb(call)) if call.verb.enters_containers);
+    let protected = if entering { protect::own_binary() } else { Ok(()) };
+    let inherited = match &request {
+        Ok(Request::Verb(call)) if entering => inherited::claim(call),
+        _ => Ok(inherited::Inherited::default()),
+    };
+
+    let done = logger::set_up(&globals).and_then(|()| match request? {
+        Request::Help(verb) => output::text(&help::text(verb)),
+        Request::Version => output::text(&version::text()),
+        Request::Verb(call) => {
+            protected?;
+            perform(&call, &Context::new(&globals, inherited?)?)
+        }
+    });
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => ExitCode::from(failure.report()),
+    }
+}
+
+fn perform(call: &Call, context: &Context) -> Result<u8, Failure> {
+    log::debug!("wharf {} {}, root {}", version::NUMBER, call.verb.name, context.root().display());
+    (call.verb.run)(context, call)
+}

@@ -1,0 +1,104 @@
+//! `events`: statistics and out-of-memory events as lines of JSON.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
+use wharf::{Container, Status};
+
+use crate::args::Call;
+use crate::context::Context;
+use crate::duration;
+use crate::failure::Failure;
+use crate::output;
+
+/// A line of the output.
+#[derive(Serialize)]
+struct Event<'a, T> {
+    r#type: &'static str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<T>,
+}
+
+/// Ends when the container does.
+pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+    let interval = interval(call.options.text("interval")?)?;
+    let container = context.runtime()?.open(&call.id()?)?;
+    if container.state()?.status == Status::Stopped {
+        return Err(Failure::new(format!("container with id {} is not running", container.id())));
+    }
+    if call.options.flag("stats") {
+        return print_stats(&container);
+    }
+    let mut oom = container.oom_watch()?;
+    let Some(init) = container.open_init()? else { return Ok(0) };
+    let mut due = Instant::now() + interval;
+    loop {
+        let rest = due.saturating_duration_since(Instant::now());
+        // Rounded up, so that the wait is not over too early and repeated with nothing.
+        let timeout = PollTimeout::try_from(rest + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        let mut fds = [
+            PollFd::new(init.as_fd(), PollFlags::POLLIN),
+            PollFd::new(oom.as_fd(), PollFlags::POLLIN | PollFlags::POLLPRI),
+        ];
+        match poll(&mut fds, timeout) {
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(Failure::new(format!("wait for events: {errno}"))),
+            Ok(_) => {}
+        }
+        let [ended, oom_ready] = fds.map(|fd| fd.any().unwrap_or(true));
+        if oom_ready {
+            for _ in 0..oom.read()?.unwrap_or(0) {
+                output::json_line(&Event::<()> { r#type: "oom", id: container.id().as_str(), data: None })?;
+            }
+        }
+        if ended {
+            return Ok(0);
+        }
+        if Instant::now() >= due {
+            print_stats(&container)?;
+            due = (due + interval).max(Instant::now());
+        }
+    }
+}
+
+fn print_stats(container: &Container) -> Result<u8, Failure> {
+    let data = Some(container.stats()?);
+    output::json_line(&Event { r#type: "stats", id: container.id().as_str(), data })
+}
+
+fn interval(text: Option<&str>) -> Result<Duration, Failure> {
+    let text = text.unwrap_or("5s");
+    match duration::parse(text) {
+        Some(interval) if !interval.is_zero() => Ok(interval),
+        Some(_) => Err(Failure::new("duration interval must be greater than 0")),
+        None => Err(Failure::new(format!(
+            "invalid value {text:?} for --interval: not a duration such as 5s or 1m30s"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_the_keys_of_runc() {
+        let stats = Event { r#type: "stats", id: "web", data: Some(1) };
+        assert_eq!(serde_json::to_string(&stats).unwrap(), r#"{"type":"stats","id":"web","data":1}"#);
+        let oom = Event::<()> { r#type: "oom", id: "web", data: None };
+        assert_eq!(serde_json::to_string(&oom).unwrap(), r#"{"type":"oom","id":"web"}"#);
+    }
+
+    #[test]
+    fn the_interval_is_a_positive_duration() {
+        assert_eq!(interval(None).unwrap(), Duration::from_secs(5));
+        assert_eq!(interval(Some("100ms")).unwrap(), Duration::from_millis(100));
+        for text in ["0", "0s", "-1s", "5", "x"] {
+            assert!(interval(Some(text)).is_err(), "{text}");
+        }
+    }
+}

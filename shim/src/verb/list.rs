@@ -1,0 +1,66 @@
+//! `list`: the containers of a state directory.
+
+use wharf::{Listed, State};
+
+use crate::args::Call;
+use crate::columns;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output;
+
+/// Containers whose state cannot be read are told in the log and, with --quiet, listed all the same: they can be
+/// deleted by their id.
+pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+    let format = call.options.text("format")?.unwrap_or("table");
+    if !matches!(format, "table" | "json") {
+        return Err(Failure::new(format!("invalid format option {format:?}: not table or json")));
+    }
+    let listed = context.runtime()?.list()?;
+    if call.options.flag("quiet") {
+        let ids: Vec<_> = listed.iter().map(|container| &container.id).collect();
+        return output::lines(&ids);
+    }
+    let states = readable(listed);
+    if format == "json" {
+        // go-runc and others expect what Go makes of an empty list.
+        return if states.is_empty() { output::text("null\n") } else { output::json_line(&states) };
+    }
+    output::text(&table(&states))
+}
+
+fn readable(listed: Vec<Listed>) -> Vec<State> {
+    let mut states = Vec::with_capacity(listed.len());
+    for container in listed {
+        match container.state {
+            Ok(state) => states.push(state),
+            Err(error) => log::warn!("read the state of container {}: {error}", container.id),
+        }
+    }
+    states
+}
+
+fn table(states: &[State]) -> String {
+    let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+    let row = |state: &State| {
+        [
+            state.id.clone(),
+            state.pid.to_string(),
+            state.status.to_string(),
+            state.bundle.display().to_string(),
+            state.created.clone(),
+            state.owner.clone(),
+        ]
+    };
+    let rows: Vec<_> = std::iter::once(header).chain(states.iter().map(row)).collect();
+    columns::lay_out(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_list_is_a_header_alone() {
+        assert_eq!(table(&[]), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
+    }
+}

@@ -1,0 +1,34 @@
+//! The verbs, each a function that the table names.
+
+pub(crate) mod check;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod explain;
+pub(crate) mod features;
+pub(crate) mod kill;
+pub(crate) mod list;
+pub(crate) mod pause;
+pub(crate) mod ps;
+pub(crate) mod resume;
+pub(crate) mod run;
+pub(crate) mod spec;
+pub(crate) mod start;
+pub(crate) mod state;
+pub(crate) mod update;
+
+use wharf::{Container, Error, Kind, Status};
+
+use crate::failure::Failure;
+
+/// Turns a refusal because of the container's state into the words of runc for that state; other errors pass.
+fn refused(container: &Container, error: Error, words: impl FnOnce(Status) -> Option<String>) -> Failure {
+    if error.kind() == Kind::WrongState
+        && let Ok(state) = container.state()
+        && let Some(words) = words(state.status)
+    {
+        return Failure::new(words);
+    }
+    error.into()
+}

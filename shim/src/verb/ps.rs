@@ -1,0 +1,70 @@
+//! `ps`: the processes of a container.
+
+use std::process::{Command, Stdio};
+
+use crate::args::Call;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output;
+use crate::texts;
+
+/// The table is what ps(1) of the host says about them.
+pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+    let format = call.options.text("format")?.unwrap_or("table");
+    if !matches!(format, "table" | "json") {
+        return Err(Failure::new(format!("invalid format option {format:?}: not table or json")));
+    }
+    let pids = context.runtime()?.open(&call.id()?)?.processes()?;
+    if format == "json" {
+        return output::json_line(&pids);
+    }
+    let mut command = Command::new("ps");
+    match &call.operands[1..] {
+        [] => command.arg("-ef"),
+        arguments => command.args(arguments),
+    };
+    let answer = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| Failure::new(format!("run ps of the host: {error}")))?;
+    if !answer.status.success() {
+        let complaint = String::from_utf8_lossy(&answer.stderr);
+        return Err(Failure::new(format!("ps of the host failed: {}", complaint.trim())));
+    }
+    output::text(&select(&String::from_utf8_lossy(&answer.stdout), &pids)?)
+}
+
+/// The header, and the lines whose PID column holds one of the ids.
+fn select(table: &str, pids: &[i32]) -> Result<String, Failure> {
+    let mut lines = table.lines();
+    let no_column = || Failure::new(texts::NO_PID_COLUMN);
+    let header = lines.next().ok_or_else(no_column)?;
+    let column = header.split_whitespace().position(|name| name == "PID").ok_or_else(no_column)?;
+    let mut selected = format!("{header}\n");
+    for line in lines {
+        let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse::<i32>().ok());
+        if pid.is_some_and(|pid| pids.contains(&pid)) {
+            selected.push_str(line);
+            selected.push('\n');
+        }
+    }
+    Ok(selected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_chosen_by_the_pid_column() {
+        let table =
+            "UID   PID  PPID CMD\nroot   1     0 init 12\nroot  12     1 sh\n 7   120    12 sleep 1\n";
+        assert_eq!(
+            select(table, &[12, 120]).unwrap(),
+            "UID   PID  PPID CMD\nroot  12     1 sh\n 7   120    12 sleep 1\n"
+        );
+        assert_eq!(select(table, &[]).unwrap(), "UID   PID  PPID CMD\n");
+        assert_eq!(select("USER CMD\nroot sh\n", &[1]).unwrap_err().message(), texts::NO_PID_COLUMN);
+        assert!(select("", &[1]).is_err());
+    }
+}

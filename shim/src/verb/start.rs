@@ -1,0 +1,38 @@
+//! `start`: lets a created container run its program.
+
+use wharf::Status;
+
+use crate::args::Call;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::texts;
+use crate::verb::refused;
+
+/// Returns when the program runs, or with the reason why it cannot.
+pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+    let container = context.runtime()?.open(&call.id()?)?;
+    container.start().map_err(|error| refused(&container, error, words))?;
+    Ok(0)
+}
+
+fn words(status: Status) -> Option<String> {
+    match status {
+        Status::Created => None,
+        Status::Running => Some(texts::START_RUNNING.to_owned()),
+        Status::Stopped => Some(texts::START_STOPPED.to_owned()),
+        other => Some(texts::start_wrong_state(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_has_its_words() {
+        assert_eq!(words(Status::Created), None);
+        assert_eq!(words(Status::Running).unwrap(), "cannot start an already running container");
+        assert_eq!(words(Status::Stopped).unwrap(), "cannot start a container that has stopped");
+        assert_eq!(words(Status::Paused).unwrap(), "cannot start a container in the paused state");
+    }
+}

@@ -1,0 +1,157 @@
+//! `update`: new limits for a running container.
+
+use std::io::Read;
+
+use oci_spec::runtime::LinuxResources;
+use serde_json::{Map, Value};
+
+use crate::args::{Call, Given};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::size;
+
+/// Only what is named changes.
+pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+    let resources = resources(call)?;
+    context.runtime()?.open(&call.id()?)?.update(&resources)?;
+    Ok(0)
+}
+
+fn resources(call: &Call) -> Result<LinuxResources, Failure> {
+    let given = &call.options;
+    if given.has("l3-cache-schema") || given.has("mem-bw-schema") {
+        return Err(Failure::new("Intel RDT is not supported by this build"));
+    }
+    if given.has("kernel-memory") || given.has("kernel-memory-tcp") {
+        log::warn!("limits of kernel memory have no effect: Linux 5.4 deprecated and 6.1 removed them");
+    }
+    let document = match given.text("resources")? {
+        Some(file) => {
+            if let Some(other) =
+                given.names().find(|name| *name != "resources" && !name.starts_with("kernel-memory"))
+            {
+                let message =
+                    format!("--resources cannot be combined with --{other}: name every limit in the file");
+                return Err(Failure::usage(Some(call.verb), message));
+            }
+            let text = read(file).map_err(|error| Failure::new(format!("read resources {file}: {error}")))?;
+            let (resources, warnings) = wharf::document::read_resources(&text)
+                .map_err(|error| Failure::new(format!("read resources {file}: {error}")))?;
+            for warning in warnings {
+                log::warn!("resources {file}: {warning}");
+            }
+            return Ok(resources);
+        }
+        None => document(given)?,
+    };
+    serde_json::from_value(document).map_err(|error| Failure::new(format!("invalid resources: {error}")))
+}
+
+fn read(file: &str) -> std::io::Result<Vec<u8>> {
+    if file != "-" {
+        return std::fs::read(file);
+    }
+    let mut text = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// The resources object of the specification that says what the options say.
+fn document(given: &Given) -> Result<Value, Failure> {
+    let mut document = Map::new();
+    let mut put = |section: &str, key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            let section = document.entry(section).or_insert_with(|| Map::new().into());
+            section[key] = value;
+        }
+    };
+    let unsigned = |name| Ok::<_, Failure>(given.number::<u64>(name)?.map(Value::from));
+    let signed = |name| Ok::<_, Failure>(given.number::<i64>(name)?.map(Value::from));
+    let text = |name| Ok::<_, Failure>(given.text(name)?.map(Value::from));
+    let size = |name| {
+        given.text(name)?.map(|value| size::parse(name, value)).transpose().map(|size| size.map(Value::from))
+    };
+
+    put("blockIO", "weight", given.number::<u16>("blkio-weight")?.map(Value::from));
+    put("cpu", "period", unsigned("cpu-period")?);
+    put("cpu", "quota", signed("cpu-quota")?);
+    put("cpu", "burst", unsigned("cpu-burst")?);
+    put("cpu", "shares", unsigned("cpu-share")?);
+    put("cpu", "realtimePeriod", unsigned("cpu-rt-period")?);
+    put("cpu", "realtimeRuntime", signed("cpu-rt-runtime")?);
+    put("cpu", "idle", signed("cpu-idle")?);
+    put("cpu", "cpus", text("cpuset-cpus")?);
+    put("cpu", "mems", text("cpuset-mems")?);
+    put("memory", "limit", size("memory")?);
+    put("memory", "reservation", size("memory-reservation")?);
+    put("memory", "swap", size("memory-swap")?);
+    put("pids", "limit", signed("pids-limit")?);
+    Ok(document.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Request, parse};
+    use serde_json::json;
+
+    fn read_back(words: &str) -> Result<Value, String> {
+        let words = words.split(' ').map(std::ffi::OsString::from);
+        let Ok(Request::Verb(call)) = parse(words).request else { panic!() };
+        let resources = resources(&call).map_err(|failure| failure.message().to_owned())?;
+        Ok(serde_json::to_value(resources).unwrap())
+    }
+
+    #[test]
+    fn every_option_reaches_its_property() {
+        assert_eq!(
+            read_back(
+                "wharf update --blkio-weight 10 --cpu-period 1 --cpu-quota -1 --cpu-burst 3 --cpu-share 4 \
+                 --cpu-rt-period 5 --cpu-rt-runtime 6 --cpu-idle 1 --cpuset-cpus 0-1 --cpuset-mems 0 --memory 32m \
+                 --memory-reservation 16m --memory-swap -1 --pids-limit 9 web"
+            )
+            .unwrap(),
+            json!({
+                "blockIO": {"weight": 10},
+                "cpu": {"period": 1, "quota": -1, "burst": 3, "shares": 4, "realtimePeriod": 5, "realtimeRuntime": 6,
+                    "idle": 1, "cpus": "0-1", "mems": "0"},
+                "memory": {"limit": 33_554_432, "reservation": 16_777_216, "swap": -1},
+                "pids": {"limit": 9}
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_not_named_is_not_there() {
+        assert_eq!(read_back("wharf update web").unwrap(), json!({}));
+        assert_eq!(read_back("wharf update --pids-limit 0 web").unwrap(), json!({"pids": {"limit": 0}}));
+        assert_eq!(read_back("wharf update --kernel-memory 5 web").unwrap(), json!({}));
+    }
+
+    #[test]
+    fn bad_values_and_combinations_are_refused() {
+        for words in [
+            "--memory x",
+            "--cpu-period -1",
+            "--blkio-weight 65536",
+            "--pids-limit 1.5",
+            "--l3-cache-schema L3:0=f",
+            "--mem-bw-schema MB:0=1",
+            "--resources /f --memory 1m",
+            "--resources /nonexistent",
+        ] {
+            assert!(read_back(&format!("wharf update {words} web")).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_as_the_specification_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.json");
+        std::fs::write(&path, r#"{"memory": {"limit": 1048576}, "unknown": 1}"#).unwrap();
+        let words = format!("wharf update --resources {} web", path.display());
+        assert_eq!(read_back(&words).unwrap(), json!({"memory": {"limit": 1_048_576}}));
+        std::fs::write(&path, "{").unwrap();
+        assert!(read_back(&words).unwrap_err().contains("r.json"));
+    }
+}

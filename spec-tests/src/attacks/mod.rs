@@ -1,0 +1,10 @@
+//! Attacks: what an image, a volume or a running container does to reach the host. Each is a public flaw of a runtime.
+
+use crate::Test;
+
+mod exec;
+mod image;
+mod leaks;
+
+/// All attacks.
+pub const AREAS: &[&[Test]] = &[image::TESTS, exec::TESTS, leaks::TESTS];

@@ -1,0 +1,81 @@
+//! Bundles: a directory with config.json and a rootfs that holds the probe.
+
+use crate::PROBE;
+use crate::spec::Spec;
+use serde_json::Value;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// A bundle on disk, and the id that its container will have.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// The container's id.
+    pub id: String,
+    /// Where config.json is.
+    pub dir: PathBuf,
+    /// The container's root file system.
+    pub rootfs: PathBuf,
+}
+
+impl Bundle {
+    /// Makes the directories, the probe and config.json.
+    pub fn make(dir: PathBuf, id: String, spec: &Spec) -> io::Result<Self> {
+        let rootfs = dir.join("rootfs");
+        for name in ["proc", "sys", "dev", "tmp", "etc", "run", "mnt", "data"] {
+            fs::create_dir_all(rootfs.join(name))?;
+        }
+        fs::set_permissions(rootfs.join("tmp"), fs::Permissions::from_mode(0o1777))?;
+        let bundle = Self { id, dir, rootfs };
+        bundle.program("probe")?;
+        bundle.write_spec(spec)?;
+        Ok(bundle)
+    }
+
+    /// Writes config.json again.
+    pub fn write_spec(&self, spec: &Spec) -> io::Result<()> {
+        fs::write(self.dir.join("config.json"), serde_json::to_vec_pretty(&spec.0)?)
+    }
+
+    /// config.json as it stands.
+    pub fn spec(&self) -> io::Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(self.dir.join("config.json"))?)?)
+    }
+
+    /// A copy of the probe inside the rootfs; each is an inode of its own, by which its processes are found.
+    pub fn program(&self, path: &str) -> io::Result<()> {
+        write_program(&self.rootfs.join(path))
+    }
+
+    /// A file inside the rootfs.
+    pub fn file(&self, path: &str, contents: &str) -> io::Result<()> {
+        let path = self.rootfs.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(path, contents)
+    }
+
+    /// A directory inside the rootfs.
+    pub fn directory(&self, path: &str) -> io::Result<()> {
+        fs::create_dir_all(self.rootfs.join(path))
+    }
+
+    /// A symbolic link inside the rootfs, in place of whatever was there.
+    pub fn link(&self, path: &str, target: impl AsRef<Path>) -> io::Result<()> {
+        let path = self.rootfs.join(path);
+        if path.is_dir() {
+            fs::remove_dir_all(&path)?;
+        } else if path.symlink_metadata().is_ok() {
+            fs::remove_file(&path)?;
+        }
+        symlink(target, path)
+    }
+}
+
+/// Writes the probe to a file and makes it executable.
+pub fn write_program(path: &Path) -> io::Result<()> {
+    fs::write(path, PROBE)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}

@@ -1,0 +1,162 @@
+//! State that is missing, broken, stale, or cannot be written.
+
+use crate::outcome::{Outcome, check, same};
+use crate::tests::mounts::Source;
+use crate::{Bed, Container, Spec, Test, test};
+use rustix::mount::MountFlags;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+pub(super) const TESTS: &[Test] = &[
+    test("F5", "delete --force ends a container whose state is empty", |bed| {
+        broken(bed, |file| fs::write(file, ""))
+    }),
+    test("F5", "delete --force ends a container whose state is cut off", |bed| {
+        broken(bed, |file| {
+            let text = fs::read(file)?;
+            fs::write(file, &text[..text.len() / 2])
+        })
+    }),
+    test("F5", "delete --force ends a container whose state is gone", |bed| {
+        broken(bed, |file| fs::remove_file(file))
+    }),
+    test("F5", "delete --force ends a container whose state is garbage", |bed| {
+        broken(bed, |file| fs::write(file, "\0\0\0\0"))
+    }),
+    test("F5", "list still shows the others when one state is broken", |bed| {
+        let good = bed.waiting(&Spec::new())?;
+        let bad = bed.waiting(&Spec::new())?;
+        let file = state_file(bed, &bad)?;
+        let saved = fs::read(&file)?;
+        fs::write(&file, "")?;
+        let listed = bed.call(["list", "-q"]);
+        fs::write(&file, saved)?;
+        let listed = listed?.ok()?;
+        check(listed.stdout.contains(good.id()), || {
+            format!("list says {:?} {}", listed.stdout, listed.stderr)
+        })
+    }),
+    test("F5", "an empty directory in the state directory does not disturb", |bed| {
+        let good = bed.waiting(&Spec::new())?;
+        fs::create_dir(bed.root().join("empty"))?;
+        let listed = bed.call(["list", "-q"])?.ok()?;
+        check(listed.stdout.contains(good.id()), || format!("list says {:?}", listed.stdout))?;
+        bed.call(["delete", "--force", "empty"])?.ok()?;
+        check(!bed.root().join("empty").exists(), || "the empty directory is still there".into())
+    }),
+    test("F3", "a pid that now belongs to another process is neither running nor killed", |bed| {
+        let container = bed.waiting(&Spec::new())?;
+        let pid = container.pid()?;
+        let file = state_file(bed, &container)?;
+        container.stop()?;
+        // A process of ours takes the place of the dead one, as if the kernel had used the number again.
+        let mut stranger = crate::reaper::spawn(Command::new("sleep").arg("60"))?;
+        let text = fs::read_to_string(&file)?;
+        fs::write(&file, text.replace(&pid.as_raw_pid().to_string(), &stranger.id().to_string()))?;
+        let status = container.status();
+        let _refused = bed.call(["kill", container.id(), "KILL"]);
+        let deleted = bed.call(["delete", "--force", container.id()]);
+        let alive = stranger.try_wait()?.is_none();
+        stranger.kill()?;
+        stranger.wait()?;
+        crate::reaper::forget(&stranger);
+        check(alive, || "the stranger was killed".into())?;
+        same("status", status?, "stopped")?;
+        deleted?.ok().map(drop)
+    }),
+    test(
+        "F6",
+        "a state directory without space makes create fail cleanly, and delete --force works",
+        |bed| full(bed, c"size=4k,mode=755"),
+    ),
+    test("F6", "a state directory without inodes makes create fail cleanly", |bed| {
+        full(bed, c"nr_inodes=3,mode=755")
+    }),
+    test("F6", "a container is deleted although its state directory is full", |bed| {
+        let root = Source::tmpfs(&bed.root(), MountFlags::empty())?;
+        let container = bed.waiting(&Spec::new())?;
+        rustix::mount::mount_remount(&root.0, MountFlags::empty(), c"size=64k")?;
+        let _full = fs::write(root.0.join("filler"), vec![1; 1 << 20]);
+        let deleted = bed.call(["delete", "--force", container.id()])?;
+        let left = bed.leftovers(&container.bundle);
+        drop(root);
+        deleted.ok()?;
+        check(left.is_empty(), || format!("left: {}", left.join(", ")))
+    }),
+    test("F6", "a read-only state directory makes create fail cleanly", |bed| {
+        let root = Source::tmpfs(&bed.root(), MountFlags::empty())?;
+        rustix::mount::mount_remount(&root.0, MountFlags::RDONLY, c"")?;
+        let bundle = bed.bundle(&Spec::new())?;
+        let called = bed.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?;
+        let left = bed.leftovers(&bundle);
+        drop(root);
+        called.refused(&["read-only", "state", "root"])?;
+        check(left.is_empty(), || format!("left: {}", left.join(", ")))
+    }),
+    test("F22", "a hundred containers are listed", |bed| {
+        let first = bed.waiting(&Spec::new())?;
+        let state = bed.state_dir(first.id());
+        for i in 0..100 {
+            let copy = bed.root().join(format!("copy-{i}"));
+            fs::create_dir(&copy)?;
+            for entry in
+                fs::read_dir(&state)?.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_file()))
+            {
+                fs::copy(entry.path(), copy.join(entry.file_name()))?;
+            }
+        }
+        let listed = bed.call(["list", "-q"])?.ok()?;
+        for i in 0..100 {
+            fs::remove_dir_all(bed.root().join(format!("copy-{i}")))?;
+        }
+        check(listed.stdout.lines().count() >= 100, || format!("{} lines", listed.stdout.lines().count()))
+    }),
+];
+
+/// The file with the pid in it: state.json, or what the runtime calls it.
+fn state_file(bed: &Bed<'_>, container: &Container<'_, '_>) -> Outcome<PathBuf> {
+    let dir = bed.state_dir(container.id());
+    for name in ["state.json", "status"] {
+        if dir.join(name).is_file() {
+            return Ok(dir.join(name));
+        }
+    }
+    crate::outcome::skip("no state.json or status in the state directory")
+}
+
+fn broken(bed: &Bed<'_>, damage: fn(&PathBuf) -> std::io::Result<()>) -> Outcome {
+    bed.tolerate_leftovers();
+    let container = bed.waiting(&Spec::new())?;
+    let file = state_file(bed, &container)?;
+    damage(&file)?;
+    let called = bed.call(["delete", "--force", container.id()])?;
+    let mut left = bed.leftovers(&container.bundle);
+    for _ in 0..50 {
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        left = bed.leftovers(&container.bundle);
+    }
+    check(left.is_empty(), || {
+        format!("delete --force ended with {} and left {}", called.code(), left.join(", "))
+    })?;
+    called.ok().map(drop)
+}
+
+/// Creates in a state directory on a tiny file system.
+fn full(bed: &Bed<'_>, options: &std::ffi::CStr) -> Outcome {
+    fs::create_dir_all(bed.root())?;
+    rustix::mount::mount("tiny", bed.root(), "tmpfs", MountFlags::empty(), options)?;
+    let root = Source(bed.root());
+    let spec = Spec::new().set("/annotations", serde_json::json!({"filler": "x".repeat(20_000)}));
+    let bundle = bed.bundle(&spec)?;
+    let called = bed.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?;
+    let deleted = bed.call(["delete", "--force", &bundle.id])?;
+    let left = bed.leftovers(&bundle);
+    drop(root);
+    called.refused(&[])?;
+    deleted.ok()?;
+    check(left.is_empty(), || format!("left: {}", left.join(", ")))
+}

@@ -1,0 +1,136 @@
+//! What this machine is: the reasons why a test may have to be skipped.
+
+use crate::outcome::{Outcome, skip};
+use rustix::process::Pid;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How cgroups are mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupMode {
+    /// None found.
+    None,
+    /// Only v1 hierarchies.
+    V1,
+    /// v1 hierarchies beside a v2 one.
+    Hybrid,
+    /// Only v2.
+    V2,
+}
+
+/// Facts about the host, read once.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Are we root in the first user namespace?
+    pub root: bool,
+    /// How cgroups are mounted.
+    pub cgroups: CgroupMode,
+    /// Mount points of all hierarchies.
+    pub hierarchies: Vec<PathBuf>,
+    /// (major, minor) of the kernel.
+    pub kernel: (u32, u32),
+    /// Our own bounding set.
+    pub bounding: u64,
+    /// Runtimes that refused the host for having v1 and v2 cgroups; the v2 hierarchy is hidden since.
+    pub refused_hybrid: Vec<PathBuf>,
+}
+
+impl Host {
+    /// Looks at the host.
+    pub fn probe() -> Self {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mut hierarchies = Vec::new();
+        let (mut v1, mut v2) = (false, false);
+        for line in table.lines() {
+            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let (Some(target), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else {
+                continue;
+            };
+            if kind.starts_with("cgroup") {
+                v1 |= kind == "cgroup";
+                v2 |= kind == "cgroup2";
+                hierarchies.push(PathBuf::from(target));
+            }
+        }
+        let cgroups = match (v1, v2) {
+            (true, true) => CgroupMode::Hybrid,
+            (true, false) => CgroupMode::V1,
+            (false, true) => CgroupMode::V2,
+            (false, false) => CgroupMode::None,
+        };
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let mut numbers = release.split(['.', '-']).map_while(|word| word.parse().ok());
+        let kernel = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let bounding = status
+            .lines()
+            .find_map(|line| u64::from_str_radix(line.strip_prefix("CapBnd:")?.trim(), 16).ok())
+            .unwrap_or(0);
+        Self {
+            root: rustix::process::geteuid().is_root(),
+            cgroups,
+            hierarchies,
+            kernel,
+            bounding,
+            refused_hybrid: Vec::new(),
+        }
+    }
+
+    /// Skips unless we are root.
+    pub fn needs_root(&self) -> Outcome {
+        if self.root { Ok(()) } else { skip("needs root") }
+    }
+
+    /// The directory of a v1 controller; skips when there is none.
+    pub fn v1(&self, controller: &str) -> Outcome<PathBuf> {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let found = table.lines().find_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            let mut right = right.split(' ');
+            let is_v1 = right.next()? == "cgroup";
+            let has = right.nth(1)?.split(',').any(|option| option == controller);
+            (is_v1 && has).then(|| left.split(' ').nth(4).map(PathBuf::from)).flatten()
+        });
+        found.map_or_else(|| skip(format!("no cgroup v1 hierarchy with {controller}")), Ok)
+    }
+
+    /// Skips unless this is a pure cgroup v2 host.
+    pub fn needs_v2(&self) -> Outcome {
+        if self.cgroups == CgroupMode::V2 {
+            Ok(())
+        } else {
+            skip(format!("needs cgroup v2, this host has {:?}", self.cgroups))
+        }
+    }
+
+    /// Skips unless the kernel is at least this.
+    pub fn needs_kernel(&self, major: u32, minor: u32) -> Outcome {
+        if self.kernel >= (major, minor) { Ok(()) } else { skip(format!("needs Linux {major}.{minor}")) }
+    }
+
+    /// Skips unless this path exists.
+    pub fn needs_path(&self, path: &str) -> Outcome {
+        if Path::new(path).exists() { Ok(()) } else { skip(format!("this machine has no {path}")) }
+    }
+}
+
+/// The cgroup below which the containers of this run are made.
+pub fn cgroup_parent() -> String {
+    format!("/wharf-suite-{}", std::process::id())
+}
+
+/// Processes in a cgroup itself.
+pub(crate) fn members(path: &Path) -> Vec<Pid> {
+    let text = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
+}
+
+/// Removes a cgroup and those below it, as far as they are empty.
+pub fn remove_cgroup(path: &Path) {
+    if let Ok(entries) = fs::read_dir(path) {
+        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            remove_cgroup(&entry.path());
+        }
+        let _busy = fs::remove_dir(path);
+    }
+}

@@ -1,0 +1,70 @@
+//! A conformance suite that judges any OCI runtime binary.
+//!
+//! A [`Runtime`] is a program that speaks the common command line (`create`, `start`, `state`, `kill`, `delete`,
+//! `run`, `exec`). Each [`Test`] gets a [`Bed`]: a directory of its own, a fresh `--root`, and ways to make bundles
+//! whose payload is the static probe. After the test the bed deletes what the test left and reports leaks: state,
+//! cgroups, mounts, processes. [`session::prepare`] must have been called first; it puts this process into a private
+//! mount namespace.
+// The error of an `Outcome` is always the same thing: why the test does not pass.
+#![allow(clippy::missing_errors_doc)]
+
+pub mod attacks;
+pub mod bed;
+pub mod bundle;
+pub mod console;
+pub mod faults;
+pub mod format;
+pub mod host;
+pub mod observe;
+pub mod outcome;
+mod reaper;
+pub mod runner;
+pub mod runtime;
+pub mod session;
+pub mod spec;
+pub mod tests;
+
+pub use bed::{Bed, Container};
+pub use bundle::Bundle;
+pub use host::Host;
+pub use outcome::{Fault, Outcome};
+pub use runtime::{Called, Runtime};
+pub use spec::Spec;
+
+/// The static probe, ready to be written into a rootfs.
+pub const PROBE: &[u8] = include_bytes!(env!("WHARF_PROBE"));
+
+/// One thing that a runtime must do.
+#[derive(Clone, Copy)]
+pub struct Test {
+    /// Rows that it covers, such as `A24 A28`; attacks start with S, faults with F, command line with C.
+    pub rows: &'static str,
+    /// What must be true, as one sentence.
+    pub sentence: &'static str,
+    /// Does it make containers, which this suite does as root only?
+    pub root: bool,
+    /// The test itself.
+    pub run: fn(&Bed<'_>) -> Outcome,
+}
+
+impl Test {
+    /// The name under which it is printed and filtered.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.rows, self.sentence)
+    }
+}
+
+/// A test for the tables of the area files.
+pub const fn test(rows: &'static str, sentence: &'static str, run: fn(&Bed<'_>) -> Outcome) -> Test {
+    Test { rows, sentence, root: true, run }
+}
+
+/// A test that makes no container, so any user can run it.
+pub const fn anyone(rows: &'static str, sentence: &'static str, run: fn(&Bed<'_>) -> Outcome) -> Test {
+    Test { rows, sentence, root: false, run }
+}
+
+/// Every test of the suite, in the order of the checklist.
+pub fn all() -> Vec<Test> {
+    [tests::AREAS, attacks::AREAS, faults::AREAS].concat().into_iter().flatten().copied().collect()
+}

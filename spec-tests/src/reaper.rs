@@ -1,0 +1,66 @@
+//! Collects the dead whose parent is gone: containers outlive the call that made them, and the suite is their subreaper.
+//!
+//! A zombie that nobody collects stays in its cgroup, and every runtime would fail to remove that.
+
+use rustix::process::{Pid, WaitOptions, waitpid};
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::process::{Child, Command};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+#[derive(Default)]
+struct Known {
+    /// Children of our own, which are waited for where they were started.
+    ours: HashSet<u32>,
+    /// Exit codes of orphans.
+    ended: HashMap<i32, i32>,
+}
+
+static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+
+/// Starts a child that the reaper leaves alone until [`forget`].
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    // The lock is held over the spawn, so the reaper cannot see the child before it is known.
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let child = command.spawn()?;
+    known.ours.insert(child.id());
+    Ok(child)
+}
+
+/// The child has been waited for.
+pub(crate) fn forget(child: &Child) {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).ours.remove(&child.id());
+}
+
+/// The exit code of an orphan that was collected, 128 + signal for a signal.
+pub(crate) fn exit_code(pid: Pid) -> Option<i32> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).ended.remove(&pid.as_raw_pid())
+}
+
+/// Collects orphans until the process ends.
+///
+/// The kernel has no way to wait for all children but some, so the list is looked at every few milliseconds.
+pub(crate) fn start() {
+    std::thread::spawn(|| {
+        // Orphans are given to the main thread; what other threads start is in lists of their own.
+        let list = format!("/proc/self/task/{}/children", std::process::id());
+        loop {
+            let pids = fs::read_to_string(&list).unwrap_or_default();
+            for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+                collect(pid);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+}
+
+fn collect(raw: i32) {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(pid) = Pid::from_raw(raw).filter(|_| !known.ours.contains(&raw.cast_unsigned())) else { return };
+    if let Ok(Some((_, status))) = waitpid(Some(pid), WaitOptions::NOHANG) {
+        let code = status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0));
+        known.ended.insert(raw, code);
+    }
+}

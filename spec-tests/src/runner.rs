@@ -1,0 +1,93 @@
+//! Runs tests side by side and collects what became of them.
+
+use crate::Test;
+use crate::bed::Bed;
+use crate::host::Host;
+use crate::outcome::{Fault, Outcome};
+use crate::runtime::Runtime;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// What became of one test.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// Its name.
+    pub name: String,
+    /// Passed, failed or skipped.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How many there are of each.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Totals {
+    /// Passed.
+    pub passed: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Skipped.
+    pub skipped: usize,
+}
+
+impl Totals {
+    /// Counts.
+    pub fn of(verdicts: &[Verdict]) -> Self {
+        let mut totals = Self::default();
+        for verdict in verdicts {
+            match verdict.outcome {
+                Ok(()) => totals.passed += 1,
+                Err(Fault::Failed(_)) => totals.failed += 1,
+                Err(Fault::Skipped(_)) => totals.skipped += 1,
+            }
+        }
+        totals
+    }
+}
+
+/// Runs one test in a bed of its own. A leak fails a test that passed otherwise.
+pub fn run_one(test: &Test, runtime: &Runtime, host: &Host, work: &Path) -> Verdict {
+    let begun = Instant::now();
+    let outcome = Bed::new(runtime, host, work).and_then(|bed| {
+        if test.root {
+            host.needs_root()?;
+        }
+        let answer = catch_unwind(AssertUnwindSafe(|| (test.run)(&bed)))
+            .unwrap_or_else(|_| Err(Fault::Failed("the test itself panicked".into())));
+        let clean = bed.clean_up();
+        answer.and(clean)
+    });
+    Verdict { name: test.name(), outcome, took: begun.elapsed() }
+}
+
+/// Runs the tests on `jobs` threads; `progress` hears of each verdict as it comes, the result is in the tests' order.
+pub fn run_all(
+    tests: &[Test],
+    runtime: &Runtime,
+    host: &Host,
+    work: &Path,
+    jobs: usize,
+    progress: &(dyn Fn(&Verdict) + Sync),
+) -> Vec<Verdict> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Verdict>>> = Mutex::new(vec![None; tests.len()]);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(test) = tests.get(index) else { break };
+                    let verdict = run_one(test, runtime, host, work);
+                    progress(&verdict);
+                    if let Ok(mut results) = results.lock() {
+                        results[index] = Some(verdict);
+                    }
+                }
+            });
+        }
+    });
+    results.into_inner().map(|results| results.into_iter().flatten().collect()).unwrap_or_default()
+}

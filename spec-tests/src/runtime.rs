@@ -1,0 +1,317 @@
+//! Calling a runtime's command line, with a time limit for everything.
+
+use crate::outcome::{Outcome, check, fail};
+use crate::reaper;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a call may take before it counts as hanging.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A variable that the suite sets for every call, so that leaks of the caller's environment can be seen.
+pub const MARKER: &str = "WHARF_SUITE_CALLER";
+
+/// A runtime binary.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// Absolute path of the program.
+    pub path: PathBuf,
+    /// Options before the command in every call.
+    pub globals: Vec<String>,
+}
+
+impl Runtime {
+    /// Finds a program by path, or by name in PATH.
+    pub fn find(name: &OsStr) -> io::Result<Self> {
+        let candidate = Path::new(name);
+        let path = if candidate.components().count() > 1 {
+            fs::canonicalize(candidate)?
+        } else {
+            let paths = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&paths)
+                .map(|dir| dir.join(candidate))
+                .find(|path| path.is_file())
+                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "not found in PATH"))?
+        };
+        Ok(Self { path, globals: Vec::new() })
+    }
+
+    /// The first line of what `--version` prints.
+    pub fn version(&self) -> String {
+        let answer = Command::new(&self.path).arg("--version").output();
+        answer.map_or_else(
+            |error| error.to_string(),
+            |answer| String::from_utf8_lossy(&answer.stdout).lines().next().unwrap_or("").to_owned(),
+        )
+    }
+}
+
+/// One call of the runtime that is being put together.
+#[derive(Debug)]
+pub struct Invocation {
+    program: OsString,
+    args: Vec<OsString>,
+    envs: Vec<(OsString, OsString)>,
+    dir: PathBuf,
+    cwd: Option<PathBuf>,
+    shell: Option<String>,
+    stdin: Option<Vec<u8>>,
+    patience: Duration,
+}
+
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+impl Invocation {
+    /// A call of `program`; output is collected in files under `dir`.
+    pub fn new(program: &Path, dir: &Path) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            envs: Vec::new(),
+            dir: dir.to_owned(),
+            cwd: None,
+            shell: None,
+            stdin: None,
+            patience: PATIENCE,
+        }
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<T: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// A variable in the runtime's environment.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+        self.envs.push((key.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// The runtime's working directory.
+    #[must_use]
+    pub fn cwd(mut self, dir: &Path) -> Self {
+        self.cwd = Some(dir.to_owned());
+        self
+    }
+
+    /// Shell commands that change the process before it becomes the runtime, such as `umask 077`.
+    #[must_use]
+    pub fn after(mut self, commands: &str) -> Self {
+        self.shell = Some(commands.to_owned());
+        self
+    }
+
+    /// What the runtime reads from stdin; /dev/null else.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// In a mount namespace of its own, for containers that have none.
+    #[must_use]
+    pub fn private_mounts(mut self) -> Self {
+        let words = ["--mount", "--propagation", "private", "--"].map(OsString::from);
+        self.args.splice(0..0, words.into_iter().chain([self.program]));
+        self.program = "unshare".into();
+        self
+    }
+
+    /// Another time limit.
+    #[must_use]
+    pub fn patience(mut self, limit: Duration) -> Self {
+        self.patience = limit;
+        self
+    }
+
+    /// Runs it to its end, or to the time limit.
+    pub fn call(self) -> Outcome<Called> {
+        let patience = self.patience;
+        self.spawn()?.finish(patience)
+    }
+
+    /// Starts it and comes back at once.
+    pub fn spawn(self) -> Outcome<Running> {
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let out = self.dir.join(format!("out.{serial}"));
+        let err = self.dir.join(format!("err.{serial}"));
+        let mut command = match &self.shell {
+            Some(commands) => {
+                let mut command = Command::new("/bin/sh");
+                command.arg("-c").arg(format!("{commands}\nexec \"$0\" \"$@\"")).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        command
+            .args(&self.args)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(MARKER, "leaked")
+            .envs(self.envs.iter().map(|(key, value)| (key, value)))
+            .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(File::create(&out)?)
+            .stderr(File::create(&err)?)
+            .process_group(0);
+        if let Some(dir) = &self.cwd {
+            command.current_dir(dir);
+        }
+        // The temporary path of --root says nothing; the words after it do.
+        let shown = self.args.iter().position(|arg| arg == "--root").map_or(0, |at| at + 2);
+        let line =
+            self.args[shown..].iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+        let mut child = match reaper::spawn(&mut command) {
+            Ok(child) => child,
+            Err(error) => return fail(format!("start {}: {error}", self.program.display())),
+        };
+        if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), self.stdin) {
+            // A runtime that does not read its stdin is not an error of this call.
+            let _unread = pipe.write_all(&bytes);
+        }
+        Ok(Running { child, out, err, line, begun: Instant::now() })
+    }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+    line: String,
+    begun: Instant,
+}
+
+impl Running {
+    /// Process id of the runtime.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal to the runtime.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            let _gone = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    /// Waits until the time limit; then ends the whole process group and fails.
+    pub fn finish(mut self, patience: Duration) -> Outcome<Called> {
+        let Some(status) = end_of(&mut self.child, patience)? else {
+            if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+                let _gone = kill_process_group(pid, Signal::KILL);
+            }
+            self.child.wait()?;
+            reaper::forget(&self.child);
+            return fail(format!("HANG: `{}` took more than {} s", self.line, patience.as_secs()));
+        };
+        reaper::forget(&self.child);
+        Ok(Called {
+            line: self.line,
+            status,
+            out: self.out.clone(),
+            stdout: String::from_utf8_lossy(&fs::read(&self.out)?).into_owned(),
+            stderr: String::from_utf8_lossy(&fs::read(&self.err)?).into_owned(),
+            took: self.begun.elapsed(),
+        })
+    }
+}
+
+/// Waits for a process to end, woken by the kernel.
+fn end_of(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+    let handle = pidfd_open(pid, PidfdFlags::empty())?;
+    Ok(if readable(&handle, patience)? { Some(child.wait()?) } else { None })
+}
+
+/// Waits until an fd is readable; false when the time is over.
+pub fn readable(fd: impl AsFd, patience: Duration) -> io::Result<bool> {
+    let end = Instant::now() + patience;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let limit = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A call that has ended.
+#[derive(Debug)]
+pub struct Called {
+    /// The arguments, for messages.
+    pub line: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The file that is its stdout; what a container writes later appears there too.
+    pub out: PathBuf,
+    /// What was in it when the call ended.
+    pub stdout: String,
+    /// What it said on stderr.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Called {
+    /// The exit code, or 128 + signal.
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+    }
+
+    /// Passes when it exited 0.
+    pub fn ok(self) -> Outcome<Self> {
+        if self.status.success() {
+            return Ok(self);
+        }
+        fail(format!("`{}` ended with {}: {}", self.line, self.code(), brief(&self.stderr)))
+    }
+
+    /// Passes when it exited with an error and said one of these words.
+    pub fn refused(&self, words: &[&str]) -> Outcome {
+        check(!self.status.success(), || format!("`{}` succeeded", self.line))?;
+        check(self.status.code().is_some(), || format!("`{}` died of {}", self.line, self.status))?;
+        let said = format!("{}{}", self.stderr, self.stdout).to_lowercase();
+        check(words.is_empty() || words.iter().any(|word| said.contains(&word.to_lowercase())), || {
+            format!("the message names none of {words:?}: {}", brief(&said))
+        })
+    }
+
+    /// Stdout as JSON.
+    pub fn json(&self) -> Outcome<serde_json::Value> {
+        match serde_json::from_str(&self.stdout) {
+            Ok(value) => Ok(value),
+            Err(error) => fail(format!(
+                "`{}` printed no JSON ({error}): {:?} {}",
+                self.line,
+                brief(&self.stdout),
+                brief(&self.stderr)
+            )),
+        }
+    }
+}
+
+/// The end of a message, which is where the reason stands, in one line of bounded length.
+pub fn brief(text: &str) -> String {
+    let line = text.trim().lines().map(str::trim).collect::<Vec<_>>().join(" | ");
+    let skip = line.chars().count().saturating_sub(300);
+    line.chars().skip(skip).collect()
+}

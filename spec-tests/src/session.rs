@@ -1,0 +1,88 @@
+//! What the whole run needs once: a private mount namespace, orphans that come to us, a place to work.
+
+use crate::bed::Bed;
+use crate::host::{self, CgroupMode, Host};
+use crate::outcome::Outcome;
+use crate::runtime::Runtime;
+use crate::spec::Spec;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// The surroundings of a run.
+pub struct Session {
+    /// What this machine is.
+    pub host: Host,
+    work: TempDir,
+    /// Things that a reader of the results must know.
+    pub notes: Vec<String>,
+}
+
+/// Puts this process into a private mount namespace and makes it the reaper of orphaned containers.
+///
+/// Call it before any thread is started.
+pub fn prepare() -> io::Result<Session> {
+    let host = Host::probe();
+    let mut notes = Vec::new();
+    if host.root {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        crate::reaper::start();
+    } else {
+        notes.push("not root: tests that make containers are skipped".to_owned());
+    }
+    let work = tempfile::Builder::new()
+        .prefix("wharf-suite-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()?;
+    Ok(Session { host, work, notes })
+}
+
+impl Session {
+    /// Where the beds are made.
+    pub fn work(&self) -> &Path {
+        self.work.path()
+    }
+
+    /// Some runtimes refuse hosts with v1 and v2 cgroups side by side: hide the v2 hierarchy from those.
+    pub fn accommodate(&mut self, runtimes: &[Runtime]) -> Outcome {
+        if !self.host.root || self.host.cgroups != CgroupMode::Hybrid {
+            return Ok(());
+        }
+        let mut refused = Vec::new();
+        for runtime in runtimes {
+            let bed = Bed::new(runtime, &self.host, self.work())?;
+            let answer = bed.run(&Spec::new().args(&["/probe", "true"]))?;
+            bed.clean_up()?;
+            if !answer.status.success() && answer.stderr.contains("hybrid") {
+                refused.push(runtime.path.clone());
+            }
+        }
+        let unified = self.host.hierarchies.iter().find(|path| path.ends_with("unified"));
+        if let (Some(first), Some(path)) = (refused.first(), unified) {
+            // What the first containers left there could not be reached afterwards.
+            host::remove_cgroup(&path.join(host::cgroup_parent().trim_start_matches('/')));
+            umount2(path, MntFlags::MNT_DETACH).map_err(io::Error::from)?;
+            self.notes.push(format!(
+                "{} refuses hybrid cgroup hosts (row A142): {} is hidden for the whole run",
+                first.display(),
+                path.display()
+            ));
+            self.host = Host { refused_hybrid: refused, ..Host::probe() };
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for hierarchy in &self.host.hierarchies {
+            host::remove_cgroup(&hierarchy.join(host::cgroup_parent().trim_start_matches('/')));
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The rows of the specification, one file per area.
+
+use crate::Test;
+
+mod bundle;
+pub(crate) mod cgroups;
+mod cli;
+mod defaults;
+mod devices;
+mod features;
+pub(crate) mod hooks;
+mod idmap;
+mod lifecycle;
+mod limits;
+mod mount_options;
+pub(crate) mod mounts;
+mod names;
+mod namespaces;
+mod paths;
+mod privileges;
+pub(crate) mod process;
+mod root;
+mod scheduling;
+mod seccomp;
+
+/// All areas, in the order of the checklist.
+pub const AREAS: &[&[Test]] = &[
+    bundle::TESTS,
+    root::TESTS,
+    mounts::TESTS,
+    mount_options::TESTS,
+    idmap::TESTS,
+    process::TESTS,
+    limits::TESTS,
+    privileges::TESTS,
+    scheduling::TESTS,
+    names::TESTS,
+    hooks::TESTS,
+    defaults::TESTS,
+    namespaces::TESTS,
+    devices::TESTS,
+    paths::TESTS,
+    cgroups::TESTS,
+    seccomp::TESTS,
+    lifecycle::TESTS,
+    features::TESTS,
+    cli::TESTS,
+];

@@ -1,0 +1,204 @@
+//! Mount option names: rows A28 to A40.
+
+use super::mounts::Source;
+use crate::observe::{mount_at, options};
+use crate::outcome::{Outcome, check, same};
+use crate::{Bed, Spec, Test, test};
+use rustix::mount::MountFlags;
+use std::os::unix::fs::PermissionsExt;
+
+pub(super) const TESTS: &[Test] = &[
+    test("A28", "ro nosuid nodev noexec noatime nodiratime relatime strictatime are set on a tmpfs", |bed| {
+        each(
+            bed,
+            &[
+                (&["ro"], &["ro"], &["rw"]),
+                (&["nosuid"], &["nosuid"], &[]),
+                (&["nodev"], &["nodev"], &[]),
+                (&["noexec"], &["noexec"], &[]),
+                (&["noatime"], &["noatime"], &["relatime"]),
+                (&["nodiratime"], &["nodiratime"], &[]),
+                (&["relatime"], &["relatime"], &["noatime"]),
+                (&["strictatime"], &[], &["noatime", "relatime"]),
+                (&["sync"], &["sync"], &[]),
+            ],
+        )
+    }),
+    test("A28", "the opposite of an option takes it back", |bed| {
+        each(
+            bed,
+            &[
+                (&["ro", "rw"], &["rw"], &["ro"]),
+                (&["nosuid", "suid"], &[], &["nosuid"]),
+                (&["nodev", "dev"], &[], &["nodev"]),
+                (&["noexec", "exec"], &[], &["noexec"]),
+                (&["noatime", "atime"], &[], &["noatime"]),
+                (&["nodiratime", "diratime"], &[], &["nodiratime"]),
+                (&["sync", "async"], &[], &["sync"]),
+            ],
+        )
+    }),
+    test("A28", "norelatime and nostrictatime are accepted", |bed| {
+        each(bed, &[(&["norelatime"], &[], &[]), (&["nostrictatime"], &[], &[])])
+    }),
+    test("A28", "rbind takes submounts along and bind does not", rbind),
+    test("A29", "defaults is accepted on a tmpfs", |bed| each(bed, &[(&["defaults"], &["rw"], &["nosuid"])])),
+    test("A29", "defaults is accepted on a bind", |bed| {
+        let seen = bed.report(&Spec::new().mount("/mnt", "bind", "/tmp", &["bind", "defaults"]))?;
+        mount_at(&seen, "/mnt").map(drop)
+    }),
+    test("A30", "iversion and noiversion are accepted", |bed| accepted(bed, &["iversion", "noiversion"])),
+    test("A31", "lazytime is set and nolazytime accepted", |bed| {
+        each(bed, &[(&["lazytime"], &["lazytime"], &[]), (&["nolazytime"], &[], &["lazytime"])])
+    }),
+    test("A31", "lazytime is accepted on a bind", |bed| {
+        let seen = bed.report(&Spec::new().mount("/mnt", "bind", "/tmp", &["bind", "lazytime"]))?;
+        mount_at(&seen, "/mnt").map(drop)
+    }),
+    test("A32", "silent and loud are accepted", |bed| accepted(bed, &["silent", "loud"])),
+    test("A33", "all propagation words are accepted", |bed| {
+        accepted(
+            bed,
+            &["private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable"],
+        )
+    }),
+    test("A34", "rro makes submounts read-only too, and ro does not", |bed| {
+        recursive(bed, MountFlags::empty(), &["rbind", "rro"], &["ro"], &[])?;
+        let (top, below) = nested(bed, MountFlags::empty(), &["rbind", "ro"])?;
+        options(&top, &["ro"], &[])?;
+        options(&below, &[], &["ro"])
+    }),
+    test("A34", "rnosuid rnodev rnoexec rnoatime reach submounts", |bed| {
+        let words = &["rbind", "rnosuid", "rnodev", "rnoexec", "rnoatime"];
+        recursive(bed, MountFlags::empty(), words, &["nosuid", "nodev", "noexec", "noatime"], &[])
+    }),
+    test("A34", "rsuid rdev rexec rrw clear the flags of submounts", |bed| {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        recursive(
+            bed,
+            flags,
+            &["rbind", "rsuid", "rdev", "rexec", "rrw"],
+            &[],
+            &["nosuid", "nodev", "noexec", "ro"],
+        )
+    }),
+    test(
+        "A34",
+        "rrelatime rstrictatime rnodiratime rdiratime rnorelatime rnostrictatime ratime are accepted",
+        |bed| {
+            let mut refused = Vec::new();
+            for word in [
+                "rrelatime",
+                "rstrictatime",
+                "rnodiratime",
+                "rdiratime",
+                "rnorelatime",
+                "rnostrictatime",
+                "ratime",
+            ] {
+                let called = bed.run(&Spec::new().mount("/mnt", "bind", "/tmp", &["rbind", word]))?;
+                if !called.status.success() {
+                    refused.push(word);
+                }
+            }
+            check(refused.is_empty(), || format!("refused: {}", refused.join(" ")))
+        },
+    ),
+    test("A35", "nosymfollow stops symlinks on its mount", |bed| {
+        let spec = Spec::new().mount("/mnt", "tmpfs", "tmpfs", &["nosymfollow"]).mount(
+            "/data",
+            "tmpfs",
+            "tmpfs",
+            &["symfollow"],
+        );
+        let answers = bed.tries(
+            &spec,
+            &[
+                &["symlink", "/probe", "/mnt/link"],
+                &["open", "/mnt/link"],
+                &["symlink", "/probe", "/data/link"],
+                &["open", "/data/link"],
+            ],
+        )?;
+        answers[0].worked()?;
+        answers[1].failed(&[40])?;
+        answers[3].worked().map(drop)
+    }),
+    test("A36", "rnosymfollow reaches submounts and rsymfollow takes it back", |bed| {
+        recursive(bed, MountFlags::empty(), &["rbind", "rnosymfollow"], &["nosymfollow"], &[])?;
+        recursive(bed, MountFlags::from_bits_retain(256), &["rbind", "rsymfollow"], &[], &["nosymfollow"])
+    }),
+    test("A39", "mand and nomand are accepted", |bed| accepted(bed, &["mand", "nomand"])),
+    test("A40", "tmpcopyup fills the tmpfs with what the image has there", copy_up),
+];
+
+/// One tmpfs for each row: its options, those that must show, those that must not.
+fn each(bed: &Bed<'_>, rows: &[(&[&str], &[&str], &[&str])]) -> Outcome {
+    let mut spec = Spec::new();
+    for (i, (words, _, _)) in rows.iter().enumerate() {
+        spec = spec.mount(&format!("/mnt/{i}"), "tmpfs", "tmpfs", words);
+    }
+    let seen = bed.report(&spec)?;
+    rows.iter().enumerate().try_for_each(|(i, (_, with, without))| {
+        options(mount_at(&seen, &format!("/mnt/{i}"))?, with, without)
+    })
+}
+
+fn accepted(bed: &Bed<'_>, words: &[&str]) -> Outcome {
+    let mut spec = Spec::new();
+    for word in words {
+        spec = spec.mount(&format!("/mnt/{word}"), "tmpfs", "tmpfs", &[word]);
+    }
+    let seen = bed.report(&spec)?;
+    words.iter().try_for_each(|word| mount_at(&seen, &format!("/mnt/{word}")).map(drop))
+}
+
+/// Binds a source with a submount, and gives both mounts as the container sees them.
+fn nested(
+    bed: &Bed<'_>,
+    flags: MountFlags,
+    words: &[&str],
+) -> Outcome<(serde_json::Value, serde_json::Value)> {
+    let source = Source::tmpfs(&bed.dir().join("source"), flags)?;
+    let below = Source::tmpfs(&source.0.join("below"), flags)?;
+    let seen = bed.report(&Spec::new().mount("/mnt", "bind", &source.path(), words));
+    drop(below);
+    let seen = seen?;
+    Ok((mount_at(&seen, "/mnt")?.clone(), mount_at(&seen, "/mnt/below")?.clone()))
+}
+
+fn recursive(bed: &Bed<'_>, flags: MountFlags, words: &[&str], with: &[&str], without: &[&str]) -> Outcome {
+    let (top, below) = nested(bed, flags, words)?;
+    options(&top, with, without)?;
+    options(&below, with, without)
+}
+
+fn rbind(bed: &Bed<'_>) -> Outcome {
+    nested(bed, MountFlags::empty(), &["rbind"])?;
+    let shallow = nested(bed, MountFlags::empty(), &["bind"]);
+    check(shallow.is_err(), || "bind took the submount along".into())
+}
+
+fn copy_up(bed: &Bed<'_>) -> Outcome {
+    let spec = Spec::new().mount("/data", "tmpfs", "tmpfs", &["tmpcopyup"]);
+    let bundle = bed.bundle(&crate::bed::script_spec(
+        spec,
+        &[
+            &["read", "/data/file"],
+            &["stat", "/data/dir"],
+            &["stat", "/data/link"],
+            &["write", "/data/new", "x"],
+        ],
+    ))?;
+    bundle.file("data/file", "from the image")?;
+    bundle.directory("data/dir")?;
+    bundle.link("data/link", "file")?;
+    std::fs::set_permissions(bundle.rootfs.join("data/dir"), std::fs::Permissions::from_mode(0o750))?;
+    let answers = bed.tries_in(&bundle)?;
+    same("file", answers[0].worked()?, "from the image")?;
+    same("mode", &answers[1].worked()?["mode"], "0750")?;
+    same("link", &answers[2].worked()?["target"], "file")?;
+    answers[3].worked()?;
+    check(!bundle.rootfs.join("data/new").exists(), || "a write went through to the image".into())?;
+    Ok(())
+}

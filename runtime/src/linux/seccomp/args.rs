@@ -10,6 +10,8 @@ pub(super) struct Test {
     pub(super) compare: Compare,
     /// Holds if the comparison does not: `!=` is "not `==`", `<` is "not `>=`".
     pub(super) negated: bool,
+    /// Written as a masked comparison; with a full mask it decides like a plain one, but ranks apart (see `order`).
+    pub(super) masked: bool,
     pub(super) mask: u64,
     pub(super) value: u64,
 }

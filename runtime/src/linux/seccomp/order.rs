@@ -8,12 +8,17 @@
 //! * A condition on a later argument comes before one on an earlier argument.
 //! * `==`, `!=` and masked equality come before `<` and `<=`, these before `>` and `>=`.
 //! * Of `<` and `<=` the smaller value comes first, of all others the larger one; higher words first, where arguments
-//!   have two. Masks do not count: where only they differ, the first in the profile comes first.
+//!   have two. Masks do not count: where only they differ, the first in the profile comes first,
+//!   and a full mask is not the same as none.
 //! * A clause whose conditions are the beginning of another's comes before it, so the longer one never fires.
 //!
 //! libseccomp refuses the profile when two entries have the same conditions and different actions, and so do we. It also
 //! refuses some profiles (but, depending on the order of entries, accepts others) in which one entry's conditions are
 //! the beginning of another's; we accept all of them and warn.
+//!
+//! One difference remains on 64-bit ABIs, in 1 of 1,700 random profiles: of "`>= 2`" and "`>= 3` and another argument", the
+//! longer one comes first here for all values. libseccomp compares the higher word first, finds that both entries ask
+//! for the same there, and takes the shorter one for the values from 2^32 on, the longer one for the others.
 
 use std::collections::HashMap;
 
@@ -70,7 +75,7 @@ type Key = (u8, u8, u32, u32);
 
 /// First appearance of each comparison of words.
 #[derive(Default)]
-struct Seen(HashMap<(u8, Compare, u32, u32), u32>);
+struct Seen(HashMap<(u8, Compare, bool, u32, u32), u32>);
 
 impl Seen {
     fn keys(&mut self, tests: &[Test], wide: bool) -> Vec<Key> {
@@ -99,7 +104,7 @@ impl Seen {
         };
         let place = 11 - (2 * test.arg.min(5) + u8::from(high));
         let next = self.0.len() as u32;
-        let appearance = *self.0.entry((place, compare, mask, value)).or_insert(next);
+        let appearance = *self.0.entry((place, compare, test.masked, mask, value)).or_insert(next);
         (place, class, if ascending { value } else { !value }, appearance)
     }
 }
@@ -109,7 +114,7 @@ mod tests {
     use super::*;
 
     fn test(arg: u8, compare: Compare, negated: bool, value: u64) -> Test {
-        Test { arg, compare, negated, mask: u64::MAX, value }
+        Test { arg, compare, negated, masked: false, mask: u64::MAX, value }
     }
 
     fn equal(arg: u8, value: u64) -> Test {
@@ -147,6 +152,14 @@ mod tests {
         let (kept, conflicts) = order(&[(&[equal(0, 1)], 1), (&[equal(0, 1)], 2), (&[equal(0, 1)], 1)]);
         assert_eq!(kept, [0]);
         assert_eq!(conflicts, [Conflict::Contradiction { winner: 0, loser: 1 }]);
+    }
+
+    #[test]
+    fn a_full_mask_is_another_condition() {
+        let masked = Test { masked: true, ..equal(0, 1) };
+        let (kept, conflicts) = order(&[(&[equal(0, 1), equal(1, 2)], 1), (&[masked], 2)]);
+        assert_eq!(kept, [0, 1]);
+        assert!(conflicts.is_empty());
     }
 
     #[test]

@@ -188,6 +188,7 @@ impl Rules {
                 arg: 0,
                 compare: Compare::Equal,
                 negated: false,
+                masked: false,
                 mask: u64::MAX,
                 value: u64::from(call),
             });
@@ -322,13 +323,14 @@ fn test(arg: &LinuxSeccompArg) -> Test {
         LinuxSeccompOperator::ScmpCmpGe => (Compare::GreaterEqual, false),
         LinuxSeccompOperator::ScmpCmpLt => (Compare::GreaterEqual, true),
     };
-    let (mask, value) = if arg.op() == LinuxSeccompOperator::ScmpCmpMaskedEq {
+    let masked = arg.op() == LinuxSeccompOperator::ScmpCmpMaskedEq;
+    let (mask, value) = if masked {
         (arg.value(), arg.value_two().unwrap_or(0) & arg.value())
     } else {
         (u64::MAX, arg.value())
     };
     // validate() has refused a larger index.
-    Test { arg: arg.index().min(5) as u8, compare, negated, mask, value }
+    Test { arg: arg.index().min(5) as u8, compare, negated, masked, mask, value }
 }
 
 /// The one of two actions that the kernel would choose between two filters: the smaller signed number.

@@ -156,7 +156,7 @@ fn ordinary_containers() {
     full["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]);
     full["process"]["oomScoreAdj"] = 100.into();
     full["process"]["user"] = json!({"uid": 33, "gid": 33, "additionalGids": [5, 6], "umask": 7});
-    full["process"]["cwd"] = "/work/made/now".into();
+    full["process"]["cwd"] = "/srv/made/now".into();
     full["process"]["noNewPrivileges"] = true.into();
     full["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 5});
     full["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": 3});

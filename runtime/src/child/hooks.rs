@@ -24,7 +24,7 @@ struct Launch {
 const STACK: usize = 16 * 1024;
 
 impl Child<'_> {
-    /// Runs hooks in their order; the first failure ends it. What they print goes into one memory file, which a
+    /// Runs hooks in their order; the first failure ends it. What each prints goes into a memory file, which a
     /// failure hands over.
     pub(super) fn run_hooks(&mut self, first: u16, count: u16) -> Outcome {
         if !self.in_working_directory {
@@ -33,10 +33,9 @@ impl Child<'_> {
         }
         let hooks = self.program.hooks.get(first as usize..).unwrap_or_default();
         for (number, hook) in (0..count).zip(hooks) {
-            if self.hook_output < 0 {
-                self.hook_output = path::memfd(c"hook-output")?;
-            }
-            path::seek(self.hook_output, 0)?;
+            // A new file for each: what an earlier hook printed is no part of a later one's failure.
+            path::close(self.hook_output);
+            self.hook_output = path::memfd(c"hook-output")?;
             let input = self.state_document()?;
             let mut launch = Launch {
                 path: self.cstr(hook.path).as_ptr(),

@@ -224,10 +224,6 @@ pub(super) fn create(
     let lock = directory.begin(&record, bundle.config_bytes())?;
     let mut creation =
         Creation { directory: &directory, spec, record, cgroup: None, hooked: false, done: false };
-    if creation.record.host_mounts {
-        // Below a mount of its own, so that one unmount takes away whatever the container mounts.
-        log::debug!("{} has no mount namespace: its mounts are in the runtime's", id.as_str());
-    }
     let planned = cgroup_tasks(&cgroup);
     let cgroup = creation.cgroup.insert(cgroup.apply()?);
     delegate_cgroup(spec, cgroup)?;

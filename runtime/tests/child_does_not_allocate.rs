@@ -320,7 +320,7 @@ fn failures() {
         fails(config(&["/bin/script"]), Kind::Exec, words);
     }
     for (args, timeout, words) in [
-        (json!(["busybox", "sh", "-c", "echo why; exit 3"]), 60, "exit status 3, output: why"),
+        (json!(["busybox", "sh", "-c", "echo why; exit 3"]), 60, "exit status 3, output: why (config.json"),
         (json!(["busybox", "sleep", "100"]), 1, "timeout"),
         (json!(["busybox", "sh", "-c", "kill -9 $$"]), 60, "signal 9"),
     ] {
@@ -328,7 +328,10 @@ fn failures() {
             let path = rootfs.join("bin/busybox");
             let path = if kind == "createContainer" { path } else { "/bin/busybox".into() };
             let mut hooked = config(PAYLOAD);
-            hooked["hooks"][kind] = json!([{"path": path, "args": args, "timeout": timeout}]);
+            // What the hook before it printed is no part of the failure.
+            let before = json!(["busybox", "echo", "a long line of another hook"]);
+            hooked["hooks"][kind] =
+                json!([{"path": path, "args": before}, {"path": path, "args": args, "timeout": timeout}]);
             fails(hooked, Kind::Hook, words);
         }
     }

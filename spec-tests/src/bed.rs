@@ -1,7 +1,8 @@
 //! The bed of one test: its directory, its `--root`, its containers, and the search for what they left behind.
 
 use crate::bundle::Bundle;
-use crate::host::{self, Host};
+use crate::cgroup;
+use crate::host::Host;
 use crate::outcome::{Fault, Outcome, check, fail};
 use crate::runtime::{Called, Invocation, PATIENCE, Runtime, brief};
 use crate::spec::Spec;
@@ -62,11 +63,30 @@ impl<'a> Bed<'a> {
         if let Some(Value::Object(linux)) = spec.0.get_mut("linux")
             && !linux.contains_key("cgroupsPath")
         {
-            linux.insert("cgroupsPath".into(), json!(format!("{}/{id}", host::cgroup_parent())));
+            linux.insert("cgroupsPath".into(), json!(self.cgroups_path(&id)));
         }
-        let bundle = Bundle::make(self.dir().join(format!("bundle{}", self.serial.get())), id, &spec)?;
+        let bundle = Bundle::make(
+            self.dir().join(format!("bundle{}", self.serial.get())),
+            id,
+            &spec,
+            self.host.ids.clone(),
+        )?;
         self.bundles.borrow_mut().push(bundle.clone());
         Ok(bundle)
+    }
+
+    /// The cgroupsPath of a container in the form that the cgroup driver takes.
+    pub fn cgroups_path(&self, id: &str) -> String {
+        if self.runtime.systemd() {
+            format!("{}:suite:{id}", self.slice())
+        } else {
+            format!("{}/{id}", cgroup::parent())
+        }
+    }
+
+    /// The slice in which the systemd driver puts containers that do not name another.
+    pub fn slice(&self) -> &'static str {
+        if self.host.root { "system.slice" } else { "user.slice" }
     }
 
     /// A call of the runtime with this bed's `--root`.
@@ -114,6 +134,11 @@ impl<'a> Bed<'a> {
         Ok(Container { bed: self, bundle: bundle.clone(), out: called.out })
     }
 
+    /// The container of a bundle that was created by a call of its own.
+    pub fn adopt(&self, bundle: &Bundle) -> Container<'_, 'a> {
+        Container { bed: self, bundle: bundle.clone(), out: PathBuf::from("/dev/null") }
+    }
+
     /// A started container.
     pub fn started(&self, spec: &Spec) -> Outcome<Container<'_, 'a>> {
         let container = self.create(&self.bundle(spec)?)?;
@@ -147,19 +172,9 @@ impl<'a> Bed<'a> {
         if self.state_dir(&bundle.id).symlink_metadata().is_ok() {
             found.push("its state directory".to_owned());
         }
-        let configured = bundle.spec().ok().and_then(|spec| {
-            spec.pointer("/linux/cgroupsPath")
-                .and_then(Value::as_str)
-                .map(|path| path.trim_start_matches('/').to_owned())
-        });
-        for hierarchy in &self.host.hierarchies {
-            let names = [configured.clone(), Some(bundle.id.clone())];
-            for name in names.into_iter().flatten().filter(|name| name.contains(&bundle.id)) {
-                let path = hierarchy.join(name);
-                if path.is_dir() {
-                    found.push(format!("cgroup {}", path.display()));
-                }
-            }
+        found.extend(self.cgroups(bundle).iter().map(|path| format!("cgroup {}", path.display())));
+        if self.runtime.systemd() {
+            found.extend(units(self.host.root, &bundle.id).into_iter().map(|unit| format!("unit {unit}")));
         }
         let dir = bundle.dir.to_string_lossy().into_owned();
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -170,6 +185,25 @@ impl<'a> Bed<'a> {
         }
         found.extend(self.processes(bundle).into_iter().map(|pid| format!("process {}", pid.as_raw_pid())));
         found
+    }
+
+    /// Cgroups of a container that exist, whichever driver made them.
+    fn cgroups(&self, bundle: &Bundle) -> Vec<PathBuf> {
+        let hierarchies = &self.host.hierarchies;
+        if self.runtime.systemd() {
+            return cgroup::named(hierarchies, &bundle.id);
+        }
+        let configured = bundle.spec().ok().and_then(|spec| {
+            let path = spec.pointer("/linux/cgroupsPath")?.as_str()?;
+            Some(path.trim_start_matches('/').to_owned())
+        });
+        let names: Vec<String> = [configured, Some(bundle.id.clone())]
+            .into_iter()
+            .flatten()
+            .filter(|name| name.contains(&bundle.id))
+            .collect();
+        let paths = hierarchies.iter().flat_map(|hierarchy| names.iter().map(|name| hierarchy.join(name)));
+        paths.filter(|path| path.is_dir()).collect()
     }
 
     /// Processes that run a program of the bundle's rootfs.
@@ -223,16 +257,11 @@ impl<'a> Bed<'a> {
         for pid in self.processes(bundle) {
             let _gone = kill_process(pid, Signal::KILL);
         }
-        let parent = host::cgroup_parent();
-        for hierarchy in &self.host.hierarchies {
-            for path in
-                [hierarchy.join(parent.trim_start_matches('/')).join(&bundle.id), hierarchy.join(&bundle.id)]
-            {
-                for pid in host::members(&path) {
-                    let _gone = kill_process(pid, Signal::KILL);
-                }
-                host::remove_cgroup(&path);
+        for path in self.cgroups(bundle) {
+            for pid in cgroup::members(&path) {
+                let _gone = kill_process(pid, Signal::KILL);
             }
+            cgroup::remove(&path);
         }
         let dir = bundle.dir.to_string_lossy().into_owned();
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -242,6 +271,18 @@ impl<'a> Bed<'a> {
             }
         }
     }
+}
+
+/// Units of systemd, failed ones included, whose name has this word.
+fn units(root: bool, word: &str) -> Vec<String> {
+    let mut command = std::process::Command::new("systemctl");
+    if !root {
+        command.arg("--user");
+    }
+    let words = ["list-units", "--all", "--plain", "--no-legend", "--no-pager"];
+    let Ok(answer) = command.args(words).arg(format!("*{word}*")).output() else { return Vec::new() };
+    let table = String::from_utf8_lossy(&answer.stdout).into_owned();
+    table.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
 }
 
 /// The answer of one operation of a probe script.

@@ -1,6 +1,8 @@
 //! Bundles: a directory with config.json and a rootfs that holds the probe.
 
 use crate::PROBE;
+use crate::outcome::Outcome;
+use crate::rootless::{self, Ids};
 use crate::spec::Spec;
 use serde_json::Value;
 use std::fs;
@@ -17,25 +19,35 @@ pub struct Bundle {
     pub dir: PathBuf,
     /// The container's root file system.
     pub rootfs: PathBuf,
+    ids: Option<Ids>,
 }
 
 impl Bundle {
-    /// Makes the directories, the probe and config.json.
-    pub fn make(dir: PathBuf, id: String, spec: &Spec) -> io::Result<Self> {
+    /// Makes the directories, the probe and config.json; `ids` are those of a user who is not root.
+    pub fn make(dir: PathBuf, id: String, spec: &Spec, ids: Option<Ids>) -> Outcome<Self> {
         let rootfs = dir.join("rootfs");
         for name in ["proc", "sys", "dev", "tmp", "etc", "run", "mnt", "data"] {
             fs::create_dir_all(rootfs.join(name))?;
         }
         fs::set_permissions(rootfs.join("tmp"), fs::Permissions::from_mode(0o1777))?;
-        let bundle = Self { id, dir, rootfs };
+        let bundle = Self { id, dir, rootfs, ids };
         bundle.program("probe")?;
         bundle.write_spec(spec)?;
         Ok(bundle)
     }
 
-    /// Writes config.json again.
-    pub fn write_spec(&self, spec: &Spec) -> io::Result<()> {
-        fs::write(self.dir.join("config.json"), serde_json::to_vec_pretty(&spec.0)?)
+    /// Writes config.json again, as this user can run it.
+    pub fn write_spec(&self, spec: &Spec) -> Outcome {
+        match &self.ids {
+            Some(ids) => self.write_raw(&rootless::adapt(spec, ids)?),
+            None => self.write_raw(spec),
+        }
+    }
+
+    /// Writes config.json again, word for word.
+    pub fn write_raw(&self, spec: &Spec) -> Outcome {
+        fs::write(self.dir.join("config.json"), serde_json::to_vec_pretty(&spec.0)?)?;
+        Ok(())
     }
 
     /// config.json as it stands.

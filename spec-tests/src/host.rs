@@ -1,7 +1,8 @@
 //! What this machine is: the reasons why a test may have to be skipped.
 
+use crate::cgroup::Hierarchy;
 use crate::outcome::{Outcome, skip};
-use rustix::process::Pid;
+use crate::rootless::Ids;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,8 @@ pub struct Host {
     pub kernel: (u32, u32),
     /// Our own bounding set.
     pub bounding: u64,
+    /// What this user may map, unless it is root.
+    pub ids: Option<Ids>,
     /// Runtimes that refused the host for having v1 and v2 cgroups; the v2 hierarchy is hidden since.
     pub refused_hybrid: Vec<PathBuf>,
 }
@@ -38,20 +41,9 @@ pub struct Host {
 impl Host {
     /// Looks at the host.
     pub fn probe() -> Self {
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mut hierarchies = Vec::new();
-        let (mut v1, mut v2) = (false, false);
-        for line in table.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
-            let (Some(target), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else {
-                continue;
-            };
-            if kind.starts_with("cgroup") {
-                v1 |= kind == "cgroup";
-                v2 |= kind == "cgroup2";
-                hierarchies.push(PathBuf::from(target));
-            }
-        }
+        let found = Hierarchy::all();
+        let hierarchies = found.iter().map(|one| one.mount.clone()).collect();
+        let (v1, v2) = (found.iter().any(|one| !one.v2), found.iter().any(|one| one.v2));
         let cgroups = match (v1, v2) {
             (true, true) => CgroupMode::Hybrid,
             (true, false) => CgroupMode::V1,
@@ -66,8 +58,10 @@ impl Host {
             .lines()
             .find_map(|line| u64::from_str_radix(line.strip_prefix("CapBnd:")?.trim(), 16).ok())
             .unwrap_or(0);
+        let root = rustix::process::geteuid().is_root();
         Self {
-            root: rustix::process::geteuid().is_root(),
+            root,
+            ids: (!root).then(Ids::of_user),
             cgroups,
             hierarchies,
             kernel,
@@ -83,15 +77,8 @@ impl Host {
 
     /// The directory of a v1 controller; skips when there is none.
     pub fn v1(&self, controller: &str) -> Outcome<PathBuf> {
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let found = table.lines().find_map(|line| {
-            let (left, right) = line.split_once(" - ")?;
-            let mut right = right.split(' ');
-            let is_v1 = right.next()? == "cgroup";
-            let has = right.nth(1)?.split(',').any(|option| option == controller);
-            (is_v1 && has).then(|| left.split(' ').nth(4).map(PathBuf::from)).flatten()
-        });
-        found.map_or_else(|| skip(format!("no cgroup v1 hierarchy with {controller}")), Ok)
+        let found = Hierarchy::all().into_iter().find(|one| !one.v2 && one.has(controller));
+        found.map_or_else(|| skip(format!("no cgroup v1 hierarchy with {controller}")), |one| Ok(one.mount))
     }
 
     /// Skips unless this is a pure cgroup v2 host.
@@ -111,26 +98,5 @@ impl Host {
     /// Skips unless this path exists.
     pub fn needs_path(&self, path: &str) -> Outcome {
         if Path::new(path).exists() { Ok(()) } else { skip(format!("this machine has no {path}")) }
-    }
-}
-
-/// The cgroup below which the containers of this run are made.
-pub fn cgroup_parent() -> String {
-    format!("/wharf-suite-{}", std::process::id())
-}
-
-/// Processes in a cgroup itself.
-pub(crate) fn members(path: &Path) -> Vec<Pid> {
-    let text = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
-}
-
-/// Removes a cgroup and those below it, as far as they are empty.
-pub fn remove_cgroup(path: &Path) {
-    if let Ok(entries) = fs::read_dir(path) {
-        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-            remove_cgroup(&entry.path());
-        }
-        let _busy = fs::remove_dir(path);
     }
 }

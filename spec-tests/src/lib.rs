@@ -11,6 +11,7 @@
 pub mod attacks;
 pub mod bed;
 pub mod bundle;
+pub mod cgroup;
 pub mod console;
 pub mod faults;
 pub mod format;
@@ -18,6 +19,7 @@ pub mod host;
 pub mod observe;
 pub mod outcome;
 mod reaper;
+pub mod rootless;
 pub mod runner;
 pub mod runtime;
 pub mod session;
@@ -34,6 +36,17 @@ pub use spec::Spec;
 /// The static probe, ready to be written into a rootfs.
 pub const PROBE: &[u8] = include_bytes!(env!("WHARF_PROBE"));
 
+/// Who can run a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Anybody: it makes no container.
+    Anyone,
+    /// A user who may make user namespaces.
+    User,
+    /// Root alone.
+    Root,
+}
+
 /// One thing that a runtime must do.
 #[derive(Clone, Copy)]
 pub struct Test {
@@ -41,8 +54,8 @@ pub struct Test {
     pub rows: &'static str,
     /// What must be true, as one sentence.
     pub sentence: &'static str,
-    /// Does it make containers, which this suite does as root only?
-    pub root: bool,
+    /// Who can run it.
+    pub who: Who,
     /// The test itself.
     pub run: fn(&Bed<'_>) -> Outcome,
 }
@@ -54,14 +67,20 @@ impl Test {
     }
 }
 
-/// A test for the tables of the area files.
+/// A test for the tables of the area files, which root runs with the configuration as it stands and any other user
+/// with the one that [`rootless::adapt`] makes of it.
 pub const fn test(rows: &'static str, sentence: &'static str, run: fn(&Bed<'_>) -> Outcome) -> Test {
-    Test { rows, sentence, root: true, run }
+    Test { rows, sentence, who: Who::User, run }
+}
+
+/// A test that only root can run.
+pub const fn root(rows: &'static str, sentence: &'static str, run: fn(&Bed<'_>) -> Outcome) -> Test {
+    Test { rows, sentence, who: Who::Root, run }
 }
 
 /// A test that makes no container, so any user can run it.
 pub const fn anyone(rows: &'static str, sentence: &'static str, run: fn(&Bed<'_>) -> Outcome) -> Test {
-    Test { rows, sentence, root: false, run }
+    Test { rows, sentence, who: Who::Anyone, run }
 }
 
 /// Every test of the suite, in the order of the checklist.

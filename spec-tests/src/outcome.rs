@@ -1,5 +1,6 @@
 //! What a test answers, and the words to say it with.
 
+use crate::rootless::is_lack_of_privilege;
 use std::fmt::Debug;
 
 /// Why a test did not pass.
@@ -11,18 +12,30 @@ pub enum Fault {
     Skipped(String),
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(reason) => f.write_str(reason),
+            Self::Skipped(reason) => write!(f, "skipped: {reason}"),
+        }
+    }
+}
+
 /// Passed, or why not.
 pub type Outcome<T = ()> = Result<T, Fault>;
 
 impl From<std::io::Error> for Fault {
     fn from(error: std::io::Error) -> Self {
+        if is_lack_of_privilege(error.raw_os_error()) {
+            return Self::Skipped(format!("needs root: {error}"));
+        }
         Self::Failed(format!("the test itself: {error}"))
     }
 }
 
 impl From<rustix::io::Errno> for Fault {
     fn from(error: rustix::io::Errno) -> Self {
-        Self::Failed(format!("the test itself: {error}"))
+        std::io::Error::from(error).into()
     }
 }
 

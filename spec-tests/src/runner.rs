@@ -1,10 +1,10 @@
 //! Runs tests side by side and collects what became of them.
 
-use crate::Test;
 use crate::bed::Bed;
 use crate::host::Host;
 use crate::outcome::{Fault, Outcome};
 use crate::runtime::Runtime;
+use crate::{Test, Who};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
@@ -52,7 +52,7 @@ impl Totals {
 pub fn run_one(test: &Test, runtime: &Runtime, host: &Host, work: &Path) -> Verdict {
     let begun = Instant::now();
     let outcome = Bed::new(runtime, host, work).and_then(|bed| {
-        if test.root {
+        if test.who == Who::Root {
             host.needs_root()?;
         }
         let answer = catch_unwind(AssertUnwindSafe(|| (test.run)(&bed)))

@@ -45,6 +45,11 @@ impl Runtime {
         Ok(Self { path, globals: Vec::new() })
     }
 
+    /// Does every call ask for the systemd cgroup driver?
+    pub fn systemd(&self) -> bool {
+        self.globals.iter().any(|word| word == "--systemd-cgroup")
+    }
+
     /// The first line of what `--version` prints.
     pub fn version(&self) -> String {
         let answer = Command::new(&self.path).arg("--version").output();
@@ -160,6 +165,7 @@ impl Invocation {
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env(MARKER, "leaked")
+            .envs(user_session())
             .envs(self.envs.iter().map(|(key, value)| (key, value)))
             .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(File::create(&out)?)
@@ -182,6 +188,13 @@ impl Invocation {
         }
         Ok(Running { child, out, err, line, begun: Instant::now() })
     }
+}
+
+/// Where a user who is not root finds systemd's user instance.
+fn user_session() -> impl Iterator<Item = (&'static str, OsString)> {
+    let names = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
+    let user = !rustix::process::geteuid().is_root();
+    names.into_iter().filter(move |_| user).filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 /// A call under way.

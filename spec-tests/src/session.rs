@@ -1,7 +1,8 @@
 //! What the whole run needs once: a private mount namespace, orphans that come to us, a place to work.
 
 use crate::bed::Bed;
-use crate::host::{self, CgroupMode, Host};
+use crate::cgroup;
+use crate::host::{CgroupMode, Host};
 use crate::outcome::Outcome;
 use crate::runtime::Runtime;
 use crate::spec::Spec;
@@ -31,11 +32,14 @@ pub fn prepare() -> io::Result<Session> {
     if host.root {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        crate::reaper::start();
     } else {
-        notes.push("not root: tests that make containers are skipped".to_owned());
+        let cgroup = cgroup::delegated().map_or("no cgroup".to_owned(), |path| format!("cgroup {path}"));
+        notes.push(format!(
+            "not root: every container gets a user namespace; this user has {cgroup} to work in"
+        ));
     }
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    crate::reaper::start();
     let work = tempfile::Builder::new()
         .prefix("wharf-suite-")
         .permissions(fs::Permissions::from_mode(0o755))
@@ -66,7 +70,7 @@ impl Session {
         let unified = self.host.hierarchies.iter().find(|path| path.ends_with("unified"));
         if let (Some(first), Some(path)) = (refused.first(), unified) {
             // What the first containers left there could not be reached afterwards.
-            host::remove_cgroup(&path.join(host::cgroup_parent().trim_start_matches('/')));
+            cgroup::remove(&path.join(cgroup::parent().trim_start_matches('/')));
             umount2(path, MntFlags::MNT_DETACH).map_err(io::Error::from)?;
             self.notes.push(format!(
                 "{} refuses hybrid cgroup hosts (row A142): {} is hidden for the whole run",
@@ -82,7 +86,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         for hierarchy in &self.host.hierarchies {
-            host::remove_cgroup(&hierarchy.join(host::cgroup_parent().trim_start_matches('/')));
+            cgroup::remove(&hierarchy.join(cgroup::parent().trim_start_matches('/')));
         }
     }
 }

@@ -4,7 +4,6 @@ use crate::bed::script_spec;
 use crate::bundle::write_program;
 use crate::observe::capability_set;
 use crate::outcome::{Outcome, check, fail, same};
-use crate::tests::cgroups;
 use crate::{Bed, Bundle, Spec, Test, test};
 use serde_json::json;
 use std::fs;
@@ -219,10 +218,7 @@ pub(super) const TESTS: &[Test] = &[
     test("S16", "a container cannot escape its device rules by a node of its own", |bed| {
         let spec = Spec::new().capabilities(&["CAP_MKNOD"]);
         let answers = bed.tries(&spec, &[&["mknod", "/tmp/kmsg", "c", "1", "11"], &["open", "/tmp/kmsg"]])?;
-        answers[1].failed(&[])?;
-        let container = bed.waiting(&Spec::new())?;
-        cgroups::directory(bed, &container, "devices")?;
-        Ok(())
+        answers[1].failed(&[])
     }),
 ];
 

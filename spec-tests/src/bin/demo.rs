@@ -28,7 +28,7 @@ fn demonstrate() -> Result<(), String> {
     let dir = tempfile::Builder::new().prefix("wharf-demo-").tempdir().map_err(|error| error.to_string())?;
     let id = format!("demo-{}", std::process::id());
     let spec = spec();
-    let bundle = Bundle::make(dir.path().join("bundle"), id, &spec)
+    let bundle = Bundle::make(dir.path().join("bundle"), id, &spec, None)
         .map_err(|error| format!("make a bundle: {error}"))?;
     let root = dir.path().join("state");
     println!("runtime    {} ({})", runtime.path.display(), runtime.version());

@@ -132,11 +132,11 @@ pub(super) const TESTS: &[Test] = &[
     ),
     test("F16", "a cgroup that somebody else removed does not stop delete", |bed| {
         let container = bed.waiting(&Spec::new())?;
+        let pid = container.pid()?;
+        let places = ["pids", "memory", "freezer"].map(|controller| crate::cgroup::of(pid, controller));
         container.stop()?;
-        for controller in ["pids", "memory", "freezer"] {
-            if let Ok(dir) = crate::tests::cgroups::directory(bed, &container, controller) {
-                crate::host::remove_cgroup(&dir);
-            }
+        for place in places.into_iter().flatten() {
+            crate::cgroup::remove(&place.dir);
         }
         container.delete().map(drop)
     }),

@@ -59,7 +59,7 @@ pub(super) const TESTS: &[Test] = &[
         deleted.ok().map(drop)
     }),
     test("F7", "with too little memory create fails with a message, or the container runs", |bed| {
-        bed.host.v1("memory")?;
+        crate::cgroup::hierarchy("memory")?;
         for limit in [64 << 10, 256 << 10, 1 << 20, 4 << 20] {
             let memory = json!({"limit": limit, "swap": limit});
             let bundle =

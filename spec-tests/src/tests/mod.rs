@@ -5,6 +5,7 @@ use crate::Test;
 mod bundle;
 pub(crate) mod cgroups;
 mod cli;
+mod cpu;
 mod defaults;
 mod devices;
 mod features;
@@ -12,6 +13,7 @@ pub(crate) mod hooks;
 mod idmap;
 mod lifecycle;
 mod limits;
+mod memory;
 mod mount_options;
 pub(crate) mod mounts;
 mod names;
@@ -19,6 +21,7 @@ mod namespaces;
 mod paths;
 mod privileges;
 pub(crate) mod process;
+mod resources;
 mod root;
 mod scheduling;
 mod seccomp;
@@ -41,6 +44,9 @@ pub const AREAS: &[&[Test]] = &[
     devices::TESTS,
     paths::TESTS,
     cgroups::TESTS,
+    memory::TESTS,
+    cpu::TESTS,
+    resources::TESTS,
     seccomp::TESTS,
     lifecycle::TESTS,
     features::TESTS,

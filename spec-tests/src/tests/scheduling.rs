@@ -1,7 +1,7 @@
 //! Scheduler, I/O priority, affinity, memory policy, personality: rows A73 to A77, A176 to A178, A203, A204.
 
 use crate::outcome::{Outcome, check, same, skip};
-use crate::{Bed, Spec, Test, test};
+use crate::{Bed, Spec, Test, cgroup, root, test};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -10,18 +10,26 @@ pub(super) const TESTS: &[Test] = &[
         let seen = scheduled(bed, json!({"policy": "SCHED_BATCH", "nice": 5}))?;
         same("policy and nice", (&seen["policy"], &seen["nice"]), (&json!(3), &json!(5)))
     }),
-    test("A73", "SCHED_OTHER, SCHED_IDLE, SCHED_FIFO and SCHED_RR", |bed| {
-        // Where real-time groups are compiled in, a new cgroup has no real-time runtime to give.
-        let groups = bed.host.v1("cpu").is_ok_and(|dir| dir.join("cpu.rt_runtime_us").exists());
-        let real_time = [("SCHED_FIFO", 11, 1), ("SCHED_RR", 12, 2)];
-        for (policy, priority, number) in [("SCHED_OTHER", 0, 0), ("SCHED_IDLE", 0, 5)]
-            .into_iter()
-            .chain(real_time.into_iter().filter(|_| !groups))
-        {
-            let seen = scheduled(bed, json!({"policy": policy, "priority": priority}))?;
+    test("A73", "SCHED_OTHER and SCHED_IDLE, where numbers that are not given are 0", |bed| {
+        for (policy, number) in [("SCHED_OTHER", 0), ("SCHED_IDLE", 5)] {
+            let seen = scheduled(bed, json!({"policy": policy}))?;
+            same(policy, (&seen["policy"], &seen["priority"]), (&json!(number), &json!(0)))?;
+            same("nice", &seen["nice"], 0)?;
+        }
+        Ok(())
+    }),
+    root("A73", "SCHED_FIFO and SCHED_RR with a priority", |bed| {
+        let budget = real_time_budget(bed)?;
+        for (policy, priority, number) in [("SCHED_FIFO", 11, 1), ("SCHED_RR", 12, 2)] {
+            let spec = Spec::new().set("/process/scheduler", json!({"policy": policy, "priority": priority}));
+            let seen = bed.report(&budget.spend(spec))?["scheduler"].clone();
             same(policy, (&seen["policy"], &seen["priority"]), (&json!(number), &json!(priority)))?;
         }
         Ok(())
+    }),
+    test("A73", "a priority of a policy that has none is refused", |bed| {
+        let wanted = json!({"policy": "SCHED_OTHER", "priority": 3});
+        bed.refuses(&Spec::new().set("/process/scheduler", wanted), &["priority", "scheduler"])
     }),
     test("A73", "SCHED_DEADLINE with its three times", |bed| {
         let wanted = json!({"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 10_000_000, "period": 20_000_000});
@@ -150,6 +158,37 @@ pub(super) const TESTS: &[Test] = &[
 fn scheduled(bed: &Bed<'_>, wanted: Value) -> Outcome<Value> {
     let seen = bed.report(&Spec::new().set("/process/scheduler", wanted))?;
     Ok(seen["scheduler"].clone())
+}
+
+/// The right to real-time scheduling, of which the suite's own cgroup has got some on v1.
+pub(super) struct RealTimeBudget {
+    grouped: bool,
+}
+
+impl RealTimeBudget {
+    /// A configuration that takes its part, where cgroups have one.
+    fn spend(&self, spec: Spec) -> Spec {
+        if !self.grouped {
+            return spec;
+        }
+        spec.set("/linux/resources/cpu", json!({"realtimeRuntime": 2_000, "realtimePeriod": 1_000_000}))
+    }
+}
+
+/// Skips where nobody may schedule in real time.
+pub(super) fn real_time_budget(bed: &Bed<'_>) -> Outcome<RealTimeBudget> {
+    let Ok(top) = bed.host.v1("cpu") else { return Ok(RealTimeBudget { grouped: false }) };
+    if !top.join("cpu.rt_runtime_us").exists() {
+        return Ok(RealTimeBudget { grouped: false });
+    }
+    super::cgroups::cgroupfs(bed)?;
+    // A new cgroup has none, and can give its children no more than it has.
+    let parent = top.join(cgroup::parent().trim_start_matches('/'));
+    std::fs::create_dir_all(&parent)?;
+    match std::fs::write(parent.join("cpu.rt_runtime_us"), "20000") {
+        Ok(()) => Ok(RealTimeBudget { grouped: true }),
+        Err(error) => skip(format!("no real-time runtime is left for a cgroup of the suite: {error}")),
+    }
 }
 
 fn affinity(bed: &Bed<'_>) -> Outcome {

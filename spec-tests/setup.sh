@@ -22,6 +22,8 @@ PACKAGES=(
     iproute2 iptables jq strace util-linux bsdutils procps psmisc
     # the reference compiler for seccomp filters, for differential tests only
     libseccomp-dev pkg-config
+    # the machine of spec-tests/vm
+    mmdebstrap e2fsprogs
     # libFuzzer is C++
     g++
 )

@@ -1,0 +1,54 @@
+#!/bin/bash
+# Runs the conformance suite in the test machine: pure cgroup v2, systemd, D-Bus.
+#
+#   suite.sh RUNTIME [WAY]... [-- CONFORMANCE-OPTION...]
+#
+#       cgroupfs    as root, cgroups by cgroupfs
+#       systemd     as root, with --systemd-cgroup
+#       user        as a normal user with a systemd instance of his own, cgroups by cgroupfs
+#
+# Default: all of them. RUNTIME must be below this working tree, or a name in the machine's PATH (runc, crun). Prints the
+# failures, the skips and, last, the total of all ways as `N passed, M failed, K skipped`.
+set -euo pipefail
+
+here=$(dirname "$(realpath "$0")")
+tree=$(realpath "$here/../..")
+suite=${CONFORMANCE:-$tree/target/debug/conformance}
+die() { printf 'suite.sh: %s\n' "$*" >&2; exit 2; }
+
+[ $# -ge 1 ] || die 'usage: suite.sh RUNTIME [cgroupfs|systemd|user]... [-- CONFORMANCE-OPTION...]'
+runtime=$1
+shift
+[[ $runtime != */* ]] || runtime=$(realpath -e "$runtime")
+ways=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do ways+=("$1"); shift; done
+[ "${1:-}" != -- ] || shift
+[ ${#ways[@]} -gt 0 ] || ways=(cgroupfs systemd user)
+[ -x "$suite" ] || die "$suite is missing: cargo build -p wharf-spec-tests"
+
+passed=0 failed=0 skipped=0 broken=0
+for way in "${ways[@]}"; do
+    machine=() options=()
+    case $way in
+        cgroupfs) ;;
+        systemd) options=(--systemd-cgroup) ;;
+        user) machine=(--user) ;;
+        *) die "unknown way $way" ;;
+    esac
+    log=$tree/target/vm-$way.txt
+    code=0
+    "$here/machine.sh" --timeout 1200 "${machine[@]}" -- "$suite" --runtime "$runtime" "${options[@]}" "$@" >"$log" 2>&1 || code=$?
+    sed -n '/^failures:/q; /^FAIL/p; /^SKIP/p' "$log"
+    total=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n1 || true)
+    if [ -z "$total" ]; then
+        tail -n 20 "$log"
+        printf '%s: the suite did not end (exit code %d)\n' "$way" "$code"
+        broken=1
+        continue
+    fi
+    printf '%s: %s\n' "$way" "$(tr ',' ';' <<<"$total")"
+    read -r p f s < <(sed -E 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped.*/\1 \2 \3/' <<<"$total")
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+done
+printf '%d passed, %d failed, %d skipped\n' "$passed" $((failed + broken)) "$skipped"
+[ $((failed + broken)) = 0 ]

@@ -41,6 +41,7 @@
 //!                                                                        poststart hooks, returns
 //!
 //!   exec:  [thread: setns(pid)] clone3 ─>  cgroup, setns(the rest), ids, execve; returns once that succeeded
+//!   mounts: clone3 ─────────────────────>  setns, mounts as at a creation; undone by descriptor if one fails
 //! ```
 //!
 //! There is one copy-on-write child for each container or exec, no helper program and no intermediate process. (The
@@ -182,7 +183,7 @@ pub use plan::{ExplainedStep, Explanation};
 
 /// Parts of a configuration that come in a document of their own.
 pub mod document {
-    pub use crate::check::document::{read_process, read_resources};
+    pub use crate::check::document::{read_mounts, read_process, read_resources};
 }
 
 /// What [`Stats`] consists of.

@@ -47,7 +47,12 @@ impl Call {
 
     /// The first operand as a container id.
     pub(crate) fn id(&self) -> Result<wharf::ContainerId, Failure> {
-        Ok(wharf::ContainerId::new(self.operand(0)?.unwrap_or_default())?)
+        self.id_at(0)
+    }
+
+    /// The operand at `index` as a container id.
+    pub(crate) fn id_at(&self, index: usize) -> Result<wharf::ContainerId, Failure> {
+        Ok(wharf::ContainerId::new(self.operand(index)?.unwrap_or_default())?)
     }
 }
 

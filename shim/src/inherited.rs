@@ -20,6 +20,9 @@ pub(crate) struct Inherited {
 /// Must be called before this program opens any file: a number that is free would be given to one of its own files,
 /// which then would be taken for the caller's and end up in the container.
 pub(crate) fn claim(call: &Call) -> Result<Inherited, Failure> {
+    if !call.verb.options.iter().any(|option| option.long == "preserve-fds") {
+        return Ok(Inherited::default());
+    }
     let preserved = call.options.number("preserve-fds")?.unwrap_or(0);
     // A process that joins is not the service that the sockets are meant for.
     let listening =

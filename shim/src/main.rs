@@ -12,6 +12,7 @@ mod failure;
 mod foreground;
 mod help;
 mod inherited;
+mod input;
 mod launch;
 mod logger;
 mod output;

@@ -286,6 +286,18 @@ pub(crate) const VERBS: &[Verb] = &[
         run: verb::list::run,
     },
     Verb {
+        name: "mounts",
+        operands: "add|remove <container-id> <file>",
+        count: Count::Exactly(3),
+        trailing: false,
+        about: "add mounts to a running container, or remove them",
+        details: "The file is a JSON object with the list mounts of config.json, or that list alone; - reads standard\n\
+            input. To remove a mount, only its destination is looked at. If one entry fails, none takes effect.",
+        options: &[],
+        enters_containers: true,
+        run: verb::mounts::run,
+    },
+    Verb {
         name: "pause",
         operands: ID,
         count: Count::Exactly(1),

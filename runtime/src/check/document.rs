@@ -1,11 +1,12 @@
 //! From bytes to a value of the spec's types, with every complaint about the shape of the document.
 
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::finding::{Finding, into_result};
-use super::schema::{CONFIG, PROCESS, RESOURCES};
+use super::schema::{CONFIG, MOUNTS, PROCESS, RESOURCES};
 use super::shape::Object;
 use super::{check_process, check_resources, repair, scan, version};
 use crate::error::{Error, Kind, Result};
@@ -39,6 +40,26 @@ pub fn read_process(bytes: &[u8]) -> Result<(Process, Vec<Finding>)> {
 /// `Kind::InvalidSpec` when the document has the wrong shape or contradicts itself, the specification or Linux.
 pub fn read_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<Finding>)> {
     read_checked(bytes, &RESOURCES, check_resources)
+}
+
+/// Reads a list of mounts: an object with the property `mounts`, or the list itself.
+///
+/// The findings are warnings; pointers are relative to the object. Whether the mounts make sense depends on the
+/// container: [`Container::add_mounts`](crate::Container::add_mounts) checks that.
+///
+/// # Errors
+///
+/// `Kind::InvalidSpec` when the document has the wrong shape.
+pub fn read_mounts(bytes: &[u8]) -> Result<(Vec<Mount>, Vec<Finding>)> {
+    #[derive(Deserialize)]
+    struct Mounts {
+        mounts: Vec<Mount>,
+    }
+    let is_list = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let wrapped = is_list.then(|| [b"{\"mounts\":", bytes, b"}"].concat());
+    let bytes = wrapped.as_deref().unwrap_or(bytes);
+    read_checked(bytes, &MOUNTS, |_: &Mounts| Vec::new())
+        .map(|(document, findings)| (document.mounts, findings))
 }
 
 /// Writes a value as the `config.json` that stands for it.

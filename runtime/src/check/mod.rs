@@ -30,7 +30,7 @@ mod tests;
 mod unsupported;
 mod version;
 
-use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Mount, Process, Spec};
 
 use self::finding::{Finding, Report};
 use self::namespaces::{Namespaces, Source};
@@ -70,6 +70,20 @@ pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
 pub(crate) fn check_process(process: &Process) -> Vec<Finding> {
     let mut report = Report::default();
     check_process_at(process, "", &mut report);
+    report.into_findings()
+}
+
+/// The same for mounts that a running container with this configuration is to get.
+pub(crate) fn check_added_mounts(mounts: &[Mount], spec: &Spec) -> Vec<Finding> {
+    let mut report = Report::default();
+    mounts::check_added(mounts, &Namespaces::of(spec), &mut report);
+    report.into_findings()
+}
+
+/// The same for destinations whose mounts are to go.
+pub(crate) fn check_removed_mounts(mounts: &[Mount]) -> Vec<Finding> {
+    let mut report = Report::default();
+    mounts::check_removed(mounts, &mut report);
     report.into_findings()
 }
 

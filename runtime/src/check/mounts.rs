@@ -1,5 +1,6 @@
 //! `mounts`: what can be told without the file system.
 
+use std::ffi::OsStr;
 use std::path::{Component, Path};
 
 use oci_spec::runtime::{Mount, Spec};
@@ -26,16 +27,22 @@ const PROC_FILES: [&str; 11] = [
     "uptime",
 ];
 
-/// The path below /proc of a destination that is there, without its `.` and `..`.
-fn below_proc(destination: &Path) -> Option<String> {
-    let mut names: Vec<&str> = Vec::new();
-    for part in destination.components() {
+/// The names of a path without its `.` and `..`.
+fn names_of(path: &Path) -> Vec<&OsStr> {
+    let mut names = Vec::new();
+    for part in path.components() {
         match part {
-            Component::Normal(name) => names.push(name.to_str()?),
+            Component::Normal(name) => names.push(name),
             Component::ParentDir => drop(names.pop()),
             _ => {}
         }
     }
+    names
+}
+
+/// The path below /proc of a destination that is there.
+fn below_proc(destination: &Path) -> Option<String> {
+    let names = names_of(destination).into_iter().map(OsStr::to_str).collect::<Option<Vec<_>>>()?;
     let (first, inside) = names.split_first()?;
     (*first == "proc" && !inside.is_empty()).then(|| inside.join("/"))
 }
@@ -43,6 +50,42 @@ fn below_proc(destination: &Path) -> Option<String> {
 pub(super) fn check(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         check_mount(mount, &format!("/mounts/{index}"), namespaces, report);
+    }
+}
+
+/// Mounts that a running container is to get.
+pub(super) fn check_added(mounts: &[Mount], namespaces: &Namespaces, report: &mut Report) {
+    for (index, mount) in mounts.iter().enumerate() {
+        let at = format!("/mounts/{index}");
+        check_mount(mount, &at, namespaces, report);
+        check_below_root(mount, &at, report);
+        if options::parse(mount.options().as_deref().unwrap_or_default()).is_ok_and(|parsed| parsed.remount) {
+            report.error(
+                format!("{at}/options"),
+                "the option `remount` changes a mount, which could not be undone; only new mounts can be added",
+            );
+        }
+    }
+}
+
+/// Destinations of a running container whose mounts are to go.
+pub(super) fn check_removed(mounts: &[Mount], report: &mut Report) {
+    for (index, mount) in mounts.iter().enumerate() {
+        let at = format!("/mounts/{index}");
+        if mount.destination().as_os_str().is_empty() {
+            report.error(format!("{at}/destination"), "the path is empty");
+        }
+        check_below_root(mount, &at, report);
+        let same = |other: &Mount| names_of(other.destination()) == names_of(mount.destination());
+        if let Some(earlier) = mounts.iter().take(index).position(same) {
+            report.error(format!("{at}/destination"), format!("this destination is already entry {earlier}"));
+        }
+    }
+}
+
+fn check_below_root(mount: &Mount, at: &str, report: &mut Report) {
+    if !mount.destination().as_os_str().is_empty() && names_of(mount.destination()).is_empty() {
+        report.error(format!("{at}/destination"), "this is the root of the container, which stays as it is");
     }
 }
 

@@ -35,6 +35,12 @@ object! {
 
 object! { ROOT: required("path", Text), optional("readonly", Bool) }
 
+object! {
+    /// The document that lists mounts for a running container.
+    MOUNTS:
+    required("mounts", List(&Shape::Object(&MOUNT))),
+}
+
 object! { MOUNT:
     required("destination", Text),
     optional("type", Text),

@@ -23,7 +23,8 @@ pub(crate) fn make(
         .iter()
         .map(|entry| entry.map_or(ptr::null(), |text| program.cstr(text).as_ptr()))
         .collect();
-    let mut child = Child::new(program, &mut pointers, inherited);
+    let mut remembered = vec![-1; program.remembered];
+    let mut child = Child::new(program, &mut pointers, &mut remembered, inherited);
     clone_with(born_with, cgroup, || child.run())
 }
 

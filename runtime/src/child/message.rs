@@ -127,10 +127,12 @@ pub(crate) enum Detail {
     NoProcess,
     /// Too deep or too many for the fixed space of the child.
     TooLarge,
+    /// Nothing is mounted there, or the mount is locked.
+    NotRemovable,
 }
 
 /// All details, in the order of their numbers.
-const DETAILS: [Detail; 17] = [
+const DETAILS: [Detail; 18] = [
     Detail::None,
     Detail::WrongKind,
     Detail::OtherDevice,
@@ -148,6 +150,7 @@ const DETAILS: [Detail; 17] = [
     Detail::PeerGone,
     Detail::NoProcess,
     Detail::TooLarge,
+    Detail::NotRemovable,
 ];
 
 impl Detail {

@@ -17,6 +17,7 @@ mod mount_point;
 mod rootfs;
 mod step;
 mod terminal;
+mod undo;
 
 use std::ffi::{CStr, c_char};
 use std::os::fd::RawFd;
@@ -77,6 +78,8 @@ pub(crate) struct Child<'p> {
     /// Where failures are told: the parent, later `start`.
     peer: RawFd,
     slots: [RawFd; Slot::COUNT],
+    /// Mounts that were made, or are going to be removed, in a running container; -1 where there is none yet.
+    remembered: &'p mut [RawFd],
     /// The program to execute.
     chosen: Option<Text>,
     in_working_directory: bool,
@@ -91,6 +94,7 @@ impl<'p> Child<'p> {
     pub(crate) fn new(
         program: &'p Program,
         pointers: &'p mut [*const c_char],
+        remembered: &'p mut [RawFd],
         inherited: Inherited<'p>,
     ) -> Self {
         Self {
@@ -100,6 +104,7 @@ impl<'p> Child<'p> {
             sync: inherited.sync,
             peer: inherited.sync,
             slots: [-1; Slot::COUNT],
+            remembered,
             chosen: None,
             in_working_directory: false,
             home: [0; 1024],
@@ -112,6 +117,7 @@ impl<'p> Child<'p> {
         let program = self.program;
         for (index, op) in program.ops.iter().enumerate() {
             if let Err(failure) = self.step(index as u32, op) {
+                self.undo();
                 self.report(MessageKind::Failed, index as u32, failure);
                 clone::exit_now(1);
             }

@@ -119,10 +119,15 @@ impl Child<'_> {
             }
             Op::CopyUp => self.copy_up(),
             Op::Attach => {
+                self.remember(Slot::MOUNT)?;
                 mount::attach(self.slot(Slot::MOUNT), self.slot(Slot::TARGET))?;
                 self.fill(Slot::TARGET, -1);
                 Ok(())
             }
+            Op::OwnDescriptors => self.own_descriptors(),
+            Op::Remember { mount } => self.remember(mount),
+            Op::Condemn => self.condemn(),
+            Op::DetachCondemned => self.detach_remembered(),
             Op::EnsureDirectory(path) => self.ensure_directory(self.bytes(path)).map(path::close),
             Op::Device { path, mode, device, uid, gid } => self.device(path, mode, device, uid, gid),
             Op::Link { target, path, source, replace } => self.link(target, path, source, replace),

@@ -18,7 +18,7 @@ use super::runtime::layout;
 use super::store::Directory;
 use super::terminal::ConsoleSocket;
 use crate::bundle::Bundle;
-use crate::cgroup::{Cgroup, CgroupPlan, Mode};
+use crate::cgroup::{Cgroup, CgroupPlan, CgroupRecord, Mode};
 use crate::check::finding::{Finding, into_result};
 use crate::error::{Error, Kind, Result};
 use crate::hook::{HookKind, HookPolicy, run_hooks};
@@ -110,7 +110,7 @@ fn prepare(
     }
     let cgroup = CgroupPlan::new(linux, id.as_str(), &layout(bundle)?)?;
     let tasks = joined.map_or_else(|| cgroup_tasks(&cgroup), <[PathBuf]>::to_vec);
-    let views = views(&cgroup);
+    let views = views(&cgroup.planned_record());
     let request = Request {
         id: id.as_str(),
         bundle: bundle.dir(),
@@ -169,9 +169,8 @@ fn cgroup_tasks(plan: &CgroupPlan) -> Vec<PathBuf> {
 }
 
 /// What a cgroup mount of the container shows.
-fn views(plan: &CgroupPlan) -> Views {
-    let record = plan.planned_record();
-    if plan.mode == Mode::V2 {
+pub(super) fn views(record: &CgroupRecord) -> Views {
+    if record.mode == Mode::V2 {
         let directory = record.dirs.iter().find(|dir| dir.is_v2()).map(crate::cgroup::DirRecord::path);
         return Views::Unified(directory.unwrap_or_else(|| PathBuf::from("/sys/fs/cgroup")));
     }
@@ -309,8 +308,8 @@ impl Creation<'_> {
             ParentStep::Rlimits(limits) => spawn::set_rlimits(child.pid, limits).map(|()| None),
             ParentStep::Scheduler(attr) => spawn::set_scheduler(child.pid, attr).map(|()| None),
             ParentStep::OpenIdMap(maps) => spawn::open_id_map(maps).map(Some),
-            ParentStep::OpenMount { source, recursive, id_map } => {
-                spawn::open_mount(source, *recursive, id_map.as_ref()).map(Some)
+            ParentStep::OpenMount { source, recursive, propagation, id_map } => {
+                spawn::open_mount(source, *recursive, *propagation, id_map.as_ref()).map(Some)
             }
             ParentStep::OpenDevice { path, mode, device } => {
                 spawn::open_device(path, *mode, *device).map(Some)

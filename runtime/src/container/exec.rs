@@ -152,7 +152,7 @@ impl Container {
 }
 
 /// The root directory of a container that has no mount namespace.
-fn root_of(pid: i32) -> Result<OwnedFd> {
+pub(super) fn root_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/root");
     File::options()
         .read(true)

@@ -7,6 +7,7 @@ mod exit;
 mod gate;
 mod handle;
 mod identity;
+mod mounts;
 mod notify;
 mod options;
 mod record;

@@ -10,6 +10,7 @@ mod environment;
 mod exec;
 mod explain;
 pub(crate) mod hooks;
+pub(crate) mod mounts;
 mod order;
 mod process;
 pub(crate) mod program;
@@ -41,8 +42,8 @@ pub(crate) enum ParentStep {
     RuntimeHooks,
     /// Open a user namespace with these maps.
     OpenIdMap(IdMaps),
-    /// Clone a mount (tree) of the host, with mapped ids where asked.
-    OpenMount { source: PathBuf, recursive: bool, id_map: Option<(IdMaps, bool)> },
+    /// Clone a mount (tree) of the host, change its propagation unless that is 0, and map ids where asked.
+    OpenMount { source: PathBuf, recursive: bool, propagation: u32, id_map: Option<(IdMaps, bool)> },
     /// Clone the node of a device, after checking that it is that device.
     OpenDevice { path: PathBuf, mode: u32, device: u64 },
 }

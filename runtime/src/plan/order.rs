@@ -233,7 +233,8 @@ fn fill_root(
 
     let around = Surroundings {
         bundle: request.bundle,
-        in_user_namespace: namespaces.user.is_own(),
+        host_out_of_reach: namespaces.user.is_own(),
+        propagation: if namespaces.mount.is_new() { host_propagation(linux) } else { 0 },
         maps,
         label: linux.and_then(|l| l.mount_label().as_deref()).filter(|label| !label.is_empty()),
     };
@@ -241,7 +242,7 @@ fn fill_root(
     for (mount, index) in entries {
         let entry = understand(mount, *index)?;
         if entry.is_cgroup() {
-            entry.plan_cgroup(&mut plan.program, request.views, namespaces.cgroup.is_own());
+            entry.plan_cgroup(plan, &around, request.views, namespaces.cgroup.is_own());
         } else {
             entry.plan(plan, &around);
         }
@@ -277,7 +278,7 @@ fn fill_root(
     Ok(())
 }
 
-fn understand(mount: &Mount, index: usize) -> Result<Entry<'_>> {
+pub(super) fn understand(mount: &Mount, index: usize) -> Result<Entry<'_>> {
     Entry::new(mount, index).map_err(|(option, message)| {
         let pointer = Place::item("/mounts", index).element("/options", option).pointer().unwrap_or_default();
         Error::new(Kind::InvalidSpec, message).at(pointer)
@@ -294,10 +295,7 @@ fn plan_host_propagation(
     if !namespaces.mount.is_new() {
         return;
     }
-    let asked = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse);
-    let kind = asked.map_or(libc::MS_SLAVE as u32, |asked| propagation(asked).0);
-    // What is unbindable could not be cloned for the container.
-    let kind = if u64::from(kind) == libc::MS_UNBINDABLE { libc::MS_PRIVATE as u32 } else { kind };
+    let kind = host_propagation(linux);
     let slash = program.text("/");
     program.push(
         Op::PropagationAt { path: slash, kind },
@@ -310,6 +308,14 @@ fn plan_host_propagation(
             Blame::new("make private the mount that holds", Place::of("/root/path")).on(rootfs),
         );
     }
+}
+
+/// What the propagation of the host's mounts becomes in a new mount namespace.
+pub(super) fn host_propagation(linux: Option<&Linux>) -> u32 {
+    let asked = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse);
+    let kind = asked.map_or(libc::MS_SLAVE as u32, |asked| propagation(asked).0);
+    // What is unbindable could not be cloned for the container.
+    if u64::from(kind) == libc::MS_UNBINDABLE { libc::MS_PRIVATE as u32 } else { kind }
 }
 
 fn plan_devices(plan: &mut Plan, linux: Option<&Linux>, namespaces: &Namespaces) {

@@ -25,7 +25,7 @@ pub(crate) struct Slot(pub(crate) u8);
 
 impl Slot {
     /// How many slots there are.
-    pub(crate) const COUNT: usize = 9;
+    pub(crate) const COUNT: usize = 10;
     /// Takes no descriptor.
     pub(crate) const NONE: Self = Self(0);
     /// The root of the container's file system.
@@ -44,6 +44,8 @@ impl Slot {
     pub(crate) const EMPTY: Self = Self(7);
     /// A user namespace with the id maps of a mount.
     pub(crate) const ID_MAP: Self = Self(8);
+    /// The directory of the child's own descriptors in the host's procfs.
+    pub(crate) const OWN_FDS: Self = Self(9);
 }
 
 /// Which inode a mount point has to be.
@@ -134,8 +136,16 @@ pub(crate) enum Op {
     KeepMode,
     /// Copy what the image has at the mount point into the detached mount.
     CopyUp,
-    /// Attach the detached mount at the mount point.
+    /// Attach the detached mount at the mount point, and remember it.
     Attach,
+    /// Hold the directory of this process' descriptors, while the procfs in reach is still the host's.
+    OwnDescriptors,
+    /// Remember the mount in a slot, so that it is taken away again if a later step fails.
+    Remember { mount: Slot },
+    /// Take hold of the mount in the target slot for its removal, if it can be removed.
+    Condemn,
+    /// Detach the mounts that were taken hold of, the latest first.
+    DetachCondemned,
     /// Make a directory inside the root unless it exists.
     EnsureDirectory(Text),
     /// Make a device node, or check that the one that exists is right.
@@ -230,6 +240,10 @@ pub(crate) struct Program {
     pub(crate) hook_state: Option<(Text, Text)>,
     pub(crate) argv: Option<List>,
     pub(crate) envp: Option<List>,
+    /// How many mounts the child can remember, for one that works in a running container.
+    pub(crate) remembered: usize,
+    /// Whether a failure takes the remembered mounts away again.
+    pub(crate) undoes: bool,
     arena: Vec<u8>,
     /// The texts of all lists; `None` ends a list.
     entries: Vec<Option<Text>>,

@@ -139,6 +139,9 @@ fn step_failed(program: &Program, blame: &Blame, errno: Errno, detail: Detail) -
         Detail::PeerGone => Error::new(Kind::System, format!("{sentence}: the other side went away")),
         Detail::NoProcess => Error::new(Kind::InvalidSpec, "cannot start a container without a process"),
         Detail::TooLarge => Error::os(errno, sentence).hint("the directory tree is too deep"),
+        Detail::NotRemovable => Error::os(errno, sentence).hint(
+            "nothing is mounted there, or the mount came with a more privileged namespace and is locked",
+        ),
         _ => hinted(Error::os(errno, sentence), errno, &operand),
     }
 }

@@ -69,9 +69,21 @@ pub(crate) fn open_id_map(maps: &IdMaps) -> Result<OwnedFd> {
     id_map::open(maps)
 }
 
-/// Clones a mount (tree) of the host, with mapped ids where asked.
-pub(crate) fn open_mount(source: &Path, recursive: bool, id_map: Option<&(IdMaps, bool)>) -> Result<OwnedFd> {
+/// Clones a mount (tree) of the host, with another propagation and mapped ids where asked.
+pub(crate) fn open_mount(
+    source: &Path,
+    recursive: bool,
+    propagation: u32,
+    id_map: Option<&(IdMaps, bool)>,
+) -> Result<OwnedFd> {
     let mount = clone(source, recursive)?;
+    if propagation != 0 {
+        // A clone of a shared mount is its peer: what the container mounts on it would appear on the host.
+        let attr = MountAttr { propagation: u64::from(propagation), ..MountAttr::default() };
+        mount::set_attributes(mount.as_raw_fd(), &attr, true).map_err(|errno| {
+            Error::os(errno, format!("set the propagation of the mount at {}", source.display()))
+        })?;
+    }
     if let Some((maps, whole_tree)) = id_map {
         let namespace = open_id_map(maps)?;
         let attr = MountAttr {

@@ -7,6 +7,8 @@ use std::ffi::CStr;
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 
+use nix::errno::Errno;
+
 use super::{Result, check_fd, check_unit};
 
 pub(crate) const AT_RECURSIVE: u32 = 0x8000;
@@ -171,4 +173,20 @@ pub(crate) fn pivot_here() -> Result<()> {
 pub(crate) fn detach(path: &CStr) -> Result<()> {
     // SAFETY: a C string.
     check_unit(unsafe { libc::syscall(libc::SYS_umount2, path.as_ptr(), libc::MNT_DETACH) })
+}
+
+/// Detaches the mount whose root the descriptor of that name in the working directory refers to, lazily; the working
+/// directory is a `/proc/PID/fd`.
+pub(crate) fn detach_held(name: &CStr) -> Result<()> {
+    detach(name)
+}
+
+/// Whether the mount whose root the descriptor of that name refers to could be unmounted, which leaves it as it is:
+/// `MNT_EXPIRE` unmounts nothing that somebody holds (`umount(2)`), and the descriptor holds it.
+pub(crate) fn can_detach_held(name: &CStr) -> Result<()> {
+    // SAFETY: a C string.
+    match check_unit(unsafe { libc::syscall(libc::SYS_umount2, name.as_ptr(), libc::MNT_EXPIRE) }) {
+        Err(Errno::EBUSY | Errno::EAGAIN) => Ok(()),
+        other => other,
+    }
 }

@@ -9,6 +9,7 @@ pub(crate) mod explain;
 pub(crate) mod features;
 pub(crate) mod kill;
 pub(crate) mod list;
+pub(crate) mod mounts;
 pub(crate) mod pause;
 pub(crate) mod ps;
 pub(crate) mod resume;

@@ -1,13 +1,12 @@
 //! `update`: new limits for a running container.
 
-use std::io::Read;
-
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value};
 
 use crate::args::{Call, Given};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::input;
 use crate::size;
 
 /// Only what is named changes.
@@ -34,7 +33,7 @@ fn resources(call: &Call) -> Result<LinuxResources, Failure> {
                     format!("--resources cannot be combined with --{other}: name every limit in the file");
                 return Err(Failure::usage(Some(call.verb), message));
             }
-            let text = read(file).map_err(|error| Failure::new(format!("read resources {file}: {error}")))?;
+            let text = input::read("resources", file)?;
             let (resources, warnings) = wharf::document::read_resources(&text)
                 .map_err(|error| Failure::new(format!("read resources {file}: {error}")))?;
             for warning in warnings {
@@ -45,15 +44,6 @@ fn resources(call: &Call) -> Result<LinuxResources, Failure> {
         None => document(given)?,
     };
     serde_json::from_value(document).map_err(|error| Failure::new(format!("invalid resources: {error}")))
-}
-
-fn read(file: &str) -> std::io::Result<Vec<u8>> {
-    if file != "-" {
-        return std::fs::read(file);
-    }
-    let mut text = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut text)?;
-    Ok(text)
 }
 
 /// The resources object of the specification that says what the options say.

@@ -23,6 +23,7 @@ mod privileges;
 pub(crate) mod process;
 mod resources;
 mod root;
+mod running_mounts;
 mod scheduling;
 mod seccomp;
 
@@ -51,4 +52,5 @@ pub const AREAS: &[&[Test]] = &[
     lifecycle::TESTS,
     features::TESTS,
     cli::TESTS,
+    running_mounts::TESTS,
 ];

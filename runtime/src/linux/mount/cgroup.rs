@@ -1,8 +1,11 @@
 //! A mount of type `cgroup`: the container's own cgroups, in the form that the host has them.
 
-use super::entry::Entry;
+use std::path::Path;
+
+use super::entry::{Entry, Surroundings};
 use crate::plan::blame::Blame;
 use crate::plan::program::{Like, Op, Program, Slot};
+use crate::plan::{ParentStep, Plan};
 
 /// One hierarchy that the container gets to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +32,14 @@ impl Entry<'_> {
     /// The steps. With a cgroup namespace of its own the container gets fresh mounts, which show it its own cgroup as
     /// the root. Without one it gets bind mounts of its cgroups: a fresh cgroup2 mount would show the host's tree, and
     /// could change the host's mount options.
-    pub(crate) fn plan_cgroup(&self, program: &mut Program, views: &Views, own_namespace: bool) {
+    pub(crate) fn plan_cgroup(
+        &self,
+        plan: &mut Plan,
+        around: &Surroundings<'_>,
+        views: &Views,
+        own_namespace: bool,
+    ) {
+        let program = &mut plan.program;
         let destination = program.text(self.destination.as_os_str().as_encoded_bytes());
         let blame = Blame::new("mount cgroup on", self.place()).on(destination);
         match views {
@@ -39,10 +49,9 @@ impl Entry<'_> {
                     program.push(Op::NewFs(fs), blame);
                     program.push(Op::MakeMount { attributes: self.options.mount.to_set() as u32 }, blame);
                 } else {
-                    let path = program.text(directory.as_os_str().as_encoded_bytes());
-                    program.push(Op::CloneHost { path, recursive: false }, blame);
-                    self.plan_own_attributes(program, blame);
+                    self.plan_bound(plan, around, directory, blame);
                 }
+                let program = &mut plan.program;
                 program.push(Op::Target { path: destination, like: Like::Directory }, blame);
                 program.push(Op::Attach, blame);
             }
@@ -61,8 +70,9 @@ impl Entry<'_> {
                 program.push(Op::Target { path: destination, like: Like::Directory }, blame);
                 program.push(Op::Attach, blame);
                 for view in views {
-                    self.plan_view(program, view, own_namespace);
+                    self.plan_view(plan, around, view, own_namespace);
                 }
+                let program = &mut plan.program;
                 if self.options.mount.to_set() as u32 & read_only != 0 {
                     program.push(Op::Existing { path: destination }, blame);
                     program.push(
@@ -80,7 +90,8 @@ impl Entry<'_> {
         }
     }
 
-    fn plan_view(&self, program: &mut Program, view: &View, own_namespace: bool) {
+    fn plan_view(&self, plan: &mut Plan, around: &Surroundings<'_>, view: &View, own_namespace: bool) {
+        let program = &mut plan.program;
         let path = program.text(self.destination.join(&view.name).as_os_str().as_encoded_bytes());
         let blame = Blame::new("mount cgroup hierarchy on", self.place()).on(path);
         if own_namespace {
@@ -99,10 +110,9 @@ impl Entry<'_> {
             }
             program.push(Op::MakeMount { attributes: self.options.mount.to_set() as u32 }, blame);
         } else {
-            let directory = program.text(view.directory.as_os_str().as_encoded_bytes());
-            program.push(Op::CloneHost { path: directory, recursive: false }, blame);
-            self.plan_own_attributes(program, blame);
+            self.plan_bound(plan, around, &view.directory, blame);
         }
+        let program = &mut plan.program;
         program.push(Op::Target { path, like: Like::Directory }, blame);
         program.push(Op::Attach, blame);
         // "cpu,cpuacct" is found under both names.
@@ -113,6 +123,19 @@ impl Entry<'_> {
                 program.push(Op::Link { target, path, source: None, replace: false }, blame);
             }
         }
+    }
+
+    fn plan_bound(&self, plan: &mut Plan, around: &Surroundings<'_>, directory: &Path, blame: Blame) {
+        if around.host_out_of_reach {
+            let source = directory.to_owned();
+            let propagation = around.propagation;
+            let step = ParentStep::OpenMount { source, recursive: false, propagation, id_map: None };
+            plan.ask(step, Slot::MOUNT, blame);
+        } else {
+            let path = plan.program.text(directory.as_os_str().as_encoded_bytes());
+            plan.program.push(Op::CloneHost { path, recursive: false }, blame);
+        }
+        self.plan_own_attributes(&mut plan.program, blame);
     }
 
     fn plan_own_attributes(&self, program: &mut Program, blame: Blame) {

@@ -23,8 +23,12 @@ const PSEUDO: [&str; 9] =
 pub(crate) struct Surroundings<'s> {
     /// Relative bind sources are relative to it.
     pub(crate) bundle: &'s Path,
-    /// The container is in a user namespace of its own: the parent opens what the host owns.
-    pub(crate) in_user_namespace: bool,
+    /// The child cannot open what the host owns, being in a user namespace or among the mounts of a running container:
+    /// the parent does.
+    pub(crate) host_out_of_reach: bool,
+    /// What the propagation of the host's mounts becomes in the container; 0 where they stay as they are. What the
+    /// parent opens is not reached by the change that the child makes to its own copies.
+    pub(crate) propagation: u32,
     /// The id maps of that namespace, for entries that want mapped ids without naming maps.
     pub(crate) maps: &'s IdMaps,
     /// The SELinux context of every mount that can have one.
@@ -109,8 +113,8 @@ impl<'m> Entry<'m> {
         let text = plan.program.text(source.as_os_str().as_encoded_bytes());
         let blame = Blame::new("bind", self.place().property("/source")).on(text).and("to", destination);
         let id_map = self.id_map(around);
-        if around.in_user_namespace {
-            let step = ParentStep::OpenMount { source, recursive, id_map };
+        if around.host_out_of_reach {
+            let step = ParentStep::OpenMount { source, recursive, propagation: around.propagation, id_map };
             plan.ask(step, Slot::MOUNT, blame);
         } else {
             plan.program.push(Op::CloneHost { path: text, recursive }, blame);
@@ -237,6 +241,7 @@ impl<'m> Entry<'m> {
         }
         program.push(Op::MountCall { source, fs, flags: flags as u32, data }, blame);
         program.push(Op::Existing { path: destination }, blame);
+        program.push(Op::Remember { mount: Slot::TARGET }, blame);
         self.plan_attributes(program, Slot::TARGET, blame);
         program.push(Op::Adopt { from: Slot::TARGET, to: Slot::MOUNT }, blame);
     }

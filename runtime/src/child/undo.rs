@@ -1,0 +1,74 @@
+//! Mounts in a running container: taken away again when a later step fails, and removed on demand.
+//!
+//! A mount is detached through a descriptor of its root, never by its path: what the container's processes have put
+//! in the way meanwhile cannot lead to another one. `umount(2)` takes a path only, so the descriptor is named through
+//! the host's procfs, which was held before the container's mounts came into reach.
+
+use nix::errno::Errno;
+
+use super::message::Detail;
+use super::{Child, Failure, Outcome, PathBuffer};
+use crate::plan::program::Slot;
+use crate::sys::{mount, path};
+
+impl Child<'_> {
+    /// Holds the directory of this process' descriptors.
+    pub(super) fn own_descriptors(&mut self) -> Outcome {
+        let fd = path::openat(libc::AT_FDCWD, c"/proc/self/fd", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+        self.fill(Slot::OWN_FDS, fd);
+        Ok(())
+    }
+
+    /// Notes the mount in a slot. A child that makes a container remembers nothing: its mounts end with their
+    /// namespace.
+    pub(super) fn remember(&mut self, slot: Slot) -> Outcome {
+        let fd = self.slot(slot);
+        if let Some(place) = self.remembered.iter_mut().find(|place| **place < 0) {
+            *place = path::duplicate_above(fd, 3)?;
+        }
+        Ok(())
+    }
+
+    /// Takes hold of the mount in the target slot, if it can be unmounted.
+    pub(super) fn condemn(&mut self) -> Outcome {
+        let name = self.enter_descriptors(self.slot(Slot::TARGET))?;
+        let can = mount::can_detach_held(name.as_cstr());
+        path::change_directory_to(self.slot(Slot::ROOT))?;
+        match can {
+            Ok(()) => self.remember(Slot::TARGET),
+            Err(Errno::EINVAL) => Err(Failure::with(Errno::EINVAL, Detail::NotRemovable)),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Detaches all that is remembered, the latest first. What was detached together with a mount below which it was
+    /// is no error.
+    pub(super) fn detach_remembered(&self) -> Outcome {
+        let mut result = Ok(());
+        for fd in self.remembered.iter().rev().filter(|fd| **fd >= 0) {
+            let name = self.enter_descriptors(*fd)?;
+            match mount::detach_held(name.as_cstr()) {
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(errno) => result = Err(errno.into()),
+            }
+        }
+        path::change_directory_to(self.slot(Slot::ROOT))?;
+        result
+    }
+
+    /// After a failed step: nothing that the program has made may stay.
+    pub(super) fn undo(&self) {
+        if self.program.undoes {
+            // The failure that led here is the one to tell.
+            let _ = self.detach_remembered();
+        }
+    }
+
+    /// Makes the directory of descriptors the working directory, and names one of them.
+    fn enter_descriptors(&self, fd: i32) -> Outcome<PathBuffer> {
+        let mut name = PathBuffer::new();
+        name.push_number(fd as u32)?;
+        path::change_directory_to(self.slot(Slot::OWN_FDS))?;
+        Ok(name)
+    }
+}

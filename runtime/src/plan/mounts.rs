@@ -1,0 +1,161 @@
+//! The order of adding mounts to a running container, and of removing them.
+//!
+//! A child joins the container's namespaces and does there what it would have done at the creation. What the host owns
+//! comes from the parent. Everything goes through one descriptor of the container's root, so that nothing that its
+//! processes do meanwhile leads out of it.
+
+use std::path::Path;
+
+use oci_spec::runtime::{Mount, Spec};
+
+use super::Plan;
+use super::blame::{Blame, Place};
+use super::order::{begin, host_propagation, understand};
+use super::program::{Op, Slot};
+use crate::error::Result;
+use crate::linux::idmap::IdMaps;
+use crate::linux::mount::cgroup::Views;
+use crate::linux::mount::entry::Surroundings;
+
+/// Facts about the container.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MountsRequest<'r> {
+    pub(crate) spec: &'r Spec,
+    pub(crate) bundle: &'r Path,
+    /// The `CLONE_NEW*` flags of the namespaces that the container does not share with the runtime.
+    pub(crate) namespaces: i32,
+    /// What a cgroup mount shows.
+    pub(crate) views: &'r Views,
+}
+
+/// Number of the init process' pidfd among the inherited descriptors.
+const INIT: u8 = 0;
+/// Number of the container's root directory, where the container has no mount namespace.
+const ROOT: u8 = 1;
+
+/// Plans the addition of mounts. They were checked.
+pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan> {
+    let mut plan = Plan::default();
+    enter(&mut plan, request);
+    let linux = request.spec.linux().as_ref();
+    let maps = IdMaps::of(
+        linux.and_then(|l| l.uid_mappings().as_ref()),
+        linux.and_then(|l| l.gid_mappings().as_ref()),
+    );
+    let around = Surroundings {
+        bundle: request.bundle,
+        host_out_of_reach: true,
+        propagation: if request.namespaces & libc::CLONE_NEWNS == 0 { 0 } else { host_propagation(linux) },
+        maps: &maps,
+        label: linux.and_then(|l| l.mount_label().as_deref()).filter(|label| !label.is_empty()),
+    };
+    let own_cgroup = request.namespaces & libc::CLONE_NEWCGROUP != 0;
+    for (index, mount) in mounts.iter().enumerate() {
+        let entry = understand(mount, index)?;
+        if entry.is_cgroup() {
+            entry.plan_cgroup(&mut plan, &around, request.views, own_cgroup);
+        } else {
+            entry.plan(&mut plan, &around);
+        }
+        if entry.is_late_read_only() {
+            let path = plan.program.text(entry.destination.as_os_str().as_encoded_bytes());
+            let blame = Blame::new("make read-only", entry.place().property("/options")).on(path);
+            let set = libc::MOUNT_ATTR_RDONLY as u32;
+            plan.program.push(
+                Op::Attributes { on: Slot::MOUNT, set, clear: 0, propagation: 0, recursive: false },
+                blame,
+            );
+        }
+    }
+    let remembers = |op: &&Op| matches!(op, Op::Attach | Op::Remember { .. });
+    plan.program.remembered = plan.program.ops.iter().filter(remembers).count();
+    plan.program.undoes = true;
+    plan.program.push_own(Op::Created, "report that the mounts are made");
+    Ok(plan)
+}
+
+/// Plans the removal of the mounts at the destinations. All are found to be removable before the first goes.
+pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
+    let mut plan = Plan::default();
+    enter(&mut plan, request);
+    for (index, mount) in mounts.iter().enumerate() {
+        let destination = Path::new("/").join(mount.destination());
+        let path = plan.program.text(destination.as_os_str().as_encoded_bytes());
+        let blame = Blame::new("unmount", Place::item("/mounts", index).property("/destination")).on(path);
+        plan.program.push(Op::Existing { path }, blame);
+        plan.program.push(Op::Condemn, blame);
+    }
+    plan.program.remembered = mounts.len();
+    plan.program.push_own(Op::DetachCondemned, "unmount");
+    plan.program.push_own(Op::Created, "report that the mounts are gone");
+    plan
+}
+
+/// Whether the child must be born into the container's pid namespace: a procfs shows that of the process which makes
+/// it. Else it stays where the container's processes cannot see it.
+pub(crate) fn needs_pid_namespace(mounts: &[Mount], namespaces: i32) -> bool {
+    namespaces & libc::CLONE_NEWPID != 0 && mounts.iter().any(|mount| mount.typ().as_deref() == Some("proc"))
+}
+
+fn enter(plan: &mut Plan, request: &MountsRequest<'_>) {
+    begin(&mut plan.program, 0);
+    plan.program.push_own(Op::NewSession, "start a new session");
+    plan.program.push_own(Op::OwnDescriptors, "hold the directory of own descriptors");
+    let kinds = request.namespaces & !libc::CLONE_NEWPID;
+    if kinds != 0 {
+        plan.program.push_own(Op::Enter { namespace: INIT, kinds }, "join the container's namespaces");
+    }
+    if request.namespaces & libc::CLONE_NEWUSER != 0 {
+        plan.program.push_own(Op::RootIds, "become root of the container's user namespace");
+    }
+    if kinds & libc::CLONE_NEWNS == 0 {
+        plan.program.push_own(Op::HoldInherited { namespace: ROOT }, "hold the container's root");
+    } else {
+        plan.program.push_own(Op::HoldCurrentRoot, "hold the container's root");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan_of(mounts: &serde_json::Value, namespaces: i32) -> Plan {
+        let mounts: Vec<Mount> = serde_json::from_value(mounts.clone()).unwrap();
+        let spec = Spec::default();
+        let views = Views::Unified("/sys/fs/cgroup/web".into());
+        let request = MountsRequest { spec: &spec, bundle: Path::new("/bundle"), namespaces, views: &views };
+        add(&mounts, &request).unwrap()
+    }
+
+    #[test]
+    fn every_attachment_can_be_remembered_and_nothing_of_the_host_is_opened_inside() {
+        let long = "a".repeat(300);
+        let plan = plan_of(
+            &json!([
+                {"destination": "/a", "source": "volume", "options": ["bind"]},
+                {"destination": "/b", "type": "tmpfs", "source": "tmpfs"},
+                {"destination": "/c", "type": "overlay", "source": "overlay", "options": [format!("lowerdir={long}")]},
+                {"destination": "/d", "type": "cgroup", "source": "cgroup"}
+            ]),
+            libc::CLONE_NEWNS,
+        );
+        assert_eq!(plan.program.remembered, 4);
+        assert!(!plan.program.ops.iter().any(|op| matches!(op, Op::CloneHost { .. })));
+        assert_eq!(plan.steps.len(), 2);
+        let held = plan.program.ops.iter().position(|op| *op == Op::OwnDescriptors);
+        let entered = plan.program.ops.iter().position(|op| matches!(op, Op::Enter { .. }));
+        assert!(held < entered, "the procfs must be the host's");
+    }
+
+    #[test]
+    fn only_a_procfs_needs_the_pid_namespace() {
+        let mounts = |kind: &str| -> Vec<Mount> {
+            serde_json::from_value(json!([{"destination": "/a", "type": kind}])).unwrap()
+        };
+        assert!(needs_pid_namespace(&mounts("proc"), libc::CLONE_NEWPID | libc::CLONE_NEWNS));
+        assert!(!needs_pid_namespace(&mounts("proc"), libc::CLONE_NEWNS));
+        assert!(!needs_pid_namespace(&mounts("tmpfs"), libc::CLONE_NEWPID));
+    }
+}

@@ -1,0 +1,40 @@
+//! `mounts`: mounts of a running container.
+
+use wharf::Status;
+
+use crate::args::Call;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::input;
+use crate::texts;
+use crate::verb::refused;
+
+/// `add` or `remove`, all of them or none.
+pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+    let action = call.operand(0)?.unwrap_or_default();
+    let change = match action {
+        "add" => wharf::Container::add_mounts,
+        "remove" => wharf::Container::remove_mounts,
+        _ => {
+            return Err(Failure::usage(
+                Some(call.verb),
+                format!("unknown action {action:?}: not add or remove"),
+            ));
+        }
+    };
+    let id = call.id_at(1)?;
+    let file = call.operand(2)?.unwrap_or_default();
+    let text = input::read("mounts", file)?;
+    let (mounts, warnings) = wharf::document::read_mounts(&text)
+        .map_err(|error| Failure::new(format!("read mounts {file}: {error}")))?;
+    for warning in warnings {
+        log::warn!("mounts {file}: {warning}");
+    }
+    let container = context.runtime()?.open(&id)?;
+    change(&container, &mounts).map_err(|error| {
+        refused(&container, error, |status| {
+            (status == Status::Stopped).then(|| texts::NOT_RUNNING.to_owned())
+        })
+    })?;
+    Ok(0)
+}

@@ -120,7 +120,7 @@ fn wired() -> Known<'static> {
         apparmor: true,
         selinux: true,
         intel_rdt: false,
-        net_devices: true,
+        net_devices: false,
         idmap: true,
     }
 }
@@ -171,7 +171,7 @@ fn describe(known: Known<'_>) -> Features {
             net_devices: Enabled { enabled: known.net_devices },
         },
         annotations: BTreeMap::from([("io.wharf.version", env!("CARGO_PKG_VERSION"))]),
-        potentially_unsafe_config_annotations: Vec::new(),
+        potentially_unsafe_config_annotations: vec![crate::container::KEEP_GROUPS],
     }
 }
 

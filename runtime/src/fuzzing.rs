@@ -6,6 +6,7 @@ use oci_spec::runtime::{Arch, LinuxSeccomp, Spec};
 
 use crate::cgroup::{CgroupPlan, DirRecord, examples};
 use crate::check::document;
+use crate::host::Host;
 use crate::linux::mount::cgroup::Views;
 use crate::plan::{Gate, Request};
 
@@ -20,10 +21,13 @@ pub fn plan(bytes: &[u8]) {
     let controllers = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma"];
     let hierarchies = ["cpu,cpuacct", "cpuset", "blkio", "memory", "pids", "devices", "freezer", "hugetlb"];
     for layout in [examples::v2(&controllers), examples::v1(&hierarchies)] {
-        let Ok(cgroup) = CgroupPlan::new(spec.linux().as_ref(), "fuzz", &layout) else { continue };
+        let Ok(cgroup) = CgroupPlan::new(spec.linux().as_ref(), "fuzz", &layout, false) else { continue };
         let record = cgroup.planned_record();
         let tasks: Vec<PathBuf> = record.dirs.iter().map(|dir| dir.path().join("tasks")).collect();
-        let views = Views::Unified(record.dirs.first().map(DirRecord::path).unwrap_or_default());
+        let views = Views::Unified {
+            directory: record.dirs.first().map(DirRecord::path).unwrap_or_default(),
+            is_own: true,
+        };
         let request = Request {
             id: "fuzz",
             bundle: Path::new("/bundle"),
@@ -33,7 +37,8 @@ pub fn plan(bytes: &[u8]) {
             new_keyring: true,
             preserved: 0,
             env: &[],
-            grantable: u64::MAX >> 23,
+            host: Host::of_root(),
+            keep_groups: false,
             tasks: &tasks,
             views: &views,
         };

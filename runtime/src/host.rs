@@ -7,17 +7,32 @@ use crate::sys::process;
 /// fixes of id-mapped mounts and `cgroup.kill`).
 const OLDEST_KERNEL: (u32, u32) = (5, 14);
 
+/// The inode of the initial user namespace (`include/linux/proc_ns.h`, `PROC_USER_INIT_INO`).
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_RESOURCE: u32 = 24;
+const CAP_MKNOD: u32 = 27;
+
 /// Facts about the machine and the runtime's own process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
     /// Effective user id of the runtime.
     pub(crate) euid: u32,
+    /// Effective group id of the runtime.
+    pub(crate) egid: u32,
     /// Capabilities that the runtime can hand on: those in its permitted set.
     pub(crate) grantable: u64,
+    /// Capabilities that the runtime can use, in its own user namespace.
+    pub(crate) effective: u64,
+    /// Whether the runtime is in the user namespace that the machine booted with.
+    pub(crate) initial_user_namespace: bool,
 }
 
 impl Host {
-    /// Looks at the machine. Cheap: three system calls.
+    /// Looks at the machine. Cheap: five system calls.
     pub(crate) fn probe() -> Result<Self> {
         let kernel =
             nix::sys::utsname::uname().map_err(|errno| Error::os(errno, "ask for the kernel's release"))?;
@@ -31,7 +46,54 @@ impl Host {
         }
         let sets = process::capabilities()
             .map_err(|errno| Error::os(errno, "ask for the runtime's capabilities"))?;
-        Ok(Self { euid: nix::unistd::geteuid().as_raw(), grantable: sets.permitted })
+        // A kernel without user namespaces has no such file: then there is only the initial one.
+        let initial_user_namespace = nix::sys::stat::stat("/proc/self/ns/user")
+            .map_or(true, |namespace| namespace.st_ino == INITIAL_USER_NAMESPACE);
+        Ok(Self {
+            euid: nix::unistd::geteuid().as_raw(),
+            egid: nix::unistd::getegid().as_raw(),
+            grantable: sets.permitted,
+            effective: sets.effective,
+            initial_user_namespace,
+        })
+    }
+
+    /// The runtime of a machine's own root, with every capability: what plans are made for where nobody asks.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) const fn of_root() -> Self {
+        let all = u64::MAX >> 23;
+        Self { euid: 0, egid: 0, grantable: all, effective: all, initial_user_namespace: true }
+    }
+
+    const fn has(self, capability: u32) -> bool {
+        self.effective >> capability & 1 == 1
+    }
+
+    /// Whether the runtime may mount, and enter namespaces, on behalf of a container: it is root of its own user
+    /// namespace. Without that, all of it is done by the child, as root of the container's.
+    pub(crate) const fn is_admin(self) -> bool {
+        self.has(CAP_SYS_ADMIN)
+    }
+
+    /// Whether the runtime may write any id map; else it may map its own ids only, and newuidmap(1) does the rest.
+    pub(crate) const fn maps_ids(self) -> bool {
+        self.has(CAP_SETUID) && self.has(CAP_SETGID)
+    }
+
+    /// Whether the runtime may make device nodes: that takes the initial user namespace.
+    pub(crate) const fn makes_devices(self) -> bool {
+        self.initial_user_namespace && self.has(CAP_MKNOD)
+    }
+
+    /// Whether the runtime may raise hard resource limits.
+    pub(crate) const fn raises_limits(self) -> bool {
+        self.initial_user_namespace && self.has(CAP_SYS_RESOURCE)
+    }
+
+    /// Whether the machine belongs to somebody else: an ordinary user, or root of a user namespace or with so few
+    /// capabilities as in a container.
+    pub(crate) const fn is_rootless(self) -> bool {
+        !self.is_admin() || !self.initial_user_namespace
     }
 }
 

@@ -45,7 +45,8 @@
 //! ```
 //!
 //! There is one copy-on-write child for each container or exec, no helper program and no intermediate process. (The
-//! one exception: a *new* pid namespace inside a user namespace that is joined by path needs a second clone.) The
+//! one exception: a pid namespace that only a process of a *joined* user namespace may make or enter needs a second
+//! clone: with a user namespace that is joined by path, and for the exec of a user without privileges.) The
 //! child is a copy of one thread of a program that may have many, so the heap and every other lock may be held for ever:
 //! it neither allocates nor formats nor logs, and calls the kernel directly on memory that existed before the clone.
 //! `tests/child_does_not_allocate.rs` runs it with an allocator that ends any process but the caller's.
@@ -65,18 +66,18 @@
 //! | 1 | parent | check, plan; then the intent record, the lock, the cgroups and their limits | nothing is made before everything that can be refused is; whatever is made is on record first |
 //! | 2 | parent | `clone3` with the new pid and user namespaces, into the v2 cgroup | a pid namespace needs a birth; the user namespace must own the others |
 //! | 3 | child | non-dumpable; close descriptors, set the streams, reset signals; new session | before a process of a joined namespace can look (CVE-2016-9962) |
-//! | 4 | child | unshare, if there is no new user namespace; join the v1 cgroups | with the host's ids, still |
+//! | 4 | child | unshare, if there is no new user namespace; join the v1 cgroups, and the namespaces that may be the host's | with the host's ids, still |
 //! | 5 | child | join or map the user namespace and become its root; unshare or join the others; cgroup namespace last | a cgroup namespace has its root where its maker is |
-//! | 6 | both | time offsets, session keyring, loopback, network devices of the host | sysctls and hooks may name the devices |
+//! | 6 | both | time offsets, session keyring, loopback | |
 //! | 7 | child | host and domain name; the propagation of the host's mounts; private procfs, null device; the root mount | no mount may reach the host; what is trusted is opened before the container's mounts |
 //! | 8 | both | mounts as listed, then devices and links | sources outside the container's reach come from the parent |
 //! | 9 | parent | `prestart` and `createRuntime` hooks | after the namespaces, before the pivot, as the specification says |
 //! | 10 | child | terminal, working directory, `createContainer` hooks | |
 //! | 11 | child | pivot the root; its propagation; sysctls; read-only mounts and root, read-only paths, masked paths | a mask must not be covered by the clone of a read-only path above it |
 //! | 12 | child | memory policy, LSM labels, scheduler, I/O priority, personality, `no_new_privs`, limits | they need privileges that 13 takes |
-//! | 13 | child | groups, bounding set, ids, working directory, capabilities, umask | `CAP_SYS_ADMIN` is kept where a filter is to be loaded without `no_new_privs` |
-//! | 14 | child | find the program; filter *with* a listener; report `created`, wait for `go` and `start` | the parent must still be there to take the listener |
-//! | 15 | child | `startContainer` hooks; filter; drop `CAP_SYS_ADMIN` if it was kept; `execve` | the later the filter, the less it must allow: one `capset` and the `execve` |
+//! | 13 | child | seccomp filter *without* `no_new_privs`; groups, bounding set, ids, working directory, capabilities, umask | |
+//! | 14 | child | find the program; filter *with* a listener and `no_new_privs`; report `created`, wait for `go` and `start` | the parent must still be there to take the listener |
+//! | 15 | child | `startContainer` hooks; filter with `no_new_privs`; `execve` | the later the filter, the less it must allow |
 //!
 //! # Modules
 //!
@@ -101,7 +102,6 @@
 //! |---|---|---|
 //! | `lock` | first, before any other side effect | the intent: where everything will be, so that a clean-up needs the id only; `flock`ed by every operation that changes something |
 //! | `config.json` | at creation | the configuration that counts from then on |
-//! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
 //! | `start.sock` | at creation, gone after `start` | where the created process waits |
 //! | `state.json` | when the creation is complete, by rename | the record: pid with its pidfd inode (or start time), cgroups, namespaces |
 //!
@@ -119,10 +119,6 @@
 //!   message that it failed, and how. So `start` reports a program that cannot run, and `poststart` hooks run after it does.
 //! * **Seccomp filters are loaded late**, and compiled by a compiler of this crate: no C library, and a filter that decides
 //!   by binary search.
-//! * **Network devices are moved by the parent**, through routing netlink sockets in both namespaces: a socket stays in the
-//!   namespace that the thread was in that made it, so a thread that ends right after joins the container's. The number of
-//!   a device in the container is chosen before the move, which makes it known whatever name the kernel gives it. Addresses
-//!   and routes are carried as the bytes that the kernel told, so none of their attributes is lost.
 //! * **The kernel is at least Linux 5.14**, for the mount calls on descriptors. All work inside a root file system goes
 //!   through one descriptor of it, with `openat2(2)`: no link in an image leads out.
 //! * **No protection of your binary by the library.** See below.
@@ -138,8 +134,26 @@
 //! | hook without `env` | empty environment | nothing of the runtime's leaks |
 //! | version 1 settings on a version 2 host | error, if they ask for an effect; a value that callers write for "unset" does not | engines send such values |
 //! | `pids.limit` | -1 is none; 0 is a limit since `ociVersion` 1.3, none before | version 1.3 made it one; callers that write an older version mean "none" |
+//! | no privileges, no cgroup, and no limits asked | the container has no cgroup, without a word; a limit asked is an error | that is the normal case of a user |
+//! | device rules without the right to filter devices | left out, without a word | engines always send them; a user cannot make nodes, and binds only what he can open |
+//! | mappings with a user namespace that is joined | must be those that the namespace has | else one of the two is a mistake |
+//! | a device that a user namespace cannot make | the host's node is bound | the specification allows it |
 //! | deleting a *created* container | kills and deletes it; [`Delete::Strict`] refuses | callers rely on it |
 //! | [`Container::start`] | returns when `execve` has succeeded, or with its failure | every caller wants to know |
+//!
+//! # Without privileges
+//!
+//! What counts is what the caller may do, not who he is: without `CAP_SYS_ADMIN` in its user namespace the parent can neither
+//! clone mounts nor enter namespaces for the child. Then the child does all of it, as root of the container's user
+//! namespace, and the parent only writes the maps, or has newuidmap(1) and newgidmap(1) do it.
+//!
+//! Such a child stays dumpable until its program starts, if its user namespace was born with it: newuidmap writes as the
+//! user, and hooks and network set-ups of that user look for `/proc/PID/ns`. In the new namespace there is nobody else
+//! who could look, and who owns it may. A child that *joins* a user namespace is never dumpable.
+//!
+//! A parent with privileges lets a child of a *new* user namespace be born into the network, ipc, uts and cgroup namespaces
+//! that are joined by path, on a thread that has joined them: they may be the host's, and afterwards there is no right
+//! to them.
 //!
 //! # What an embedder should do itself
 //!

@@ -16,7 +16,6 @@ pub mod console;
 pub mod faults;
 pub mod format;
 pub mod host;
-pub mod network;
 pub mod observe;
 pub mod outcome;
 mod reaper;

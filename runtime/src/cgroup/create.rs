@@ -32,6 +32,8 @@ pub(crate) struct CgroupPlan {
     pub(crate) settings: Vec<Setting>,
     /// How the device rules get into the kernel.
     pub(crate) devices: DevicePlan,
+    /// Whether the caller has no rights over the machine's cgroups but those that were delegated to him.
+    rootless: bool,
 }
 
 /// One cgroup directory to be.
@@ -72,8 +74,16 @@ pub(crate) enum DevicePlan {
 
 impl CgroupPlan {
     /// Plans the cgroup of the container `id`.
-    pub(crate) fn new(linux: Option<&Linux>, id: &str, layout: &CgroupLayout) -> Result<Self> {
-        let path = CgroupPath::parse(linux.and_then(|linux| linux.cgroups_path().as_deref()), id)?;
+    ///
+    /// `rootless`: the cgroups are somebody else's. Where the configuration names no place, it is below the caller's own
+    /// cgroup, which may be delegated to him; and that there can be none is expected.
+    pub(crate) fn new(
+        linux: Option<&Linux>,
+        id: &str,
+        layout: &CgroupLayout,
+        rootless: bool,
+    ) -> Result<Self> {
+        let path = CgroupPath::parse(linux.and_then(|linux| linux.cgroups_path().as_deref()), id, rootless)?;
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let (settings, problems) = match resources {
             Some(resources) => translate(resources, layout, &Current::fresh()),
@@ -105,7 +115,7 @@ impl CgroupPlan {
             }
         }
         let devices = DevicePlan::new(resources, layout)?;
-        Ok(Self { mode: layout.mode, dirs, enable, settings, devices })
+        Ok(Self { mode: layout.mode, dirs, enable, settings, devices, rootless })
     }
 
     /// What [`CgroupPlan::apply`] is going to make, to be written down before it begins: so that a crash in the middle
@@ -166,7 +176,7 @@ impl CgroupPlan {
             }
         }
         write_all(&mut dirs, &self.settings, None)?;
-        self.devices.apply(&mut dirs, !existing.is_empty())?;
+        self.devices.apply(&mut dirs, !existing.is_empty(), self.rootless)?;
         Ok(cgroup)
     }
 
@@ -180,9 +190,19 @@ impl CgroupPlan {
             DevicePlan::V2 { program, asked } => *asked && dir.place == Place::V2 && program.is_some(),
             DevicePlan::Unavailable => false,
         };
+        // A user has no devices to hand on but those that he may open himself, and can make no nodes of others.
+        let devices = devices && !(self.rootless && refused);
         let needed = needed.or_else(|| devices.then(|| "/linux/resources/devices".to_owned()));
         match needed {
+            Some(pointer) if refused && self.rootless => Err(error.at(pointer).hint(
+                "without privileges limits need a cgroup that is delegated to the caller: below his own cgroup on \
+                 cgroup v2, or by the user's systemd",
+            )),
             Some(pointer) => Err(error.at(pointer)),
+            None if refused && self.rootless => {
+                log::debug!("{error}; going on without it, as nothing is configured there");
+                Ok(())
+            }
             None if refused => {
                 log::warn!("{error}; going on without it, as nothing is configured there");
                 Ok(())
@@ -242,7 +262,9 @@ impl DevicePlan {
         })
     }
 
-    fn apply(&self, dirs: &mut Dirs, used_before: bool) -> Result<()> {
+    /// `rootless`: rules that the kernel does not take are left out. What they are about cannot be made in a user
+    /// namespace, and a node that the configuration binds opens only for whom it opens outside.
+    fn apply(&self, dirs: &mut Dirs, used_before: bool, rootless: bool) -> Result<()> {
         match self {
             Self::Unavailable => Ok(()),
             Self::V1 { place, writes, asked } => match dirs.open(*place) {
@@ -252,6 +274,10 @@ impl DevicePlan {
                         let file = if write.deny { "devices.deny" } else { "devices.allow" };
                         let error =
                             Error::os(errno, format!("write {:?} to {}/{file}", write.line, path.display()));
+                        if rootless && matches!(errno, Errno::EPERM | Errno::EACCES) {
+                            log::debug!("{error}; device rules are not applied");
+                            return Ok(());
+                        }
                         match write.index {
                             Some(index) => Err(error.at(format!("/linux/resources/devices/{index}"))),
                             None if *asked || errno != Errno::EPERM => {
@@ -262,14 +288,14 @@ impl DevicePlan {
                     })
                 }
                 // The directory could not be made, and no rule needs it.
-                Err(_) if !asked => Ok(()),
+                Err(_) if !asked || rootless => Ok(()),
                 Err(error) => Err(error.at("/linux/resources/devices")),
             },
             Self::V2 { program, asked } => match dirs.open(Place::V2) {
                 Ok((path, dir)) => {
                     let path = path.to_owned();
                     filter_devices(dir, program.as_deref(), used_before).or_else(|errno| {
-                        if !asked && errno == Errno::EPERM {
+                        if (!asked || rootless) && errno == Errno::EPERM {
                             log::debug!("no device filter: bpf(2) is not permitted here");
                             return Ok(());
                         }
@@ -277,7 +303,7 @@ impl DevicePlan {
                         Err(Error::os(errno, what).at("/linux/resources/devices"))
                     })
                 }
-                Err(_) if !asked || program.is_none() => Ok(()),
+                Err(_) if !asked || rootless || program.is_none() => Ok(()),
                 Err(error) => Err(error.at("/linux/resources/devices")),
             },
         }

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::file;
-use super::handle::Cgroup;
+use super::handle::{Cgroup, no_cgroup};
 use super::tree;
 use crate::error::{Error, Kind, Result};
 
@@ -23,6 +23,9 @@ impl Cgroup {
 
     /// The same with another deadline.
     pub(super) fn freeze_within(&self, patience: Duration) -> Result<()> {
+        if self.is_none() {
+            return Err(no_cgroup());
+        }
         let end = Instant::now() + patience;
         let frozen = match (self.v2_dir(), self.v1_dir("freezer")) {
             (Some(dir), _) => freeze_v2(&dir, end),
@@ -39,6 +42,9 @@ impl Cgroup {
 
     /// Lets the processes run again.
     pub(crate) fn thaw(&self) -> Result<()> {
+        if self.is_none() {
+            return Ok(());
+        }
         let mut found = false;
         if let Some(dir) = self.v2_dir() {
             found = true;

@@ -72,6 +72,11 @@ impl Cgroup {
         &self.record
     }
 
+    /// Whether the container has no cgroup of its own, because its creator could make none and needed none.
+    pub(crate) fn is_none(&self) -> bool {
+        self.record.dirs.is_empty()
+    }
+
     /// The `tasks` files of the hierarchies of version 1.
     pub(crate) fn tasks_files(&self) -> Vec<PathBuf> {
         self.record.dirs.iter().filter(|dir| !dir.is_v2()).map(|dir| dir.path().join("tasks")).collect()
@@ -155,6 +160,14 @@ impl Cgroup {
         let v1 = v1.map(|(index, dir)| (Place::V1(index), dir.path()));
         v1.chain(self.v2_dir().map(|dir| (Place::V2, dir)))
     }
+}
+
+/// The error of an operation that needs the cgroup of a container that has none.
+pub(crate) fn no_cgroup() -> Error {
+    Error::new(
+        Kind::Unsupported,
+        "the container has no cgroup: whoever created it had no right to make one, and it asked for no limits",
+    )
 }
 
 /// Whether a cgroup has enabled controllers for its children and so cannot have processes itself.

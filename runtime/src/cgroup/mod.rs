@@ -38,10 +38,10 @@ mod write;
 
 pub(crate) use self::create::CgroupPlan;
 pub(crate) use self::delegate::{delegate, is_delegated};
-pub(crate) use self::handle::{Cgroup, CgroupRecord, DirRecord};
+pub(crate) use self::handle::{Cgroup, CgroupRecord, DirRecord, no_cgroup};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::layout::examples;
-pub(crate) use self::layout::{CgroupLayout, Mode};
+pub(crate) use self::layout::{CgroupLayout, Mode, V1Hierarchy};
 pub use self::oom::OomWatch;
 pub(crate) use self::path::SubCgroup;
 pub(crate) use self::settings::check;

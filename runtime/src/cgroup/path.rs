@@ -1,7 +1,7 @@
 //! From `linux.cgroupsPath` to one directory per hierarchy.
 //!
 //! An absolute path lies below the mount of every hierarchy, a relative one below the runtime's own cgroup of that
-//! hierarchy, and an absent one is `/ID`: the same value names the same place each time (runtime-spec, config-linux,
+//! hierarchy, and an absent one is `/ID`, or `ID` for a caller to whom at most his own cgroup belongs: the same value names the same place each time (runtime-spec, config-linux,
 //! "Cgroups Path"). Parts like `..` are an error, not something to clean: a path that points elsewhere than it reads is
 //! a mistake or an attack.
 
@@ -24,9 +24,10 @@ pub(crate) enum CgroupPath {
 
 impl CgroupPath {
     /// Judges `linux.cgroupsPath` for the cgroupfs driver.
-    pub(crate) fn parse(path: Option<&Path>, id: &str) -> Result<Self, Problem> {
+    pub(crate) fn parse(path: Option<&Path>, id: &str, rootless: bool) -> Result<Self, Problem> {
         let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
-            return Ok(Self::Absolute(PathBuf::from(id)));
+            let id = PathBuf::from(id);
+            return Ok(if rootless { Self::Relative(id) } else { Self::Absolute(id) });
         };
         let shown = path.display();
         if path.as_os_str().as_encoded_bytes().iter().any(|&b| b == 0 || b == b'\n') {
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     fn parse(path: &str) -> Result<CgroupPath, Problem> {
-        CgroupPath::parse(Some(Path::new(path)), "id")
+        CgroupPath::parse(Some(Path::new(path)), "id", false)
     }
 
     #[test]
@@ -154,7 +155,7 @@ mod tests {
             assert_eq!(path.inside(&one, Place::V1(0)), Path::new(in_one));
             assert_eq!(path.inside(&two, Place::V2), Path::new(in_two));
         }
-        assert_eq!(CgroupPath::parse(None, "web").unwrap(), CgroupPath::Absolute("web".into()));
+        assert_eq!(CgroupPath::parse(None, "web", false).unwrap(), CgroupPath::Absolute("web".into()));
     }
 
     #[test]

@@ -16,11 +16,11 @@ pub(crate) mod list;
 mod mappings;
 mod mounts;
 pub(crate) mod namespaces;
-mod net_devices;
 mod process;
 mod repair;
 mod resources;
 mod root;
+pub(crate) mod rootless;
 mod scan;
 mod scheduling;
 pub(crate) mod schema;
@@ -57,8 +57,12 @@ pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
             [linux.uid_mappings(), linux.gid_mappings()].map(|list| list.as_deref().unwrap_or_default());
         process::check_mapped(process, uids, gids, &mut report);
     }
+    if namespaces.get(LinuxNamespaceType::User) == Some(Source::New) {
+        let [uids, gids] =
+            [linux.uid_mappings(), linux.gid_mappings()].map(|list| list.as_deref().unwrap_or_default());
+        mounts::check_mapped(spec, uids, gids, &mut report);
+    }
     devices::check(linux, &mut report);
-    net_devices::check(linux, &namespaces, &mut report);
     sysctl::check(spec, linux, &namespaces, &mut report);
     if let Some(resources) = linux.resources() {
         resources::check(resources, "/linux/resources", &mut report);

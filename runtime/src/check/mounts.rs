@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Component, Path};
 
-use oci_spec::runtime::{Mount, Spec};
+use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 
 use super::finding::Report;
 use super::mappings;
@@ -50,6 +50,39 @@ fn below_proc(destination: &Path) -> Option<String> {
 pub(super) fn check(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         check_mount(mount, &format!("/mounts/{index}"), namespaces, report);
+    }
+}
+
+/// The owners that a new file system is asked for must exist in the new user namespace that mounts it.
+pub(super) fn check_mapped(
+    spec: &Spec,
+    uids: &[LinuxIdMapping],
+    gids: &[LinuxIdMapping],
+    report: &mut Report,
+) {
+    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        let options = mount.options().as_deref().unwrap_or_default();
+        let bound = mount.typ().as_deref() == Some("bind")
+            || options.iter().any(|o| matches!(o.as_str(), "bind" | "rbind"));
+        for (position, option) in options.iter().enumerate().filter(|_| !bound) {
+            let Some((key, value)) = option.split_once('=') else { continue };
+            let list = match key {
+                "uid" => uids,
+                "gid" => gids,
+                _ => continue,
+            };
+            if let Ok(id) = value.parse()
+                && !list.is_empty()
+                && !mappings::contain(list, id)
+            {
+                report.error(
+                    format!("/mounts/{index}/options/{position}"),
+                    format!(
+                        "{key} {id} has no mapping in the user namespace; leave the option out, or map the id"
+                    ),
+                );
+            }
+        }
     }
 }
 

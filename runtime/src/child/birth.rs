@@ -1,14 +1,14 @@
 //! The moment of the clone: what the parent prepares for it, and what the child does first.
 
 use std::ffi::c_char;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
 use super::{Child, Inherited};
 use crate::plan::program::Program;
 use crate::sys::Result;
 use crate::sys::clone::{self, Forked};
-use crate::sys::socket;
+use crate::sys::{process, socket};
 
 /// Makes the child that walks the program; returns its pid and pidfd, in the parent only.
 pub(crate) fn make(
@@ -28,9 +28,14 @@ pub(crate) fn make(
     clone_with(born_with, cgroup, || child.run())
 }
 
-/// Makes a child that does nothing but hold a new user namespace until it is killed.
-pub(crate) fn hold_user_namespace() -> Result<(i32, OwnedFd)> {
+/// Makes a child that does nothing but hold a new user namespace until it is killed. With `announce` it lets its owner
+/// look at it, and sends one byte when that is done.
+pub(crate) fn hold_user_namespace(announce: Option<RawFd>) -> Result<(i32, OwnedFd)> {
     clone_with(libc::CLONE_NEWUSER, None, || {
+        if let Some(socket) = announce {
+            let _ = process::set_dumpable();
+            let _ = socket::send(socket, &[0], -1);
+        }
         loop {
             let _ = socket::wait_readable([-1], -1);
         }

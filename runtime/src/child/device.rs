@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::message::Detail;
 use super::{Child, Failure, Outcome, PathBuffer, split_last};
 use crate::plan::program::{Slot, Text};
-use crate::sys::path;
+use crate::sys::{mount, path};
 
 impl Child<'_> {
     /// Opens the directory of a path inside the root, making it if need be, and gives the last name.
@@ -29,6 +29,18 @@ impl Child<'_> {
         };
         path::close(directory);
         result
+    }
+
+    /// Clones a node of the host. The path is the configuration's, so what it leads to must be the device it names.
+    pub(super) fn host_device(&mut self, text: Text, mode: u32, device: u64) -> Outcome {
+        let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(text), false)?;
+        self.fill(Slot::MOUNT, fd);
+        let stat = path::fstat(fd)?;
+        if stat.st_mode & libc::S_IFMT == mode & libc::S_IFMT && stat.st_rdev == device {
+            Ok(())
+        } else {
+            Err(Failure::with(Errno::ENODEV, Detail::OtherDevice))
+        }
     }
 
     /// Makes a symbolic link, unless what it would point to is absent.

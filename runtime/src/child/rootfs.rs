@@ -50,6 +50,31 @@ impl Child<'_> {
         Ok(result?)
     }
 
+    /// Makes a file system of the kernel, or clones that of the host where the kernel refuses: a sysfs shows a network
+    /// namespace, and a procfs a pid namespace, that the user namespace does not own, or the runtime is in a container
+    /// that has parts of its own covered.
+    ///
+    /// All mounts of the clone are read-only before anybody can see it: below /sys there is, for example, a cgroup
+    /// tree that the user may write to (CVE-2023-25809). Nothing is taken away from their flags, which are locked.
+    pub(super) fn make_or_clone(&mut self, fs: Text, attributes: u32, host: Text) -> Outcome {
+        let made = mount::fsopen(self.cstr(fs)).and_then(|context| {
+            let made = mount::fsconfig_create(context).and_then(|()| mount::fsmount(context, attributes));
+            path::close(context);
+            made
+        });
+        let fd = match made {
+            Err(Errno::EPERM) => {
+                let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(host), true)?;
+                self.fill(Slot::MOUNT, fd);
+                let set = u64::from(attributes) | libc::MOUNT_ATTR_RDONLY;
+                return Ok(mount::set_attributes(fd, &MountAttr { set, ..MountAttr::default() }, true)?);
+            }
+            other => other?,
+        };
+        self.fill(Slot::MOUNT, fd);
+        Ok(())
+    }
+
     /// Takes a detached bind mount of the host's null device. The container's own could be anything (CVE-2025-31133).
     pub(super) fn null_device(&mut self) -> Outcome {
         let fd = mount::clone_tree(libc::AT_FDCWD, c"/dev/null", false)?;

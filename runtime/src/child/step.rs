@@ -13,6 +13,7 @@ impl Child<'_> {
     pub(super) fn step(&mut self, index: u32, op: &Op) -> Outcome {
         match *op {
             Op::NotDumpable => Ok(process::set_not_dumpable()?),
+            Op::Dumpable => Ok(process::set_dumpable()?),
             Op::CloseOthers => close_others(self.inherited.keep),
             Op::Streams => streams(self.inherited.streams),
             Op::Preserve { count } => preserve(count),
@@ -32,7 +33,7 @@ impl Child<'_> {
             }
             Op::Unshare { kinds } => Ok(clone::unshare(kinds)?),
             Op::Reborn { kinds } => self.reborn(kinds),
-            Op::RootIds => root_ids(),
+            Op::RootIds { uid, gid, keep_groups } => root_ids(uid, gid, keep_groups),
             Op::LoopbackUp => Ok(process::loopback_up()?),
             Op::SessionKeyring(name) => Ok(process::join_session_keyring(self.cstr(name))?),
             Op::Hostname(name) => Ok(process::set_hostname(self.bytes(name))?),
@@ -76,6 +77,7 @@ impl Child<'_> {
                 self.fill(Slot::FS, -1);
                 Ok(())
             }
+            Op::MakeOrClone { fs, attributes, host } => self.make_or_clone(fs, attributes, host),
             Op::CloneHost { path, recursive } => {
                 let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(path), recursive)?;
                 self.fill(Slot::MOUNT, fd);
@@ -130,6 +132,7 @@ impl Child<'_> {
             Op::DetachCondemned => self.detach_remembered(),
             Op::EnsureDirectory(path) => self.ensure_directory(self.bytes(path)).map(path::close),
             Op::Device { path, mode, device, uid, gid } => self.device(path, mode, device, uid, gid),
+            Op::HostDevice { path, mode, device } => self.host_device(path, mode, device),
             Op::Link { target, path, source, replace } => self.link(target, path, source, replace),
             Op::Terminal { rows, columns, uid, console } => self.terminal(rows, columns, uid, console),
             Op::OwnPipes { uid } => own_pipes(uid),
@@ -161,7 +164,7 @@ impl Child<'_> {
             Op::Hooks { first, count } => self.run_hooks(first, count),
             Op::Rlimit { resource, soft, hard } => Ok(process::set_rlimit(0, resource, soft, hard)?),
             Op::Scheduler(attr) => self.scheduler(attr),
-            Op::IoPriority(value) => Ok(process::set_io_priority(value)?),
+            Op::IoPriority(value) => Ok(process::set_io_priority(0, value)?),
             Op::MemoryPolicy { mode, nodes } => Ok(process::set_memory_policy(mode, self.bytes(nodes))?),
             Op::Personality(persona) => Ok(process::set_personality(persona)?),
             Op::NoNewPrivileges => Ok(process::set_no_new_privileges()?),
@@ -175,10 +178,6 @@ impl Child<'_> {
             Op::Capabilities { effective, permitted, inheritable } => {
                 process::set_capabilities(process::CapabilitySets { effective, permitted, inheritable })?;
                 Ok(process::keep_capabilities(false)?)
-            }
-            Op::Shed { effective, permitted, inheritable } => {
-                let sets = process::CapabilitySets { effective, permitted, inheritable };
-                Ok(process::set_capabilities(sets)?)
             }
             Op::Ambient(mask) => self.ambient(index, mask),
             Op::Umask(mask) => {
@@ -267,14 +266,16 @@ fn streams(fds: [i32; 3]) -> Outcome {
 }
 
 /// Becomes root of the user namespace that the parent has mapped, and leaves the caller's groups.
-fn root_ids() -> Outcome {
-    // Where setgroups is denied (a map written without privilege) the groups are the caller's own.
-    match process::set_groups(&[]) {
-        Ok(()) | Err(Errno::EPERM) => {}
-        Err(errno) => return Err(errno.into()),
+fn root_ids(uid: u32, gid: u32, keep_groups: bool) -> Outcome {
+    if !keep_groups {
+        // Where setgroups is denied (a map written without privilege) the groups are the caller's own.
+        match process::set_groups(&[]) {
+            Ok(()) | Err(Errno::EPERM) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
-    process::set_gid(0)?;
-    process::set_uid(0)?;
+    process::set_gid(gid)?;
+    process::set_uid(uid)?;
     // The kernel made the process dumpable or not by its own rule when the ids changed.
     Ok(process::set_not_dumpable()?)
 }

@@ -18,8 +18,9 @@ use super::runtime::layout;
 use super::store::Directory;
 use super::terminal::ConsoleSocket;
 use crate::bundle::Bundle;
-use crate::cgroup::{Cgroup, CgroupPlan, CgroupRecord, Mode};
+use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Mode, V1Hierarchy};
 use crate::check::finding::{Finding, into_result};
+use crate::check::rootless;
 use crate::error::{Error, Kind, Result};
 use crate::hook::{HookKind, HookPolicy, run_hooks};
 use crate::host::Host;
@@ -27,11 +28,13 @@ use crate::id::ContainerId;
 use crate::linux::idmap::IdMaps;
 use crate::linux::mount::cgroup::{View, Views};
 use crate::linux::namespace::Namespaces;
-use crate::linux::net_device::{self, Handover};
 use crate::linux::sysctl;
 use crate::plan::{Explanation, Gate, ParentStep, Plan, Request, hooks::HookState};
 use crate::spawn::{self, Resources, Spawned};
-use crate::sys::mount;
+use crate::sys::{mount, process};
+
+/// The annotation that keeps the caller's supplementary groups.
+pub(crate) const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 /// How long to wait for killed processes to leave their cgroups.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,8 +63,17 @@ pub(super) fn check_host(bundle: &Bundle, findings: &mut Vec<Finding>) {
                 .map(|problem| Finding::error(problem.pointer, problem.message)),
         );
     }
-    if let Err(error) = find_devices(bundle.spec()) {
-        findings.push(Finding::error(error.pointer().unwrap_or("/linux/netDevices"), error.plain()));
+    if let Ok(host) = Host::probe() {
+        let spec = bundle.spec();
+        findings.extend(rootless::check(spec, host, hard_limit));
+        let read = |file: &str| {
+            let user = nix::unistd::User::from_uid(host.euid.into()).ok().flatten();
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            rootless::ranges(&text, user.as_ref().map(|user| user.name.as_str()), host.euid)
+        };
+        if !host.maps_ids() {
+            findings.extend(rootless::check_ranges(spec, host, &read("/etc/subuid"), &read("/etc/subgid")));
+        }
     }
     if let Some(seccomp) = bundle.spec().linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
         findings.extend(
@@ -72,13 +84,17 @@ pub(super) fn check_host(bundle: &Bundle, findings: &mut Vec<Finding>) {
     }
 }
 
-/// `joined`: the `tasks` files that could be made, where they are not all that were planned.
+fn hard_limit(resource: u32) -> Option<u64> {
+    process::hard_limit(resource).ok()
+}
+
+/// `made`: the cgroup that could be made, where it is not all that was planned.
 fn prepare(
     id: &ContainerId,
     bundle: &Bundle,
     options: &CreateOptions,
     gate: Gate,
-    joined: Option<&[PathBuf]>,
+    made: Option<&Cgroup>,
 ) -> Result<Prepared> {
     let spec = bundle.spec();
     for warning in bundle.warnings().iter().chain(&into_result(crate::check::check(spec))?) {
@@ -106,15 +122,13 @@ fn prepare(
     }
     let namespaces = Namespaces::of(linux);
     refuse_host_sysctls(spec, &namespaces)?;
-    if host.euid != 0 {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "only root can create containers with this version of wharf",
-        ));
-    }
-    let cgroup = CgroupPlan::new(linux, id.as_str(), &layout(bundle)?)?;
-    let tasks = joined.map_or_else(|| cgroup_tasks(&cgroup), <[PathBuf]>::to_vec);
-    let views = views(&cgroup.planned_record());
+    into_result(rootless::check(spec, host, hard_limit))?;
+    let layout = layout(bundle)?;
+    let cgroup = CgroupPlan::new(linux, id.as_str(), &layout, host.is_rootless())?;
+    let planned = Cgroup::open(cgroup.planned_record());
+    let made = made.unwrap_or(&planned);
+    let tasks = made.tasks_files();
+    let views = views(&layout, made);
     let request = Request {
         id: id.as_str(),
         bundle: bundle.dir(),
@@ -124,7 +138,8 @@ fn prepare(
         new_keyring: !options.no_new_keyring,
         preserved: options.preserve_fds,
         env: &options.env,
-        grantable: host.grantable,
+        host,
+        keep_groups: keeps_groups(spec),
         tasks: &tasks,
         views: &views,
     };
@@ -139,6 +154,12 @@ fn prepare(
     );
     record.new_keyring = request.new_keyring;
     Ok(Prepared { plan, cgroup, record })
+}
+
+/// Whether the process keeps the supplementary groups of the caller, by the annotation of crun that Podman writes for
+/// `--group-add keep-groups`: it may then use files of groups that have no id inside.
+pub(super) fn keeps_groups(spec: &Spec) -> bool {
+    spec.annotations().as_ref().is_some_and(|all| all.contains_key(KEEP_GROUPS))
 }
 
 /// A namespace that is joined may be the runtime's own: then its parameters are the host's.
@@ -167,59 +188,48 @@ fn refuse_host_sysctls(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
     Ok(())
 }
 
-/// Looks for the network devices that are to be moved, before anything is done.
-fn find_devices(spec: &Spec) -> Result<Option<Handover>> {
-    let linux = spec.linux().as_ref();
-    let wishes = net_device::wishes(linux);
-    if let Some(path) = Namespaces::of(linux).network.joined()
-        && !wishes.is_empty()
-    {
-        Handover::refuse_own(path)?;
+/// What a cgroup mount of the container shows: its own cgroups, and where it has none, the runtime's.
+pub(super) fn views(layout: &CgroupLayout, made: &Cgroup) -> Views {
+    let dirs = &made.record().dirs;
+    let shared = |mount: &Path, own: &Path| mount.join(own.strip_prefix("/").unwrap_or(own));
+    if layout.mode == Mode::V2 {
+        let own = made.v2_dir();
+        let is_own = own.is_some();
+        let shared = || layout.v2.as_ref().map(|v2| shared(&v2.mount, &v2.own));
+        let directory = own.or_else(shared).unwrap_or_else(|| PathBuf::from("/sys/fs/cgroup"));
+        return Views::Unified { directory, is_own };
     }
-    Handover::prepare(wishes)
-}
-
-/// The `tasks` files of the planned cgroups of version 1.
-fn cgroup_tasks(plan: &CgroupPlan) -> Vec<PathBuf> {
-    Cgroup::open(plan.planned_record()).tasks_files()
-}
-
-/// What a cgroup mount of the container shows.
-pub(super) fn views(record: &CgroupRecord) -> Views {
-    if record.mode == Mode::V2 {
-        let directory = record.dirs.iter().find(|dir| dir.is_v2()).map(crate::cgroup::DirRecord::path);
-        return Views::Unified(directory.unwrap_or_else(|| PathBuf::from("/sys/fs/cgroup")));
-    }
-    let split = record.dirs.iter().filter(|dir| !dir.is_v2());
-    Views::Split(
-        split
-            .map(|dir| {
-                let named = dir.controllers.iter().find_map(|controller| controller.strip_prefix("name="));
-                View {
-                    name: dir
-                        .mount
-                        .file_name()
-                        .map(|name| name.to_string_lossy().into_owned())
-                        .unwrap_or_default(),
-                    controllers: named.map_or_else(|| dir.controllers.clone(), |name| vec![name.to_owned()]),
-                    named: named.is_some(),
-                    directory: dir.path(),
-                }
-            })
-            .collect(),
-    )
+    let view = |hierarchy: &V1Hierarchy| {
+        let named = hierarchy.controllers.iter().find_map(|controller| controller.strip_prefix("name="));
+        let own = dirs.iter().find(|dir| dir.mount == hierarchy.mount);
+        View {
+            name: hierarchy
+                .mount
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            controllers: named.map_or_else(|| hierarchy.controllers.clone(), |name| vec![name.to_owned()]),
+            named: named.is_some(),
+            directory: own
+                .map_or_else(|| shared(&hierarchy.mount, &hierarchy.own), crate::cgroup::DirRecord::path),
+            is_own: own.is_some(),
+        }
+    };
+    Views::Split(layout.v1.iter().map(view).collect())
 }
 
 /// The plan of an existing container, made again from its saved configuration, to put a failure of it into words.
 pub(super) fn plan_again(container: &Container) -> Result<Plan> {
     let options = CreateOptions::new().new_keyring(container.record.new_keyring);
-    prepare(container.id(), &container.bundle()?, &options, Gate::Socket, None).map(|prepared| prepared.plan)
+    // With the cgroups that could be made, so that the steps have the numbers that they had for the child.
+    let cgroup = container.cgroup();
+    prepare(container.id(), &container.bundle()?, &options, Gate::Socket, Some(&cgroup))
+        .map(|prepared| prepared.plan)
 }
 
 /// The plan in words.
 pub(super) fn explain(id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
     let prepared = prepare(id, bundle, options, Gate::Socket, None)?;
-    find_devices(bundle.spec())?;
     Ok(prepared.plan.explain(id.as_str()))
 }
 
@@ -235,19 +245,17 @@ pub(super) fn create(
     let Prepared { mut plan, cgroup, record } = prepare(id, bundle, &options, gate, None)?;
     plan.log();
     let spec = bundle.spec();
-    let devices = find_devices(spec)?;
     let console = console_socket(spec, &options.console)?;
     check_preserved(options.preserve_fds)?;
     let lock = directory.begin(&record, bundle.config_bytes())?;
     let mut creation =
-        Creation { directory: &directory, spec, record, cgroup: None, devices, hooked: false, done: false };
-    let planned = cgroup_tasks(&cgroup);
+        Creation { directory: &directory, spec, record, cgroup: None, hooked: false, done: false };
+    let planned = cgroup.planned_record();
     let cgroup = creation.cgroup.insert(cgroup.apply()?);
     delegate_cgroup(spec, cgroup)?;
-    let joined = cgroup.tasks_files();
-    if joined != planned {
+    if cgroup.record().dirs != planned.dirs {
         // A hierarchy that may not be written, and from which nothing is needed, was left out.
-        plan = prepare(id, bundle, &options, gate, Some(&joined))?.plan;
+        plan = prepare(id, bundle, &options, gate, Some(cgroup))?.plan;
     }
     let container = creation.spawn(&plan, &options, gate, console, id)?;
     drop(lock);
@@ -265,7 +273,14 @@ fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
     let maps = IdMaps::of(linux.and_then(|linux| linux.uid_mappings().as_ref()), None);
     let uid = process.user().uid();
     let host_uid = if maps.uids.is_empty() { Some(uid) } else { maps.host_uid(uid) };
-    host_uid.map_or(Ok(()), |uid| crate::cgroup::delegate(&directory, uid))
+    match host_uid.map_or(Ok(()), |uid| crate::cgroup::delegate(&directory, uid)) {
+        // Who may not give files away is the user himself, and the cgroup is his already.
+        Err(error) if error.kind() == Kind::Permission && Host::probe()?.is_rootless() => {
+            log::debug!("{error}");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// A creation that undoes itself unless it is completed.
@@ -274,7 +289,6 @@ struct Creation<'c> {
     spec: &'c Spec,
     record: Record,
     cgroup: Option<Cgroup>,
-    devices: Option<Handover>,
     /// Whether hooks ran, so that the poststop hooks have something to undo.
     hooked: bool,
     done: bool,
@@ -306,40 +320,45 @@ impl Creation<'_> {
             .collect::<Result<Vec<_>>>()?;
         let cgroup_dir =
             self.cgroup.as_ref().and_then(Cgroup::v2_dir).map(|path| open_directory(&path)).transpose()?;
+        let born_joined = plan
+            .born_joined
+            .iter()
+            .map(|(path, kind, place)| match open_namespace(path) {
+                Ok(namespace) => Ok((namespace, *kind)),
+                Err(error) => Err(error.at(place.pointer().unwrap_or_default())),
+            })
+            .collect::<Result<Vec<_>>>()?;
         let resources = Resources {
             streams: options.stdio.numbers(),
             preserved: options.preserve_fds,
             listener: listener.as_ref().map(|fd| fd.as_fd()),
             cgroup: cgroup_dir.as_ref().map(|fd| fd.as_fd()),
+            cgroup_optional: false,
             born_into: born_into.as_ref().map(|fd| fd.as_fd()),
+            born_joined: &born_joined,
             namespaces: &namespaces,
         };
         let oom_score = self.spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
-        let mut born = |pid| match oom_score {
+        let host = Host::probe()?;
+        let mut born = |pid| match oom_score.filter(|_| host.is_admin()) {
             Some(score) => spawn::set_oom_score(pid, score),
             None => Ok(()),
         };
         let (spec, bundle, id_text) = (self.spec, self.record.bundle.clone(), self.record.id.clone());
         let hooked = &mut self.hooked;
-        let (devices, directory) = (&mut self.devices, self.directory);
         let mut serve = |step: &ParentStep, child: &Spawned| match step {
-            ParentStep::MapIds(maps) => spawn::map_ids(child.pid, maps).map(|()| None),
+            ParentStep::MapIds(maps) => spawn::map_ids(child.pid, maps, host).map(|()| None),
+            ParentStep::CompareIdMaps(maps) => spawn::compare_id_maps(child.pid, maps).map(|()| None),
+            ParentStep::IoPriority(value) => spawn::set_io_priority(child.pid, *value).map(|()| None),
             ParentStep::TimeOffsets(text) => spawn::write_time_offsets(child.pid, text).map(|()| None),
             ParentStep::Rlimits(limits) => spawn::set_rlimits(child.pid, limits).map(|()| None),
             ParentStep::Scheduler(attr) => spawn::set_scheduler(child.pid, attr).map(|()| None),
-            ParentStep::OpenIdMap(maps) => spawn::open_id_map(maps).map(Some),
+            ParentStep::OpenIdMap(maps) => spawn::open_id_map(maps, host).map(Some),
             ParentStep::OpenMount { source, recursive, propagation, id_map } => {
-                spawn::open_mount(source, *recursive, *propagation, id_map.as_ref()).map(Some)
+                spawn::open_mount(source, *recursive, *propagation, id_map.as_ref(), host).map(Some)
             }
             ParentStep::OpenDevice { path, mode, device } => {
                 spawn::open_device(path, *mode, *device).map(Some)
-            }
-            ParentStep::MoveDevices(_) => {
-                let Some(devices) = devices else { return Ok(None) };
-                let namespaces = Namespaces::of(spec.linux().as_ref());
-                let intent = devices.enter(child.pidfd.as_fd(), namespaces.network.joined())?;
-                directory.note_devices(&intent)?;
-                devices.carry_out().map(|()| None)
             }
             ParentStep::RuntimeHooks => {
                 *hooked = true;
@@ -386,9 +405,6 @@ impl Creation<'_> {
             }
         }
         self.done = true;
-        if self.devices.is_some() {
-            self.directory.forget_devices();
-        }
         Ok(Container::made(
             self.directory.clone(),
             id.clone(),
@@ -435,10 +451,7 @@ impl Drop for Creation<'_> {
         if self.done {
             return;
         }
-        // The child is gone: what made it ended it and waited for it. Its network namespace is held.
-        if let Some(devices) = &mut self.devices {
-            devices.give_back();
-        }
+        // The child is gone: what made it ended it and waited for it.
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill(libc::SIGKILL).ok();
             if let Err(error) = cgroup.remove(PATIENCE) {

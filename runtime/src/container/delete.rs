@@ -15,6 +15,7 @@ use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan};
 use crate::error::{Error, Kind, Result};
 use crate::hook::{HookKind, HookPolicy, run_hooks};
+use crate::host::Host;
 use crate::plan::hooks::HookState;
 use crate::sys::pidfd;
 
@@ -26,9 +27,7 @@ pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
         Found::Unlockable => None,
         Found::Nothing => return Ok(()),
     };
-    let known = directory.read()?;
-    let interrupted = !matches!(known, Known::Complete(_));
-    let record = match known {
+    let record = match directory.read()? {
         Known::Complete(record) => Some(record),
         Known::Intent(record) if how == Delete::Force => Some(record),
         Known::Nothing if how == Delete::Force => None,
@@ -48,9 +47,6 @@ pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
             cgroup.thaw()?;
         }
         cgroup.remove(PATIENCE)?;
-    }
-    if interrupted && let Some(devices) = directory.noted_devices() {
-        devices.undo();
     }
     let Some(record) = record else { return directory.remove() };
     unmount(&record);
@@ -127,7 +123,10 @@ fn guess_cgroup(directory: &Directory) -> Option<Cgroup> {
     let linux = bundle.as_ref().and_then(|bundle| bundle.spec().linux().as_ref());
     let id = directory.path().file_name()?.to_str()?;
     let layout = CgroupLayout::probe(None).ok()?;
-    let plan = CgroupPlan::new(linux, id, &layout).or_else(|_| CgroupPlan::new(None, id, &layout)).ok()?;
+    let rootless = Host::probe().ok()?.is_rootless();
+    let plan = CgroupPlan::new(linux, id, &layout, rootless)
+        .or_else(|_| CgroupPlan::new(None, id, &layout, rootless))
+        .ok()?;
     Some(Cgroup::open(plan.claimed_record()))
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use nix::errno::Errno;
 use oci_spec::runtime::{ContainerState, Process};
 
-use super::create::open_directory;
+use super::create::{keeps_groups, open_directory};
 use super::exit::ExitStatus;
 use super::handle::{Container, wait_child};
 use super::options::ExecOptions;
@@ -16,6 +16,7 @@ use crate::cgroup::SubCgroup;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
+use crate::linux::idmap::IdMaps;
 use crate::plan::{ExecRequest, ParentStep};
 use crate::spawn::{self, Resources, Spawned};
 use crate::sys::pidfd;
@@ -104,7 +105,13 @@ impl Container {
             namespaces: self.record.namespaces,
             new_keyring: self.record.new_keyring,
             preserved: options.preserve_fds,
-            grantable: host.grantable,
+            host,
+            keep_groups: keeps_groups(bundle.spec()),
+            root: IdMaps::of(
+                linux.and_then(|linux| linux.uid_mappings().as_ref()),
+                linux.and_then(|linux| linux.gid_mappings().as_ref()),
+            )
+            .root(),
             tasks: &join.tasks,
             seccomp,
             personality: linux.and_then(|linux| linux.personality().as_ref()),
@@ -113,7 +120,8 @@ impl Container {
         plan.log();
         let console = super::terminal::connect(process.terminal().unwrap_or(false), &options.console)?;
         let cgroup = join.v2_dir.as_deref().map(open_directory).transpose()?;
-        let joins_pid = self.record.namespaces & libc::CLONE_NEWPID != 0;
+        let joins_pid = self.record.namespaces & libc::CLONE_NEWPID != 0
+            && (host.is_admin() || self.record.namespaces & libc::CLONE_NEWUSER == 0);
         let mut namespaces = vec![init.try_clone().map_err(|error| Error::io(&error, "duplicate a pidfd"))?];
         if self.record.namespaces & libc::CLONE_NEWNS == 0 {
             namespaces.push(root_of(init_pid)?);
@@ -123,13 +131,16 @@ impl Container {
             preserved: options.preserve_fds,
             listener: None,
             cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
+            cgroup_optional: !host.is_admin(),
             born_into: joins_pid.then(|| init.as_fd()),
+            born_joined: &[],
             namespaces: &namespaces,
         };
-        let oom_score = process.oom_score_adj();
+        let oom_score = process.oom_score_adj().filter(|_| host.is_admin());
         let mut born = |pid| oom_score.map_or(Ok(()), |score| spawn::set_oom_score(pid, score));
         let mut serve = |step: &ParentStep, child: &Spawned| match step {
             ParentStep::Rlimits(limits) => spawn::set_rlimits(child.pid, limits).map(|()| None),
+            ParentStep::IoPriority(value) => spawn::set_io_priority(child.pid, *value).map(|()| None),
             ParentStep::Scheduler(attr) => spawn::set_scheduler(child.pid, attr).map(|()| None),
             _ => Err(Error::new(Kind::System, format!("{step}: not a step of an exec"))),
         };

@@ -10,6 +10,7 @@ mod identity;
 mod mounts;
 mod notify;
 mod options;
+mod processes;
 mod record;
 mod resources;
 mod runtime;
@@ -20,6 +21,7 @@ mod store;
 mod terminal;
 mod users;
 
+pub(crate) use create::KEEP_GROUPS;
 pub use exec::ExecProcess;
 pub use exit::ExitStatus;
 pub use handle::Container;

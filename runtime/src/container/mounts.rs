@@ -7,8 +7,10 @@ use oci_spec::runtime::Mount;
 use super::create::views;
 use super::exec::root_of;
 use super::handle::Container;
+use super::runtime::layout;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
+use crate::host::Host;
 use crate::plan::mounts::{MountsRequest, add, needs_pid_namespace, remove};
 use crate::plan::{ParentStep, Plan};
 use crate::spawn::{self, Resources, Spawned};
@@ -27,6 +29,9 @@ impl Container {
         let bundle = self.bundle()?;
         for warning in into_result(crate::check::check_added_mounts(mounts, bundle.spec()))? {
             log::warn!("{warning}");
+        }
+        if !Host::probe()?.is_admin() {
+            refuse_of_host(mounts)?;
         }
         self.change_mounts(mounts, add)
     }
@@ -52,7 +57,8 @@ impl Container {
         let Some(init) = self.init()? else { return Err(self.not_running()) };
         let init_pid = self.pid().unwrap_or(0);
         let bundle = self.bundle()?;
-        let views = views(&self.record.cgroup);
+        let host = Host::probe()?;
+        let views = views(&layout(&bundle)?, &self.cgroup());
         let namespaces = self.record.namespaces;
         let request = MountsRequest { spec: bundle.spec(), bundle: bundle.dir(), namespaces, views: &views };
         let plan = plan(mounts, &request)?;
@@ -68,17 +74,37 @@ impl Container {
             listener: None,
             // Not in the container's cgroup, where a pause would stop it halfway.
             cgroup: None,
+            cgroup_optional: false,
+            born_joined: &[],
             born_into: needs_pid_namespace(mounts, namespaces).then(|| init.as_fd()),
             namespaces: &inherited,
         };
         let mut serve = |step: &ParentStep, _: &Spawned| match step {
-            ParentStep::OpenIdMap(maps) => spawn::open_id_map(maps).map(Some),
+            ParentStep::OpenIdMap(maps) => spawn::open_id_map(maps, host).map(Some),
             ParentStep::OpenMount { source, recursive, propagation, id_map } => {
-                spawn::open_mount(source, *recursive, *propagation, id_map.as_ref()).map(Some)
+                spawn::open_mount(source, *recursive, *propagation, id_map.as_ref(), host).map(Some)
             }
             _ => Err(Error::new(Kind::System, format!("{step}: not a step of a change of mounts"))),
         };
         // The child has nothing left to do when it reports, and is ended with the value.
         spawn::spawn(&plan, &resources, &mut |_| Ok(()), &mut serve).map(drop)
     }
+}
+
+/// What is cloned from the host, or must be made in the pid namespace, a caller without privileges can give to a container
+/// only while it is created.
+fn refuse_of_host(mounts: &[Mount]) -> Result<()> {
+    for (index, mount) in mounts.iter().enumerate() {
+        let options = mount.options().as_deref().unwrap_or_default();
+        let of_host = options.iter().any(|option| matches!(option.as_str(), "bind" | "rbind"))
+            || mount
+                .typ()
+                .as_deref()
+                .is_some_and(|typ| matches!(typ, "bind" | "cgroup" | "cgroup2" | "proc"));
+        if of_host {
+            let what = "only a privileged caller (CAP_SYS_ADMIN) can add a mount of the host, or a procfs, to a running container";
+            return Err(Error::new(Kind::Permission, what).at(format!("/mounts/{index}")));
+        }
+    }
+    Ok(())
 }

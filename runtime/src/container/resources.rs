@@ -1,23 +1,14 @@
-//! The container's cgroup in use: its processes, its statistics, its limits.
+//! The container's cgroup in use: its statistics, its limits.
 
 use oci_spec::runtime::LinuxResources;
 
 use super::handle::Container;
 use super::state::Status;
-use crate::cgroup::Stats;
+use crate::cgroup::{Stats, no_cgroup};
 use crate::check::finding::into_result;
 use crate::error::Result;
 
 impl Container {
-    /// The pids of all processes in the container's cgroup, in the caller's pid namespace.
-    ///
-    /// # Errors
-    ///
-    /// If the cgroup cannot be read.
-    pub fn processes(&self) -> Result<Vec<i32>> {
-        self.cgroup().processes(true)
-    }
-
     /// What the container uses, and has used.
     ///
     /// # Errors
@@ -26,6 +17,9 @@ impl Container {
     pub fn stats(&self) -> Result<Stats> {
         if self.status()? == Status::Stopped {
             return Err(self.not_running());
+        }
+        if self.cgroup().is_none() {
+            return Err(no_cgroup());
         }
         self.cgroup().stats()
     }
@@ -42,6 +36,9 @@ impl Container {
         let _lock = self.lock()?;
         if self.status()? == Status::Stopped {
             return Err(self.not_running());
+        }
+        if self.cgroup().is_none() {
+            return Err(no_cgroup());
         }
         self.cgroup().update(resources)
     }

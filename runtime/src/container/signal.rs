@@ -43,16 +43,6 @@ impl Container {
         Ok(())
     }
 
-    /// Sends a signal to every process in the container's cgroup. A stopped container has none: that is no error.
-    ///
-    /// # Errors
-    ///
-    /// If the kernel refuses the signal.
-    pub fn kill_all(&self, signal: i32) -> Result<()> {
-        let _lock = self.directory.lock(true)?;
-        self.cgroup().kill(signal)
-    }
-
     /// Freezes every process of the container.
     ///
     /// # Errors

@@ -25,10 +25,51 @@ impl IdMaps {
         Self { uids: uids.cloned().unwrap_or_default(), gids: gids.cloned().unwrap_or_default() }
     }
 
+    /// Whether there is nothing in them.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.uids.is_empty() && self.gids.is_empty()
+    }
+
+    /// User and group that set up the container: root, or, where root is not mapped, whoever is.
+    pub(crate) fn root(&self) -> (u32, u32) {
+        (first(&self.uids), first(&self.gids))
+    }
+
     /// The id of the host for a user of the container.
     pub(crate) fn host_uid(&self, uid: u32) -> Option<u32> {
         outside(&self.uids, uid)
     }
+}
+
+fn first(mappings: &[LinuxIdMapping]) -> u32 {
+    // A range that holds 0 starts with it.
+    mappings.iter().map(LinuxIdMapping::container_id).min().unwrap_or(0)
+}
+
+/// Whether the map is the one that every user may write: one id, and that his own (`user_namespaces(7)`).
+pub(crate) fn is_own_id(mappings: &[LinuxIdMapping], own: u32) -> bool {
+    matches!(mappings, [only] if only.size() == 1 && only.host_id() == own)
+}
+
+/// What `/proc/PID/uid_map` or `gid_map` shows, as lines of inside, outside and length.
+pub(crate) fn parse(text: &str) -> Vec<[u32; 3]> {
+    let mut lines: Vec<[u32; 3]> = text
+        .lines()
+        .filter_map(|line| {
+            let mut numbers = line.split_ascii_whitespace().map(|word| word.parse().ok());
+            Some([numbers.next()??, numbers.next()??, numbers.next()??])
+        })
+        .collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// Whether the mappings say what the kernel shows, in whatever order.
+pub(crate) fn is_map(mappings: &[LinuxIdMapping], shown: &str) -> bool {
+    let mut ours: Vec<[u32; 3]> =
+        mappings.iter().map(|one| [one.container_id(), one.host_id(), one.size()]).collect();
+    ours.sort_unstable();
+    ours == parse(shown)
 }
 
 fn outside(mappings: &[LinuxIdMapping], id: u32) -> Option<u32> {
@@ -49,7 +90,10 @@ mod tests {
         ]))
         .expect("valid mappings");
         assert_eq!(text(&maps), "0 100000 1000\n1000 5 1\n");
+        assert!(is_map(&maps, "      1000          5          1\n         0     100000       1000\n"));
+        assert!(!is_map(&maps, "         0     100000       1000\n"));
         let maps = IdMaps { uids: maps, gids: Vec::new() };
+        assert_eq!(maps.root(), (0, 0));
         assert_eq!(
             (maps.host_uid(7), maps.host_uid(1000), maps.host_uid(1001)),
             (Some(100_007), Some(5), None)

@@ -2,6 +2,11 @@
 
 use oci_spec::runtime::{IOPriorityClass, LinuxIOPriority};
 
+/// Whether the class takes a capability in the initial user namespace.
+pub(crate) fn is_real_time(io: &LinuxIOPriority) -> bool {
+    matches!(io.class(), IOPriorityClass::IoprioClassRt)
+}
+
 /// Class and priority in one number; that the priority is 0 to 7 was checked.
 pub(crate) fn value(io: &LinuxIOPriority) -> i32 {
     const CLASS_SHIFT: u32 = 13;

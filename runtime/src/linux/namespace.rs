@@ -64,6 +64,10 @@ impl Namespaces {
         all
     }
 
+    /// The kinds that a user namespace can share with the host: a network made by an engine, for example.
+    pub(crate) const HOST_OWNED: i32 =
+        libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+
     fn of_kind(&mut self, kind: LinuxNamespaceType) -> &mut Origin {
         match kind {
             LinuxNamespaceType::Mount => &mut self.mount,
@@ -110,6 +114,9 @@ impl Namespaces {
 
     /// The namespaces to join in the order of joining: the user namespace first, for it gives the right to join the
     /// others; the mount namespace last, for the others' paths are the host's. Pid namespaces are joined before birth.
+    ///
+    /// A runtime with privileges joins those of [`Namespaces::HOST_OWNED`] before the user namespace: they may belong
+    /// to the host, and then a process of the user namespace has no right to them.
     pub(crate) fn joined(&self) -> impl Iterator<Item = (&Path, usize, i32)> {
         [
             (&self.user, libc::CLONE_NEWUSER),

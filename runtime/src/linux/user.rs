@@ -14,9 +14,12 @@ pub(crate) fn groups(user: &User) -> Vec<u8> {
     user.additional_gids().iter().flatten().flat_map(|gid| gid.to_ne_bytes()).collect()
 }
 
-/// The step that replaces the caller's supplementary groups.
-pub(crate) fn plan_groups(program: &mut Program, user: &User) {
+/// The step that replaces the caller's supplementary groups, unless they are to be kept and no others are named.
+pub(crate) fn plan_groups(program: &mut Program, user: &User, keep: bool) {
     let gids = groups(user);
+    if keep && gids.is_empty() {
+        return;
+    }
     // Without any to set, a user namespace that may not call setgroups keeps the groups it has.
     let optional = gids.is_empty();
     let gids = program.text(gids);

@@ -6,10 +6,11 @@ use oci_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
 
 use super::Plan;
 use super::blame::{Blame, Place};
-use super::order::begin;
+use super::order::{begin, plan_reborn};
 use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_terminal};
 use super::program::Op;
 use crate::error::{Error, Kind, Result};
+use crate::host::Host;
 use crate::linux::affinity;
 
 /// Facts about the container and wishes of the caller.
@@ -20,7 +21,11 @@ pub(crate) struct ExecRequest<'r> {
     pub(crate) namespaces: i32,
     pub(crate) new_keyring: bool,
     pub(crate) preserved: u32,
-    pub(crate) grantable: u64,
+    pub(crate) host: Host,
+    /// Keep the caller's supplementary groups.
+    pub(crate) keep_groups: bool,
+    /// User and group of the root of the container's user namespace.
+    pub(crate) root: (u32, u32),
     pub(crate) tasks: &'r [PathBuf],
     pub(crate) seccomp: Option<&'r LinuxSeccomp>,
     pub(crate) personality: Option<&'r LinuxPersonality>,
@@ -35,7 +40,8 @@ pub(crate) const ROOT: u8 = 1;
 pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
     let in_user_namespace = request.namespaces & libc::CLONE_NEWUSER != 0;
-    begin(&mut plan.program, request.preserved);
+    let oom_score = process.oom_score_adj().filter(|_| !request.host.is_admin());
+    begin(&mut plan.program, request.preserved, oom_score, false);
     plan.program.push_own(Op::NewSession, "start a new session");
     let affinity = process.exec_cpu_affinity().as_ref();
     plan_affinity(
@@ -53,12 +59,22 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
         affinity.and_then(|a| a.cpu_affinity_final().as_deref()),
         "/process/execCPUAffinity/final",
     )?;
-    let kinds = request.namespaces & !libc::CLONE_NEWPID;
+    // A parent without privileges cannot enter the pid namespace for the child: only a process that has entered the
+    // user namespace may, and that must have one thread. So it happens here, and takes effect for a second process.
+    let by_child = in_user_namespace && !request.host.is_admin();
+    let kinds = request.namespaces & if by_child { !0 } else { !libc::CLONE_NEWPID };
     if kinds != 0 {
         plan.program.push_own(Op::Enter { namespace: INIT, kinds }, "join the container's namespaces");
     }
+    if by_child && kinds & libc::CLONE_NEWPID != 0 {
+        plan_reborn(&mut plan.program, 0, Place::NONE);
+    }
     if in_user_namespace {
-        plan.program.push_own(Op::RootIds, "become root of the container's user namespace");
+        let (uid, gid) = request.root;
+        plan.program.push_own(
+            Op::RootIds { uid, gid, keep_groups: request.keep_groups },
+            "become root of the container's user namespace",
+        );
     }
     if kinds & libc::CLONE_NEWNS == 0 {
         plan.program.push_own(Op::HoldInherited { namespace: ROOT }, "hold the container's root");
@@ -83,7 +99,8 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
             seccomp: request.seccomp,
             personality: request.personality,
             in_user_namespace,
-            grantable: request.grantable,
+            host: request.host,
+            keep_groups: request.keep_groups,
             env: &[],
         },
     )?;

@@ -58,6 +58,10 @@ impl Plan {
             born.push_str(", in the pid namespace ");
             born.push_str(&path.to_string_lossy());
         }
+        for (path, ..) in &self.born_joined {
+            born.push_str(", in the namespace ");
+            born.push_str(&path.to_string_lossy());
+        }
         steps.push(ExplainedStep {
             by: "parent",
             action: born,

@@ -20,9 +20,9 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
+use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 use crate::linux::mount::cgroup::Views;
-use crate::linux::net_device::Wish;
 use crate::sys::process::SchedAttr;
 use blame::{Blame, Place};
 pub use explain::{ExplainedStep, Explanation};
@@ -33,39 +33,44 @@ use program::{Op, Program, Slot};
 pub(crate) enum ParentStep {
     /// Write the id maps of the new user namespace.
     MapIds(IdMaps),
+    /// Compare the id maps of the joined user namespace with the configured ones.
+    CompareIdMaps(IdMaps),
     /// Write the offsets of the new time namespace.
     TimeOffsets(String),
     /// Set resource limits that the child, inside its user namespace, may not raise.
     Rlimits(Vec<(u32, u64, u64)>),
     /// Set the scheduler of a child whose user namespace has no say in it.
     Scheduler(SchedAttr),
-    /// Move devices of the host into the container's network namespace.
-    MoveDevices(Vec<Wish>),
+    /// Set an I/O priority that a child in a user namespace may not choose.
+    IoPriority(i32),
     /// Run the prestart and createRuntime hooks.
     RuntimeHooks,
-    /// Open a user namespace with these maps.
-    OpenIdMap(IdMaps),
+    /// Open a user namespace with the maps of a mount.
+    OpenIdMap(MapSource),
     /// Clone a mount (tree) of the host, change its propagation unless that is 0, and map ids where asked.
-    OpenMount { source: PathBuf, recursive: bool, propagation: u32, id_map: Option<(IdMaps, bool)> },
+    OpenMount { source: PathBuf, recursive: bool, propagation: u32, id_map: Option<(MapSource, bool)> },
     /// Clone the node of a device, after checking that it is that device.
     OpenDevice { path: PathBuf, mode: u32, device: u64 },
+}
+
+/// Where the id maps of a mount come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MapSource {
+    /// The configuration.
+    Maps(IdMaps),
+    /// The user namespace that the container joins.
+    Namespace(PathBuf),
 }
 
 impl fmt::Display for ParentStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MapIds(_) => f.write_str("write the id maps of the user namespace"),
+            Self::CompareIdMaps(_) => f.write_str("compare the id maps of the joined user namespace"),
+            Self::IoPriority(_) => f.write_str("set the I/O priority"),
             Self::TimeOffsets(_) => f.write_str("write the offsets of the time namespace"),
             Self::Rlimits(_) => f.write_str("set the resource limits"),
             Self::Scheduler(_) => f.write_str("set the scheduler"),
-            Self::MoveDevices(wishes) => {
-                f.write_str("move into the network namespace: ")?;
-                for (number, wish) in wishes.iter().enumerate() {
-                    let joint = if number == 0 { "" } else { ", " };
-                    write!(f, "{joint}{wish}")?;
-                }
-                f.write_str("; restore their addresses and bring them up")
-            }
             Self::RuntimeHooks => f.write_str("run the prestart and createRuntime hooks"),
             Self::OpenIdMap(_) => f.write_str("make a user namespace with the id maps of the mount"),
             Self::OpenMount { source, .. } => write!(f, "clone the mount at {}", source.display()),
@@ -85,6 +90,9 @@ pub(crate) struct Plan {
     pub(crate) born_with: i32,
     /// The pid namespace that the child is born into.
     pub(crate) born_into: Option<(PathBuf, Place)>,
+    /// Namespaces that the child is born into although its user namespace is a new one: to join them takes the
+    /// runtime's rights, which the child never has.
+    pub(crate) born_joined: Vec<(PathBuf, i32, Place)>,
     /// Namespaces to open for the child, in the order of the numbers that it uses.
     pub(crate) namespaces: Vec<(PathBuf, Place)>,
     /// Warnings for the log.
@@ -142,8 +150,10 @@ pub(crate) struct Request<'r> {
     pub(crate) preserved: u32,
     /// Variables for the process, after its own.
     pub(crate) env: &'r [String],
-    /// Capabilities that the runtime can grant where the container has no user namespace of its own.
-    pub(crate) grantable: u64,
+    /// What the runtime may do.
+    pub(crate) host: Host,
+    /// Keep the caller's supplementary groups.
+    pub(crate) keep_groups: bool,
     /// The `tasks` files of the container's cgroups of version 1, if the host has them.
     pub(crate) tasks: &'r [PathBuf],
     /// What a cgroup mount shows.

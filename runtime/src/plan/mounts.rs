@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::mount::cgroup::Views;
 use crate::linux::mount::entry::Surroundings;
+use crate::linux::namespace::Namespaces;
 
 /// Facts about the container.
 #[derive(Clone, Copy, Debug)]
@@ -42,11 +43,15 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
         linux.and_then(|l| l.uid_mappings().as_ref()),
         linux.and_then(|l| l.gid_mappings().as_ref()),
     );
+    let joined = Namespaces::of(linux);
     let around = Surroundings {
         bundle: request.bundle,
         host_out_of_reach: true,
         propagation: if request.namespaces & libc::CLONE_NEWNS == 0 { 0 } else { host_propagation(linux) },
+        in_user_namespace: false,
+        own_pids: request.namespaces & libc::CLONE_NEWPID != 0,
         maps: &maps,
+        joined_user: joined.user.joined(),
         label: linux.and_then(|l| l.mount_label().as_deref()).filter(|label| !label.is_empty()),
     };
     let own_cgroup = request.namespaces & libc::CLONE_NEWCGROUP != 0;
@@ -98,7 +103,7 @@ pub(crate) fn needs_pid_namespace(mounts: &[Mount], namespaces: i32) -> bool {
 }
 
 fn enter(plan: &mut Plan, request: &MountsRequest<'_>) {
-    begin(&mut plan.program, 0);
+    begin(&mut plan.program, 0, None, false);
     plan.program.push_own(Op::NewSession, "start a new session");
     plan.program.push_own(Op::OwnDescriptors, "hold the directory of own descriptors");
     let kinds = request.namespaces & !libc::CLONE_NEWPID;
@@ -106,7 +111,14 @@ fn enter(plan: &mut Plan, request: &MountsRequest<'_>) {
         plan.program.push_own(Op::Enter { namespace: INIT, kinds }, "join the container's namespaces");
     }
     if request.namespaces & libc::CLONE_NEWUSER != 0 {
-        plan.program.push_own(Op::RootIds, "become root of the container's user namespace");
+        let linux = request.spec.linux().as_ref();
+        let maps = IdMaps::of(
+            linux.and_then(|l| l.uid_mappings().as_ref()),
+            linux.and_then(|l| l.gid_mappings().as_ref()),
+        );
+        let (uid, gid) = maps.root();
+        let op = Op::RootIds { uid, gid, keep_groups: false };
+        plan.program.push_own(op, "become root of the container's user namespace");
     }
     if kinds & libc::CLONE_NEWNS == 0 {
         plan.program.push_own(Op::HoldInherited { namespace: ROOT }, "hold the container's root");
@@ -124,7 +136,7 @@ mod tests {
     fn plan_of(mounts: &serde_json::Value, namespaces: i32) -> Plan {
         let mounts: Vec<Mount> = serde_json::from_value(mounts.clone()).unwrap();
         let spec = Spec::default();
-        let views = Views::Unified("/sys/fs/cgroup/web".into());
+        let views = Views::Unified { directory: "/sys/fs/cgroup/web".into(), is_own: true };
         let request = MountsRequest { spec: &spec, bundle: Path::new("/bundle"), namespaces, views: &views };
         add(&mounts, &request).unwrap()
     }

@@ -9,11 +9,12 @@ use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_termin
 use super::program::{Like, Op, Program, Slot};
 use super::{Gate, ParentStep, Plan, Request, hooks};
 use crate::error::{Error, Kind, Result};
+use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 use crate::linux::mount::entry::{Entry, Surroundings, propagation};
 use crate::linux::mount::options::Propagation;
 use crate::linux::namespace::Namespaces;
-use crate::linux::{device, memory_policy, net_device, sysctl, timens};
+use crate::linux::{device, memory_policy, sysctl, timens};
 
 /// Plans a creation. The configuration was checked; what is still refused here only this code can know.
 pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
@@ -26,17 +27,19 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     );
     let entries = entries(spec);
 
-    begin(&mut plan.program, request.preserved);
+    let admin = request.host.is_admin();
+    // A user namespace that is born with its process has nobody in it who could look, and its owner must be able to:
+    // newuidmap(1) writes the maps as that user, and hooks and networks look for /proc/PID/ns.
+    let visible = !admin && namespaces.user.is_new();
+    let oom_score = spec.process().as_ref().and_then(Process::oom_score_adj).filter(|_| !admin);
+    begin(&mut plan.program, request.preserved, oom_score, visible);
     plan.program.push_own(Op::NewSession, "start a new session");
     enter_namespaces(&mut plan, &namespaces, &maps, linux, request);
     let Some(process) = spec.process().as_ref() else {
         fill_root(&mut plan, spec, &namespaces, &maps, &entries, None, request)?;
         finish_root(&mut plan, spec, &namespaces, &entries, request);
         plan.program.push_own(Op::LetGo, "close what was held of the root");
-        plan.program.push_own(Op::Created, "report that the container is created");
-        if request.gate == Gate::Socket {
-            plan.program.push_own(Op::Gate, "wait for start");
-        }
+        plan_created(&mut plan.program, request.gate, visible);
         plan.program.push(Op::NoProcess, Blame::new("start the container", Place::of("/process")));
         return Ok(plan);
     };
@@ -50,15 +53,13 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
             seccomp: linux.and_then(|l| l.seccomp().as_ref()),
             personality: linux.and_then(|l| l.personality().as_ref()),
             in_user_namespace: namespaces.user.is_own(),
-            grantable: request.grantable,
+            host: request.host,
+            keep_groups: request.keep_groups,
             env: request.env,
         },
     )?;
     tail.plan_filter(&mut plan.program, Moment::BeforeCreated);
-    plan.program.push_own(Op::Created, "report that the container is created");
-    if request.gate == Gate::Socket {
-        plan.program.push_own(Op::Gate, "wait for start");
-    }
+    plan_created(&mut plan.program, request.gate, visible);
     let start = spec.hooks().as_ref().and_then(|all| all.start_container().as_ref());
     hooks::plan(
         &mut plan.program,
@@ -77,16 +78,47 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     Ok(plan)
 }
 
+/// The report that everything is in place, and the wait for `start`.
+fn plan_created(program: &mut Program, gate: Gate, visible: bool) {
+    if gate == Gate::Open {
+        program.push_own(Op::Created, "report that the container is created");
+        return;
+    }
+    if visible {
+        program.push_own(Op::Dumpable, "let the owner of the container look at the process");
+    }
+    program.push_own(Op::Created, "report that the container is created");
+    program.push_own(Op::Gate, "wait for start");
+    if visible {
+        // startContainer hooks are programs of the image.
+        program.push_own(Op::NotDumpable, "make the process non-dumpable");
+    }
+}
+
 /// The first steps of every child: nothing of the caller stays reachable, and nothing of its state stays in force.
-pub(super) fn begin(program: &mut Program, preserved: u32) {
+///
+/// `oom_score`: set by the child itself, since its parent may not. `visible`: stays dumpable.
+pub(super) fn begin(program: &mut Program, preserved: u32, oom_score: Option<i32>, visible: bool) {
     // First of all: a process of the container must not be able to look into this one (CVE-2016-9962).
-    program.push_own(Op::NotDumpable, "make the process non-dumpable");
+    if visible || oom_score.is_some() {
+        program.push_own(Op::Dumpable, "let the owner of the container look at the process");
+    } else {
+        program.push_own(Op::NotDumpable, "make the process non-dumpable");
+    }
+    if let Some(score) = oom_score {
+        // The file belongs to the user only while the process is dumpable; it is among the user's own processes yet.
+        let (path, text) = (program.text("/proc/self/oom_score_adj"), program.text(score.to_string()));
+        let blame = Blame::new("set the OOM score: write", Place::of("/process/oomScoreAdj"));
+        program.push(Op::WriteHost { path, text }, blame.on(text).and("to", path));
+        if !visible {
+            program.push_own(Op::NotDumpable, "make the process non-dumpable");
+        }
+    }
     program.push_own(Op::CloseOthers, "close the caller's descriptors");
     program.push_own(Op::Streams, "set up the standard streams");
     program.push_own(Op::DefaultSignals, "reset signal actions, signal mask and umask");
-    if preserved > 0 {
-        program.push_own(Op::Preserve { count: preserved }, "preserve descriptors");
-    }
+    // Also of none: a failure of `start` is told by the number of its step, in a plan that was made anew.
+    program.push_own(Op::Preserve { count: preserved }, "preserve descriptors");
 }
 
 fn entries(spec: &Spec) -> Vec<(Mount, usize)> {
@@ -115,13 +147,14 @@ fn enter_namespaces(
     linux: Option<&Linux>,
     request: &Request<'_>,
 ) {
+    let own_user = namespaces.user.is_own();
+    let admin = request.host.is_admin();
     if namespaces.pid.is_new() && namespaces.user.joined().is_none() {
         plan.born_with |= libc::CLONE_NEWPID;
     }
-    if let Some(path) = namespaces.pid.joined() {
+    if let Some(path) = namespaces.pid.joined().filter(|_| admin) {
         plan.born_into = Some((path.to_owned(), Place::of("/linux/namespaces")));
     }
-    let own_user = namespaces.user.is_own();
     if namespaces.user.is_new() {
         plan.born_with |= libc::CLONE_NEWUSER;
     }
@@ -139,15 +172,34 @@ fn enter_namespaces(
             Blame::new("join cgroup", Place::of("/linux/cgroupsPath")).on(path),
         );
     }
-    let mut joined = namespaces.joined().peekable();
+    // The host's own before the user namespace: afterwards there is no right to them.
+    let (early, late): (Vec<_>, Vec<_>) =
+        namespaces.joined().partition(|(.., kind)| own_user && admin && kind & Namespaces::HOST_OWNED != 0);
+    for (path, index, kinds) in early {
+        let place = Place::item("/linux/namespaces", index);
+        if namespaces.user.is_new() {
+            plan.born_joined.push((path.to_owned(), kinds, place));
+        } else {
+            plan.enter(path, kinds, place);
+        }
+    }
+    let mut joined = late.into_iter().peekable();
     if let Some((path, index, kinds)) = joined.next_if(|(_, _, kind)| *kind == libc::CLONE_NEWUSER) {
         plan.enter(path, kinds, Place::item("/linux/namespaces", index));
+        if !maps.is_empty() {
+            plan.ask(
+                ParentStep::CompareIdMaps(maps.clone()),
+                Slot::NONE,
+                Blame::new("compare the id maps of the user namespace", Place::of("/linux/uidMappings")),
+            );
+        }
         if namespaces.pid.is_new() {
             // A new pid namespace must belong to the user namespace, or it could not mount a procfs.
-            plan.program.push(
-                Op::Reborn { kinds: libc::CLONE_NEWPID },
-                Blame::new("make a process in the new pid namespace", Place::of("/linux/namespaces")),
-            );
+            plan_reborn(&mut plan.program, libc::CLONE_NEWPID, Place::of("/linux/namespaces"));
+        }
+        if let Some(path) = namespaces.pid.joined().filter(|_| !admin) {
+            plan.enter(path, libc::CLONE_NEWPID, Place::of("/linux/namespaces"));
+            plan_reborn(&mut plan.program, 0, Place::of("/linux/namespaces"));
         }
     }
     if namespaces.user.is_new() {
@@ -158,10 +210,14 @@ fn enter_namespaces(
         );
     }
     if own_user {
+        let (uid, gid) = maps.root();
         plan.program.push(
-            Op::RootIds,
+            Op::RootIds { uid, gid, keep_groups: request.keep_groups },
             Blame::new("become root of the user namespace", Place::of("/linux/uidMappings")),
         );
+        if !admin && namespaces.user.is_new() {
+            plan.program.push_own(Op::Dumpable, "let the owner of the container look at the process");
+        }
         unshare(&mut plan.program, namespaces.unshared());
     }
     for (path, index, kinds) in joined {
@@ -172,12 +228,15 @@ fn enter_namespaces(
     }
     if let Some(offsets) = linux.and_then(|l| l.time_offsets().as_ref()).filter(|offsets| !offsets.is_empty())
     {
-        // The file belongs to the host's root, since this process is not dumpable.
-        plan.ask(
-            ParentStep::TimeOffsets(timens::text(offsets)),
-            Slot::NONE,
-            Blame::new("set the time offsets", Place::of("/linux/timeOffsets")),
-        );
+        let blame = Blame::new("set the time offsets", Place::of("/linux/timeOffsets"));
+        if admin {
+            // The file belongs to the host's root, since this process is not dumpable.
+            plan.ask(ParentStep::TimeOffsets(timens::text(offsets)), Slot::NONE, blame);
+        } else {
+            let path = plan.program.text("/proc/self/timens_offsets");
+            let text = plan.program.text(timens::text(offsets));
+            plan.program.push(Op::WriteHost { path, text }, blame);
+        }
     }
     if request.new_keyring {
         let name = plan.program.text(format!("_ses.{}", request.id));
@@ -186,15 +245,12 @@ fn enter_namespaces(
     if namespaces.network.is_new() {
         plan.program.push_own(Op::LoopbackUp, "bring the loopback interface up");
     }
-    let devices = net_device::wishes(linux);
-    if !devices.is_empty() {
-        // As soon as there is a namespace to move them to: sysctls may name them, and hooks set up networks over them.
-        plan.ask(
-            ParentStep::MoveDevices(devices),
-            Slot::NONE,
-            Blame::new("move network devices into the container", Place::of("/linux/netDevices")),
-        );
-    }
+}
+
+/// Going on in a second process, where a pid namespace takes effect only for those that are born later.
+pub(super) fn plan_reborn(program: &mut Program, kinds: i32, place: Place) {
+    program.push(Op::Reborn { kinds }, Blame::new("make a process in the pid namespace", place));
+    program.push_own(Op::NewSession, "start a new session");
 }
 
 fn unshare(program: &mut Program, kinds: i32) {
@@ -242,9 +298,12 @@ fn fill_root(
 
     let around = Surroundings {
         bundle: request.bundle,
-        host_out_of_reach: namespaces.user.is_own(),
+        host_out_of_reach: namespaces.user.is_own() && request.host.is_admin(),
         propagation: if namespaces.mount.is_new() { host_propagation(linux) } else { 0 },
+        in_user_namespace: namespaces.user.is_own() || request.host.is_rootless(),
+        own_pids: namespaces.pid.is_own(),
         maps,
+        joined_user: namespaces.user.joined(),
         label: linux.and_then(|l| l.mount_label().as_deref()).filter(|label| !label.is_empty()),
     };
     let mut bound_dev = false;
@@ -259,7 +318,7 @@ fn fill_root(
     }
     if !bound_dev {
         // A /dev of the host, bound by the configuration, is not ours to change.
-        plan_devices(plan, linux, namespaces);
+        plan_devices(plan, linux, namespaces, request.host);
         device::plan_links(&mut plan.program);
     }
     if has_runtime_hooks(spec) {
@@ -327,22 +386,20 @@ pub(super) fn host_propagation(linux: Option<&Linux>) -> u32 {
     if u64::from(kind) == libc::MS_UNBINDABLE { libc::MS_PRIVATE as u32 } else { kind }
 }
 
-fn plan_devices(plan: &mut Plan, linux: Option<&Linux>, namespaces: &Namespaces) {
+fn plan_devices(plan: &mut Plan, linux: Option<&Linux>, namespaces: &Namespaces, host: Host) {
+    let own_user = namespaces.user.is_own();
     for node in device::nodes(linux.and_then(|l| l.devices().as_ref())) {
-        let kind = node.mode & libc::S_IFMT;
-        if namespaces.user.is_own() && kind != libc::S_IFIFO {
+        let (mode, device) = (node.mode, node.device);
+        if (own_user || !host.makes_devices()) && mode & libc::S_IFMT != libc::S_IFIFO {
             // mknod(2) of devices is refused in user namespaces: the host's node is bound instead.
             let path = plan.program.text(&node.path);
             let blame = Blame::new("bind device", node.place).on(path);
-            plan.ask(
-                ParentStep::OpenDevice {
-                    path: node.path.clone().into(),
-                    mode: node.mode,
-                    device: node.device,
-                },
-                Slot::MOUNT,
-                blame,
-            );
+            if own_user && host.is_admin() {
+                let step = ParentStep::OpenDevice { path: node.path.clone().into(), mode, device };
+                plan.ask(step, Slot::MOUNT, blame);
+            } else {
+                plan.program.push(Op::HostDevice { path, mode, device }, blame);
+            }
             plan.program.push(Op::Target { path, like: Like::Slot(Slot::MOUNT) }, blame);
             plan.program.push(Op::Attach, blame);
         } else {

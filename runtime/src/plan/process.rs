@@ -8,7 +8,8 @@ use super::environment::environment;
 use super::program::{Op, Program, Slot};
 use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
-use crate::linux::capability::{Masks, SYS_ADMIN};
+use crate::host::Host;
+use crate::linux::capability::Masks;
 use crate::linux::{ioprio, lsm, personality, rlimit, scheduler, seccomp, user};
 
 /// The architecture whose system calls this build makes.
@@ -26,7 +27,8 @@ pub(crate) struct Circumstances<'c> {
     pub(crate) seccomp: Option<&'c LinuxSeccomp>,
     pub(crate) personality: Option<&'c LinuxPersonality>,
     pub(crate) in_user_namespace: bool,
-    pub(crate) grantable: u64,
+    pub(crate) host: Host,
+    pub(crate) keep_groups: bool,
     /// Variables after the process' own.
     pub(crate) env: &'c [String],
 }
@@ -35,14 +37,14 @@ pub(crate) struct Circumstances<'c> {
 struct Filter {
     op: Op,
     listener: bool,
-    /// The final capabilities, where the process keeps `CAP_SYS_ADMIN` until the filter is loaded.
-    shed: Option<Op>,
+    no_new_privileges: bool,
 }
 
-/// When a filter is loaded: as late as can be, so that it meets the calls of the container's program and not those of
-/// the runtime, of which an older profile does not know the newer ones (`openat2`, `close_range`).
+/// When a filter is loaded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
+    /// While the process still has the runtime's privileges, which a filter without `no_new_privs` needs.
+    Privileged,
     /// When the parent still listens, so that it gets the notification descriptor.
     BeforeCreated,
     /// Directly before execve.
@@ -58,7 +60,8 @@ impl ProcessPlan {
     /// Everything up to the choice of the program. Afterwards the process has its final privileges.
     pub(crate) fn plan(plan: &mut Plan, process: &Process, around: &Circumstances<'_>) -> Result<Self> {
         let no_new_privileges = process.no_new_privileges().unwrap_or(false);
-        let mut filter = around.seccomp.map(|seccomp| compile(plan, seccomp)).transpose()?;
+        let filter = around.seccomp.map(|seccomp| compile(plan, seccomp, no_new_privileges)).transpose()?;
+        let this = Self { filter };
         let program = &mut plan.program;
         if !process.terminal().unwrap_or(false) {
             program.push(
@@ -67,7 +70,10 @@ impl ProcessPlan {
             );
         }
         plan_labels(program, process);
-        plan_scheduling(plan, process, around.in_user_namespace);
+        // What the parent may do for the child, and the child as root of its user namespace may not. A parent without
+        // privileges could do nothing that the child cannot do itself.
+        let by_parent = around.in_user_namespace && around.host.is_admin();
+        plan_scheduling(plan, process, by_parent);
         let program = &mut plan.program;
         if let Some(persona) = around.personality {
             program.push(
@@ -81,7 +87,7 @@ impl ProcessPlan {
                 Blame::new("set no_new_privs", Place::of("/process/noNewPrivileges")),
             );
         }
-        plan_rlimits(plan, process, around.in_user_namespace);
+        plan_rlimits(plan, process, by_parent);
         let program = &mut plan.program;
         program.push_own(Op::LetGo, "close what was held of the root");
         let cwd = program.text(process.cwd().as_os_str().as_encoded_bytes());
@@ -93,9 +99,10 @@ impl ProcessPlan {
         };
         let (op, blame) = into(false);
         program.push(op, blame);
+        this.plan_filter(program, Moment::Privileged);
         let mut masks = Masks::of(process.capabilities().as_ref());
         if !around.in_user_namespace {
-            let missing = masks.limit(around.grantable);
+            let missing = masks.limit(around.host.grantable);
             for number in (0..64).filter(|number| missing >> number & 1 == 1) {
                 let name = caps::all().into_iter().find(|one| u32::from(one.index()) == number);
                 let name = name.map_or_else(|| number.to_string(), |one| one.to_string());
@@ -103,43 +110,33 @@ impl ProcessPlan {
             }
         }
         let program = &mut plan.program;
-        user::plan_groups(program, process.user());
+        user::plan_groups(program, process.user(), around.keep_groups);
         masks.plan_bounding(program);
         user::plan_ids(program, process.user());
         let (op, blame) = into(true);
         program.push(op, blame);
-        // Without no_new_privs the kernel wants CAP_SYS_ADMIN of who loads a filter (seccomp(2)).
-        let keep = match &mut filter {
-            Some(filter)
-                if !no_new_privileges && (around.in_user_namespace || around.grantable & SYS_ADMIN != 0) =>
-            {
-                filter.shed = masks.shed(SYS_ADMIN);
-                SYS_ADMIN
-            }
-            _ => 0,
-        };
-        masks.plan_sets(program, keep);
+        masks.plan_sets(program);
         user::plan_umask(program, process.user());
         plan_program(program, process, around.env);
-        Ok(Self { filter })
+        Ok(this)
     }
 
     /// The filter, if this is its moment.
     pub(crate) fn plan_filter(&self, program: &mut Program, moment: Moment) {
         if let Some(filter) = &self.filter {
-            let its_moment = if filter.listener { Moment::BeforeCreated } else { Moment::Last };
+            let its_moment = match (filter.no_new_privileges, filter.listener) {
+                (false, _) => Moment::Privileged,
+                (true, true) => Moment::BeforeCreated,
+                (true, false) => Moment::Last,
+            };
             if moment == its_moment {
                 program.push(filter.op, Blame::new("load the seccomp filter", Place::of("/linux/seccomp")));
-                if let Some(shed) = filter.shed {
-                    program
-                        .push(shed, Blame::new("set the capabilities", Place::of("/process/capabilities")));
-                }
             }
         }
     }
 }
 
-fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<Filter> {
+fn compile(plan: &mut Plan, config: &LinuxSeccomp, no_new_privileges: bool) -> Result<Filter> {
     let filter = seccomp::compile(config, NATIVE).map_err(|problems| {
         let mut problems = problems.into_iter();
         let first = problems.next().map_or_else(
@@ -161,7 +158,7 @@ fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<Filter> {
     Ok(Filter {
         op: Op::Seccomp { filter: text, flags: filter.flags, listener: filter.notify },
         listener: filter.notify,
-        shed: None,
+        no_new_privileges,
     })
 }
 
@@ -201,11 +198,11 @@ pub(crate) fn needs_proc(process: &Process) -> bool {
     [process.apparmor_profile(), process.selinux_label()].into_iter().flatten().any(|label| !label.is_empty())
 }
 
-fn plan_scheduling(plan: &mut Plan, process: &Process, in_user_namespace: bool) {
+fn plan_scheduling(plan: &mut Plan, process: &Process, by_parent: bool) {
     if let Some(config) = process.scheduler() {
         let attr = scheduler::attributes(config);
         let blame = Blame::new("set the scheduler", Place::of("/process/scheduler"));
-        if in_user_namespace {
+        if by_parent {
             // CAP_SYS_NICE of the initial user namespace is needed for more than the caller's share: the parent's.
             plan.ask(ParentStep::Scheduler(attr), Slot::NONE, blame);
         } else {
@@ -213,21 +210,24 @@ fn plan_scheduling(plan: &mut Plan, process: &Process, in_user_namespace: bool) 
             plan.program.push(Op::Scheduler(attr), blame);
         }
     }
-    let program = &mut plan.program;
     if let Some(config) = process.io_priority() {
-        program.push(
-            Op::IoPriority(ioprio::value(config)),
-            Blame::new("set the I/O priority", Place::of("/process/ioPriority")),
-        );
+        let value = ioprio::value(config);
+        let blame = Blame::new("set the I/O priority", Place::of("/process/ioPriority"));
+        if by_parent && ioprio::is_real_time(config) {
+            // As for the scheduler, but only for this class.
+            plan.ask(ParentStep::IoPriority(value), Slot::NONE, blame);
+        } else {
+            plan.program.push(Op::IoPriority(value), blame);
+        }
     }
 }
 
-fn plan_rlimits(plan: &mut Plan, process: &Process, in_user_namespace: bool) {
+fn plan_rlimits(plan: &mut Plan, process: &Process, by_parent: bool) {
     let limits = process.rlimits().as_deref().unwrap_or_default();
     if limits.is_empty() {
         return;
     }
-    if in_user_namespace {
+    if by_parent {
         // CAP_SYS_RESOURCE of the initial user namespace is needed to raise a hard limit: only the parent has it.
         let limits = limits.iter().map(rlimit::values).collect();
         plan.ask(

@@ -64,6 +64,8 @@ pub(crate) enum Like {
 pub(crate) enum Op {
     /// Make the process non-dumpable.
     NotDumpable,
+    /// Let the owner of the process look into it.
+    Dumpable,
     /// Close every inherited descriptor but those that the parent keeps open for this process.
     CloseOthers,
     /// Make the descriptors that the parent chose standard input, output and error.
@@ -86,8 +88,8 @@ pub(crate) enum Op {
     Unshare { kinds: i32 },
     /// Continue in a child of our parent, so that a pid namespace takes effect.
     Reborn { kinds: i32 },
-    /// Take id 0 of the user namespace, and no groups.
-    RootIds,
+    /// Take the ids of the user namespace's root, and no groups unless the caller's are to be kept.
+    RootIds { uid: u32, gid: u32, keep_groups: bool },
     /// Bring the loopback interface up.
     LoopbackUp,
     /// Join a new session keyring.
@@ -116,6 +118,9 @@ pub(crate) enum Op {
     FsOption { key: Text, value: Option<Text> },
     /// Make the superblock and a detached mount with these attributes.
     MakeMount { attributes: u32 },
+    /// Make a file system without options, or, where the kernel lets a user namespace have none of its own, a
+    /// read-only clone of the one that the host has mounted.
+    MakeOrClone { fs: Text, attributes: u32, host: Text },
     /// Clone a mount (tree) of the host as a detached one.
     CloneHost { path: Text, recursive: bool },
     /// Map the ids of the detached mount through the user namespace in a slot.
@@ -150,6 +155,8 @@ pub(crate) enum Op {
     EnsureDirectory(Text),
     /// Make a device node, or check that the one that exists is right.
     Device { path: Text, mode: u32, device: u64, uid: u32, gid: u32 },
+    /// Clone the host's node of a device, after checking that it is that device.
+    HostDevice { path: Text, mode: u32, device: u64 },
     /// Make a symbolic link, if `source` (inside the root) exists; `replace` what is in its way.
     Link { target: Text, path: Text, source: Option<Text>, replace: bool },
     /// Open a terminal in the container's devpts, send its master to the parent, and make it the standard streams.
@@ -200,8 +207,6 @@ pub(crate) enum Op {
     Capabilities { effective: u64, permitted: u64, inheritable: u64 },
     /// Set the ambient capabilities.
     Ambient(u64),
-    /// Set the capabilities again, now without those that only the runtime needed.
-    Shed { effective: u64, permitted: u64, inheritable: u64 },
     /// Set the file mode creation mask.
     Umask(u32),
     /// Close what was held of the container's file system and namespaces.

@@ -26,7 +26,7 @@ pub(crate) fn describe(program: &Program, message: Message, output: Option<Owned
         Op::FindProgram { named, .. } => program_not_found(program, blame, errno, detail, *named),
         Op::Exec => exec_failed(program, blame, errno, detail),
         Op::Hooks { .. } => hook_failed(blame, message.b, detail, hook, output),
-        _ => step_failed(program, blame, errno, detail),
+        _ => step_failed(program, op, blame, errno, detail),
     };
     match blame.place.pointer() {
         Some(pointer) => error.at(pointer),
@@ -116,7 +116,7 @@ fn last_output(fd: OwnedFd) -> String {
     String::from_utf8_lossy(&text).trim_end().to_owned()
 }
 
-fn step_failed(program: &Program, blame: &Blame, errno: Errno, detail: Detail) -> Error {
+fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: Detail) -> Error {
     let sentence = blame.sentence(program);
     let operand = blame.operand(program);
     match detail {
@@ -142,16 +142,46 @@ fn step_failed(program: &Program, blame: &Blame, errno: Errno, detail: Detail) -
         Detail::NotRemovable => Error::os(errno, sentence).hint(
             "nothing is mounted there, or the mount came with a more privileged namespace and is locked",
         ),
-        _ => hinted(Error::os(errno, sentence), errno, &operand),
+        _ => hinted(Error::os(errno, sentence), op, errno, &operand),
     }
 }
 
 /// Hints where the errno of a common mistake says little.
-fn hinted(error: Error, errno: Errno, operand: &str) -> Error {
-    match errno {
-        Errno::ENODEV => {
+fn hinted(error: Error, op: &Op, errno: Errno, operand: &str) -> Error {
+    match (op, errno) {
+        (_, Errno::ENODEV) => {
             error.hint(format!("this kernel has no file system {operand:?}, or its module is not loaded"))
         }
+        (Op::CloneHost { recursive: false, .. }, Errno::EINVAL) => error.hint(
+            "in a user namespace a bind mount must take along what is mounted below its source (rbind): it could \
+             uncover what that hides",
+        ),
+        (Op::Attributes { .. }, Errno::EPERM) => error.hint(
+            "in a user namespace ro, nosuid, nodev, noexec and the access-time options of a mount of the host cannot \
+             be taken away",
+        ),
+        (Op::MakeMount { .. }, Errno::EPERM) if operand == "proc" => error.hint(
+            "parts of the /proc that the runtime sees are covered, and a user namespace may then mount no new one: \
+             the container around this one must not mask /proc, or this one must share its pid namespace",
+        ),
+        (Op::NewFs(_) | Op::MakeMount { .. }, Errno::EPERM) => error.hint(
+            "a user namespace may mount it only for namespaces (ipc, network, cgroup) that it owns; bind the host's \
+             instead",
+        ),
+        (Op::Groups { .. }, Errno::EPERM) => {
+            error.hint("the user namespace denies setgroups(2), as its groups were mapped without privileges")
+        }
+        (Op::Rlimit { .. }, Errno::EPERM) => error.hint("to raise a hard limit takes CAP_SYS_RESOURCE"),
+        (Op::Scheduler(_) | Op::IoPriority(_), Errno::EPERM) => {
+            error.hint("it takes CAP_SYS_NICE in the initial user namespace")
+        }
+        (Op::WriteHost { .. }, Errno::EACCES) if operand.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()) => {
+            error.hint("lowering the OOM score takes CAP_SYS_RESOURCE")
+        }
+        (Op::Enter { .. }, Errno::EPERM) => error.hint(
+            "the namespace belongs to a user namespace in which the caller has no rights; the user namespace that owns \
+             it must be joined too",
+        ),
         _ => error,
     }
 }

@@ -5,6 +5,7 @@
 
 mod failure;
 pub(crate) mod id_map;
+mod mapping;
 mod steps;
 
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -18,8 +19,9 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{ParentStep, Plan};
 use crate::sys::{clone, pidfd, socket};
 pub(crate) use failure::describe;
+pub(crate) use mapping::{compare_id_maps, map_ids};
 pub(crate) use steps::{
-    map_ids, open_device, open_id_map, open_mount, set_oom_score, set_rlimits, set_scheduler,
+    open_device, open_id_map, open_mount, set_io_priority, set_oom_score, set_rlimits, set_scheduler,
     write_time_offsets,
 };
 
@@ -34,8 +36,12 @@ pub(crate) struct Resources<'r> {
     pub(crate) listener: Option<BorrowedFd<'r>>,
     /// The cgroup (v2) that the child is born in.
     pub(crate) cgroup: Option<BorrowedFd<'r>>,
+    /// Whether the child is better outside its cgroup than not born, where the caller may not put it there.
+    pub(crate) cgroup_optional: bool,
     /// The pid namespace that the child is born into: a pidfd or a namespace.
     pub(crate) born_into: Option<BorrowedFd<'r>>,
+    /// Other namespaces that the child is born into, each with its `CLONE_NEW*` flag.
+    pub(crate) born_joined: &'r [(OwnedFd, i32)],
     /// Namespaces and other descriptors that the program refers to by number.
     pub(crate) namespaces: &'r [OwnedFd],
 }
@@ -213,35 +219,51 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
     keep.dedup();
     let inherited =
         Inherited { sync, listener, streams: resources.streams, namespaces: &namespaces, keep: &keep };
-    let cgroup = resources.cgroup;
-    let Some(pid_namespace) = resources.born_into else {
-        return clone_child(plan, inherited, cgroup);
-    };
-    // setns(2) with CLONE_NEWPID decides where children of this *thread* are born; the thread ends, and with it the
-    // decision, so that the caller's other children are not affected.
+    if resources.born_into.is_none() && resources.born_joined.is_empty() {
+        return clone_child(plan, inherited, resources);
+    }
+    // setns(2) changes this *thread* only, or, with CLONE_NEWPID, where its children are born; the thread ends right
+    // after, so that nothing else of the caller is affected.
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("wharf-join".to_owned())
             .spawn_scoped(scope, || {
-                clone::setns(pid_namespace.as_raw_fd(), libc::CLONE_NEWPID)
-                    .map_err(|errno| Error::os(errno, "join the container's pid namespace"))?;
-                clone_child(plan, inherited, cgroup)
+                if let Some(pid_namespace) = resources.born_into {
+                    clone::setns(pid_namespace.as_raw_fd(), libc::CLONE_NEWPID)
+                        .map_err(|errno| Error::os(errno, "join the container's pid namespace"))?;
+                }
+                for ((namespace, kind), (path, _, place)) in
+                    resources.born_joined.iter().zip(&plan.born_joined)
+                {
+                    clone::setns(namespace.as_raw_fd(), *kind).map_err(|errno| {
+                        Error::os(errno, format!("join namespace {}", path.display()))
+                            .at(place.pointer().unwrap_or_default())
+                    })?;
+                }
+                clone_child(plan, inherited, resources)
             })
-            .map_err(|error| Error::io(&error, "make a thread to join the pid namespace"))?
+            .map_err(|error| Error::io(&error, "make a thread to join namespaces"))?
             .join()
-            .unwrap_or_else(|_| {
-                Err(Error::new(Kind::System, "the thread that joins the pid namespace panicked"))
-            })
+            .unwrap_or_else(|_| Err(Error::new(Kind::System, "the thread that joins namespaces panicked")))
     })
 }
 
-fn clone_child(
-    plan: &Plan,
-    inherited: Inherited<'_>,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> Result<(i32, OwnedFd)> {
-    birth::make(&plan.program, plan.born_with, inherited, cgroup)
-        .map_err(|errno| clone_failed(errno, plan.born_with))
+fn clone_child(plan: &Plan, inherited: Inherited<'_>, resources: &Resources<'_>) -> Result<(i32, OwnedFd)> {
+    let make = |cgroup| birth::make(&plan.program, plan.born_with, inherited, cgroup);
+    let made = match make(resources.cgroup) {
+        // The two cgroups have no ancestor in common that the caller may write to (cgroups(7), Delegation containment).
+        Err(errno @ (Errno::EACCES | Errno::ENOENT))
+            if resources.cgroup_optional && resources.cgroup.is_some() =>
+        {
+            log::warn!(
+                "the new process is not in the container's cgroup, and its limits do not hold for it: {}",
+                errno.desc()
+            );
+            make(None)
+        }
+        made => made,
+    };
+    made.map_err(|errno| clone_failed(errno, plan.born_with))
 }
 
 fn clone_failed(errno: Errno, born_with: i32) -> Error {
@@ -251,8 +273,15 @@ fn clone_failed(errno: Errno, born_with: i32) -> Error {
             .at("/linux/namespaces")
             .hint("the limit of nested or existing namespaces is reached: see /proc/sys/user"),
         Errno::EPERM if born_with & libc::CLONE_NEWUSER != 0 => {
-            error.at("/linux/namespaces").hint("this host does not let the caller make user namespaces")
+            error.at("/linux/namespaces").hint(
+                "this host does not let the caller make user namespaces: see \
+                 /proc/sys/kernel/unprivileged_userns_clone, /proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            )
         }
+        Errno::EACCES => error.at("/linux/cgroupsPath").hint(
+            "the caller may not move a process from his own cgroup to that of the container: no cgroup above both \
+             is delegated to him",
+        ),
         Errno::EAGAIN => error.hint("a pids limit of the runtime's own cgroup or a process limit is reached"),
         Errno::EBUSY => {
             error.hint("the cgroup has children with controllers enabled and may not hold processes itself")

@@ -11,16 +11,11 @@ use nix::errno::Errno;
 
 use super::id_map;
 use crate::error::{Error, Kind, Result};
-use crate::linux::idmap::{self, IdMaps};
+use crate::host::Host;
+use crate::plan::MapSource;
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::process::SchedAttr;
 use crate::sys::{path, process};
-
-/// Writes the id maps of a child that was born in a new user namespace.
-pub(crate) fn map_ids(pid: i32, maps: &IdMaps) -> Result<()> {
-    write_proc(pid, "uid_map", &idmap::text(&maps.uids)).map_err(|error| error.at("/linux/uidMappings"))?;
-    write_proc(pid, "gid_map", &idmap::text(&maps.gids)).map_err(|error| error.at("/linux/gidMappings"))
-}
 
 /// Writes the offsets of a child that unshared the time namespace.
 pub(crate) fn write_time_offsets(pid: i32, text: &str) -> Result<()> {
@@ -38,7 +33,7 @@ pub(crate) fn set_oom_score(pid: i32, score: i32) -> Result<()> {
     })
 }
 
-fn write_proc(pid: i32, name: &str, text: &str) -> Result<()> {
+pub(super) fn write_proc(pid: i32, name: &str, text: &str) -> Result<()> {
     let file = format!("/proc/{pid}/{name}");
     // One write: the kernel takes a map only whole.
     File::options()
@@ -52,8 +47,12 @@ fn write_proc(pid: i32, name: &str, text: &str) -> Result<()> {
 pub(crate) fn set_rlimits(pid: i32, limits: &[(u32, u64, u64)]) -> Result<()> {
     for (index, (resource, soft, hard)) in limits.iter().enumerate() {
         process::set_rlimit(pid, *resource, *soft, *hard).map_err(|errno| {
-            Error::os(errno, format!("set resource limit {resource} to {soft}:{hard}"))
-                .at(format!("/process/rlimits/{index}"))
+            let error = Error::os(errno, format!("set resource limit {resource} to {soft}:{hard}"))
+                .at(format!("/process/rlimits/{index}"));
+            match errno {
+                Errno::EPERM => error.hint("to raise a hard limit takes CAP_SYS_RESOURCE"),
+                _ => error,
+            }
         })?;
     }
     Ok(())
@@ -64,9 +63,19 @@ pub(crate) fn set_scheduler(pid: i32, attr: &SchedAttr) -> Result<()> {
     process::set_scheduler(pid, attr).map_err(|errno| Error::os(errno, "set the scheduler"))
 }
 
+/// Sets the I/O priority of the child, which leads its process group, from outside its user namespace.
+pub(crate) fn set_io_priority(pid: i32, value: i32) -> Result<()> {
+    process::set_io_priority(pid, value).map_err(|errno| Error::os(errno, "set the I/O priority"))
+}
+
 /// Opens a user namespace that has these maps.
-pub(crate) fn open_id_map(maps: &IdMaps) -> Result<OwnedFd> {
-    id_map::open(maps)
+pub(crate) fn open_id_map(maps: &MapSource, host: Host) -> Result<OwnedFd> {
+    match maps {
+        MapSource::Maps(maps) => id_map::open(maps, host),
+        MapSource::Namespace(path) => File::open(path)
+            .map(OwnedFd::from)
+            .map_err(|error| Error::io(&error, format!("open the user namespace {}", path.display()))),
+    }
 }
 
 /// Clones a mount (tree) of the host, with another propagation and mapped ids where asked.
@@ -74,7 +83,8 @@ pub(crate) fn open_mount(
     source: &Path,
     recursive: bool,
     propagation: u32,
-    id_map: Option<&(IdMaps, bool)>,
+    id_map: Option<&(MapSource, bool)>,
+    host: Host,
 ) -> Result<OwnedFd> {
     let mount = clone(source, recursive)?;
     if propagation != 0 {
@@ -85,7 +95,7 @@ pub(crate) fn open_mount(
         })?;
     }
     if let Some((maps, whole_tree)) = id_map {
-        let namespace = open_id_map(maps)?;
+        let namespace = open_id_map(maps, host)?;
         let attr = MountAttr {
             set: libc::MOUNT_ATTR_IDMAP,
             userns_fd: namespace.as_raw_fd() as u64,

@@ -15,6 +15,11 @@ fn prctl(option: i32, a: u64, b: u64, c: u64, d: u64) -> Result<i64> {
     check(unsafe { libc::syscall(libc::SYS_prctl, option, a, b, c, d) }).map(i64::from)
 }
 
+/// Lets the user that the process belongs to look into /proc/PID of it, and trace it.
+pub(crate) fn set_dumpable() -> Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0).map(drop)
+}
+
 /// Makes /proc/PID of the process, and ptrace on it, the business of privileged processes only.
 pub(crate) fn set_not_dumpable() -> Result<()> {
     prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0).map(drop)
@@ -166,6 +171,16 @@ pub(crate) fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Resul
     })
 }
 
+/// The hard limit of the caller.
+pub(crate) fn hard_limit(resource: u32) -> Result<u64> {
+    let mut limit = [0u64; 2];
+    // SAFETY: struct rlimit64 is two 64-bit numbers.
+    check_unit(unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::null::<u64>(), limit.as_mut_ptr())
+    })?;
+    Ok(limit[1])
+}
+
 /// `struct sched_attr` of `sched_setattr(2)`, version 1 (with utilisation clamps, Linux 5.3).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,11 +203,11 @@ pub(crate) fn set_scheduler(pid: i32, attr: &SchedAttr) -> Result<()> {
     check_unit(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, ptr::from_ref(attr), 0) })
 }
 
-/// `ioprio_set(2)` for the process group, as the spec says.
-pub(crate) fn set_io_priority(value: i32) -> Result<()> {
+/// `ioprio_set(2)` for a process group, as the spec says; 0 is the caller's.
+pub(crate) fn set_io_priority(group: i32, value: i32) -> Result<()> {
     const IOPRIO_WHO_PGRP: i32 = 2;
     // SAFETY: no pointers.
-    check_unit(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PGRP, 0, value) })
+    check_unit(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PGRP, group, value) })
 }
 
 /// `sched_setaffinity(2)` with a CPU mask of any length.

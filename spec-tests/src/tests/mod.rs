@@ -18,7 +18,6 @@ mod mount_options;
 pub(crate) mod mounts;
 mod names;
 mod namespaces;
-mod net_devices;
 mod paths;
 mod privileges;
 pub(crate) mod process;
@@ -44,7 +43,6 @@ pub const AREAS: &[&[Test]] = &[
     defaults::TESTS,
     namespaces::TESTS,
     devices::TESTS,
-    net_devices::TESTS,
     paths::TESTS,
     cgroups::TESTS,
     memory::TESTS,

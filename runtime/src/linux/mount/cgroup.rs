@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::entry::{Entry, Surroundings};
 use crate::plan::blame::Blame;
-use crate::plan::program::{Like, Op, Program, Slot};
+use crate::plan::program::{Like, Op, Slot};
 use crate::plan::{ParentStep, Plan};
 
 /// One hierarchy that the container gets to see.
@@ -17,13 +17,15 @@ pub(crate) struct View {
     pub(crate) named: bool,
     /// The container's cgroup on the host.
     pub(crate) directory: std::path::PathBuf,
+    /// Whether it is the container's own, and not that of the runtime, of which the container may only read.
+    pub(crate) is_own: bool,
 }
 
 /// What of the cgroup file systems a container gets to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Views {
-    /// The unified hierarchy: the container's cgroup directory on the host.
-    Unified(std::path::PathBuf),
+    /// The unified hierarchy: as the fields of a [`View`].
+    Unified { directory: std::path::PathBuf, is_own: bool },
     /// Version 1, one directory per hierarchy.
     Split(Vec<View>),
 }
@@ -43,13 +45,13 @@ impl Entry<'_> {
         let destination = program.text(self.destination.as_os_str().as_encoded_bytes());
         let blame = Blame::new("mount cgroup on", self.place()).on(destination);
         match views {
-            Views::Unified(directory) => {
+            Views::Unified { directory, is_own } => {
                 if own_namespace {
                     let fs = program.text("cgroup2");
                     program.push(Op::NewFs(fs), blame);
-                    program.push(Op::MakeMount { attributes: self.options.mount.to_set() as u32 }, blame);
+                    program.push(Op::MakeMount { attributes: self.cgroup_attributes(*is_own) }, blame);
                 } else {
-                    self.plan_bound(plan, around, directory, blame);
+                    self.plan_bound(plan, around, directory, blame, *is_own);
                 }
                 let program = &mut plan.program;
                 program.push(Op::Target { path: destination, like: Like::Directory }, blame);
@@ -108,9 +110,9 @@ impl Entry<'_> {
                 let none = program.text("none");
                 program.push(Op::FsOption { key: none, value: None }, blame);
             }
-            program.push(Op::MakeMount { attributes: self.options.mount.to_set() as u32 }, blame);
+            program.push(Op::MakeMount { attributes: self.cgroup_attributes(view.is_own) }, blame);
         } else {
-            self.plan_bound(plan, around, &view.directory, blame);
+            self.plan_bound(plan, around, &view.directory, blame, view.is_own);
         }
         let program = &mut plan.program;
         program.push(Op::Target { path, like: Like::Directory }, blame);
@@ -125,7 +127,21 @@ impl Entry<'_> {
         }
     }
 
-    fn plan_bound(&self, plan: &mut Plan, around: &Surroundings<'_>, directory: &Path, blame: Blame) {
+    /// The attributes that are asked for. A cgroup that the container shares with its runtime is read-only: a user to
+    /// whom it is delegated could change his own limits, and those of his other processes, from inside.
+    fn cgroup_attributes(&self, is_own: bool) -> u32 {
+        let read_only = if is_own { 0 } else { libc::MOUNT_ATTR_RDONLY as u32 };
+        self.options.mount.to_set() as u32 | read_only
+    }
+
+    fn plan_bound(
+        &self,
+        plan: &mut Plan,
+        around: &Surroundings<'_>,
+        directory: &Path,
+        blame: Blame,
+        is_own: bool,
+    ) {
         if around.host_out_of_reach {
             let source = directory.to_owned();
             let propagation = around.propagation;
@@ -135,11 +151,9 @@ impl Entry<'_> {
             let path = plan.program.text(directory.as_os_str().as_encoded_bytes());
             plan.program.push(Op::CloneHost { path, recursive: false }, blame);
         }
-        self.plan_own_attributes(&mut plan.program, blame);
-    }
-
-    fn plan_own_attributes(&self, program: &mut Program, blame: Blame) {
-        let (set, clear) = (self.options.mount.to_set() as u32, self.options.mount.to_clear() as u32);
+        let set = self.cgroup_attributes(is_own);
+        let clear = self.options.mount.to_clear() as u32 & !set;
+        let program = &mut plan.program;
         program.push(Op::Attributes { on: Slot::MOUNT, set, clear, propagation: 0, recursive: false }, blame);
     }
 }

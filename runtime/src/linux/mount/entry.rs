@@ -8,7 +8,7 @@ use super::options::{MountOptions, Propagation, PropagationType, Reach, superblo
 use crate::linux::idmap::IdMaps;
 use crate::plan::blame::{Blame, Place};
 use crate::plan::program::{Like, Op, Program, Slot, Text};
-use crate::plan::{ParentStep, Plan};
+use crate::plan::{MapSource, ParentStep, Plan};
 
 /// Longer values do not fit through fsconfig(2); only mount(2) takes them.
 const LONGEST_VALUE: usize = 255;
@@ -24,13 +24,19 @@ pub(crate) struct Surroundings<'s> {
     /// Relative bind sources are relative to it.
     pub(crate) bundle: &'s Path,
     /// The child cannot open what the host owns, being in a user namespace or among the mounts of a running container:
-    /// the parent does.
+    /// the parent does, if it has the right to.
     pub(crate) host_out_of_reach: bool,
     /// What the propagation of the host's mounts becomes in the container; 0 where they stay as they are. What the
     /// parent opens is not reached by the change that the child makes to its own copies.
     pub(crate) propagation: u32,
-    /// The id maps of that namespace, for entries that want mapped ids without naming maps.
+    /// The container cannot count on instances of its own of sysfs and procfs.
+    pub(crate) in_user_namespace: bool,
+    /// The container has a pid namespace of its own.
+    pub(crate) own_pids: bool,
+    /// The id maps of its user namespace, for entries that want mapped ids without naming maps.
     pub(crate) maps: &'s IdMaps,
+    /// The user namespace that it joins.
+    pub(crate) joined_user: Option<&'s Path>,
     /// The SELinux context of every mount that can have one.
     pub(crate) label: Option<&'s str>,
 }
@@ -134,6 +140,13 @@ impl<'m> Entry<'m> {
             self.plan_mount_call(&mut plan.program, fs, destination, like);
             return;
         }
+        if let Some(host) = self.host_instance(around) {
+            let host = plan.program.text(host);
+            let attributes = self.options.mount.to_set() as u32;
+            plan.program.push(Op::MakeOrClone { fs, attributes, host }, blame);
+            self.plan_attach(&mut plan.program, destination, like, false);
+            return;
+        }
         let program = &mut plan.program;
         program.push(Op::NewFs(fs), Blame::new("open file system", self.place().property("/type")).on(fs));
         if let Some(source) = self.mount.source() {
@@ -173,6 +186,18 @@ impl<'m> Entry<'m> {
         let id_map = self.id_map(around);
         self.plan_id_map(plan, id_map);
         self.plan_attach(&mut plan.program, destination, like, then_read_only);
+    }
+
+    /// The host's instance of the file system, if it may stand in for one of the container's own. A procfs of other
+    /// pids than the container's would be of no use, and tell of strangers.
+    fn host_instance(&self, around: &Surroundings<'_>) -> Option<&'static str> {
+        let plain =
+            around.in_user_namespace && self.options.data.is_empty() && self.options.recursive.is_empty();
+        match self.fs() {
+            "sysfs" if plain => Some("/sys"),
+            "proc" if plain && !around.own_pids => Some("/proc"),
+            _ => None,
+        }
     }
 
     /// Whether the mount stays writable until its contents are complete: /dev gets nodes, links and the console first.
@@ -293,16 +318,21 @@ impl<'m> Entry<'m> {
     }
 
     /// The id maps that the entry asks for: its own, else the container's.
-    fn id_map(&self, around: &Surroundings<'_>) -> Option<(IdMaps, bool)> {
+    fn id_map(&self, around: &Surroundings<'_>) -> Option<(MapSource, bool)> {
         let own = IdMaps::of(self.mount.uid_mappings().as_ref(), self.mount.gid_mappings().as_ref());
         let has_own = !own.uids.is_empty() || !own.gids.is_empty();
         let asked = self.options.idmap.is_some() || has_own;
         asked.then(|| {
-            (if has_own { own } else { around.maps.clone() }, self.options.idmap == Some(Reach::Tree))
+            let source = match around.joined_user {
+                _ if has_own => MapSource::Maps(own),
+                Some(path) => MapSource::Namespace(path.to_owned()),
+                None => MapSource::Maps(around.maps.clone()),
+            };
+            (source, self.options.idmap == Some(Reach::Tree))
         })
     }
 
-    fn plan_id_map(&self, plan: &mut Plan, id_map: Option<(IdMaps, bool)>) {
+    fn plan_id_map(&self, plan: &mut Plan, id_map: Option<(MapSource, bool)>) {
         if let Some((maps, recursive)) = id_map {
             let blame = Blame::new("map the ids of the mount", self.place());
             plan.ask(ParentStep::OpenIdMap(maps), Slot::ID_MAP, blame);

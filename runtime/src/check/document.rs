@@ -322,9 +322,9 @@ mod tests {
         assert_eq!(
             found,
             [
-                "warning: /process/capabilites: not a property of the runtime spec; ignored",
-                "warning: /process/capabilities/bounding/1: unknown capability \"CAP_FUTURE\" is left out",
-                "warning: /process/capabilities/bounding/2: unknown capability \"chown\" is left out; write it as CAP_CHOWN",
+                "note: /process/capabilites: not a property of the runtime spec; ignored",
+                "warning: /process/capabilities/bounding/1: ignoring unknown or unavailable capabilities: [CAP_FUTURE]",
+                "warning: /process/capabilities/bounding/2: ignoring unknown or unavailable capabilities: [chown]; write it as CAP_CHOWN",
             ]
         );
         let spec = spec.unwrap();

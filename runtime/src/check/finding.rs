@@ -15,6 +15,9 @@ pub enum Severity {
     Error,
     /// The container is created; the property has no effect, or another one than its author may expect.
     Warning,
+    /// The container is created as asked; only a reader of the document may want to know. A runtime logs it for who
+    /// looks for it, and not into the streams of the container, where some managers read what it warns about.
+    Note,
 }
 
 /// A problem with one property of `config.json`.
@@ -38,6 +41,16 @@ impl Finding {
         Self { severity: Severity::Warning, pointer: pointer.into(), message: message.into() }
     }
 
+    pub(crate) fn note(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, pointer: pointer.into(), message: message.into() }
+    }
+
+    /// Writes what is not an error to the log.
+    pub(crate) fn log(&self) {
+        let level = if self.severity == Severity::Note { log::Level::Debug } else { log::Level::Warn };
+        log::log!(level, "{} (config.json {})", self.message, self.pointer);
+    }
+
     pub(crate) fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
@@ -48,6 +61,7 @@ impl fmt::Display for Severity {
         f.write_str(match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         })
     }
 }

@@ -124,8 +124,15 @@ impl Walk<'_> {
             Shape::Capability => {
                 if !CAPABILITY_NAMES.contains(&text) {
                     self.scan.needs_repair = true;
-                    let message = format!("unknown capability {} is left out{}", shown(text), meant(text));
-                    self.scan.add(Finding::warning(self.at.to_string(), message));
+                    // The words of runc, which tools look for. The same name stands in several sets: one warning.
+                    let message = format!(
+                        "ignoring unknown or unavailable capabilities: [{}]{}",
+                        text.escape_debug(),
+                        meant(text)
+                    );
+                    let told = self.scan.findings.iter().any(|finding| finding.message == message);
+                    let finding = if told { Finding::note } else { Finding::warning };
+                    self.scan.add(finding(self.at.to_string(), message));
                 }
             }
             _ => return self.wrong(format_args!("the string {}", shown(text))),
@@ -148,7 +155,7 @@ impl Walk<'_> {
                 self.scan.add(if strangers.contains(&name) {
                     Finding::error(at.to_string(), REPEATED)
                 } else {
-                    Finding::warning(at.to_string(), "not a property of the runtime spec; ignored")
+                    Finding::note(at.to_string(), "not a property of the runtime spec; ignored")
                 });
                 strangers.insert(name);
                 continue;

@@ -98,7 +98,7 @@ fn prepare(
 ) -> Result<Prepared> {
     let spec = bundle.spec();
     for warning in bundle.warnings().iter().chain(&into_result(crate::check::check(spec))?) {
-        log::warn!("{} (config.json {})", warning.message, warning.pointer);
+        warning.log();
     }
     let host = Host::probe()?;
     let linux = spec.linux().as_ref();

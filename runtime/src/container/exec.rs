@@ -82,11 +82,12 @@ impl Container {
             log::warn!("{warning}");
         }
         // Shared: processes may be added side by side, but not while the container is started or deleted.
-        let _lock = self.directory.lock(true)?;
+        let lock = self.directory.lock(true)?;
         let Some(init) = self.init()? else {
             return Err(Error::new(Kind::WrongState, "cannot exec in a stopped container"));
         };
-        if !options.ignore_paused && self.status()? == Status::Paused {
+        let paused = self.status()? == Status::Paused;
+        if paused && !options.ignore_paused {
             return Err(Error::new(
                 Kind::WrongState,
                 "cannot exec in a paused container (use --ignore-paused to override)",
@@ -136,6 +137,8 @@ impl Container {
             born_joined: &[],
             namespaces: &namespaces,
         };
+        // A process that is born frozen waits for a resume, which needs the lock.
+        let _lock = (!paused).then_some(lock);
         let oom_score = process.oom_score_adj().filter(|_| host.is_admin());
         let mut born = |pid| oom_score.map_or(Ok(()), |score| spawn::set_oom_score(pid, score));
         let mut serve = |step: &ParentStep, child: &Spawned| match step {

@@ -119,6 +119,10 @@ fn plan_affinity(plan: &mut Plan, list: Option<&str>, pointer: &'static str) -> 
     let mask = affinity::mask(list).ok_or_else(|| {
         Error::new(Kind::InvalidSpec, format!("{list:?} is not a list of CPU numbers and ranges")).at(pointer)
     })?;
+    let digits = mask.iter().rev().fold(String::from("0x"), |digits, byte| {
+        if digits == "0x" && *byte == 0 { digits } else { digits + &format!("{byte:02x}") }
+    });
+    plan.notes.push(format!("CPU affinity: {}", digits.replacen("0x0", "0x", 1)));
     let mask = plan.program.text(mask);
     plan.program.push(Op::Affinity(mask), Blame::new("set the CPU affinity", Place::of(pointer)));
     Ok(())

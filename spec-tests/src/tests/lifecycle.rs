@@ -48,6 +48,18 @@ pub(super) const TESTS: &[Test] = &[
         bed.call(["resume", container.id()])?.ok()?;
         same("status", container.status()?, "running")
     }),
+    test("A207", "an exec that waits in a paused container lets resume through", |bed| {
+        let container = bed.waiting(&Spec::new())?;
+        bed.call(["pause", container.id()])?.ok()?;
+        let exec = bed.command(["exec", "--ignore-paused", container.id(), "/probe", "true"]).spawn()?;
+        // The new process has arrived in the frozen cgroup; a runtime may have to wait for it there.
+        container.until("the process of the exec", || {
+            let pids = bed.call(["ps", "--format", "json", container.id()])?.ok()?.json()?;
+            Ok(pids.as_array().is_some_and(|pids| pids.len() > 1).then_some(()))
+        })?;
+        bed.call(["resume", container.id()])?.ok()?;
+        exec.finish(Duration::from_secs(30))?.ok().map(drop)
+    }),
     test("A207", "a created container stays created when a harmless signal is sent", |bed| {
         let container = bed.create(&bed.bundle(&Spec::new().args(&["/probe", "wait"]))?)?;
         container.kill("WINCH")?;

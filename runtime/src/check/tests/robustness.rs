@@ -51,7 +51,7 @@ fn the_test_data_of_the_schema() {
     let example = example.replace("0.5.0-dev", "1.0.0");
     let found: Vec<_> =
         all(&serde_json::from_str(&example).unwrap()).iter().map(ToString::to_string).collect();
-    assert_eq!(found, ["warning: /linux/resources/oomScoreAdj: not a property of the runtime spec; ignored"]);
+    assert_eq!(found, ["note: /linux/resources/oomScoreAdj: not a property of the runtime spec; ignored"]);
 }
 
 #[test]

@@ -114,6 +114,29 @@ pub fn leave() -> c_int {
     i32::from(child.is_err())
 }
 
+/// One line to stdout, another to stderr.
+pub fn say_both(out: &str, err: &str) -> c_int {
+    say(out);
+    eprintln!("{err}");
+    0
+}
+
+/// Writes this much to stdout: bytes 0 to 250 over and over, so that a lost or doubled block shows.
+pub fn pour(mib: usize) -> c_int {
+    let pattern: Vec<u8> = (0..mib << 20).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
+    let mut out = std::io::stdout().lock();
+    i32::from(out.write_all(&pattern).and_then(|()| out.flush()).is_err())
+}
+
+/// Starts children that stay, says "ready" and waits for signals.
+pub fn brood(count: usize) -> c_int {
+    let children: Vec<_> = (0..count)
+        .filter_map(|_| Command::new("/proc/self/exe").arg("idle").stdout(Stdio::null()).spawn().ok())
+        .collect();
+    std::mem::forget(children);
+    wait()
+}
+
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _told = writeln!(out, "{line}").and_then(|()| out.flush());

@@ -16,7 +16,8 @@ use std::ffi::{CStr, c_char, c_int};
 use std::io::Write;
 
 const USAGE: &str = "usage: probe report | try OP... [-- OP...]... | wait | idle | exit N | true | die SIGNAL | hook FILE LABEL [OPTION...] | \
-     alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | delay MS COMMAND...";
+     alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | delay MS COMMAND... | \
+     line COMMAND... | say OUT ERR | pour MIB | brood N";
 
 /// The C entry point.
 ///
@@ -51,6 +52,15 @@ fn run(args: &[String]) -> c_int {
         ["cat"] => act::cat(),
         ["zombies", count] => act::zombies(count.parse().unwrap_or(1)),
         ["leave"] => act::leave(),
+        ["say", out, err] => act::say_both(out, err),
+        ["pour", mib] => act::pour(mib.parse().unwrap_or(1)),
+        ["brood", count] => act::brood(count.parse().unwrap_or(1)),
+        ["line", rest @ ..] => {
+            let _end = std::io::stdin().read_line(&mut String::new());
+            let mut again = vec![args[0].clone()];
+            again.extend(rest.iter().map(ToString::to_string));
+            run(&again)
+        }
         ["delay", ms, rest @ ..] => {
             std::thread::sleep(std::time::Duration::from_millis(ms.parse().unwrap_or(1)));
             let mut again = vec![args[0].clone()];

@@ -18,11 +18,13 @@ pub mod format;
 pub mod host;
 pub mod observe;
 pub mod outcome;
+pub mod progress;
 mod reaper;
 pub mod rootless;
 pub mod runner;
 pub mod runtime;
 pub mod session;
+pub mod shim;
 pub mod spec;
 pub mod tests;
 

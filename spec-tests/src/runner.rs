@@ -72,15 +72,25 @@ pub fn run_all(
     jobs: usize,
     progress: &(dyn Fn(&Verdict) + Sync),
 ) -> Vec<Verdict> {
+    side_by_side(tests, jobs, &|test| run_one(test, runtime, host, work), progress)
+}
+
+/// Judges each item on one of `jobs` threads.
+pub fn side_by_side<T: Sync>(
+    items: &[T],
+    jobs: usize,
+    judge: &(dyn Fn(&T) -> Verdict + Sync),
+    progress: &(dyn Fn(&Verdict) + Sync),
+) -> Vec<Verdict> {
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Verdict>>> = Mutex::new(vec![None; tests.len()]);
+    let results: Mutex<Vec<Option<Verdict>>> = Mutex::new(vec![None; items.len()]);
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(test) = tests.get(index) else { break };
-                    let verdict = run_one(test, runtime, host, work);
+                    let Some(item) = items.get(index) else { break };
+                    let verdict = judge(item);
                     progress(&verdict);
                     if let Ok(mut results) = results.lock() {
                         results[index] = Some(verdict);

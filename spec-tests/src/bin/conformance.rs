@@ -1,11 +1,9 @@
 //! Judges an OCI runtime binary by the rows of the specification.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use wharf_spec_tests::outcome::Fault;
-use wharf_spec_tests::runner::{Totals, Verdict, run_all};
+use wharf_spec_tests::progress::{Progress, summary};
+use wharf_spec_tests::runner::{Totals, run_all};
 use wharf_spec_tests::{Runtime, Test, all, format, session};
 
 const HELP: &str = "\
@@ -173,55 +171,4 @@ fn wanted(test: &Test, filters: &[String]) -> bool {
                 test.name().contains(word.as_str())
             }
         })
-}
-
-/// The failures again at the end, where they are read.
-fn summary(verdicts: &[Verdict]) {
-    let failed: Vec<_> = verdicts.iter().filter(|v| matches!(v.outcome, Err(Fault::Failed(_)))).collect();
-    if !failed.is_empty() {
-        println!("\nfailures:");
-        for verdict in failed {
-            println!("{}", format::line(verdict));
-        }
-        println!();
-    }
-}
-
-/// A bar on a terminal; elsewhere the lines alone.
-struct Progress {
-    total: usize,
-    lines: bool,
-    bar: bool,
-    done: Mutex<(usize, usize)>,
-}
-
-impl Progress {
-    fn new(total: usize, lines: bool) -> Self {
-        Self { total, lines, bar: std::io::stderr().is_terminal(), done: Mutex::new((0, 0)) }
-    }
-
-    fn report(&self, verdict: &Verdict) {
-        let Ok(mut done) = self.done.lock() else { return };
-        done.0 += 1;
-        done.1 += usize::from(matches!(verdict.outcome, Err(Fault::Failed(_))));
-        let mut err = std::io::stderr().lock();
-        if self.bar {
-            let _ignored = write!(err, "\r\x1b[K");
-        }
-        if self.lines {
-            let _ignored = writeln!(std::io::stdout().lock(), "{}", format::line(verdict));
-        }
-        if self.bar {
-            let filled = done.0 * 30 / self.total;
-            let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30 - filled));
-            let _ignored = write!(err, "[{bar}] {}/{} {} failed", done.0, self.total, done.1);
-            let _ignored = err.flush();
-        }
-    }
-
-    fn end(&self) {
-        if self.bar {
-            eprint!("\r\x1b[K");
-        }
-    }
 }

@@ -1,0 +1,174 @@
+//! What is left to clean up when a shim dies, and that `delete` can.
+
+use crate::outcome::{Outcome, check, fail, same};
+use crate::runtime::brief;
+use crate::shim::bed::Bed;
+use crate::shim::client::{PATIENCE, granted};
+use crate::shim::launch::Ran;
+use crate::shim::stdio::Streams;
+use crate::shim::task::Task;
+use crate::shim::{Test, test};
+use crate::spec::Spec;
+use containerd_shim_protos::api::{DeleteResponse, Status};
+use containerd_shim_protos::protobuf::Message;
+use rustix::process::Signal;
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(super) const TESTS: &[Test] = &[
+    test("K1", "`delete` after the shim was killed ends the container and tells how", delete_running),
+    test("K2", "`delete` of a created container whose shim was killed", delete_created),
+    test("K3", "`delete` of a paused container whose shim was killed", delete_paused),
+    test("K4", "`delete` ends execs and children too", delete_family),
+    test("K5", "`delete` unmounts the root file system", delete_mounts),
+    test("K6", "`delete` again is no error and quiet", delete_again),
+    test("K7", "`delete` goes by the id, not by its working directory", delete_elsewhere),
+    test("K8", "a container outlives its shim, the streams too", outlives),
+    test("K9", "SIGTERM leaves containers alone", terminated),
+    test("K10", "after a crash and `delete` the same id serves again", again),
+    test("K11", "a killed shim in the middle of a create: `delete` removes what there is", killed_in_create),
+    test("K12", "a member of a pod is deleted, the others stay", pod_member),
+];
+
+fn crash(task: &Task<'_, '_>) -> Outcome<Ran> {
+    task.pod.crash()?;
+    let ran = task.bed.call(&task.bundle).delete()?.ok("delete")?;
+    check(ran.took < Duration::from_secs(5), || format!("`delete` took {:?}", ran.took))?;
+    Ok(ran)
+}
+
+fn response(ran: &Ran) -> Outcome<DeleteResponse> {
+    DeleteResponse::parse_from_bytes(&ran.output)
+        .or_else(|error| fail(format!("no DeleteResponse: {error}: {}", brief(&ran.text()))))
+}
+
+fn judge(task: &Task<'_, '_>, ran: &Ran) -> Outcome {
+    let answer = response(ran)?;
+    same("pid", answer.pid, task.pid)?;
+    same("exit status", answer.exit_status, 137)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed();
+    let at = answer.exited_at.get_or_default().seconds;
+    check((now - 30..=now + 1).contains(&at), || format!("exited_at {at}, it is {now}"))?;
+    check(task.until_dead()?, || "its process lives".into())?;
+    task.bed.until_gone(&task.bundle)
+}
+
+fn delete_running(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    let ran = crash(&task)?;
+    judge(&task, &ran)
+}
+
+fn delete_created(bed: &Bed<'_>) -> Outcome {
+    let task = bed.created(&Spec::new())?;
+    let ran = crash(&task)?;
+    judge(&task, &ran)
+}
+
+fn delete_paused(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    granted("Pause", task.pause())?;
+    let ran = crash(&task)?;
+    judge(&task, &ran)
+}
+
+fn delete_family(bed: &Bed<'_>) -> Outcome {
+    let task = bed.started(&super::lifecycle::host_pids().args(&["/probe", "brood", "3"]))?;
+    task.streams.borrow_mut().until("ready")?;
+    let mut streams = task.exec("e", &["/probe", "idle"])?;
+    streams.until("ready")?;
+    let ran = crash(&task)?;
+    judge(&task, &ran)
+}
+
+fn delete_mounts(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(&Spec::new().args(&["/probe", "wait"]), Streams::output(bed.dir())?)?;
+    let layer = bed.dir().join("layer");
+    fs::rename(&task.bundle.rootfs, &layer)?;
+    granted("Create", task.create(None, &[crate::shim::bed::mount("bind", &layer, &["rbind"])]))?;
+    task.begin()?;
+    task.streams.borrow_mut().until("ready")?;
+    crash(&task)?;
+    bed.until_gone(&task.bundle)
+}
+
+fn delete_again(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    task.finish()?;
+    for _ in 0..2 {
+        let ran = bed.call(&task.bundle).delete()?.ok("delete")?;
+        response(&ran)?;
+        let loud = ran.stderr.lines().find(|line| line.contains("level=error") || line.contains("panic"));
+        check(loud.is_none(), || format!("it said {loud:?}"))?;
+    }
+    Ok(())
+}
+
+fn delete_elsewhere(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    let other = bed.bundle(&Spec::new())?;
+    task.pod.crash()?;
+    // A pod's shim has the bundle of another of its containers as its working directory.
+    bed.call(&task.bundle).delete_in(&other.dir)?.ok("delete")?;
+    check(task.until_dead()?, || "its process lives".into())?;
+    bed.until_gone(&task.bundle)
+}
+
+fn outlives(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    task.pod.crash()?;
+    check(task.lives(), || "the container ended with its shim".into())?;
+    bed.call(&task.bundle).delete()?.ok("delete")?;
+    check(task.until_dead()?, || "its process lives".into())
+}
+
+fn terminated(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    task.pod.kill(Signal::TERM);
+    // Those who end do so at once; those who stay must serve on.
+    if !task.pod.ends(Duration::from_secs(2))? {
+        same("status", task.status("")?, Status::RUNNING)?;
+        return task.finish();
+    }
+    check(task.lives(), || "the container ended with its shim".into())?;
+    bed.call(&task.bundle).delete()?.ok("delete")?;
+    let _left = fs::remove_file(crate::shim::client::socket_path(&task.pod.answer.address));
+    check(task.until_dead()?, || "its process lives".into())
+}
+
+fn again(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    crash(&task)?;
+    bed.until_gone(&task.bundle)?;
+    let pod = bed.pod(&task.bundle)?;
+    let again = bed.create_in(&pod, task.bundle.clone(), Streams::output(bed.dir())?)?;
+    again.begin()?;
+    again.streams.borrow_mut().until("ready")?;
+    again.finish()
+}
+
+fn killed_in_create(bed: &Bed<'_>) -> Outcome {
+    let hook = serde_json::json!({"path": "/bin/sleep", "args": ["sleep", "2"]});
+    let task = bed.planned(&Spec::new().hook("createRuntime", hook), Streams::none())?;
+    let request = crate::shim::bed::create_request(&task.bundle, &Streams::none(), None, &[]);
+    let service = crate::shim::launch::service(task.pod.answer.version);
+    let pending = task.pod.client.begin(service, "Create", request.write_to_bytes().unwrap_or_default());
+    std::thread::sleep(Duration::from_millis(700));
+    task.pod.crash()?;
+    let answer: Result<DeleteResponse, _> = pending.answer(PATIENCE);
+    check(answer.is_err(), || "an answer came from a dead shim".into())?;
+    bed.call(&task.bundle).delete()?.ok("delete")?;
+    bed.until_gone(&task.bundle)
+}
+
+fn pod_member(bed: &Bed<'_>) -> Outcome {
+    let group = format!("crash-{}", std::process::id());
+    let spec = Spec::new().set("/annotations", serde_json::json!({"io.containerd.runc.v2.group": group}));
+    let (one, two) = (bed.waiting(&spec)?, bed.waiting(&spec)?);
+    one.pod.crash()?;
+    bed.call(&one.bundle).delete()?.ok("delete")?;
+    check(one.until_dead()?, || "its process lives".into())?;
+    check(two.lives(), || "the other one was killed with it".into())?;
+    bed.call(&two.bundle).delete()?.ok("delete")?;
+    check(two.until_dead()?, || "the other's process lives".into())
+}

@@ -1,0 +1,453 @@
+//! The RPCs of a container: create, start, kill, wait, delete, and what each refuses.
+
+use crate::outcome::{Outcome, check, fail, same};
+use crate::shim::bed::{Bed, mount};
+use crate::shim::client::{PATIENCE, code, granted, refused};
+use crate::shim::stdio::Streams;
+use crate::shim::task::{Task, process};
+use crate::shim::{Test, test};
+use crate::spec::Spec;
+use containerd_shim_protos::api::{ConnectResponse, Status, WaitResponse};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(super) const TESTS: &[Test] = &[
+    test("T1", "a life: created, running, stopped, and all that State tells of each", life),
+    test("T2", "an unknown container is NotFound in every call but Connect and Shutdown", unknown_container),
+    test("T3", "an unknown process is NotFound in every call that takes one", unknown_process),
+    test("T4", "a second Start is refused", second_start),
+    test("T5", "Delete of a running container is refused and changes nothing", delete_running),
+    test("T6", "Delete of a created container removes it", delete_created),
+    test("T7", "a second Delete is NotFound", delete_twice),
+    test("T8", "death by a signal is 128 and its number", death_by_signal),
+    test("T9", "Wait: twenty waiters on one connection, and other calls beside them", many_waiters),
+    test("T10", "Wait after the end answers at once, as often as asked", late_wait),
+    test("T11", "Kill of a stopped container is NotFound", kill_stopped),
+    test("T12", "Kill reaches the first process only", kill_one),
+    test("T13", "Kill with `all` reaches every process", kill_all),
+    test("T14", "Kill ends a created container", kill_created),
+    test("T15", "Start of a container that died before is refused", start_dead),
+    test("T16", "a missing program: the error says so, nothing is left", missing_program),
+    test("T17", "a second Create with the same id is refused and harms nothing", second_create),
+    test("T18", "Create of a bundle that is no bundle is refused and leaves nothing", no_bundle),
+    test("T19", "rootfs: a bind mount is there while the container is, and goes with it", bind_rootfs),
+    test("T20", "rootfs: an overlay with long options", overlay_rootfs),
+    test("T21", "rootfs: a mount that fails is reported and those before it are undone", bad_rootfs),
+    test("T22", "rootfs: what was mounted goes when the create fails", rootfs_of_failure),
+    test("T23", "Connect names the shim and the first process", connect),
+    test("T24", "Shutdown with a container changes nothing", shutdown_ignored),
+    test(
+        "T25",
+        "the bundle has what `delete` needs: init.pid, options.json and runtime, not for others to read",
+        files,
+    ),
+    test("T26", "a container that ends at once", quick_end),
+    test("T27", "Checkpoint of a container that does not run is refused", checkpoint_created),
+    test("T28", "an id with a slash, with dots or without letters is refused", bad_ids),
+];
+
+fn life(bed: &Bed<'_>) -> Outcome {
+    let before = now();
+    let task = bed.created(&Spec::new().args(&["/probe", "line", "exit", "7"]))?;
+    drop(task.finish_created()?);
+    let streams = Streams::all(bed.dir())?;
+    let addresses = streams.addresses.clone();
+    let task = bed.created_with(&Spec::new().args(&["/probe", "line", "exit", "7"]), streams)?;
+    let state = granted("State", task.state(""))?;
+    same("status", state.status.enum_value_or_default(), Status::CREATED)?;
+    same("id", state.id.as_str(), task.id())?;
+    same("bundle", state.bundle.as_str(), &*task.bundle.dir.to_string_lossy())?;
+    same("pid", state.pid, task.pid)?;
+    check(task.pid > 0 && Path::new(&format!("/proc/{}", task.pid)).exists(), || "no such process".into())?;
+    same("stdin", state.stdin.as_str(), addresses.stdin.as_str())?;
+    same("stdout", state.stdout.as_str(), addresses.stdout.as_str())?;
+    same("stderr", state.stderr.as_str(), addresses.stderr.as_str())?;
+    check(!state.terminal, || "it has a terminal".into())?;
+    let started = granted("Start", task.start(""))?;
+    same("pid from Start", started.pid, task.pid)?;
+    same("status", task.status("")?, Status::RUNNING)?;
+    task.streams.borrow_mut().write(b"go\n")?;
+    let waited = granted("Wait", task.wait(""))?;
+    same("exit status from Wait", waited.exit_status, 7)?;
+    let state = granted("State", task.state(""))?;
+    same("status", state.status.enum_value_or_default(), Status::STOPPED)?;
+    same("exit status from State", state.exit_status, 7)?;
+    let at = waited.exited_at.get_or_default().seconds;
+    check((before..=now()).contains(&at), || format!("exited_at {at}, it is {}", now()))?;
+    same("exited_at from State", state.exited_at.get_or_default().seconds, at)?;
+    let deleted = granted("Delete", task.delete(""))?;
+    same("exit status from Delete", deleted.exit_status, 7)?;
+    same("pid from Delete", deleted.pid, task.pid)?;
+    same("exited_at from Delete", deleted.exited_at.get_or_default().seconds, at)?;
+    bed.until_gone(&task.bundle)
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(0)
+}
+
+impl Task<'_, '_> {
+    /// Deletes a created container.
+    fn finish_created(self) -> Outcome<containerd_shim_protos::api::DeleteResponse> {
+        granted("Delete of a created container", self.delete(""))
+    }
+}
+
+fn unknown_container(bed: &Bed<'_>) -> Outcome {
+    let none = bed.planned(&Spec::new(), Streams::none())?;
+    let not_found = [code::NOT_FOUND];
+    refused("State", none.state(""), &not_found, &[])?;
+    refused("Start", none.start(""), &not_found, &[])?;
+    refused("Delete", none.delete(""), &not_found, &[])?;
+    refused("Pids", none.pids(), &not_found, &[])?;
+    refused("Pause", none.pause(), &not_found, &[])?;
+    refused("Resume", none.resume(), &not_found, &[])?;
+    refused("Checkpoint", none.checkpoint("/nowhere"), &not_found, &[])?;
+    refused("Kill", none.kill("", 9, false), &not_found, &[])?;
+    refused("Exec", none.add("x", &process(&["/probe", "true"]), &Streams::none()), &not_found, &[])?;
+    refused("ResizePty", none.resize("", 80, 25), &not_found, &[])?;
+    refused("CloseIO", none.close_stdin(""), &not_found, &[])?;
+    refused("Update", none.update(&json!({})), &not_found, &[])?;
+    refused("Wait", none.wait(""), &not_found, &[])?;
+    refused("Stats", none.stats(), &not_found, &[])?;
+    let connected = granted("Connect", none.connect())?;
+    same("pid of the task", connected.task_pid, 0)
+}
+
+fn unknown_process(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    let not_found = [code::NOT_FOUND];
+    refused("State", task.state("ghost"), &not_found, &[])?;
+    refused("Start", task.start("ghost"), &not_found, &[])?;
+    refused("Delete", task.delete("ghost"), &not_found, &[])?;
+    refused("Kill", task.kill("ghost", 9, false), &not_found, &[])?;
+    refused("ResizePty", task.resize("ghost", 80, 25), &not_found, &[])?;
+    // containerd's own shim loses the code here and keeps the words.
+    refused("CloseIO", task.close_stdin("ghost"), &[code::NOT_FOUND, code::UNKNOWN], &["does not exist"])?;
+    refused("Wait", task.wait("ghost"), &not_found, &[])?;
+    task.finish()
+}
+
+fn second_start(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    refused("a second Start", task.start(""), &[], &["running"])?;
+    same("status", task.status("")?, Status::RUNNING)?;
+    task.finish()
+}
+
+fn delete_running(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    refused("Delete", task.delete(""), &[], &["running"])?;
+    same("status", task.status("")?, Status::RUNNING)?;
+    granted("Kill", task.kill("", 10, false))?;
+    task.streams.borrow_mut().until("signal 10")?;
+    task.finish()
+}
+
+fn delete_created(bed: &Bed<'_>) -> Outcome {
+    let task = bed.created(&Spec::new())?;
+    let deleted = granted("Delete", task.delete(""))?;
+    same("pid", deleted.pid, task.pid)?;
+    check(task.until_dead()?, || "its process lives".into())?;
+    refused("State", task.state(""), &[code::NOT_FOUND], &[])?;
+    bed.until_gone(&task.bundle)
+}
+
+fn delete_twice(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    task.finish()?;
+    refused("a second Delete", task.delete(""), &[code::NOT_FOUND], &[])
+}
+
+fn death_by_signal(bed: &Bed<'_>) -> Outcome {
+    for signal in [9, 6, 15] {
+        // The first process of a pid namespace ignores all but KILL that it has no handler for: so without one.
+        let task = bed.started(&host_pids().args(&["/probe", "idle"]))?;
+        task.streams.borrow_mut().until("ready")?;
+        granted("Kill", task.kill("", signal, false))?;
+        same("exit status", task.exit("")?, 128 + signal)?;
+        granted("Delete", task.delete(""))?;
+    }
+    Ok(())
+}
+
+/// In the host's pid namespace.
+pub(super) fn host_pids() -> Spec {
+    let spec = Spec::new().no_namespace("pid").no_mount("/proc").mount("/proc", "bind", "/proc", &["rbind"]);
+    spec.without("/linux/maskedPaths").without("/linux/readonlyPaths")
+}
+
+fn many_waiters(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    let waiting: Vec<_> = (0..20).map(|_| task.waits("")).collect();
+    let other = crate::shim::client::Client::connect(&task.pod.answer.address)?;
+    for _ in 0..20 {
+        same("status while others wait", task.status("")?, Status::RUNNING)?;
+    }
+    let _streams = task.exec("beside", &["/probe", "true"])?;
+    same("exit status of an exec", task.exit("beside")?, 0)?;
+    granted("Delete of the exec", task.delete("beside"))?;
+    let request = containerd_shim_protos::api::ConnectRequest { id: task.id().into(), ..Default::default() };
+    let service = crate::shim::launch::service(task.pod.answer.version);
+    let _answer: ConnectResponse =
+        granted("Connect on another connection", other.call(service, "Connect", &request))?;
+    granted("Kill", task.kill("", 9, false))?;
+    for pending in waiting {
+        let answer: WaitResponse = granted("Wait", pending.answer(PATIENCE))?;
+        same("exit status", answer.exit_status, 137)?;
+    }
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn late_wait(bed: &Bed<'_>) -> Outcome {
+    let task = bed.started(&Spec::new().args(&["/probe", "exit", "3"]))?;
+    let first = granted("Wait", task.wait(""))?;
+    for _ in 0..3 {
+        let again: WaitResponse = granted("Wait again", task.waits("").answer(Duration::from_secs(10)))?;
+        same("the answer", &again, &first)?;
+    }
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn kill_stopped(bed: &Bed<'_>) -> Outcome {
+    let task = bed.started(&Spec::new().args(&["/probe", "true"]))?;
+    same("exit status", task.exit("")?, 0)?;
+    refused("Kill", task.kill("", 9, false), &[code::NOT_FOUND], &[])?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn kill_one(bed: &Bed<'_>) -> Outcome {
+    let task = bed.started(&Spec::new().args(&["/probe", "brood", "2"]))?;
+    task.streams.borrow_mut().until("ready")?;
+    granted("Kill", task.kill("", 12, false))?;
+    task.streams.borrow_mut().until("signal 12")?;
+    let pids = granted("Pids", task.pids())?.processes.len();
+    same("processes", pids, 3)?;
+    task.finish()
+}
+
+fn kill_all(bed: &Bed<'_>) -> Outcome {
+    // In the host's pid namespace the children outlive their parent unless they are killed too.
+    let task = bed.started(&host_pids().args(&["/probe", "brood", "3"]))?;
+    task.streams.borrow_mut().until("ready")?;
+    same("processes", granted("Pids", task.pids())?.processes.len(), 4)?;
+    granted("Kill", task.kill("", 9, true))?;
+    same("exit status", task.exit("")?, 137)?;
+    bed.until("all of them to be gone", || {
+        Ok(crate::shim::bed::processes(&task.bundle).is_empty().then_some(()))
+    })?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn kill_created(bed: &Bed<'_>) -> Outcome {
+    let task = bed.created(&Spec::new())?;
+    granted("Kill", task.kill("", 9, false))?;
+    same("exit status", task.exit("")?, 137)?;
+    same("status", task.status("")?, Status::STOPPED)?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn start_dead(bed: &Bed<'_>) -> Outcome {
+    let task = bed.created(&Spec::new())?;
+    granted("Kill", task.kill("", 9, false))?;
+    task.exit("")?;
+    refused("Start", task.start(""), &[], &["stopped", "not running", "process"])?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn missing_program(bed: &Bed<'_>) -> Outcome {
+    let cases = [("nope", "executable file not found in $PATH"), ("/nope", "no such file or directory")];
+    for (program, text) in cases {
+        let task = bed.planned(&Spec::new().args(&[program]), Streams::output(bed.dir())?)?;
+        // Either call may be the one that finds out; a daemon handles both alike.
+        match task.create(None, &[]) {
+            Ok(_) => {
+                refused(&format!("Start of {program}"), task.start(""), &[], &[text])?;
+                granted("Delete", task.delete(""))?;
+            }
+            answer => refused(&format!("Create with {program}"), answer, &[], &[text])?,
+        }
+        refused("State", task.state(""), &[code::NOT_FOUND], &[])?;
+        bed.until_gone(&task.bundle)?;
+    }
+    Ok(())
+}
+
+fn second_create(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    let again = Task::new(bed, task.pod.clone(), task.bundle.clone(), Streams::none());
+    refused("a second Create", again.create(None, &[]), &[], &["exist"])?;
+    granted("Kill", task.kill("", 10, false))?;
+    task.streams.borrow_mut().until("signal 10")?;
+    task.finish()
+}
+
+fn no_bundle(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(&Spec::new(), Streams::none())?;
+    fs::write(task.bundle.dir.join("config.json"), "{\"ociVersion\": 7}")?;
+    refused("Create", task.create(None, &[]), &[], &[])?;
+    refused("State", task.state(""), &[code::NOT_FOUND], &[])?;
+    bed.until_gone(&task.bundle)
+}
+
+/// Moves the bundle's rootfs elsewhere, as an image's unpacked layer, and gives that place.
+fn layer(bed: &Bed<'_>, task: &Task<'_, '_>) -> Outcome<std::path::PathBuf> {
+    let layer = bed.dir().join(format!("layer-{}", task.id()));
+    fs::rename(&task.bundle.rootfs, &layer)?;
+    Ok(layer)
+}
+
+fn mounts_below(dir: &Path) -> usize {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let dir = dir.to_string_lossy().into_owned();
+    table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|target| target.starts_with(&dir)).count()
+}
+
+fn bind_rootfs(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(&Spec::new().args(&["/probe", "wait"]), Streams::output(bed.dir())?)?;
+    let layer = layer(bed, &task)?;
+    let pid = granted("Create", task.create(None, &[mount("bind", &layer, &["rbind", "rw"])]))?.pid;
+    same("mounts", mounts_below(&task.bundle.dir), 1)?;
+    task.begin()?;
+    task.streams.borrow_mut().until("ready")?;
+    let event = bed.daemon.wait_for("/tasks/create", task.id())?;
+    let created: containerd_shim_protos::events::task::TaskCreate = event.parse()?;
+    same("pid in the event", created.pid, pid)?;
+    same("mounts in the event", created.rootfs.len(), 1)?;
+    task.finish()?;
+    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
+}
+
+fn overlay_rootfs(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(
+        &Spec::new().args(&["/probe", "try", "write", "/here", "x", "--", "list", "/"]),
+        Streams::output(bed.dir())?,
+    )?;
+    // As many layers as make the options longer than a page, which mount(2) takes no more than.
+    let deep = bed.dir().join("l".repeat(200));
+    fs::create_dir(&deep)?;
+    let layer = deep.join("layer");
+    fs::rename(&task.bundle.rootfs, &layer)?;
+    let mut lower = vec![layer.to_string_lossy().into_owned()];
+    for number in 0..30 {
+        let dir = deep.join(number.to_string());
+        fs::create_dir_all(dir.join(format!("dir{number}")))?;
+        lower.push(dir.to_string_lossy().into_owned());
+    }
+    let (upper, work) = (bed.dir().join("upper"), bed.dir().join("work"));
+    fs::create_dir_all(&upper)?;
+    fs::create_dir_all(&work)?;
+    let options = [
+        format!("lowerdir={}", lower.join(":")),
+        format!("upperdir={}", upper.display()),
+        format!("workdir={}", work.display()),
+    ];
+    check(options[0].len() > 4096, || "the options are too short for this test".into())?;
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    granted("Create", task.create(None, &[mount("overlay", Path::new("overlay"), &options)]))?;
+    task.begin()?;
+    same("exit status", task.exit("")?, 0)?;
+    let (out, _) = task.streams.borrow_mut().to_end()?;
+    check(out.contains("dir29"), || format!("the lowest layer does not show: {out}"))?;
+    check(upper.join("here").exists(), || "the upper layer was not written".into())?;
+    granted("Delete", task.delete(""))?;
+    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
+}
+
+fn bad_rootfs(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(&Spec::new(), Streams::output(bed.dir())?)?;
+    let layer = layer(bed, &task)?;
+    let missing = bed.dir().join("missing");
+    let mounts = [mount("bind", &layer, &["rbind"]), mount("bind", &missing, &["rbind"])];
+    refused("Create", task.create(None, &mounts), &[], &["missing", "no such file"])?;
+    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)?;
+    refused("State", task.state(""), &[code::NOT_FOUND], &[])
+}
+
+fn rootfs_of_failure(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(&Spec::new().args(&["nope"]), Streams::output(bed.dir())?)?;
+    let layer = layer(bed, &task)?;
+    match task.create(None, &[mount("bind", &layer, &["rbind"])]) {
+        Ok(_) => {
+            refused("Start", task.start(""), &[], &["executable file not found"])?;
+            granted("Delete", task.delete(""))?;
+        }
+        answer => refused("Create", answer, &[], &["executable file not found"])?,
+    }
+    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
+}
+
+fn connect(bed: &Bed<'_>) -> Outcome {
+    let task = bed.created(&Spec::new())?;
+    let answer = granted("Connect", task.connect())?;
+    same("pid of the task", answer.task_pid, task.pid)?;
+    same("pid of the shim", answer.shim_pid, task.pod.pid)?;
+    let exe = fs::canonicalize(format!("/proc/{}/exe", answer.shim_pid))?;
+    // A shim may run as a sealed copy of itself.
+    check(exe == bed.subject.path || exe.to_string_lossy().contains("memfd"), || {
+        format!("process {} runs {}", answer.shim_pid, exe.display())
+    })?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn shutdown_ignored(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    granted("Shutdown", task.pod.shutdown())?;
+    granted("Kill", task.kill("", 10, false))?;
+    task.streams.borrow_mut().until("signal 10")?;
+    check(task.pod.alive(), || "the shim ended".into())?;
+    task.finish()?;
+    let _closed = task.pod.shutdown();
+    check(task.pod.ends(PATIENCE)?, || "the shim runs on without a container".into())
+}
+
+fn files(bed: &Bed<'_>) -> Outcome {
+    let task = bed.created(&Spec::new())?;
+    let pid = fs::read_to_string(task.bundle.dir.join("init.pid"))?;
+    same("init.pid", pid.trim(), task.pid.to_string().as_str())?;
+    let options: serde_json::Value =
+        serde_json::from_slice(&fs::read(task.bundle.dir.join("options.json"))?)?;
+    check(options.is_object(), || format!("options.json is {options}"))?;
+    for name in ["options.json", "runtime"] {
+        let mode = fs::metadata(task.bundle.dir.join(name))?.permissions().mode() & 0o777;
+        check(mode & 0o022 == 0, || format!("{name} has mode {mode:o}"))?;
+    }
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn quick_end(bed: &Bed<'_>) -> Outcome {
+    for _ in 0..5 {
+        let task = bed.started(&Spec::new().args(&["/probe", "true"]))?;
+        same("exit status", task.exit("")?, 0)?;
+        granted("Delete", task.delete(""))?;
+    }
+    Ok(())
+}
+
+fn checkpoint_created(bed: &Bed<'_>) -> Outcome {
+    let task = bed.created(&Spec::new())?;
+    let images = bed.dir().join("images");
+    refused("Checkpoint", task.checkpoint(&images.to_string_lossy()), &[], &[])?;
+    same("status", task.status("")?, Status::CREATED)?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn bad_ids(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    for id in ["../escape", "a/b", "", "."] {
+        let mut bundle = task.bundle.clone();
+        bundle.id = id.into();
+        let bad = Task::new(bed, task.pod.clone(), bundle, Streams::none());
+        if bad.create(None, &[]).is_ok() {
+            let _gone = bad.delete("");
+            return fail(format!("a container with the id {id:?} was made"));
+        }
+    }
+    granted("Kill", task.kill("", 10, false))?;
+    task.streams.borrow_mut().until("signal 10")?;
+    task.finish()
+}

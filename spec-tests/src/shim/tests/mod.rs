@@ -1,0 +1,30 @@
+//! What a shim must do, by area.
+
+mod bootstrap;
+mod crashes;
+mod events;
+mod exec;
+mod leaks;
+mod lifecycle;
+mod options;
+mod pods;
+mod protocol;
+mod resources;
+mod streams;
+
+use super::Test;
+
+/// The tables of all areas.
+pub const AREAS: &[&[Test]] = &[
+    bootstrap::TESTS,
+    protocol::TESTS,
+    lifecycle::TESTS,
+    exec::TESTS,
+    streams::TESTS,
+    resources::TESTS,
+    options::TESTS,
+    events::TESTS,
+    pods::TESTS,
+    crashes::TESTS,
+    leaks::TESTS,
+];

@@ -1,0 +1,413 @@
+//! stdin, stdout and stderr: FIFOs, terminals, files, loggers, nothing.
+
+use crate::outcome::{Outcome, check, same};
+use crate::shim::bed::Bed;
+use crate::shim::client::{granted, refused};
+use crate::shim::launch::{Era, any};
+use crate::shim::stdio::Streams;
+use crate::shim::task::process;
+use crate::shim::{Test, test};
+use crate::spec::Spec;
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::shim::oci::Options;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+
+pub(super) const TESTS: &[Test] = &[
+    test("I1", "FIFOs: stdout and stderr apart, both end with the process", apart),
+    test("I2", "FIFOs: ten mebibytes arrive whole", flood),
+    test("I3", "stdin: what a client writes arrives, CloseIO ends it", stdin),
+    test("I4", "stdin: a client that leaves does not end it", stdin_stays),
+    test("I5", "CloseIO before the start and twice is no error", early_close),
+    test(
+        "I6",
+        "stdout without a reader does not kill the process, a later reader gets what follows",
+        reader_leaves,
+    ),
+    test("I7", "no streams: /dev/null for all three", null),
+    test("I8", "no stdin: it is empty", no_stdin),
+    test("I9", "a terminal: one stream, echo, a controlling terminal", terminal),
+    test("I10", "a terminal: ResizePty before and after the start", resize),
+    test("I11", "a terminal of an exec", exec_terminal),
+    test("I12", "a terminal: a mebibyte arrives whole", terminal_flood),
+    test("I13", "ResizePty without a terminal is no error", resize_nothing),
+    test("I14", "file://: both streams are appended to the file", file),
+    test("I15", "file://: missing directories are made", file_directories),
+    test("I16", "binary://: the logger gets both streams, its arguments and two variables", logger),
+    test("I17", "binary://: a logger that does not exist fails the create", missing_logger),
+    test("I18", "binary://: a logger that dies does not end the container", dead_logger),
+    test("I19", "binary://: an exec's logger", exec_logger),
+    test("I20", "an unknown scheme is refused", unknown_scheme),
+    test("I21", "a FIFO that does not exist is refused", missing_fifo),
+    test("I22", "io_uid and io_gid: the streams belong to them", io_owner),
+    test("I23", "an unprivileged process opens its own /dev/stdout again", reopen),
+    test("I24", "no stream of one process is open in another", no_leak),
+    test("I25", "binary-v2://: the logger that says it is ready is used", logger_v2),
+];
+
+fn apart(bed: &Bed<'_>) -> Outcome {
+    let task = bed.started(&Spec::new().args(&["/probe", "say", "to out", "to err"]))?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    let (out, err) = task.streams.borrow_mut().to_end()?;
+    same("stdout and stderr", (out.as_str(), err.as_str()), ("to out\n", "to err\n"))
+}
+
+/// The bytes that `pour` writes.
+fn poured(bytes: &[u8], mib: usize) -> Outcome {
+    same("bytes", bytes.len(), mib << 20)?;
+    let wrong = bytes.iter().enumerate().find(|(i, byte)| usize::from(**byte) != i % 251);
+    check(wrong.is_none(), || format!("wrong from byte {:?} on", wrong.map(|(i, _)| i)))
+}
+
+fn flood(bed: &Bed<'_>) -> Outcome {
+    let task = bed.started(&Spec::new().args(&["/probe", "pour", "10"]))?;
+    task.streams.borrow_mut().to_end()?;
+    same("exit status", task.exit("")?, 0)?;
+    poured(task.streams.borrow().stdout_bytes(), 10)?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn stdin(bed: &Bed<'_>) -> Outcome {
+    let task = bed.created_with(&Spec::new().args(&["/probe", "cat"]), Streams::all(bed.dir())?)?;
+    task.begin()?;
+    task.streams.borrow_mut().write(b"one\n")?;
+    task.streams.borrow_mut().until("one")?;
+    task.streams.borrow_mut().write(b"two\n")?;
+    task.streams.borrow_mut().detach_stdin();
+    granted("CloseIO", task.close_stdin(""))?;
+    same("exit status", task.exit("")?, 0)?;
+    let (out, _) = task.streams.borrow_mut().to_end()?;
+    same("stdout", out.as_str(), "one\ntwo\n")?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn stdin_stays(bed: &Bed<'_>) -> Outcome {
+    let task = bed.created_with(&Spec::new().args(&["/probe", "cat"]), Streams::all(bed.dir())?)?;
+    task.begin()?;
+    for word in ["first\n", "second\n"] {
+        let mut streams = task.streams.borrow_mut();
+        streams.write(word.as_bytes())?;
+        streams.until(word)?;
+        streams.detach_stdin();
+    }
+    task.finish()
+}
+
+fn early_close(bed: &Bed<'_>) -> Outcome {
+    let task = bed.created_with(&Spec::new().args(&["/probe", "cat"]), Streams::all(bed.dir())?)?;
+    task.streams.borrow_mut().write(b"before\n")?;
+    task.streams.borrow_mut().detach_stdin();
+    granted("CloseIO", task.close_stdin(""))?;
+    granted("CloseIO again", task.close_stdin(""))?;
+    task.begin()?;
+    same("exit status", task.exit("")?, 0)?;
+    let (out, _) = task.streams.borrow_mut().to_end()?;
+    same("stdout", out.as_str(), "before\n")?;
+    granted("CloseIO at the end", task.close_stdin(""))?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn reader_leaves(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    task.streams.borrow_mut().detach_output();
+    granted("Kill", task.kill("", 10, false))?;
+    granted("Kill", task.kill("", 12, false))?;
+    // Without a reader the two lines stay in the pipe; either way the process must live.
+    task.streams.borrow_mut().attach_output()?;
+    granted("Kill", task.kill("", 14, false))?;
+    task.streams.borrow_mut().until("signal 14")?;
+    task.finish()
+}
+
+fn null(bed: &Bed<'_>) -> Outcome {
+    let spec = Spec::new().args(&["/probe", "hook", "/report", "null", "no-stdin"]);
+    let task = bed.created_with(&spec, Streams::none())?;
+    task.begin()?;
+    same("exit status", task.exit("")?, 0)?;
+    let seen: Value = serde_json::from_str(&fs::read_to_string(task.bundle.rootfs.join("report"))?)?;
+    for fd in ["0", "1", "2"] {
+        same(&format!("fd {fd}"), &seen["fds"][fd], &json!("/dev/null"))?;
+    }
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn no_stdin(bed: &Bed<'_>) -> Outcome {
+    let task = bed.started(&Spec::new().args(&["/probe", "cat"]))?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn terminal_spec(args: &[&str]) -> Spec {
+    Spec::new().set("/process/terminal", true).args(args)
+}
+
+fn terminal(bed: &Bed<'_>) -> Outcome {
+    let spec = terminal_spec(&["/probe", "line", "report"]);
+    let task = bed.created_with(&spec, Streams::terminal(bed.dir())?)?;
+    let state = granted("State", task.state(""))?;
+    check(state.terminal, || "State knows of no terminal".into())?;
+    task.begin()?;
+    task.streams.borrow_mut().write(b"typed\n")?;
+    let text = task.streams.borrow_mut().until("\"root\":")?;
+    check(text.contains("typed"), || format!("no echo: {text}"))?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    let (text, _) = task.streams.borrow_mut().to_end()?;
+    let start = text.find('{').unwrap_or(0);
+    let seen: Value = serde_json::from_str(text[start..].trim())?;
+    same("session", &seen["sid"], &seen["pid"])?;
+    for fd in ["0", "1", "2"] {
+        let target = seen["fds"][fd].as_str().unwrap_or_default();
+        check(target.contains("pts") || target == "/dev/console", || format!("fd {fd} is {target}"))?;
+    }
+    Ok(())
+}
+
+fn resize(bed: &Bed<'_>) -> Outcome {
+    let spec = terminal_spec(&["/probe", "line", "report"]);
+    let task = bed.created_with(&spec, Streams::terminal(bed.dir())?)?;
+    granted("ResizePty", task.resize("", 100, 40))?;
+    task.begin()?;
+    granted("ResizePty", task.resize("", 77, 33))?;
+    task.streams.borrow_mut().write(b"now\n")?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    let (text, _) = task.streams.borrow_mut().to_end()?;
+    check(text.contains("[33,77]"), || format!("no window of 77x33: {}", crate::runtime::brief(&text)))
+}
+
+fn exec_terminal(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    let mut spec = process(&["/probe", "line", "report"]);
+    spec["terminal"] = json!(true);
+    let mut streams = task.exec_with("e", &spec, Streams::terminal(bed.dir())?)?;
+    granted("ResizePty", task.resize("e", 66, 22))?;
+    streams.write(b"now\n")?;
+    same("exit status", task.exit("e")?, 0)?;
+    granted("Delete", task.delete("e"))?;
+    let (text, _) = streams.to_end()?;
+    check(text.contains("[22,66]"), || format!("no window of 66x22: {}", crate::runtime::brief(&text)))?;
+    refused("ResizePty after the end", task.resize("e", 80, 25), &[], &[])?;
+    task.finish()
+}
+
+fn terminal_flood(bed: &Bed<'_>) -> Outcome {
+    let spec = terminal_spec(&["/probe", "pour", "1"]);
+    let task = bed.created_with(&spec, Streams::terminal(bed.dir())?)?;
+    task.begin()?;
+    // Reads along, as a terminal holds little.
+    let read = task.streams.borrow_mut().to_end();
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    read?;
+    // The line discipline may write \r before each \n.
+    let plain: Vec<u8> = (0..1 << 20).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
+    let cooked: Vec<u8> =
+        plain.iter().flat_map(|byte| if *byte == b'\n' { vec![b'\r', b'\n'] } else { vec![*byte] }).collect();
+    let streams = task.streams.borrow();
+    let seen = streams.stdout_bytes();
+    check(seen == plain || seen == cooked, || {
+        let same = seen.iter().zip(&cooked).take_while(|(one, two)| one == two).count();
+        format!(
+            "{} bytes came, {} or {} were written; {same} of them are right",
+            seen.len(),
+            plain.len(),
+            cooked.len()
+        )
+    })
+}
+
+fn resize_nothing(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    granted("ResizePty", task.resize("", 80, 25))?;
+    task.finish()
+}
+
+fn file(bed: &Bed<'_>) -> Outcome {
+    let path = bed.dir().join("task.log");
+    fs::write(&path, "before\n")?;
+    let address = format!("file://{}", path.display());
+    let streams = Streams::at("", &address, &address);
+    let task = bed.created_with(&Spec::new().args(&["/probe", "say", "to out", "to err"]), streams)?;
+    task.begin()?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    let text = fs::read_to_string(&path)?;
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    same("lines of the file", lines, vec!["before", "to err", "to out"])
+}
+
+fn file_directories(bed: &Bed<'_>) -> Outcome {
+    let path = bed.dir().join("new/dir/task.log");
+    let address = format!("file://{}", path.display());
+    let streams = Streams::at("", &address, &address);
+    let task = bed.created_with(&Spec::new().args(&["/probe", "say", "to out", "to err"]), streams)?;
+    task.begin()?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    same("size of the file", fs::metadata(&path)?.size(), 14)?;
+    same("mode of the file", fs::metadata(&path)?.permissions().mode() & 0o777, 0o644)
+}
+
+/// A logger that writes what it got to files in `dir`; `ready` is what it does with fd 5.
+fn logger_script(bed: &Bed<'_>, ready: &str) -> Outcome<(PathBuf, PathBuf)> {
+    let dir = bed.dir().join("logger");
+    fs::create_dir_all(&dir)?;
+    let script = bed.dir().join("logger.sh");
+    let text = format!(
+        "#!/bin/sh\n\
+         trap '' TERM\n\
+         cd {}\n\
+         echo \"$@\" >args\n\
+         env | grep CONTAINER_ | sort >env\n\
+         {ready}\n\
+         cat <&3 >out &\n\
+         cat <&4 >err &\n\
+         exec 3<&- 4<&-\n\
+         wait\n\
+         echo done >ended\n",
+        dir.display()
+    );
+    fs::write(&script, text)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    Ok((script, dir))
+}
+
+fn judge_logger(bed: &Bed<'_>, dir: &std::path::Path, id: &str) -> Outcome {
+    bed.until("the logger to end", || Ok(dir.join("ended").exists().then_some(())))?;
+    same("stdout", fs::read_to_string(dir.join("out"))?.as_str(), "to out\n")?;
+    same("stderr", fs::read_to_string(dir.join("err"))?.as_str(), "to err\n")?;
+    same("arguments", fs::read_to_string(dir.join("args"))?.trim(), "key value")?;
+    let wanted = format!("CONTAINER_ID={id}\nCONTAINER_NAMESPACE={}\n", bed.namespace);
+    same("environment", fs::read_to_string(dir.join("env"))?, wanted)
+}
+
+fn logger(bed: &Bed<'_>) -> Outcome {
+    let (script, dir) = logger_script(bed, "exec 5>&-")?;
+    let address = format!("binary://{}?key=value", script.display());
+    let streams = Streams::at("", &address, &address);
+    let task = bed.created_with(&Spec::new().args(&["/probe", "say", "to out", "to err"]), streams)?;
+    task.begin()?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    judge_logger(bed, &dir, task.id())
+}
+
+fn logger_v2(bed: &Bed<'_>) -> Outcome {
+    bed.subject.needs(Era::V2_3)?;
+    let (script, dir) = logger_script(bed, "echo >&5; exec 5>&-")?;
+    let address = format!("binary-v2://{}?key=value", script.display());
+    let streams = Streams::at("", &address, &address);
+    let task = bed.created_with(&Spec::new().args(&["/probe", "say", "to out", "to err"]), streams)?;
+    task.begin()?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    judge_logger(bed, &dir, task.id())?;
+    // One that ends without a word was not ready.
+    let (script, _) = logger_script(bed, "exit 1")?;
+    let address = format!("binary-v2://{}", script.display());
+    let task = bed.planned(&Spec::new(), Streams::at("", &address, &address))?;
+    refused("Create with a logger that is not ready", task.create(None, &[]), &[], &[])
+}
+
+fn missing_logger(bed: &Bed<'_>) -> Outcome {
+    let address = format!("binary://{}", bed.dir().join("no-logger").display());
+    let task = bed.planned(&Spec::new(), Streams::at("", &address, &address))?;
+    refused("Create", task.create(None, &[]), &[], &["no-logger", "no such file"])?;
+    bed.until_gone(&task.bundle)
+}
+
+fn dead_logger(bed: &Bed<'_>) -> Outcome {
+    let (script, dir) = logger_script(bed, "exec 5>&-; echo $$ >pid; exec sleep 1000")?;
+    let address = format!("binary://{}", script.display());
+    let task =
+        bed.created_with(&Spec::new().args(&["/probe", "wait"]), Streams::at("", &address, &address))?;
+    task.begin()?;
+    let pid = bed.until("the logger's pid", || {
+        let text = fs::read_to_string(dir.join("pid")).unwrap_or_default();
+        Ok(text.trim().parse().ok().and_then(rustix::process::Pid::from_raw))
+    })?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+    bed.until("the logger to go", || Ok(rustix::process::test_kill_process(pid).is_err().then_some(())))?;
+    check(task.lives(), || "the container ended with it".into())?;
+    task.finish()
+}
+
+fn exec_logger(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    let (script, dir) = logger_script(bed, "exec 5>&-")?;
+    let address = format!("binary://{}?key=value", script.display());
+    let streams = Streams::at("", &address, &address);
+    task.exec_with("e", &process(&["/probe", "say", "to out", "to err"]), streams)?;
+    same("exit status", task.exit("e")?, 0)?;
+    granted("Delete", task.delete("e"))?;
+    bed.until("the logger to end", || Ok(dir.join("ended").exists().then_some(())))?;
+    same("stdout", fs::read_to_string(dir.join("out"))?.as_str(), "to out\n")?;
+    task.finish()
+}
+
+fn unknown_scheme(bed: &Bed<'_>) -> Outcome {
+    for address in ["gopher://logs/x", "ttrpc+unix:///run/s?streaming_id=x"] {
+        let task = bed.planned(&Spec::new(), Streams::at("", address, address))?;
+        refused(&format!("Create with {address}"), task.create(None, &[]), &[], &["STDIO scheme"])?;
+        bed.until_gone(&task.bundle)?;
+    }
+    Ok(())
+}
+
+fn missing_fifo(bed: &Bed<'_>) -> Outcome {
+    let path = bed.dir().join("no-fifo");
+    let task = bed.planned(&Spec::new(), Streams::at("", &path.to_string_lossy(), ""))?;
+    refused("Create", task.create(None, &[]), &[], &["no-fifo", "no such file"])?;
+    check(!path.exists(), || "a file was made there".into())?;
+    bed.until_gone(&task.bundle)
+}
+
+fn io_owner(bed: &Bed<'_>) -> Outcome {
+    // Also the process's own ids: runtimes hand the streams to its user at last, and leave the group alone.
+    let spec = Spec::new().set("/process/user", json!({"uid": 1234, "gid": 99})).args(&["/probe", "wait"]);
+    let task = bed.planned(&spec, Streams::all(bed.dir())?)?;
+    let options = Options { io_uid: 1234, io_gid: 2345, ..Options::new() };
+    let options = any("containerd.runc.v1.Options", options.write_to_bytes().unwrap_or_default());
+    let pid = granted("Create", task.create(Some(options), &[]))?.pid;
+    task.begin()?;
+    task.streams.borrow_mut().until("ready")?;
+    for fd in 0..3 {
+        let meta = fs::metadata(format!("/proc/{pid}/fd/{fd}"))?;
+        same(&format!("owner of fd {fd}"), (meta.uid(), meta.gid()), (1234, 2345))?;
+    }
+    task.finish()
+}
+
+fn reopen(bed: &Bed<'_>) -> Outcome {
+    let spec = Spec::new().set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let task = bed.started(&spec.args(&["/probe", "try", "overwrite", "/proc/self/fd/1", "by name\n"]))?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    let (out, _) = task.streams.borrow_mut().to_end()?;
+    check(out.contains("by name"), || format!("it could not: {out}"))
+}
+
+fn no_leak(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    let mut first = task.exec_with("one", &process(&["/probe", "wait"]), Streams::all(bed.dir())?)?;
+    first.until("ready")?;
+    let mut streams = task.exec("two", &["/probe", "hook", "/report", "x", "no-stdin"])?;
+    same("exit status", task.exit("two")?, 0)?;
+    streams.to_end()?;
+    let seen: Value = serde_json::from_str(&fs::read_to_string(task.bundle.rootfs.join("report"))?)?;
+    let names: Vec<&String> = seen["fds"].as_object().map(|fds| fds.keys().collect()).unwrap_or_default();
+    // 3 is the probe's own directory of /proc/self/fd where it shows.
+    check(names.len() <= 4, || format!("open in the second: {}", seen["fds"]))?;
+    granted("Kill", task.kill("one", 9, false))?;
+    task.exit("one")?;
+    for id in ["one", "two"] {
+        granted("Delete", task.delete(id))?;
+    }
+    first.to_end()?;
+    task.finish()
+}

@@ -209,13 +209,24 @@ pub mod document {
 pub mod stats {
     pub use crate::cgroup::{
         BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats, MemoryEntry,
-        MemoryStats, PidsStats, Pressure, PressureLine, Throttling,
+        MemoryStats, PidsStats, Pressure, PressureLine, RdmaStats, Throttling,
     };
 }
 
 /// What a program that creates containers does in its `main`, and the library never does on its own.
 pub mod protect {
     pub use crate::sys::own_binary::reexec_read_only;
+}
+
+/// What a program needs that looks after many containers at once, with one thread and an event loop.
+///
+/// Operations such as [`Runtime::create`] may take long: they run hooks, wait for cgroups, talk to systemd. Such a program
+/// runs each in a copy of itself ([`worker::fork`]) and goes on. The processes of containers that the copy makes as its
+/// *siblings* ([`CreateOptions::sibling`], [`ExecOptions::sibling`]) are children of the program itself, which gets their
+/// exit statuses with [`worker::reap`].
+pub mod worker {
+    pub use crate::container::reap;
+    pub use crate::sys::worker::{core_scheduling_group, fork, pass_descriptors, signal_child};
 }
 
 /// What a program that holds the master end of a container's terminal needs.

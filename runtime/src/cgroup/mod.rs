@@ -47,7 +47,7 @@ pub(crate) use self::path::SubCgroup;
 pub(crate) use self::settings::check;
 pub use self::stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats, MemoryEntry,
-    MemoryStats, PidsStats, Pressure, PressureLine, Stats, Throttling,
+    MemoryStats, PidsStats, Pressure, PressureLine, RdmaStats, Stats, Throttling,
 };
 
 #[cfg(test)]

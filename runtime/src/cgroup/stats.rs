@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::handle::Cgroup;
+use super::layout::Mode;
 use crate::error::Result;
 
 /// What a container uses right now.
@@ -32,6 +33,26 @@ pub struct Stats {
     pub intel_rdt: IntelRdtStats,
     /// Network interfaces: always `null`, as with runc for containers whose network the caller set up.
     pub network_interfaces: Option<Vec<()>>,
+    /// Whether there is only version 2. This and other fields that `events --stats` does not print are for callers
+    /// that have messages of their own for each version.
+    #[serde(skip)]
+    pub unified: bool,
+    /// RDMA resources in use, by device.
+    #[serde(skip)]
+    pub rdma_current: BTreeMap<String, RdmaStats>,
+    /// The limits of RDMA resources, by device; the largest number there is stands for none.
+    #[serde(skip)]
+    pub rdma_limit: BTreeMap<String, RdmaStats>,
+}
+
+/// RDMA resources of one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RdmaStats {
+    /// Handles.
+    pub hca_handles: u32,
+    /// Objects.
+    pub hca_objects: u32,
 }
 
 /// The place of Intel RDT in [`Stats`].
@@ -88,6 +109,12 @@ pub struct Throttling {
     /// Nanoseconds for which it was stopped.
     #[serde(skip_serializing_if = "is_zero")]
     pub throttled_time: u64,
+    /// Periods in which it used time that it had saved (cgroup v2 only).
+    #[serde(skip)]
+    pub bursts: u64,
+    /// Nanoseconds of saved time that it used (cgroup v2 only).
+    #[serde(skip)]
+    pub burst_time: u64,
 }
 
 /// The processors and memory nodes that may be used.
@@ -142,6 +169,12 @@ pub struct MemoryStats {
     /// Time lost waiting for memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psi: Option<Pressure>,
+    /// Swap alone (cgroup v2 only).
+    #[serde(skip)]
+    pub swap_only: MemoryEntry,
+    /// `memory.events` (cgroup v2), or `memory.oom_control` (cgroup v1), as the kernel has it.
+    #[serde(skip)]
+    pub events: BTreeMap<String, u64>,
 }
 
 /// One kind of memory, in bytes.
@@ -228,6 +261,9 @@ pub struct BlkioEntry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HugetlbStats {
+    /// The limit (cgroup v2 only); the largest number there is stands for none.
+    #[serde(skip)]
+    pub limit: u64,
     /// What is in use.
     #[serde(skip_serializing_if = "is_zero")]
     pub usage: u64,
@@ -265,7 +301,7 @@ pub struct PressureLine {
 impl Cgroup {
     /// What the container uses right now, from whichever hierarchy has each controller.
     pub(crate) fn stats(&self) -> Result<Stats> {
-        let mut stats = Stats::default();
+        let mut stats = Stats { unified: self.record.mode == Mode::V2, ..Stats::default() };
         v1::collect(self, &mut stats)?;
         if let Some(dir) = self.v2_dir() {
             v2::collect(&dir, &mut stats)?;
@@ -303,6 +339,24 @@ fn table(text: &str) -> BTreeMap<String, u64> {
         Some((key.to_owned(), value.trim().parse().ok()?))
     });
     pairs.collect()
+}
+
+/// Every `device hca_handle=1 hca_object=max` line.
+fn rdma(text: &str) -> BTreeMap<String, RdmaStats> {
+    let amount = |text: &str| u32::try_from(number(text)).unwrap_or(u32::MAX);
+    let lines = text.lines().filter_map(|line| {
+        let (device, values) = line.split_once(' ')?;
+        let mut stats = RdmaStats::default();
+        for (key, value) in values.split_whitespace().filter_map(|word| word.split_once('=')) {
+            match key {
+                "hca_handle" => stats.hca_handles = amount(value),
+                "hca_object" => stats.hca_objects = amount(value),
+                _ => {}
+            }
+        }
+        Some((device.to_owned(), stats))
+    });
+    lines.collect()
 }
 
 /// A pressure file.

@@ -337,6 +337,7 @@ impl Creation<'_> {
             born_into: born_into.as_ref().map(|fd| fd.as_fd()),
             born_joined: &born_joined,
             namespaces: &namespaces,
+            sibling: options.sibling,
         };
         let oom_score = self.spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
         let host = Host::probe()?;
@@ -376,7 +377,7 @@ impl Creation<'_> {
             Ok(spawned) => spawned,
             Err(error) => {
                 self.hooked |= error.kind() == Kind::Hook;
-                return Err(self.explain_end(error));
+                return Err(self.explain_end(error, options.sibling));
             }
         };
         drop(listener);
@@ -429,7 +430,7 @@ impl Creation<'_> {
     }
 
     /// A child that was killed while being set up mostly met its own memory limit.
-    fn explain_end(&self, error: Error) -> Error {
+    fn explain_end(&self, error: Error, sibling: bool) -> Error {
         let limited = self
             .spec
             .linux()
@@ -438,7 +439,7 @@ impl Creation<'_> {
             .and_then(|r| r.memory().as_ref())
             .and_then(oci_spec::runtime::LinuxMemory::limit);
         match limited {
-            Some(limit) if limit > 0 && error.to_string().contains("killed by signal 9") => error
+            Some(limit) if limit > 0 && may_be_killed(&error.to_string(), sibling) => error
                 .at("/linux/resources/memory/limit")
                 .hint(format!("the memory limit of {limit} bytes may be too low to start a process")),
             _ => error,
@@ -468,6 +469,11 @@ impl Drop for Creation<'_> {
             log::warn!("{error}");
         }
     }
+}
+
+/// How a sibling ended, only its parent can know.
+fn may_be_killed(error: &str, sibling: bool) -> bool {
+    error.contains("killed by signal 9") || (sibling && error.ends_with("it stopped talking"))
 }
 
 /// Takes the mounts of a container without a mount namespace away: all are below the clone of its root.

@@ -136,6 +136,7 @@ impl Container {
             born_into: joins_pid.then(|| init.as_fd()),
             born_joined: &[],
             namespaces: &namespaces,
+            sibling: options.sibling,
         };
         // A process that is born frozen waits for a resume, which needs the lock.
         let _lock = (!paused).then_some(lock);

@@ -1,5 +1,10 @@
 //! How a process ended.
 
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+use crate::sys::pidfd;
+
 /// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,5 +26,21 @@ impl ExitStatus {
             Self::Exited(code) => code,
             Self::Signaled(signal) => 128 + signal,
         }
+    }
+}
+
+/// Takes the status of one child that has ended, whichever; none if no child has.
+///
+/// For programs that are the parent of everything they deal with, such as subreapers: it takes also what others in this
+/// process may wait for.
+///
+/// # Errors
+///
+/// The failure of `waitid(2)`; that there are no children is none.
+pub fn reap() -> Result<Option<(i32, ExitStatus)>> {
+    match pidfd::wait_any() {
+        Ok(ended) => Ok(ended.map(|(pid, code, status)| (pid, ExitStatus::from_wait(code, status)))),
+        Err(Errno::ECHILD) => Ok(None),
+        Err(errno) => Err(Error::os(errno, "wait for children")),
     }
 }

@@ -23,7 +23,7 @@ mod users;
 
 pub(crate) use create::KEEP_GROUPS;
 pub use exec::ExecProcess;
-pub use exit::ExitStatus;
+pub use exit::{ExitStatus, reap};
 pub use handle::Container;
 pub use options::{CgroupDriver, Console, CreateOptions, Delete, ExecOptions, Stdio};
 pub use runtime::{Listed, Runtime, RuntimeBuilder};

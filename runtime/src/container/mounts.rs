@@ -78,6 +78,7 @@ impl Container {
             born_joined: &[],
             born_into: needs_pid_namespace(mounts, namespaces).then(|| init.as_fd()),
             namespaces: &inherited,
+            sibling: false,
         };
         let mut serve = |step: &ParentStep, _: &Spawned| match step {
             ParentStep::OpenIdMap(maps) => spawn::open_id_map(maps, host).map(Some),

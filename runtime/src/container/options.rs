@@ -55,6 +55,7 @@ pub struct CreateOptions {
     pub(super) no_new_keyring: bool,
     pub(super) preserve_fds: u32,
     pub(super) env: Vec<String>,
+    pub(super) sibling: bool,
 }
 
 impl CreateOptions {
@@ -100,6 +101,15 @@ impl CreateOptions {
         self
     }
 
+    /// Makes the init process a child of the caller's parent, not of the caller (`CLONE_PARENT`): for a caller that ends soon,
+    /// and whose parent looks after containers; see [`worker`](crate::worker). [`Container::wait`](crate::Container::wait) is
+    /// then for the parent to replace.
+    #[must_use]
+    pub fn sibling(mut self, sibling: bool) -> Self {
+        self.sibling = sibling;
+        self
+    }
+
     /// Passes on that many descriptors from 3 up, besides the standard streams.
     #[must_use]
     pub fn preserve_fds(mut self, count: u32) -> Self {
@@ -117,6 +127,7 @@ pub struct ExecOptions {
     pub(super) preserve_fds: u32,
     pub(super) cgroups: Vec<String>,
     pub(super) ignore_paused: bool,
+    pub(super) sibling: bool,
 }
 
 impl ExecOptions {
@@ -137,6 +148,13 @@ impl ExecOptions {
     #[must_use]
     pub fn console(mut self, console: Console) -> Self {
         self.console = console;
+        self
+    }
+
+    /// Makes the process a child of the caller's parent, not of the caller; see [`CreateOptions::sibling`].
+    #[must_use]
+    pub fn sibling(mut self, sibling: bool) -> Self {
+        self.sibling = sibling;
         self
     }
 

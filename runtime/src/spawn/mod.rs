@@ -44,6 +44,8 @@ pub(crate) struct Resources<'r> {
     pub(crate) born_joined: &'r [(OwnedFd, i32)],
     /// Namespaces and other descriptors that the program refers to by number.
     pub(crate) namespaces: &'r [OwnedFd],
+    /// Whether the child is one of the caller's parent.
+    pub(crate) sibling: bool,
 }
 
 /// A child that has walked its program to the report that everything is in place, or to its end.
@@ -56,6 +58,8 @@ pub(crate) struct Spawned {
     pub(crate) console: Option<(OwnedFd, u32)>,
     /// The seccomp notification descriptor.
     pub(crate) listener: Option<OwnedFd>,
+    /// Whether somebody else is the parent, and takes its status.
+    sibling: bool,
     /// Whether the child is gone already, so that dropping this need not end it.
     released: bool,
 }
@@ -82,7 +86,9 @@ pub(crate) fn spawn(
     let (pid, pidfd) = make_child(plan, resources, theirs.as_raw_fd())?;
     // Only the child holds its end now, so that its end is seen here.
     drop(theirs);
-    let mut spawned = Spawned { pid, pidfd, sync: ours, console: None, listener: None, released: false };
+    let sibling = resources.sibling;
+    let mut spawned =
+        Spawned { pid, pidfd, sync: ours, console: None, listener: None, sibling, released: false };
     born(pid)?;
     spawned.serve(plan, serve, Until::Created)?;
     Ok(spawned)
@@ -135,8 +141,10 @@ impl Spawned {
                 }
                 MessageKind::Reborn => {
                     if let Some(pidfd) = fd {
-                        // The first process ends by itself; it is our child, and nobody else waits for it.
-                        let _ = pidfd::wait(self.pidfd.as_raw_fd(), 0);
+                        // The first process ends by itself; nobody else waits for it, unless it is not our child.
+                        if !self.sibling {
+                            let _ = pidfd::wait(self.pidfd.as_raw_fd(), 0);
+                        }
                         self.pidfd = pidfd;
                         self.pid = message.a as i32;
                     }
@@ -202,7 +210,12 @@ impl Drop for Spawned {
     fn drop(&mut self) {
         if !self.released {
             let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
-            let _ = pidfd::wait(self.pidfd.as_raw_fd(), 0);
+            if self.sibling {
+                // Ended is enough: what it held is free then.
+                let _ = socket::wait_readable([self.pidfd.as_raw_fd()], -1);
+            } else {
+                let _ = pidfd::wait(self.pidfd.as_raw_fd(), 0);
+            }
         }
     }
 }
@@ -249,7 +262,8 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
 }
 
 fn clone_child(plan: &Plan, inherited: Inherited<'_>, resources: &Resources<'_>) -> Result<(i32, OwnedFd)> {
-    let make = |cgroup| birth::make(&plan.program, plan.born_with, inherited, cgroup);
+    let flags = plan.born_with | if resources.sibling { libc::CLONE_PARENT } else { 0 };
+    let make = |cgroup| birth::make(&plan.program, flags, inherited, cgroup);
     let made = match make(resources.cgroup) {
         // The two cgroups have no ancestor in common that the caller may write to (cgroups(7), Delegation containment).
         Err(errno @ (Errno::EACCES | Errno::ENOENT))

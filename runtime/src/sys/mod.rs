@@ -14,6 +14,7 @@ pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod tty;
 pub(crate) mod window;
+pub(crate) mod worker;
 
 use std::os::fd::RawFd;
 

@@ -28,6 +28,15 @@ pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
 
 /// Waits for a child by pidfd; `None` with `WNOHANG` while it runs. Returns `si_code` and `si_status`.
 pub(crate) fn wait(pidfd: RawFd, flags: i32) -> Result<Option<(i32, i32)>> {
+    Ok(wait_id(libc::P_PIDFD, pidfd, flags)?.map(|(_, code, status)| (code, status)))
+}
+
+/// Takes the status of any child that has ended, however it was cloned: its pid, `si_code` and `si_status`.
+pub(crate) fn wait_any() -> Result<Option<(i32, i32, i32)>> {
+    wait_id(libc::P_ALL, 0, libc::WNOHANG | libc::__WALL)
+}
+
+fn wait_id(kind: libc::idtype_t, id: i32, flags: i32) -> Result<Option<(i32, i32, i32)>> {
     // SAFETY: siginfo_t is plain data for which zeroes are valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     retry(|| {
@@ -35,8 +44,8 @@ pub(crate) fn wait(pidfd: RawFd, flags: i32) -> Result<Option<(i32, i32)>> {
         check_unit(unsafe {
             libc::syscall(
                 libc::SYS_waitid,
-                libc::P_PIDFD,
-                pidfd,
+                kind,
+                id,
                 &raw mut info,
                 libc::WEXITED | flags,
                 std::ptr::null::<libc::rusage>(),
@@ -45,5 +54,5 @@ pub(crate) fn wait(pidfd: RawFd, flags: i32) -> Result<Option<(i32, i32)>> {
     })?;
     // SAFETY: waitid filled the SIGCHLD part of the union, or left zeroes.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-    Ok((pid != 0).then_some((info.si_code, status)))
+    Ok((pid != 0).then_some((pid, info.si_code, status)))
 }

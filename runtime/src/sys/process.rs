@@ -144,15 +144,31 @@ pub(crate) fn pid() -> i32 {
     unsafe { libc::syscall(libc::SYS_getpid) as i32 }
 }
 
+/// Has the kernel kill the calling process when the thread that made it ends.
+pub(crate) fn kill_with_parent() -> Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0, 0, 0).map(drop)
+}
+
+/// Puts the calling process' group into a core scheduling group of its own.
+pub(crate) fn own_core_scheduling_group() -> Result<()> {
+    const PR_SCHED_CORE: i32 = 62;
+    const PR_SCHED_CORE_CREATE: u64 = 1;
+    const SCOPE_PROCESS_GROUP: u64 = 2;
+    prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, SCOPE_PROCESS_GROUP, 0).map(drop)
+}
+
+/// Marks all descriptors from `first` up as close-on-exec.
+pub(crate) fn close_range_on_exec(first: u32) -> Result<()> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: no pointers.
+    check_unit(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) })
+}
+
 /// Lets a command inherit nothing but its standard streams, whatever the caller has open without close-on-exec.
 pub(crate) fn close_on_exec(command: &mut Command) {
-    const CLOSE_RANGE_CLOEXEC: u32 = 4;
     // SAFETY: the closure runs between fork and exec and makes one system call.
     unsafe {
-        command.pre_exec(|| {
-            check_unit(libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC))
-                .map_err(std::io::Error::from)
-        });
+        command.pre_exec(|| close_range_on_exec(3).map_err(std::io::Error::from));
     }
 }
 

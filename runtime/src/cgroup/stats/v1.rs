@@ -2,7 +2,7 @@
 
 use super::super::file::field;
 use super::super::handle::Cgroup;
-use super::{BlkioEntry, BlkioStats, Files, HugetlbStats, MemoryEntry, Stats, number, numbers, table};
+use super::{BlkioEntry, BlkioStats, Files, HugetlbStats, MemoryEntry, Stats, number, numbers, rdma, table};
 use crate::error::Result;
 
 /// Nanoseconds of one tick: the kernel shows times to user space in hundredths of a second, on every architecture.
@@ -30,6 +30,10 @@ pub(super) fn collect(cgroup: &Cgroup, stats: &mut Stats) -> Result<()> {
         stats.pids.current = files.number("pids.current")?;
         stats.pids.limit = Some(files.number("pids.max")?).filter(|&max| max != u64::MAX).unwrap_or(0);
     }
+    if let Some(files) = open("rdma")? {
+        stats.rdma_current = rdma(&files.text("rdma.current")?.unwrap_or_default());
+        stats.rdma_limit = rdma(&files.text("rdma.max")?.unwrap_or_default());
+    }
     if let Some(files) = open("blkio")? {
         blkio(&files, &mut stats.blkio)?;
     }
@@ -42,6 +46,7 @@ pub(super) fn collect(cgroup: &Cgroup, stats: &mut Stats) -> Result<()> {
                 usage: files.number(&format!("{prefix}.usage_in_bytes"))?,
                 max: files.number(&format!("{prefix}.max_usage_in_bytes"))?,
                 failcnt: files.number(&format!("{prefix}.failcnt"))?,
+                ..HugetlbStats::default()
             };
             stats.hugetlb.insert(size, entry);
         }
@@ -91,6 +96,7 @@ fn memory(files: &Files, stats: &mut Stats) -> Result<()> {
     };
     let memory = &mut stats.memory;
     memory.raw = table(&files.text("memory.stat")?.unwrap_or_default());
+    memory.events = table(&files.text("memory.oom_control")?.unwrap_or_default());
     memory.cache = memory.raw.get("cache").copied().unwrap_or(0);
     memory.usage = entry("memory")?;
     memory.swap = entry("memory.memsw")?;

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::super::file::field;
-use super::{BlkioEntry, BlkioStats, Files, HugetlbStats, Stats, numbers, pressure, table};
+use super::{
+    BlkioEntry, BlkioStats, Files, HugetlbStats, MemoryEntry, Stats, numbers, pressure, rdma, table,
+};
 use crate::error::Result;
 
 /// Nanoseconds of the microseconds that version 2 counts in.
@@ -24,6 +26,8 @@ pub(super) fn collect(dir: &Path, stats: &mut Stats) -> Result<()> {
             stats.cpu.throttling.periods = value("nr_periods");
             stats.cpu.throttling.throttled_periods = value("nr_throttled");
             stats.cpu.throttling.throttled_time = value("throttled_usec") * MICRO;
+            stats.cpu.throttling.bursts = value("nr_bursts");
+            stats.cpu.throttling.burst_time = value("burst_usec") * MICRO;
         }
     }
     stats.cpu.psi = files.text("cpu.pressure")?.as_deref().map(pressure);
@@ -43,6 +47,10 @@ pub(super) fn collect(dir: &Path, stats: &mut Stats) -> Result<()> {
     if has("io") {
         io(&files.text("io.stat")?.unwrap_or_default(), &mut stats.blkio);
     }
+    if has("rdma") {
+        stats.rdma_current = rdma(&files.text("rdma.current")?.unwrap_or_default());
+        stats.rdma_limit = rdma(&files.text("rdma.max")?.unwrap_or_default());
+    }
     if has("hugetlb") {
         for size in files.page_sizes("max")? {
             let reserved = files.text(&format!("hugetlb.{size}.rsvd.current"))?;
@@ -51,6 +59,7 @@ pub(super) fn collect(dir: &Path, stats: &mut Stats) -> Result<()> {
             let events = files.text(&format!("hugetlb.{size}.events"))?.unwrap_or_default();
             let entry = HugetlbStats {
                 usage: files.number(&format!("{prefix}.current"))?,
+                limit: files.number(&format!("{prefix}.max"))?,
                 max: 0,
                 failcnt: field(&events, "max").unwrap_or(0),
             };
@@ -64,17 +73,21 @@ fn memory(files: &Files, stats: &mut Stats) -> Result<()> {
     let memory = &mut stats.memory;
     memory.raw = table(&files.text("memory.stat")?.unwrap_or_default());
     memory.cache = memory.raw.get("file").copied().unwrap_or(0);
-    let events = |name: &str| -> Result<u64> {
-        Ok(files.text(name)?.and_then(|text| field(&text, "max")).unwrap_or(0))
-    };
+    memory.events = table(&files.text("memory.events")?.unwrap_or_default());
     memory.usage.limit = files.number("memory.max")?;
     memory.usage.usage = files.number("memory.current")?;
     memory.usage.max = files.number("memory.peak")?;
-    memory.usage.failcnt = events("memory.events")?;
+    memory.usage.failcnt = memory.events.get("max").copied().unwrap_or(0);
+    memory.swap_only = MemoryEntry {
+        limit: files.number("memory.swap.max")?,
+        usage: files.number("memory.swap.current")?,
+        max: files.number("memory.swap.peak")?,
+        failcnt: files.text("memory.swap.events")?.and_then(|text| field(&text, "max")).unwrap_or(0),
+    };
     // Callers know the sum of version 1.
-    memory.swap.limit = files.number("memory.swap.max")?.saturating_add(memory.usage.limit);
-    memory.swap.usage = files.number("memory.swap.current")?.saturating_add(memory.usage.usage);
-    memory.swap.failcnt = events("memory.swap.events")?;
+    memory.swap.limit = memory.swap_only.limit.saturating_add(memory.usage.limit);
+    memory.swap.usage = memory.swap_only.usage.saturating_add(memory.usage.usage);
+    memory.swap.failcnt = memory.swap_only.failcnt;
     Ok(())
 }
 

@@ -1,0 +1,301 @@
+//! `Create`, `Start` and `Delete`, and what they are for init.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use containerd_shim_protos::api::{
+    CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, StartRequest, StartResponse,
+};
+use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskIO, TaskStart};
+use containerd_shim_protos::protobuf::MessageField;
+use containerd_shim_protos::types::mount::Mount;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use wharf::{Bundle, CgroupDriver, Console, ContainerId, CreateOptions, Delete, Kind, Runtime, Stdio};
+
+use crate::options::Options;
+use crate::pod::Pod;
+use crate::process::{Phase, Process};
+use crate::refusal::Refusal;
+use crate::stdio::{self, Owner, Purpose, Streams};
+use crate::task::{Freeze, Task};
+use crate::worker::{self, Answer};
+use crate::{execs, exits, rootfs};
+
+/// What the worker tells of a container that it made.
+#[derive(Debug, Serialize, Deserialize)]
+struct Created {
+    pid: i32,
+    owns_pids: bool,
+}
+
+/// What the worker needs to make a container.
+struct Creation {
+    runtime: Runtime,
+    id: ContainerId,
+    bundle: PathBuf,
+    mounts: Vec<Mount>,
+    options: Options,
+    terminal: bool,
+    streams: [OwnedFd; 3],
+}
+
+/// `Create`.
+pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<CreateTaskResponse, Refusal> {
+    let id = ContainerId::new(&request.id)?;
+    let options = Options::decode(request.options.get_or_default())?;
+    options.check()?;
+    if !request.checkpoint.is_empty() {
+        return Err(Refusal::precondition(
+            "restoring a container from a checkpoint is not supported by this shim",
+        ));
+    }
+    let runtime = runtime(pod, &options)?;
+    let reservation = pod.reserve(&request.id)?;
+    let bundle = PathBuf::from(&request.bundle);
+    options.save(&bundle).map_err(|error| {
+        Refusal::io(format_args!("keep the options in the bundle {}", bundle.display()), error)
+    })?;
+    let streams = Streams {
+        stdin: request.stdin.clone(),
+        stdout: request.stdout.clone(),
+        stderr: request.stderr.clone(),
+        terminal: request.terminal,
+    };
+    let opened = stdio::open(&streams, &purpose(pod, &options, &request.id)).await?;
+    let (child, pending) = opened.split();
+    let keep = child.each_ref().map(AsRawFd::as_raw_fd);
+    let flight = pod.flight();
+    let creation = Creation {
+        runtime: runtime.clone(),
+        id: id.clone(),
+        bundle: bundle.clone(),
+        mounts: request.rootfs.clone(),
+        options: options.clone(),
+        terminal: request.terminal,
+        streams: child,
+    };
+    let answer = worker::run(pod, &keep, move || creation.perform()).await?;
+    let created: Created =
+        serde_json::from_slice(&answer.bytes).map_err(|error| Refusal::io("hear from a worker", error))?;
+    let io = pending.begin(answer.descriptor)?;
+    let init = Rc::new(Process::new(String::new(), streams, Vec::new()));
+    init.pid.set(created.pid);
+    *init.io.borrow_mut() = Some(io);
+    let task = Rc::new(Task {
+        id,
+        bundle,
+        options,
+        runtime,
+        turn: Mutex::new(()),
+        init: init.clone(),
+        execs: RefCell::new(BTreeMap::new()),
+        freeze: Cell::new(Freeze::No),
+        owns_pids: created.owns_pids,
+        last_exit: RefCell::new(None),
+        oom: RefCell::new(None),
+    });
+    exits::watch_memory(pod, &task);
+    reservation.fill(task.clone());
+    announce_creation(pod, &request, created.pid as u32);
+    exits::started(pod, &task, &init, Some(&flight));
+    let mut response = CreateTaskResponse::new();
+    response.pid = created.pid as u32;
+    Ok(response)
+}
+
+fn runtime(pod: &Pod, options: &Options) -> Result<Runtime, Refusal> {
+    if options.systemd_cgroup {
+        return Err(Refusal::precondition("the systemd cgroup driver is not supported by this shim"));
+    }
+    let root = options.state_root(&pod.namespace);
+    Ok(Runtime::builder().root(root).cgroup_driver(CgroupDriver::Cgroupfs).build()?)
+}
+
+/// For whom the streams of a container's processes are opened.
+pub(crate) fn purpose<'a>(pod: &'a Pod, options: &Options, id: &'a str) -> Purpose<'a> {
+    Purpose {
+        loggers: &pod.loggers,
+        owner: Owner { uid: options.io_uid, gid: options.io_gid },
+        id,
+        namespace: &pod.namespace,
+    }
+}
+
+fn announce_creation(pod: &Pod, request: &CreateTaskRequest, pid: u32) {
+    let mut io = TaskIO::new();
+    io.stdin.clone_from(&request.stdin);
+    io.stdout.clone_from(&request.stdout);
+    io.stderr.clone_from(&request.stderr);
+    io.terminal = request.terminal;
+    let mut event = TaskCreate::new();
+    event.container_id.clone_from(&request.id);
+    event.bundle.clone_from(&request.bundle);
+    event.rootfs.clone_from(&request.rootfs);
+    event.io = MessageField::some(io);
+    event.checkpoint.clone_from(&request.checkpoint);
+    event.pid = pid;
+    pod.events.publish("/tasks/create", &event);
+}
+
+impl Creation {
+    /// In the worker: makes the container, or leaves nothing of it.
+    fn perform(self) -> Result<Answer, Refusal> {
+        let rootfs = self.bundle.join("rootfs");
+        rootfs::mount_all(&self.mounts, &rootfs)?;
+        let mounted = !self.mounts.is_empty();
+        self.make().inspect_err(|_| {
+            if mounted && let Err(reason) = rootfs::unmount(&rootfs) {
+                log::warn!("{reason}");
+            }
+        })
+    }
+
+    fn make(self) -> Result<Answer, Refusal> {
+        let during = |error: wharf::Error| Refusal::from(error).during("OCI runtime create failed");
+        let bundle = Bundle::open(&self.bundle).map_err(during)?;
+        let owns_pids = owns_pids(bundle.spec());
+        let options = CreateOptions::new()
+            .stdio(Stdio::Fds(self.streams))
+            .console(if self.terminal { Console::Keep } else { Console::None })
+            .no_pivot(self.options.no_pivot_root)
+            .new_keyring(!self.options.no_new_keyring)
+            .sibling(true);
+        let mut container = self.runtime.create(&self.id, &bundle, options).map_err(during)?;
+        let pid = container.pid().unwrap_or(0);
+        if let Err(refusal) = write_pid(&self.bundle, "init.pid", pid) {
+            if let Err(error) = self.runtime.delete(&self.id, Delete::Force) {
+                log::warn!("{error}");
+            }
+            return Err(refusal);
+        }
+        Ok(Answer {
+            bytes: serde_json::to_vec(&Created { pid, owns_pids }).unwrap_or_default(),
+            descriptor: container.take_console(),
+        })
+    }
+}
+
+/// Whether the kernel ends all processes of a container when its init ends: in a pid namespace of its own.
+fn owns_pids(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.into_iter().flatten().any(|namespace| {
+        namespace.typ() == LinuxNamespaceType::Pid
+            && namespace.path().as_ref().is_none_or(|path| path.as_os_str().is_empty())
+    })
+}
+
+/// Other programs read it, and `delete` does.
+pub(crate) fn write_pid(bundle: &Path, file: &str, pid: i32) -> Result<(), Refusal> {
+    let path = bundle.join(file);
+    std::fs::write(&path, pid.to_string())
+        .map_err(|error| Refusal::io(format_args!("write {}", path.display()), error))
+}
+
+/// `Start`.
+pub(crate) async fn start(pod: &Rc<Pod>, request: &StartRequest) -> Result<StartResponse, Refusal> {
+    let task = pod.task(&request.id)?;
+    let process = task.process(&request.exec_id)?;
+    let _turn = task.turn.lock().await;
+    let pid = if process.is_init() {
+        start_init(pod, &task, &process).await?
+    } else {
+        execs::start(pod, &task, &process).await?
+    };
+    let mut response = StartResponse::new();
+    response.pid = pid;
+    Ok(response)
+}
+
+async fn start_init(pod: &Rc<Pod>, task: &Rc<Task>, init: &Rc<Process>) -> Result<u32, Refusal> {
+    match init.phase() {
+        Phase::Created => {}
+        Phase::Running => {
+            return Err(Refusal::precondition(format!("cannot start a {} process", task.word())));
+        }
+        Phase::Stopped => {
+            return Err(Refusal::precondition("init process is not running: failed precondition"));
+        }
+    }
+    let (runtime, id) = (task.runtime.clone(), task.id.clone());
+    init.starting.set(true);
+    let started = worker::run(pod, &[], move || {
+        let during = |error: wharf::Error| Refusal::from(error).during("OCI runtime start failed");
+        runtime.open(&id).and_then(|container| container.start()).map_err(during)?;
+        Ok(Answer::default())
+    })
+    .await;
+    if started.is_ok() {
+        init.set_running();
+        let mut event = TaskStart::new();
+        task.id.as_str().clone_into(&mut event.container_id);
+        event.pid = init.pid.get() as u32;
+        pod.events.publish("/tasks/start", &event);
+    }
+    exits::started(pod, task, init, None);
+    started.map(|_| init.pid.get() as u32)
+}
+
+/// `Delete`.
+pub(crate) async fn delete(pod: &Rc<Pod>, request: &DeleteRequest) -> Result<DeleteResponse, Refusal> {
+    let task = pod.task(&request.id)?;
+    let process = task.process(&request.exec_id)?;
+    if !process.is_init() {
+        return execs::delete(&task, &process).await;
+    }
+    let _turn = task.turn.lock().await;
+    // Somebody may have been faster.
+    pod.task(&request.id)?;
+    if process.phase() == Phase::Running {
+        return Err(Refusal::precondition(format!("cannot delete a {} process", task.word())));
+    }
+    let (runtime, id, bundle) = (task.runtime.clone(), task.id.clone(), task.bundle.clone());
+    worker::run(pod, &[], move || {
+        match runtime.delete(&id, Delete::Stopped) {
+            // Somebody has cleaned up with the command line.
+            Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        rootfs::unmount(&bundle.join("rootfs")).map_err(Refusal::unknown)?;
+        Ok(Answer::default())
+    })
+    .await?;
+    // One that was never started has been killed, and its exit comes before its deletion.
+    let exit = process.wait().await;
+    let io = process.io.borrow_mut().take();
+    if let Some(io) = io {
+        io.drain().await;
+    }
+    pod.remove(&request.id);
+    let mut event = TaskDelete::new();
+    event.container_id.clone_from(&request.id);
+    event.pid = process.pid.get() as u32;
+    event.exit_status = exit.status;
+    event.exited_at = MessageField::some(exit.at.clone());
+    pod.events.publish("/tasks/delete", &event);
+    let mut response = DeleteResponse::new();
+    response.pid = process.pid.get() as u32;
+    response.exit_status = exit.status;
+    response.exited_at = MessageField::some(exit.at);
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_namespace_of_its_own_has_no_path() {
+        let spec = |namespaces: &str| -> Spec {
+            let text = format!(r#"{{"ociVersion":"1.0.0","linux":{{"namespaces":[{namespaces}]}}}}"#);
+            serde_json::from_str(&text).unwrap()
+        };
+        assert!(owns_pids(&spec(r#"{"type":"mount"},{"type":"pid"}"#)));
+        assert!(!owns_pids(&spec(r#"{"type":"pid","path":"/proc/1/ns/pid"}"#)));
+        assert!(!owns_pids(&spec(r#"{"type":"mount"}"#)));
+    }
+}

@@ -1,0 +1,103 @@
+//! `containerd-shim-wharf-v2`: containerd's task service, with the runtime inside.
+//!
+//! containerd calls this program with `start` for every container. That call finds or starts one *server* for each group
+//! of containers (a pod), prints its address and ends. The server has one thread and one event loop for all
+//! that is quick: states, signals, waits, events, streams. Everything else — creating, starting, deleting, exec — runs in
+//! a *worker*, a copy of the server that calls the library once and ends ([`worker`]); the processes of containers
+//! that it makes are children of the server, which gets their exit statuses.
+//!
+//! | module | idea |
+//! |---|---|
+//! | `args`, `bootstrap`, `address`, `start`, `cleanup`, `info` | the command line, and what can be done without a server |
+//! | `options` | the options of the runtime, in both of their forms |
+//! | `server`, `wire`, `dispatch` | connections, frames, and from the name of a method to the method |
+//! | `pod`, `task`, `process` | what is known of containers and their processes |
+//! | `lifecycle`, `execs`, `control`, `queries` | the methods |
+//! | `worker` | heavy work in a process of its own |
+//! | `exits` | which child has ended, and in which order that is told |
+//! | `events` | the queue of events to containerd |
+//! | `stdio` | the streams of a process |
+//! | `metrics` | statistics as containerd has them |
+//! | `watch` | descriptors in the event loop |
+//! | `rootfs` | mounts of the root file system |
+
+mod address;
+mod args;
+mod bootstrap;
+mod cleanup;
+mod control;
+mod dispatch;
+mod events;
+mod execs;
+mod exits;
+mod info;
+mod lifecycle;
+mod log;
+mod metrics;
+mod options;
+mod pod;
+mod process;
+mod queries;
+mod refusal;
+mod rootfs;
+mod server;
+mod start;
+mod stdio;
+mod task;
+mod time;
+mod watch;
+mod wire;
+mod worker;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use crate::args::Args;
+
+fn main() -> ExitCode {
+    // What happens in here is nothing for processes in containers to look at.
+    nix::sys::prctl::set_dumpable(false).ok();
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default().display().to_string();
+    let done = match args::parse(words) {
+        Ok(args) => perform(&program, &args),
+        Err(reason) => {
+            eprintln!("{reason}");
+            return ExitCode::from(args::USAGE_ERROR);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            // The daemon shows it to whoever wanted the container.
+            eprintln!("{program}: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(program: &str, args: &Args) -> Result<(), String> {
+    if args.version {
+        return print(info::version(program).as_bytes());
+    }
+    if args.info {
+        return print(&info::run()?);
+    }
+    if args.namespace.is_empty() {
+        return Err("shim namespace cannot be empty".to_owned());
+    }
+    match args.action.as_str() {
+        "start" => print(&start::run(args)?),
+        "delete" => print(&cleanup::run(args)?),
+        "" => server::run(args),
+        other => Err(format!("unknown action {other:?}: known are start and delete")),
+    }
+}
+
+fn print(bytes: &[u8]) -> Result<(), String> {
+    let mut output = std::io::stdout().lock();
+    output
+        .write_all(bytes)
+        .and_then(|()| output.flush())
+        .map_err(|error| format!("print the answer: {error}"))
+}

@@ -1,0 +1,208 @@
+//! `io.containerd.cgroups.v2.Metrics`.
+
+use std::collections::BTreeMap;
+
+use containerd_shim_protos::cgroups_v2::metrics::{
+    CPUStat, HugeTlbStat, IOEntry, IOStat, MemoryEvents, MemoryStat, Metrics, PSIData, PSIStats, PidsStat,
+    RdmaEntry, RdmaStat,
+};
+use containerd_shim_protos::protobuf::MessageField;
+use wharf::Stats;
+use wharf::stats::{BlkioStats, CpuStats, MemoryStats, Pressure, PressureLine, RdmaStats};
+
+/// Nanoseconds.
+const MICROSECOND: u64 = 1000;
+
+/// The message.
+pub(super) fn metrics(stats: &Stats) -> Metrics {
+    let mut metrics = Metrics::new();
+    let mut pids = PidsStat::new();
+    pids.current = stats.pids.current;
+    // Here, unlike in version 1, none is the largest number.
+    pids.limit = if stats.pids.limit == 0 { u64::MAX } else { stats.pids.limit };
+    metrics.pids = MessageField::some(pids);
+    metrics.cpu = MessageField::some(cpu(&stats.cpu));
+    metrics.memory = MessageField::some(memory(&stats.memory));
+    metrics.memory_events = MessageField::some(memory_events(&stats.memory.events));
+    metrics.io = MessageField::some(io(&stats.blkio));
+    let mut rdma = RdmaStat::new();
+    rdma.current = rdma_entries(&stats.rdma_current);
+    rdma.limit = rdma_entries(&stats.rdma_limit);
+    metrics.rdma = MessageField::some(rdma);
+    for (size, pages) in &stats.hugetlb {
+        let mut entry = HugeTlbStat::new();
+        entry.current = pages.usage;
+        entry.max = pages.limit;
+        entry.failcnt = pages.failcnt;
+        entry.pagesize.clone_from(size);
+        metrics.hugetlb.push(entry);
+    }
+    metrics
+}
+
+fn cpu(stats: &CpuStats) -> CPUStat {
+    let mut cpu = CPUStat::new();
+    cpu.usage_usec = stats.usage.total / MICROSECOND;
+    cpu.user_usec = stats.usage.user / MICROSECOND;
+    cpu.system_usec = stats.usage.kernel / MICROSECOND;
+    cpu.nr_periods = stats.throttling.periods;
+    cpu.nr_throttled = stats.throttling.throttled_periods;
+    cpu.throttled_usec = stats.throttling.throttled_time / MICROSECOND;
+    cpu.nr_bursts = stats.throttling.bursts;
+    cpu.burst_usec = stats.throttling.burst_time / MICROSECOND;
+    cpu.psi = pressure(stats.psi);
+    cpu
+}
+
+fn memory(stats: &MemoryStats) -> MemoryStat {
+    let raw = |key: &str| stats.raw.get(key).copied().unwrap_or(0);
+    let mut memory = MemoryStat::new();
+    memory.anon = raw("anon");
+    memory.file = raw("file");
+    memory.kernel_stack = raw("kernel_stack");
+    memory.slab = raw("slab");
+    memory.sock = raw("sock");
+    memory.shmem = raw("shmem");
+    memory.file_mapped = raw("file_mapped");
+    memory.file_dirty = raw("file_dirty");
+    memory.file_writeback = raw("file_writeback");
+    memory.anon_thp = raw("anon_thp");
+    memory.inactive_anon = raw("inactive_anon");
+    memory.active_anon = raw("active_anon");
+    memory.inactive_file = raw("inactive_file");
+    memory.active_file = raw("active_file");
+    memory.unevictable = raw("unevictable");
+    memory.slab_reclaimable = raw("slab_reclaimable");
+    memory.slab_unreclaimable = raw("slab_unreclaimable");
+    memory.pgfault = raw("pgfault");
+    memory.pgmajfault = raw("pgmajfault");
+    // Split by kind since Linux 5.9.
+    memory.workingset_refault =
+        raw("workingset_refault") + raw("workingset_refault_anon") + raw("workingset_refault_file");
+    memory.workingset_activate =
+        raw("workingset_activate") + raw("workingset_activate_anon") + raw("workingset_activate_file");
+    memory.workingset_nodereclaim = raw("workingset_nodereclaim");
+    memory.pgrefill = raw("pgrefill");
+    memory.pgscan = raw("pgscan");
+    memory.pgsteal = raw("pgsteal");
+    memory.pgactivate = raw("pgactivate");
+    memory.pgdeactivate = raw("pgdeactivate");
+    memory.pglazyfree = raw("pglazyfree");
+    memory.pglazyfreed = raw("pglazyfreed");
+    memory.thp_fault_alloc = raw("thp_fault_alloc");
+    memory.thp_collapse_alloc = raw("thp_collapse_alloc");
+    memory.usage = stats.usage.usage;
+    memory.usage_limit = stats.usage.limit;
+    memory.max_usage = stats.usage.max;
+    memory.swap_usage = stats.swap_only.usage;
+    memory.swap_limit = stats.swap_only.limit;
+    memory.swap_max_usage = stats.swap_only.max;
+    memory.psi = pressure(stats.psi);
+    memory
+}
+
+fn memory_events(events: &BTreeMap<String, u64>) -> MemoryEvents {
+    let value = |key: &str| events.get(key).copied().unwrap_or(0);
+    let mut message = MemoryEvents::new();
+    message.low = value("low");
+    message.high = value("high");
+    message.max = value("max");
+    message.oom = value("oom");
+    message.oom_kill = value("oom_kill");
+    message.oom_group_kill = value("oom_group_kill");
+    message
+}
+
+/// One entry for each device, from a list of single numbers.
+fn io(stats: &BlkioStats) -> IOStat {
+    let mut devices: BTreeMap<(u64, u64), IOEntry> = BTreeMap::new();
+    let lists = [(&stats.io_service_bytes_recursive, true), (&stats.io_serviced_recursive, false)];
+    for (list, bytes) in lists {
+        for number in list {
+            let entry = devices.entry((number.major, number.minor)).or_default();
+            match (number.op.as_str(), bytes) {
+                ("Read", true) => entry.rbytes = number.value,
+                ("Write", true) => entry.wbytes = number.value,
+                ("Read", false) => entry.rios = number.value,
+                ("Write", false) => entry.wios = number.value,
+                _ => {}
+            }
+        }
+    }
+    let mut io = IOStat::new();
+    io.psi = pressure(stats.psi);
+    for ((major, minor), mut entry) in devices {
+        entry.major = major;
+        entry.minor = minor;
+        io.usage.push(entry);
+    }
+    io
+}
+
+fn pressure(stats: Option<Pressure>) -> MessageField<PSIStats> {
+    let data = |line: PressureLine| {
+        let mut data = PSIData::new();
+        data.avg10 = line.avg10;
+        data.avg60 = line.avg60;
+        data.avg300 = line.avg300;
+        data.total = line.total;
+        MessageField::some(data)
+    };
+    let message = stats.map(|stats| {
+        let mut message = PSIStats::new();
+        message.some = data(stats.some);
+        message.full = data(stats.full);
+        message
+    });
+    message.map_or_else(MessageField::none, MessageField::some)
+}
+
+fn rdma_entries(stats: &BTreeMap<String, RdmaStats>) -> Vec<RdmaEntry> {
+    let entry = |(device, stats): (&String, &RdmaStats)| {
+        let mut entry = RdmaEntry::new();
+        entry.device.clone_from(device);
+        entry.hca_handles = stats.hca_handles;
+        entry.hca_objects = stats.hca_objects;
+        entry
+    };
+    stats.iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use wharf::stats::BlkioEntry;
+
+    use super::*;
+
+    fn entry(op: &str, value: u64) -> BlkioEntry {
+        let mut entry = BlkioEntry::default();
+        (entry.major, entry.minor, entry.value) = (8, 16, value);
+        op.clone_into(&mut entry.op);
+        entry
+    }
+
+    #[test]
+    fn numbers_of_one_device_are_one_entry() {
+        let mut stats = Stats::default();
+        stats.blkio.io_service_bytes_recursive =
+            vec![entry("Read", 1), entry("Write", 2), entry("Discard", 9)];
+        stats.blkio.io_serviced_recursive = vec![entry("Read", 3), entry("Write", 4)];
+        let io = metrics(&stats).io.unwrap();
+        assert_eq!(io.usage.len(), 1);
+        let entry = &io.usage[0];
+        assert_eq!((entry.major, entry.minor), (8, 16));
+        assert_eq!((entry.rbytes, entry.wbytes, entry.rios, entry.wios), (1, 2, 3, 4));
+    }
+
+    #[test]
+    fn times_are_microseconds_and_no_limit_is_the_largest_number() {
+        let mut stats = Stats::default();
+        stats.cpu.usage.total = 5_000_000;
+        stats.cpu.psi = Some(Pressure::default());
+        stats.memory.events = [("oom_group_kill".to_owned(), 2)].into();
+        let metrics = metrics(&stats);
+        assert_eq!(metrics.cpu.usage_usec, 5000);
+        assert!(metrics.cpu.psi.is_some() && metrics.memory.psi.is_none());
+        assert_eq!((metrics.pids.limit, metrics.memory_events.oom_group_kill), (u64::MAX, 2));
+    }
+}

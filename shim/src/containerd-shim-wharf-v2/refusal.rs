@@ -1,0 +1,74 @@
+//! Why a call fails: a gRPC status, which is what containerd and its clients decide by, and a sentence.
+
+use std::fmt;
+
+use containerd_shim_protos::ttrpc::Code;
+use wharf::Kind;
+
+/// A failed call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The status code, one of gRPC's.
+    pub(crate) code: i32,
+    /// The sentence.
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code: code as i32, message: message.into() }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::INVALID_ARGUMENT, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Code::NOT_FOUND, message)
+    }
+
+    pub(crate) fn exists(message: impl Into<String>) -> Self {
+        Self::new(Code::ALREADY_EXISTS, message)
+    }
+
+    pub(crate) fn precondition(message: impl Into<String>) -> Self {
+        Self::new(Code::FAILED_PRECONDITION, message)
+    }
+
+    pub(crate) fn unknown(message: impl Into<String>) -> Self {
+        Self::new(Code::UNKNOWN, message)
+    }
+
+    /// A failed operation of the system.
+    pub(crate) fn io(what: impl fmt::Display, error: impl fmt::Display) -> Self {
+        Self::unknown(format!("{what}: {error}"))
+    }
+
+    /// Puts the larger operation in front, in the words that engines search for.
+    pub(crate) fn during(mut self, operation: &str) -> Self {
+        self.message = format!("{operation}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<wharf::Error> for Refusal {
+    fn from(error: wharf::Error) -> Self {
+        let code = match error.kind() {
+            Kind::InvalidId | Kind::InvalidSpec => Code::INVALID_ARGUMENT,
+            Kind::Exists => Code::ALREADY_EXISTS,
+            Kind::NotFound => Code::NOT_FOUND,
+            Kind::WrongState | Kind::Unsupported => Code::FAILED_PRECONDITION,
+            Kind::Permission => Code::PERMISSION_DENIED,
+            Kind::Timeout => Code::DEADLINE_EXCEEDED,
+            // What containerd's own shim has no code for either.
+            _ => Code::UNKNOWN,
+        };
+        Self::new(code, error.to_string())
+    }
+}

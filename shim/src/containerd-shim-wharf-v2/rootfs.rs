@@ -1,0 +1,226 @@
+//! The root file system: mounts that the daemon wants made below the bundle, and their removal.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use containerd_shim_protos::types::mount::Mount;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::refusal::Refusal;
+
+/// A page: what mount(2) takes of options.
+const MOST_OPTIONS: usize = 4095;
+
+/// The options of one mount, sorted by who reads them.
+#[derive(Debug, PartialEq, Eq)]
+struct Parsed {
+    flags: MsFlags,
+    data: Vec<String>,
+}
+
+/// Makes the mounts in their order, the first at `rootfs`; when one fails, none is left.
+pub(crate) fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<(), Refusal> {
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().mode(0o711).create(rootfs);
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Refusal::io(format_args!("make {}", rootfs.display()), error));
+        }
+        _ => {}
+    }
+    for one in mounts {
+        if let Err(refusal) = mount_one(one, rootfs) {
+            if let Err(reason) = unmount(rootfs) {
+                log::warn!("{reason}");
+            }
+            return Err(refusal.during("failed to mount rootfs component"));
+        }
+    }
+    Ok(())
+}
+
+fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
+    let parsed = parse(&one.options).map_err(Refusal::precondition)?;
+    let target = inside(rootfs, &one.target)?;
+    let what = || format!("mount {} of type {:?} on {}", one.source, one.type_, target.display());
+    let failed = |errno: Errno| Refusal::io(what(), errno);
+    let mut data = parsed.data.join(",");
+    if data.len() > MOST_OPTIONS && one.type_ == "overlay" {
+        data = shorten(&parsed.data).map_err(|error| Refusal::io(what(), error))?;
+    }
+    if data.len() > MOST_OPTIONS {
+        return Err(Refusal::precondition(format!(
+            "{}: its options have {} bytes, more than a page",
+            what(),
+            data.len()
+        )));
+    }
+    let data = (!data.is_empty()).then_some(data.as_str());
+    // A bind mount has the type of its source, whatever is said.
+    let kind = if parsed.flags.contains(MsFlags::MS_BIND) { None } else { Some(one.type_.as_str()) };
+    mount(Some(one.source.as_str()), &target, kind, parsed.flags, data).map_err(failed)?;
+    let remount = MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    if parsed.flags.contains(remount) {
+        let flags = (parsed.flags - MsFlags::MS_REC) | MsFlags::MS_REMOUNT;
+        mount(None::<&str>, &target, None::<&str>, flags, None::<&str>).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A place in the root file system, which the daemon names; never one outside.
+fn inside(rootfs: &Path, target: &str) -> Result<PathBuf, Refusal> {
+    let relative: PathBuf = Path::new(target)
+        .components()
+        .filter(|component| !matches!(component, Component::RootDir | Component::CurDir))
+        .collect();
+    if relative.components().any(|component| component == Component::ParentDir) {
+        return Err(Refusal::invalid(format!(
+            "the mount target {target:?} leads out of the root file system"
+        )));
+    }
+    Ok(if relative.as_os_str().is_empty() { rootfs.to_owned() } else { rootfs.join(relative) })
+}
+
+fn parse(options: &[String]) -> Result<Parsed, String> {
+    let mut parsed = Parsed { flags: MsFlags::empty(), data: Vec::new() };
+    for option in options {
+        let (set, flags) = match option.as_str() {
+            "defaults" => continue,
+            "async" => (false, MsFlags::MS_SYNCHRONOUS),
+            "atime" => (false, MsFlags::MS_NOATIME),
+            "bind" => (true, MsFlags::MS_BIND),
+            "dev" => (false, MsFlags::MS_NODEV),
+            "diratime" => (false, MsFlags::MS_NODIRATIME),
+            "dirsync" => (true, MsFlags::MS_DIRSYNC),
+            "exec" => (false, MsFlags::MS_NOEXEC),
+            "mand" => (true, MsFlags::MS_MANDLOCK),
+            "noatime" => (true, MsFlags::MS_NOATIME),
+            "nodev" => (true, MsFlags::MS_NODEV),
+            "nodiratime" => (true, MsFlags::MS_NODIRATIME),
+            "noexec" => (true, MsFlags::MS_NOEXEC),
+            "nomand" => (false, MsFlags::MS_MANDLOCK),
+            "norelatime" => (false, MsFlags::MS_RELATIME),
+            "nostrictatime" => (false, MsFlags::MS_STRICTATIME),
+            "nosuid" => (true, MsFlags::MS_NOSUID),
+            "rbind" => (true, MsFlags::MS_BIND.union(MsFlags::MS_REC)),
+            "relatime" => (true, MsFlags::MS_RELATIME),
+            "remount" => (true, MsFlags::MS_REMOUNT),
+            "ro" => (true, MsFlags::MS_RDONLY),
+            "rw" => (false, MsFlags::MS_RDONLY),
+            "strictatime" => (true, MsFlags::MS_STRICTATIME),
+            "suid" => (false, MsFlags::MS_NOSUID),
+            "sync" => (true, MsFlags::MS_SYNCHRONOUS),
+            "loop" => return Err("loop devices are made by the daemon, not by this shim".to_owned()),
+            option if option.starts_with("uidmap=") || option.starts_with("gidmap=") => {
+                return Err(format!("id-mapped root file systems ({option}) are not supported by this shim"));
+            }
+            // Notes of the daemon to itself.
+            option if option.starts_with("X-containerd.") => continue,
+            option => {
+                parsed.data.push(option.to_owned());
+                continue;
+            }
+        };
+        parsed.flags.set(flags, set);
+    }
+    Ok(parsed)
+}
+
+/// Makes the layers of an overlay relative to a directory that they share, and makes that the working directory.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this runs in a worker, whose working directory is nobody else's"
+)]
+fn shorten(data: &[String]) -> io::Result<String> {
+    const LOWER: &str = "lowerdir=";
+    let layers: Vec<&Path> = data
+        .iter()
+        .filter_map(|option| option.strip_prefix(LOWER))
+        .flat_map(|layers| layers.split(':'))
+        .map(Path::new)
+        .collect();
+    let shared = shared_directory(&layers);
+    std::env::set_current_dir(&shared)?;
+    let short: Vec<OsString> =
+        layers.iter().filter_map(|layer| layer.strip_prefix(&shared).ok()).map(OsString::from).collect();
+    let short: Vec<_> = short.iter().map(|layer| layer.to_string_lossy()).collect();
+    let rest = data.iter().filter(|option| !option.starts_with(LOWER)).cloned();
+    Ok(rest.chain([format!("{LOWER}{}", short.join(":"))]).collect::<Vec<_>>().join(","))
+}
+
+fn shared_directory(paths: &[&Path]) -> PathBuf {
+    let mut parents = paths.iter().filter_map(|path| path.parent());
+    let mut shared = parents.next().unwrap_or(Path::new("/")).to_owned();
+    for parent in parents {
+        while !parent.starts_with(&shared) && shared.pop() {}
+    }
+    shared
+}
+
+/// Takes away everything that is mounted at `rootfs` and below; that nothing is, is fine.
+pub(crate) fn unmount(rootfs: &Path) -> Result<(), String> {
+    loop {
+        let flags = MntFlags::UMOUNT_NOFOLLOW;
+        match umount2(rootfs, flags) {
+            Ok(()) => {}
+            // EINVAL: nothing is mounted there.
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            // Something is mounted below, or still used by a process that is about to end.
+            Err(Errno::EBUSY) => match umount2(rootfs, flags | MntFlags::MNT_DETACH) {
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(errno) => return Err(format!("unmount {}: {errno}", rootfs.display())),
+            },
+            Err(errno) => return Err(format!("unmount {}: {errno}", rootfs.display())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(words: &str) -> Vec<String> {
+        words.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn options_are_sorted_by_who_reads_them() {
+        let parsed =
+            parse(&options("rbind ro nosuid X-containerd.x=1 lowerdir=/a:/b index=off suid")).unwrap();
+        assert_eq!(parsed.flags, MsFlags::MS_BIND | MsFlags::MS_REC | MsFlags::MS_RDONLY);
+        assert_eq!(parsed.data, ["lowerdir=/a:/b", "index=off"]);
+        assert!(parse(&options("loop")).is_err() && parse(&options("uidmap=0:1:2")).is_err());
+    }
+
+    #[test]
+    fn targets_stay_inside() {
+        let rootfs = Path::new("/b/rootfs");
+        for target in ["", "/", "."] {
+            assert_eq!(inside(rootfs, target).unwrap(), rootfs);
+        }
+        assert_eq!(inside(rootfs, "/data/x").unwrap(), Path::new("/b/rootfs/data/x"));
+        assert!(inside(rootfs, "a/../../x").is_err());
+    }
+
+    #[test]
+    fn layers_share_a_directory() {
+        let layers =
+            ["/var/lib/snapshots/1/fs", "/var/lib/snapshots/22/fs", "/var/lib/other/fs"].map(Path::new);
+        assert_eq!(shared_directory(&layers[..2]), Path::new("/var/lib/snapshots"));
+        assert_eq!(shared_directory(&layers), Path::new("/var/lib"));
+        assert_eq!(shared_directory(&layers[..1]), Path::new("/var/lib/snapshots/1"));
+    }
+
+    #[test]
+    fn nothing_to_unmount_is_fine() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(unmount(dir.path()), Ok(()));
+        assert_eq!(unmount(&dir.path().join("none")), Ok(()));
+    }
+}

@@ -1,0 +1,288 @@
+//! The streams of a process: what the strings in requests mean, who holds which end, and what is copied.
+//!
+//! | target | the process writes to | copied by the shim |
+//! |---|---|---|
+//! | fifo | the fifo | nothing |
+//! | file | a pipe | pipe to file: root in the container could cut a file that it had open |
+//! | logger (`binary://`) | a pipe whose other end the logger has | nothing |
+//! | terminal | the terminal | terminal to fifo, file or logger, and fifo to terminal |
+
+mod copy;
+mod fifo;
+mod logger;
+mod uri;
+
+use std::fs::{DirBuilder, File};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::Interest;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
+use wharf::terminal::{WindowSize, set_window_size};
+
+use copy::{Sink, Watched, watch};
+pub(crate) use fifo::Owner;
+use logger::Logger;
+pub(crate) use logger::Loggers;
+use uri::Target;
+
+use crate::refusal::Refusal;
+
+/// As long do copies get after the end of a process until they are cut: somebody else may hold its streams.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Where the streams of a process lead, as a request says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Streams {
+    pub(crate) stdin: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) terminal: bool,
+}
+
+/// For whom streams are opened.
+#[derive(Debug)]
+pub(crate) struct Purpose<'a> {
+    pub(crate) loggers: &'a Loggers,
+    pub(crate) owner: Owner,
+    /// What loggers are told.
+    pub(crate) id: &'a str,
+    pub(crate) namespace: &'a str,
+}
+
+/// Streams that are open, for a process that does not exist yet.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// What the process gets.
+    pub(crate) child: [OwnedFd; 3],
+    io: Io,
+    /// Copies that begin when the process exists.
+    copies: Vec<(Watched, Sink)>,
+    /// The client's ends of the terminal.
+    keyboard: Option<OwnedFd>,
+    screen: Sink,
+}
+
+/// The shim's part in the streams of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Io {
+    /// The writing end of standard input.
+    hold: Option<OwnedFd>,
+    /// Ends that are only there to be open.
+    spares: Vec<OwnedFd>,
+    console: Option<(Watched, Sink)>,
+    /// Copies out of the process.
+    outputs: Vec<JoinHandle<()>>,
+    /// The copy into the terminal.
+    input: Option<JoinHandle<()>>,
+    /// Ends with what it logs.
+    logger: Option<Logger>,
+}
+
+/// Opens what `streams` says.
+pub(crate) async fn open(streams: &Streams, purpose: &Purpose<'_>) -> Result<Opened, Refusal> {
+    let target = uri::target(&streams.stdout).map_err(Refusal::invalid)?;
+    let mut opened = Opened {
+        child: [null()?, null()?, null()?],
+        io: Io::default(),
+        copies: Vec::new(),
+        keyboard: None,
+        screen: Sink::Nowhere,
+    };
+    match target {
+        Target::Paths => opened.open_paths(streams, purpose).await?,
+        Target::File(path) => opened.open_file(&path, streams)?,
+        Target::Logger(command) => {
+            let started = purpose.loggers.start(&command, purpose.id, purpose.namespace).await?;
+            let (logger, [out, err]) = started;
+            opened.io.logger = Some(logger);
+            if streams.terminal {
+                opened.screen = Sink::Stream(watched(out, Interest::WRITABLE)?);
+            } else {
+                [opened.child[1], opened.child[2]] = [out, err];
+            }
+        }
+    }
+    if let Some(path) = uri::path(&streams.stdin).map_err(Refusal::invalid)? {
+        opened.open_input(&path, streams.terminal, purpose.owner)?;
+    }
+    Ok(opened)
+}
+
+impl Opened {
+    async fn open_paths(&mut self, streams: &Streams, purpose: &Purpose<'_>) -> Result<(), Refusal> {
+        let texts = [&streams.stdout, &streams.stderr];
+        let count = if streams.terminal { 1 } else { 2 };
+        for (index, text) in texts.into_iter().take(count).enumerate() {
+            let Some(path) = uri::path(text).map_err(Refusal::invalid)? else { continue };
+            if !fifo::is_fifo(&path) {
+                let sink = Sink::File(Rc::new(append_to(&path)?));
+                self.put(index + 1, sink, streams.terminal)?;
+                continue;
+            }
+            let output = fifo::open_output(&path, purpose.owner, !streams.terminal).await?;
+            self.io.spares.push(output.spare);
+            if streams.terminal {
+                self.screen = Sink::Stream(watched(output.writer, Interest::WRITABLE)?);
+            } else {
+                self.child[index + 1] = output.writer;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_file(&mut self, path: &Path, streams: &Streams) -> Result<(), Refusal> {
+        if let Some(dir) = path.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(dir)
+                .map_err(|error| Refusal::io(format_args!("make the directory {}", dir.display()), error))?;
+        }
+        let sink = Sink::File(Rc::new(append_to(path)?));
+        self.put(1, sink.clone(), streams.terminal)?;
+        if streams.terminal { Ok(()) } else { self.put(2, sink, false) }
+    }
+
+    /// Makes a copy to `sink` of what will be written to a stream.
+    fn put(&mut self, stream: usize, sink: Sink, terminal: bool) -> Result<(), Refusal> {
+        if terminal {
+            self.screen = sink;
+            return Ok(());
+        }
+        let (reader, writer) =
+            pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Refusal::io("make a pipe", errno))?;
+        self.child[stream] = writer;
+        self.copies.push((watched(reader, Interest::READABLE)?, sink));
+        Ok(())
+    }
+
+    fn open_input(&mut self, path: &Path, terminal: bool, owner: Owner) -> Result<(), Refusal> {
+        if !fifo::is_fifo(path) {
+            let file = File::open(path)
+                .map_err(|error| Refusal::io(format_args!("open {} for input", path.display()), error))?;
+            if terminal {
+                return Err(Refusal::invalid(format!(
+                    "the input of a terminal is a fifo, which {} is not",
+                    path.display()
+                )));
+            }
+            self.child[0] = file.into();
+            return Ok(());
+        }
+        let input = fifo::open_input(path, owner, !terminal)?;
+        self.io.hold = Some(input.hold);
+        if terminal {
+            self.keyboard = Some(input.reader);
+        } else {
+            self.child[0] = input.reader;
+        }
+        Ok(())
+    }
+
+    /// Splits what goes to the process from what begins when it exists.
+    pub(crate) fn split(self) -> ([OwnedFd; 3], Pending) {
+        let Self { child, io, copies, keyboard, screen } = self;
+        (child, Pending { io, copies, keyboard, screen })
+    }
+}
+
+/// The shim's part, for a process that is being made.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    io: Io,
+    copies: Vec<(Watched, Sink)>,
+    keyboard: Option<OwnedFd>,
+    screen: Sink,
+}
+
+impl Pending {
+    /// The process exists: begins to copy.
+    pub(crate) fn begin(self, console: Option<OwnedFd>) -> Result<Io, Refusal> {
+        let mut io = self.io;
+        for (source, sink) in self.copies {
+            io.outputs.push(spawn_local(copy::copy(source, sink)));
+        }
+        let Some(console) = console else { return Ok(io) };
+        let console = watched(console, Interest::READABLE | Interest::WRITABLE)?;
+        io.outputs.push(spawn_local(copy::copy(console.clone(), self.screen.clone())));
+        if let Some(keyboard) = self.keyboard {
+            let keyboard = watched(keyboard, Interest::READABLE)?;
+            io.input = Some(spawn_local(copy::copy(keyboard, Sink::Stream(console.clone()))));
+        }
+        io.console = Some((console, self.screen));
+        Ok(io)
+    }
+}
+
+impl Io {
+    /// No more input will come.
+    pub(crate) fn close_stdin(&mut self) {
+        self.hold = None;
+    }
+
+    /// Sets the size of the terminal, if there is one.
+    pub(crate) fn resize(&self, width: u32, height: u32) -> Result<(), Refusal> {
+        let Some((console, _)) = &self.console else { return Ok(()) };
+        let narrow = |size: u32| u16::try_from(size).unwrap_or(u16::MAX);
+        let size = WindowSize { columns: narrow(width), rows: narrow(height) };
+        set_window_size(console.get_ref().as_fd(), size).map_err(Refusal::from)
+    }
+
+    /// The process has ended: what it wrote last goes out before anybody hears of its end.
+    pub(crate) fn process_ended(&mut self) {
+        if let Some((console, screen)) = &self.console {
+            copy::flush(console, screen);
+        }
+        if let Some(input) = self.input.take() {
+            input.abort();
+        }
+        self.hold = None;
+    }
+
+    /// Waits until all output is where it belongs, but not for those who only hold it open.
+    pub(crate) async fn drain(mut self) {
+        let all = async {
+            for output in &mut self.outputs {
+                // It fails only if it was aborted.
+                output.await.ok();
+            }
+        };
+        timeout(DRAIN, all).await.ok();
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        for task in self.outputs.iter().chain(&self.input) {
+            task.abort();
+        }
+    }
+}
+
+fn watched(fd: OwnedFd, interest: Interest) -> Result<Watched, Refusal> {
+    watch(fd, interest).map_err(|error| Refusal::io("watch a stream", error))
+}
+
+fn null() -> Result<OwnedFd, Refusal> {
+    File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map(OwnedFd::from)
+        .map_err(|error| Refusal::io("open /dev/null", error))
+}
+
+fn append_to(path: &Path) -> Result<File, Refusal> {
+    File::options()
+        .append(true)
+        .create(true)
+        .mode(0o644)
+        .open(path)
+        .map_err(|error| Refusal::io(format_args!("open {} for output", path.display()), error))
+}

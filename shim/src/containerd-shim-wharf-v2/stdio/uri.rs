@@ -1,0 +1,119 @@
+//! What the strings for the streams of a process mean.
+
+use std::path::PathBuf;
+
+/// Where output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Each stream to a fifo, or a file, of its own; or nowhere.
+    Paths,
+    /// Both streams to the end of one file.
+    File(PathBuf),
+    /// To a program that logs them.
+    Logger(LoggerCommand),
+}
+
+/// A program that logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LoggerCommand {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    /// Whether it must say that it is ready (`binary-v2`); else its closing of the descriptor is enough.
+    pub(crate) must_confirm: bool,
+}
+
+/// Reads the string for the standard output, which decides for both streams.
+pub(crate) fn target(stdout: &str) -> Result<Target, String> {
+    let Some((scheme, rest)) = stdout.split_once("://") else { return Ok(Target::Paths) };
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // There is no host in any of these.
+    let path = PathBuf::from(decode(path, false)?);
+    match scheme {
+        "fifo" => Ok(Target::Paths),
+        "file" if path.is_absolute() => Ok(Target::File(path)),
+        "binary" | "binary-v2" if path.is_absolute() => Ok(Target::Logger(LoggerCommand {
+            program: path,
+            args: arguments(query)?,
+            must_confirm: scheme == "binary-v2",
+        })),
+        "file" | "binary" | "binary-v2" => Err(format!("the path in {stdout:?} is not absolute")),
+        other => Err(format!("unknown STDIO scheme {other}")),
+    }
+}
+
+/// The path of one stream where each has its own.
+pub(crate) fn path(text: &str) -> Result<Option<PathBuf>, String> {
+    match text.split_once("://") {
+        None if text.is_empty() => Ok(None),
+        None => Ok(Some(PathBuf::from(text))),
+        Some(("fifo", path)) => decode(path, false).map(|path| Some(PathBuf::from(path))),
+        Some((other, _)) => Err(format!("unknown STDIO scheme {other}")),
+    }
+}
+
+/// A query as words: each name, and behind it its value if that is not empty.
+fn arguments(query: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        words.push(decode(name, true)?);
+        if !value.is_empty() {
+            words.push(decode(value, true)?);
+        }
+    }
+    Ok(words)
+}
+
+/// Percent-encoding; in a query, a plus is a space.
+fn decode(text: &str, query: bool) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
+                match (digit(), digit()) {
+                    (Some(high), Some(low)) => (high << 4 | low) as u8,
+                    _ => return Err(format!("invalid percent-encoding in {text:?}")),
+                }
+            }
+            b'+' if query => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{text:?} is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_of_stdout_decides() {
+        for text in ["", "/run/x/stdout", "fifo:///run/x/stdout", "relative"] {
+            assert_eq!(target(text), Ok(Target::Paths), "{text}");
+        }
+        assert_eq!(target("file:///var/log/a%20b.log"), Ok(Target::File("/var/log/a b.log".into())));
+        let Ok(Target::Logger(logger)) = target("binary:///bin/log?id=a%3Db&verbose&x=1+2") else { panic!() };
+        assert_eq!(logger.program, PathBuf::from("/bin/log"));
+        assert_eq!(logger.args, ["id", "a=b", "verbose", "x", "1 2"]);
+        assert!(!logger.must_confirm);
+        assert!(matches!(target("binary-v2:///bin/log"), Ok(Target::Logger(logger)) if logger.must_confirm));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        assert_eq!(target("ttrpc+unix:///run/x"), Err("unknown STDIO scheme ttrpc+unix".to_owned()));
+        for text in ["file://relative", "binary://", "file:///%zz", "binary:///x?a=%4"] {
+            assert!(target(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_of_single_streams() {
+        assert_eq!(path(""), Ok(None));
+        assert_eq!(path("/a?b"), Ok(Some("/a?b".into())));
+        assert_eq!(path("fifo:///a%3Fb"), Ok(Some("/a?b".into())));
+        assert!(path("file:///a").is_err());
+    }
+}

@@ -1,0 +1,88 @@
+//! A container, as the shim knows it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use containerd_shim_protos::api::Status;
+use tokio::sync::Mutex;
+use wharf::{ContainerId, OomWatch, Runtime};
+
+use crate::options::Options;
+use crate::process::{Exit, Phase, Process};
+use crate::refusal::Refusal;
+
+/// Whether the processes of a container are frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freeze {
+    No,
+    /// Being frozen.
+    Underway,
+    Yes,
+}
+
+/// A container with its processes.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) id: ContainerId,
+    pub(crate) bundle: PathBuf,
+    pub(crate) options: Options,
+    /// The library with the state directory of the namespace.
+    pub(crate) runtime: Runtime,
+    /// Operations that change the container take turns; signals, states and waits do not take part.
+    pub(crate) turn: Mutex<()>,
+    pub(crate) init: Rc<Process>,
+    pub(crate) execs: RefCell<BTreeMap<String, Rc<Process>>>,
+    pub(crate) freeze: Cell<Freeze>,
+    /// Whether the kernel ends all processes when init ends.
+    pub(crate) owns_pids: bool,
+    /// The end of init, while other processes of the container have not ended: its exit comes last.
+    pub(crate) last_exit: RefCell<Option<Exit>>,
+    pub(crate) oom: RefCell<Option<OomWatch>>,
+}
+
+impl Task {
+    /// The process that a call means.
+    pub(crate) fn process(&self, exec_id: &str) -> Result<Rc<Process>, Refusal> {
+        if exec_id.is_empty() {
+            return Ok(self.init.clone());
+        }
+        let execs = self.execs.borrow();
+        execs
+            .get(exec_id)
+            .cloned()
+            .ok_or_else(|| Refusal::not_found(format!("process does not exist {exec_id}: not found")))
+    }
+
+    /// All processes, init first.
+    pub(crate) fn processes(&self) -> Vec<Rc<Process>> {
+        std::iter::once(self.init.clone()).chain(self.execs.borrow().values().cloned()).collect()
+    }
+
+    /// Whether a process that was added runs, or is about to.
+    pub(crate) fn has_running_execs(&self) -> bool {
+        self.execs.borrow().values().any(|process| process.is_alive() || process.starting.get())
+    }
+
+    /// The state of a process of the container, as containerd names it.
+    pub(crate) fn status(&self, process: &Process) -> Status {
+        match (process.phase(), self.freeze.get()) {
+            (Phase::Stopped, _) => Status::STOPPED,
+            (Phase::Created, _) => Status::CREATED,
+            (Phase::Running, Freeze::Underway) => Status::PAUSING,
+            (Phase::Running, Freeze::Yes) => Status::PAUSED,
+            (Phase::Running, Freeze::No) => Status::RUNNING,
+        }
+    }
+
+    /// The word for the state of init in refusals.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.status(&self.init) {
+            Status::CREATED => "created",
+            Status::RUNNING => "running",
+            Status::PAUSED | Status::PAUSING => "paused",
+            _ => "stopped",
+        }
+    }
+}

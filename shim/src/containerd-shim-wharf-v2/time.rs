@@ -1,0 +1,14 @@
+//! Moments, as protobuf has them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
+
+/// This moment.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut timestamp = Timestamp::new();
+    timestamp.seconds = since.as_secs() as i64;
+    timestamp.nanos = since.subsec_nanos() as i32;
+    timestamp
+}

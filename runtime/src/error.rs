@@ -105,6 +105,13 @@ impl Error {
         self
     }
 
+    /// The sentence without the place in `config.json`.
+    pub(crate) fn plain(&self) -> String {
+        let errno = self.0.errno.map(|errno| format!(": {}", errno_text(errno))).unwrap_or_default();
+        let hint = self.0.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("{}{errno}{hint}", self.0.what)
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> Kind {
         self.0.kind

@@ -120,7 +120,7 @@ fn wired() -> Known<'static> {
         apparmor: true,
         selinux: true,
         intel_rdt: false,
-        net_devices: false,
+        net_devices: true,
         idmap: true,
     }
 }

@@ -68,16 +68,16 @@
 //! | 3 | child | non-dumpable; close descriptors, set the streams, reset signals; new session | before a process of a joined namespace can look (CVE-2016-9962) |
 //! | 4 | child | unshare, if there is no new user namespace; join the v1 cgroups, and the namespaces that may be the host's | with the host's ids, still |
 //! | 5 | child | join or map the user namespace and become its root; unshare or join the others; cgroup namespace last | a cgroup namespace has its root where its maker is |
-//! | 6 | both | time offsets, session keyring, loopback | |
+//! | 6 | both | time offsets, session keyring, loopback, network devices of the host | sysctls and hooks may name the devices |
 //! | 7 | child | host and domain name; the propagation of the host's mounts; private procfs, null device; the root mount | no mount may reach the host; what is trusted is opened before the container's mounts |
 //! | 8 | both | mounts as listed, then devices and links | sources outside the container's reach come from the parent |
 //! | 9 | parent | `prestart` and `createRuntime` hooks | after the namespaces, before the pivot, as the specification says |
 //! | 10 | child | terminal, working directory, `createContainer` hooks | |
 //! | 11 | child | pivot the root; its propagation; sysctls; read-only mounts and root, read-only paths, masked paths | a mask must not be covered by the clone of a read-only path above it |
 //! | 12 | child | memory policy, LSM labels, scheduler, I/O priority, personality, `no_new_privs`, limits | they need privileges that 13 takes |
-//! | 13 | child | seccomp filter *without* `no_new_privs`; groups, bounding set, ids, working directory, capabilities, umask | |
-//! | 14 | child | find the program; filter *with* a listener and `no_new_privs`; report `created`, wait for `go` and `start` | the parent must still be there to take the listener |
-//! | 15 | child | `startContainer` hooks; filter with `no_new_privs`; `execve` | the later the filter, the less it must allow |
+//! | 13 | child | groups, bounding set, ids, working directory, capabilities, umask | `CAP_SYS_ADMIN` is kept where a filter is to be loaded without `no_new_privs` |
+//! | 14 | child | find the program; filter *with* a listener; report `created`, wait for `go` and `start` | the parent must still be there to take the listener |
+//! | 15 | child | `startContainer` hooks; filter; drop `CAP_SYS_ADMIN` if it was kept; `execve` | the later the filter, the less it must allow: one `capset` and the `execve` |
 //!
 //! # Modules
 //!
@@ -102,6 +102,7 @@
 //! |---|---|---|
 //! | `lock` | first, before any other side effect | the intent: where everything will be, so that a clean-up needs the id only; `flock`ed by every operation that changes something |
 //! | `config.json` | at creation | the configuration that counts from then on |
+//! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
 //! | `start.sock` | at creation, gone after `start` | where the created process waits |
 //! | `state.json` | when the creation is complete, by rename | the record: pid with its pidfd inode (or start time), cgroups, namespaces |
 //!
@@ -119,6 +120,10 @@
 //!   message that it failed, and how. So `start` reports a program that cannot run, and `poststart` hooks run after it does.
 //! * **Seccomp filters are loaded late**, and compiled by a compiler of this crate: no C library, and a filter that decides
 //!   by binary search.
+//! * **Network devices are moved by the parent**, through routing netlink sockets in both namespaces: a socket stays in the
+//!   namespace that the thread was in that made it, so a thread that ends right after joins the container's. The number of
+//!   a device in the container is chosen before the move, which makes it known whatever name the kernel gives it. Addresses
+//!   and routes are carried as the bytes that the kernel told, so none of their attributes is lost.
 //! * **The kernel is at least Linux 5.14**, for the mount calls on descriptors. All work inside a root file system goes
 //!   through one descriptor of it, with `openat2(2)`: no link in an image leads out.
 //! * **No protection of your binary by the library.** See below.

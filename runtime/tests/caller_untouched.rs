@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
@@ -179,8 +181,12 @@ fn failing() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// One test at a time: a picture shows the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn no_operation_changes_the_caller() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(bed) = Bed::new("untouched") else { return };
     let bed = &bed;
     let id = bed.id("one");
@@ -226,4 +232,45 @@ fn no_operation_changes_the_caller() {
     }
     unchanged(bed, &before, "200 failing creations");
     assert_eq!(bed.leftovers(), [""; 0]);
+}
+
+/// The host of these devices is the network namespace of the calling thread.
+#[test]
+fn moving_network_devices_changes_no_thread_of_the_caller() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(bed) = Bed::new("devices") else { return };
+    let caller = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        let ip = |words: &str| {
+            Command::new("ip").args(words.split(' ')).status().is_ok_and(|status| status.success())
+        };
+        if !ip("link add wharf0 type veth peer wharf1") {
+            println!("skipped: no veth devices here, or no program ip");
+            return;
+        }
+        let id = bed.id("device");
+        let mut config = config(&["/bin/busybox", "sleep", "1000"]);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.push(json!({"type": "network"}));
+        config["linux"]["netDevices"] = json!({"wharf0": {"name": "eth%d"}});
+        let before = picture(&bed);
+
+        let mut failing = config.clone();
+        failing["hooks"] = json!({"createContainer": [{"path": "/missing"}]});
+        let failing = bed.bundle(&id, failing);
+        for _ in 0..20 {
+            let options = CreateOptions::new().stdio(null());
+            bed.runtime().create(&id, &failing, options).expect_err("a hook that is not there");
+        }
+        unchanged(&bed, &before, "20 failing creations");
+        assert!(ip("link show wharf0"), "the device is back");
+
+        let container = bed.create(&id, config, CreateOptions::new().stdio(null()));
+        assert!(!ip("link show wharf0"), "the device is the container's");
+        assert!(!bed.runtime().root().join(id.as_str()).join("netdevices.json").exists());
+        container.delete(Delete::Force).expect("delete");
+        unchanged(&bed, &before, "a container with a network device");
+        assert_eq!(bed.leftovers(), [""; 0]);
+    });
+    caller.join().expect("the thread that calls");
 }

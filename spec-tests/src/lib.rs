@@ -16,6 +16,7 @@ pub mod console;
 pub mod faults;
 pub mod format;
 pub mod host;
+pub mod network;
 pub mod observe;
 pub mod outcome;
 pub mod progress;

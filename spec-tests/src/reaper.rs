@@ -6,7 +6,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,15 @@ pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
 /// The child has been waited for.
 pub(crate) fn forget(child: &Child) {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner).ours.remove(&child.id());
+}
+
+/// Runs a child to its end and gives what it printed.
+pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
+    let child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    let id = child.id();
+    let done = child.wait_with_output();
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).ours.remove(&id);
+    done
 }
 
 /// The exit code of an orphan that was collected, 128 + signal for a signal.

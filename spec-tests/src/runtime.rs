@@ -134,6 +134,15 @@ impl Invocation {
         self
     }
 
+    /// In another network namespace.
+    #[must_use]
+    pub fn in_network(mut self, path: &str) -> Self {
+        let words = [OsString::from(format!("--net={path}")), "--".into()];
+        self.args.splice(0..0, words.into_iter().chain([self.program]));
+        self.program = "nsenter".into();
+        self
+    }
+
     /// Another time limit.
     #[must_use]
     pub fn patience(mut self, limit: Duration) -> Self {

@@ -16,6 +16,7 @@ pub(crate) mod list;
 mod mappings;
 mod mounts;
 pub(crate) mod namespaces;
+mod net_devices;
 mod process;
 mod repair;
 mod resources;
@@ -63,6 +64,7 @@ pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
         mounts::check_mapped(spec, uids, gids, &mut report);
     }
     devices::check(linux, &mut report);
+    net_devices::check(linux, &namespaces, &mut report);
     sysctl::check(spec, linux, &namespaces, &mut report);
     if let Some(resources) = linux.resources() {
         resources::check(resources, "/linux/resources", &mut report);

@@ -179,6 +179,10 @@ impl Child<'_> {
                 process::set_capabilities(process::CapabilitySets { effective, permitted, inheritable })?;
                 Ok(process::keep_capabilities(false)?)
             }
+            Op::Shed { effective, permitted, inheritable } => {
+                let sets = process::CapabilitySets { effective, permitted, inheritable };
+                Ok(process::set_capabilities(sets)?)
+            }
             Op::Ambient(mask) => self.ambient(index, mask),
             Op::Umask(mask) => {
                 process::set_umask(mask);

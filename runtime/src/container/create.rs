@@ -28,6 +28,7 @@ use crate::id::ContainerId;
 use crate::linux::idmap::IdMaps;
 use crate::linux::mount::cgroup::{View, Views};
 use crate::linux::namespace::Namespaces;
+use crate::linux::net_device::{self, Handover};
 use crate::linux::sysctl;
 use crate::plan::{Explanation, Gate, ParentStep, Plan, Request, hooks::HookState};
 use crate::spawn::{self, Resources, Spawned};
@@ -62,6 +63,9 @@ pub(super) fn check_host(bundle: &Bundle, findings: &mut Vec<Finding>) {
                 .into_iter()
                 .map(|problem| Finding::error(problem.pointer, problem.message)),
         );
+    }
+    if let Err(error) = find_devices(bundle.spec()) {
+        findings.push(Finding::error(error.pointer().unwrap_or("/linux/netDevices"), error.plain()));
     }
     if let Ok(host) = Host::probe() {
         let spec = bundle.spec();
@@ -188,6 +192,18 @@ fn refuse_host_sysctls(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
     Ok(())
 }
 
+/// Looks for the network devices that are to be moved, before anything is done.
+fn find_devices(spec: &Spec) -> Result<Option<Handover>> {
+    let linux = spec.linux().as_ref();
+    let wishes = net_device::wishes(linux);
+    if let Some(path) = Namespaces::of(linux).network.joined()
+        && !wishes.is_empty()
+    {
+        Handover::refuse_own(path)?;
+    }
+    Handover::prepare(wishes)
+}
+
 /// What a cgroup mount of the container shows: its own cgroups, and where it has none, the runtime's.
 pub(super) fn views(layout: &CgroupLayout, made: &Cgroup) -> Views {
     let dirs = &made.record().dirs;
@@ -230,6 +246,7 @@ pub(super) fn plan_again(container: &Container) -> Result<Plan> {
 /// The plan in words.
 pub(super) fn explain(id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
     let prepared = prepare(id, bundle, options, Gate::Socket, None)?;
+    find_devices(bundle.spec())?;
     Ok(prepared.plan.explain(id.as_str()))
 }
 
@@ -245,11 +262,12 @@ pub(super) fn create(
     let Prepared { mut plan, cgroup, record } = prepare(id, bundle, &options, gate, None)?;
     plan.log();
     let spec = bundle.spec();
+    let devices = find_devices(spec)?;
     let console = console_socket(spec, &options.console)?;
     check_preserved(options.preserve_fds)?;
     let lock = directory.begin(&record, bundle.config_bytes())?;
     let mut creation =
-        Creation { directory: &directory, spec, record, cgroup: None, hooked: false, done: false };
+        Creation { directory: &directory, spec, record, cgroup: None, devices, hooked: false, done: false };
     let planned = cgroup.planned_record();
     let cgroup = creation.cgroup.insert(cgroup.apply()?);
     delegate_cgroup(spec, cgroup)?;
@@ -289,6 +307,7 @@ struct Creation<'c> {
     spec: &'c Spec,
     record: Record,
     cgroup: Option<Cgroup>,
+    devices: Option<Handover>,
     /// Whether hooks ran, so that the poststop hooks have something to undo.
     hooked: bool,
     done: bool,
@@ -347,6 +366,7 @@ impl Creation<'_> {
         };
         let (spec, bundle, id_text) = (self.spec, self.record.bundle.clone(), self.record.id.clone());
         let hooked = &mut self.hooked;
+        let (devices, directory) = (&mut self.devices, self.directory);
         let mut serve = |step: &ParentStep, child: &Spawned| match step {
             ParentStep::MapIds(maps) => spawn::map_ids(child.pid, maps, host).map(|()| None),
             ParentStep::CompareIdMaps(maps) => spawn::compare_id_maps(child.pid, maps).map(|()| None),
@@ -360,6 +380,13 @@ impl Creation<'_> {
             }
             ParentStep::OpenDevice { path, mode, device } => {
                 spawn::open_device(path, *mode, *device).map(Some)
+            }
+            ParentStep::MoveDevices(_) => {
+                let Some(devices) = devices else { return Ok(None) };
+                let namespaces = Namespaces::of(spec.linux().as_ref());
+                let intent = devices.enter(child.pidfd.as_fd(), namespaces.network.joined())?;
+                directory.note_devices(&intent)?;
+                devices.carry_out().map(|()| None)
             }
             ParentStep::RuntimeHooks => {
                 *hooked = true;
@@ -406,6 +433,9 @@ impl Creation<'_> {
             }
         }
         self.done = true;
+        if self.devices.is_some() {
+            self.directory.forget_devices();
+        }
         Ok(Container::made(
             self.directory.clone(),
             id.clone(),
@@ -452,7 +482,10 @@ impl Drop for Creation<'_> {
         if self.done {
             return;
         }
-        // The child is gone: what made it ended it and waited for it.
+        // The child is gone: what made it ended it and waited for it. Its network namespace is held.
+        if let Some(devices) = &mut self.devices {
+            devices.give_back();
+        }
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill(libc::SIGKILL).ok();
             if let Err(error) = cgroup.remove(PATIENCE) {

@@ -27,7 +27,9 @@ pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
         Found::Unlockable => None,
         Found::Nothing => return Ok(()),
     };
-    let record = match directory.read()? {
+    let known = directory.read()?;
+    let interrupted = !matches!(known, Known::Complete(_));
+    let record = match known {
         Known::Complete(record) => Some(record),
         Known::Intent(record) if how == Delete::Force => Some(record),
         Known::Nothing if how == Delete::Force => None,
@@ -47,6 +49,9 @@ pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
             cgroup.thaw()?;
         }
         cgroup.remove(PATIENCE)?;
+    }
+    if interrupted && let Some(devices) = directory.noted_devices() {
+        devices.undo();
     }
     let Some(record) = record else { return directory.remove() };
     unmount(&record);

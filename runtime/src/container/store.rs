@@ -5,6 +5,7 @@
 //! | `lock` | first, before any other side effect | the intent: everything that a clean-up needs; locked by every operation that changes something |
 //! | `config.json` | at creation | the configuration that counts from then on |
 //! | `start.sock` | at creation | where the created process waits for `start` |
+//! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
 //! | `state.json` | when the creation is complete | the record of the container |
 //!
 //! No file is ever changed in place: one that is cut or empty can only come from elsewhere, and even then the intent
@@ -22,11 +23,13 @@ use nix::fcntl::{Flock, FlockArg};
 use super::record::Record;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
+use crate::linux::net_device;
 
 const LOCK: &str = "lock";
 const CONFIG: &str = "config.json";
 const STATE: &str = "state.json";
 const SOCKET: &str = "start.sock";
+const DEVICES: &str = "netdevices.json";
 
 /// The directory of one container.
 #[derive(Clone, Debug)]
@@ -128,6 +131,24 @@ impl Directory {
         let (from, to) = (self.path.join(name), self.path.join(STATE));
         fs::rename(&from, &to)
             .map_err(|error| Error::io(&error, format!("rename {} to {}", from.display(), to.display())))
+    }
+
+    /// Writes down which network devices are about to be moved.
+    pub(crate) fn note_devices(&self, intent: &net_device::Intent) -> Result<()> {
+        let file = self.create_file(DEVICES)?;
+        let bytes = serde_json::to_vec(intent)
+            .map_err(|error| Error::new(Kind::System, format!("write {DEVICES}: {error}")))?;
+        self.write(&file, DEVICES, &bytes)
+    }
+
+    /// Which network devices an interrupted creation may have moved.
+    pub(crate) fn noted_devices(&self) -> Option<net_device::Intent> {
+        self.read_file(DEVICES).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok())
+    }
+
+    /// Forgets them: they are the container's for good.
+    pub(crate) fn forget_devices(&self) {
+        fs::remove_file(self.path.join(DEVICES)).ok();
     }
 
     /// Takes the lock of an existing container, waiting for whoever has it.
@@ -241,7 +262,7 @@ impl Directory {
     }
 
     fn remove_files(&self) {
-        for name in [SOCKET, STATE, "state.json.new", CONFIG, LOCK] {
+        for name in [SOCKET, STATE, "state.json.new", DEVICES, CONFIG, LOCK] {
             fs::remove_file(self.path.join(name)).ok();
         }
         fs::remove_dir(&self.path).ok();

@@ -52,6 +52,9 @@ pub(crate) const fn number(capability: Capability) -> u32 {
     }
 }
 
+/// The mask of `CAP_SYS_ADMIN`.
+pub(crate) const SYS_ADMIN: u64 = 1 << number(Capability::SysAdmin);
+
 /// A set as a bit mask; an absent set is empty.
 pub(crate) fn mask(set: Option<&Capabilities>) -> u64 {
     set.into_iter().flatten().fold(0, |mask, capability| mask | 1 << number(*capability))
@@ -103,12 +106,18 @@ impl Masks {
         );
     }
 
-    /// The steps that set the others, after the ids changed.
-    pub(crate) fn plan_sets(&self, program: &mut Program) {
+    /// The step that drops `kept` in the end, unless the final sets hold it themselves.
+    pub(crate) fn shed(&self, kept: u64) -> Option<Op> {
+        let Self { effective, permitted, inheritable, .. } = *self;
+        (effective & permitted & kept != kept).then_some(Op::Shed { effective, permitted, inheritable })
+    }
+
+    /// The steps that set the others, after the ids changed; `keep` is held beyond them until it is shed.
+    pub(crate) fn plan_sets(&self, program: &mut Program, keep: u64) {
         let place = Place::of("/process/capabilities");
         let Self { effective, permitted, inheritable, .. } = *self;
         program.push(
-            Op::Capabilities { effective, permitted, inheritable },
+            Op::Capabilities { effective: effective | keep, permitted: permitted | keep, inheritable },
             Blame::new("set the capabilities", place),
         );
         // The kernel raises only what is both permitted and inheritable; the rest was warned about by the check.

@@ -10,6 +10,7 @@ pub(crate) mod lsm;
 pub(crate) mod memory_policy;
 pub(crate) mod mount;
 pub(crate) mod namespace;
+pub(crate) mod net_device;
 pub(crate) mod personality;
 pub(crate) mod rlimit;
 pub(crate) mod scheduler;

@@ -23,6 +23,7 @@ use oci_spec::runtime::Spec;
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 use crate::linux::mount::cgroup::Views;
+use crate::linux::net_device::Wish;
 use crate::sys::process::SchedAttr;
 use blame::{Blame, Place};
 pub use explain::{ExplainedStep, Explanation};
@@ -41,6 +42,8 @@ pub(crate) enum ParentStep {
     Rlimits(Vec<(u32, u64, u64)>),
     /// Set the scheduler of a child whose user namespace has no say in it.
     Scheduler(SchedAttr),
+    /// Move devices of the host into the container's network namespace.
+    MoveDevices(Vec<Wish>),
     /// Set an I/O priority that a child in a user namespace may not choose.
     IoPriority(i32),
     /// Run the prestart and createRuntime hooks.
@@ -71,6 +74,14 @@ impl fmt::Display for ParentStep {
             Self::TimeOffsets(_) => f.write_str("write the offsets of the time namespace"),
             Self::Rlimits(_) => f.write_str("set the resource limits"),
             Self::Scheduler(_) => f.write_str("set the scheduler"),
+            Self::MoveDevices(wishes) => {
+                f.write_str("move into the network namespace: ")?;
+                for (number, wish) in wishes.iter().enumerate() {
+                    let joint = if number == 0 { "" } else { ", " };
+                    write!(f, "{joint}{wish}")?;
+                }
+                f.write_str("; restore their addresses and bring them up")
+            }
             Self::RuntimeHooks => f.write_str("run the prestart and createRuntime hooks"),
             Self::OpenIdMap(_) => f.write_str("make a user namespace with the id maps of the mount"),
             Self::OpenMount { source, .. } => write!(f, "clone the mount at {}", source.display()),

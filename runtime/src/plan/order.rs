@@ -14,7 +14,7 @@ use crate::linux::idmap::IdMaps;
 use crate::linux::mount::entry::{Entry, Surroundings, propagation};
 use crate::linux::mount::options::Propagation;
 use crate::linux::namespace::Namespaces;
-use crate::linux::{device, memory_policy, sysctl, timens};
+use crate::linux::{device, memory_policy, net_device, sysctl, timens};
 
 /// Plans a creation. The configuration was checked; what is still refused here only this code can know.
 pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
@@ -244,6 +244,15 @@ fn enter_namespaces(
     }
     if namespaces.network.is_new() {
         plan.program.push_own(Op::LoopbackUp, "bring the loopback interface up");
+    }
+    let devices = net_device::wishes(linux);
+    if !devices.is_empty() {
+        // As soon as there is a namespace to move them to: sysctls may name them, and hooks set up networks over them.
+        plan.ask(
+            ParentStep::MoveDevices(devices),
+            Slot::NONE,
+            Blame::new("move network devices into the container", Place::of("/linux/netDevices")),
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use super::program::{Op, Program, Slot};
 use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
-use crate::linux::capability::Masks;
+use crate::linux::capability::{Masks, SYS_ADMIN};
 use crate::linux::{ioprio, lsm, personality, rlimit, scheduler, seccomp, user};
 
 /// The architecture whose system calls this build makes.
@@ -37,14 +37,14 @@ pub(crate) struct Circumstances<'c> {
 struct Filter {
     op: Op,
     listener: bool,
-    no_new_privileges: bool,
+    /// The final capabilities, where the process keeps `CAP_SYS_ADMIN` until the filter is loaded.
+    shed: Option<Op>,
 }
 
-/// When a filter is loaded.
+/// When a filter is loaded: as late as can be, so that it meets the calls of the container's program and not those of
+/// the runtime, of which an older profile does not know the newer ones (`openat2`, `close_range`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// While the process still has the runtime's privileges, which a filter without `no_new_privs` needs.
-    Privileged,
     /// When the parent still listens, so that it gets the notification descriptor.
     BeforeCreated,
     /// Directly before execve.
@@ -60,8 +60,7 @@ impl ProcessPlan {
     /// Everything up to the choice of the program. Afterwards the process has its final privileges.
     pub(crate) fn plan(plan: &mut Plan, process: &Process, around: &Circumstances<'_>) -> Result<Self> {
         let no_new_privileges = process.no_new_privileges().unwrap_or(false);
-        let filter = around.seccomp.map(|seccomp| compile(plan, seccomp, no_new_privileges)).transpose()?;
-        let this = Self { filter };
+        let mut filter = around.seccomp.map(|seccomp| compile(plan, seccomp)).transpose()?;
         let program = &mut plan.program;
         if !process.terminal().unwrap_or(false) {
             program.push(
@@ -99,7 +98,6 @@ impl ProcessPlan {
         };
         let (op, blame) = into(false);
         program.push(op, blame);
-        this.plan_filter(program, Moment::Privileged);
         let mut masks = Masks::of(process.capabilities().as_ref());
         if !around.in_user_namespace {
             let missing = masks.limit(around.host.grantable);
@@ -115,28 +113,39 @@ impl ProcessPlan {
         user::plan_ids(program, process.user());
         let (op, blame) = into(true);
         program.push(op, blame);
-        masks.plan_sets(program);
+        // Without no_new_privs the kernel wants CAP_SYS_ADMIN of who loads a filter (seccomp(2)).
+        let keep = match &mut filter {
+            Some(filter)
+                if !no_new_privileges
+                    && (around.in_user_namespace || around.host.grantable & SYS_ADMIN != 0) =>
+            {
+                filter.shed = masks.shed(SYS_ADMIN);
+                SYS_ADMIN
+            }
+            _ => 0,
+        };
+        masks.plan_sets(program, keep);
         user::plan_umask(program, process.user());
         plan_program(program, process, around.env);
-        Ok(this)
+        Ok(Self { filter })
     }
 
     /// The filter, if this is its moment.
     pub(crate) fn plan_filter(&self, program: &mut Program, moment: Moment) {
         if let Some(filter) = &self.filter {
-            let its_moment = match (filter.no_new_privileges, filter.listener) {
-                (false, _) => Moment::Privileged,
-                (true, true) => Moment::BeforeCreated,
-                (true, false) => Moment::Last,
-            };
+            let its_moment = if filter.listener { Moment::BeforeCreated } else { Moment::Last };
             if moment == its_moment {
                 program.push(filter.op, Blame::new("load the seccomp filter", Place::of("/linux/seccomp")));
+                if let Some(shed) = filter.shed {
+                    program
+                        .push(shed, Blame::new("set the capabilities", Place::of("/process/capabilities")));
+                }
             }
         }
     }
 }
 
-fn compile(plan: &mut Plan, config: &LinuxSeccomp, no_new_privileges: bool) -> Result<Filter> {
+fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<Filter> {
     let filter = seccomp::compile(config, NATIVE).map_err(|problems| {
         let mut problems = problems.into_iter();
         let first = problems.next().map_or_else(
@@ -158,7 +167,7 @@ fn compile(plan: &mut Plan, config: &LinuxSeccomp, no_new_privileges: bool) -> R
     Ok(Filter {
         op: Op::Seccomp { filter: text, flags: filter.flags, listener: filter.notify },
         listener: filter.notify,
-        no_new_privileges,
+        shed: None,
     })
 }
 

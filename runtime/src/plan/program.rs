@@ -207,6 +207,8 @@ pub(crate) enum Op {
     Capabilities { effective: u64, permitted: u64, inheritable: u64 },
     /// Set the ambient capabilities.
     Ambient(u64),
+    /// Set the capabilities again, now without those that only the runtime needed.
+    Shed { effective: u64, permitted: u64, inheritable: u64 },
     /// Set the file mode creation mask.
     Umask(u32),
     /// Close what was held of the container's file system and namespaces.

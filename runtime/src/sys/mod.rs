@@ -1,12 +1,13 @@
 //! System calls and kernel structures, as thin safe functions that neither allocate nor lock.
 //!
 //! Both halves of a creation use them: the parent, and the child between `clone3` and `execve`, where the heap may be
-//! locked by a thread that does not exist there. Hence raw `syscall(2)` with borrowed C strings throughout. With
-//! `child/`, this is the only place where `unsafe` is allowed.
+//! locked by a thread that does not exist there. Hence raw `syscall(2)` with borrowed C strings throughout; only
+//! `netlink` and `own_binary` are for the parent alone. With `child/`, this is the only place where `unsafe` is allowed.
 
 pub(crate) mod bpf;
 pub(crate) mod clone;
 pub(crate) mod mount;
+pub(crate) mod netlink;
 pub(crate) mod own_binary;
 pub(crate) mod path;
 pub(crate) mod pidfd;

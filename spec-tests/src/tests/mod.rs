@@ -18,6 +18,7 @@ mod mount_options;
 pub(crate) mod mounts;
 mod names;
 mod namespaces;
+mod net_devices;
 mod paths;
 mod privileges;
 pub(crate) mod process;
@@ -43,6 +44,7 @@ pub const AREAS: &[&[Test]] = &[
     defaults::TESTS,
     namespaces::TESTS,
     devices::TESTS,
+    net_devices::TESTS,
     paths::TESTS,
     cgroups::TESTS,
     memory::TESTS,

@@ -41,6 +41,18 @@ pub(super) const TESTS: &[Test] = &[
         }
         Ok(())
     }),
+    test(
+        "A182 A211",
+        "a profile older than openat2, faccessat2 and close_range does not stop the runtime",
+        |bed| {
+            // As in the default profile of runtime-tools, and without noNewPrivileges: whatever the runtime does between
+            // loading the filter and execve has to get by with the calls of 2018.
+            let newer = ["openat2", "faccessat2", "close_range", "clone3", "epoll_pwait2", "mount_setattr"];
+            let spec = rules(json!([{"names": newer, "action": "SCMP_ACT_ERRNO"}]))
+                .set("/process/noNewPrivileges", json!(false));
+            bed.tries(&spec, &[&["read", "/probe-that-is-not-there"]])?[0].failed(&[2])
+        },
+    ),
     test("A182", "SCMP_ACT_LOG lets the call through", |bed| {
         try_mkdir(bed, json!([{"names": MKDIR, "action": "SCMP_ACT_LOG"}]))?.worked().map(drop)
     }),

@@ -31,6 +31,7 @@ fn the_test_data_of_the_schema() {
                 "zos-example" => &["/ociVersion", "/hostname"],
                 // Written before 1.0; its content is what counts, see below.
                 "spec-example" => &["/ociVersion"],
+                // It shows the shape, and leaves out the namespace that it takes.
                 "linux-netdevice" if good => &["/linux/netDevices"],
                 _ => &[],
             };

@@ -484,12 +484,40 @@ fn hooks() {
 }
 
 #[test]
-fn what_is_not_implemented_is_refused() {
-    expect(
-        &json!({"/linux/netDevices": {"eth0": {}}}),
-        &["error: /linux/netDevices: not supported by this version"],
-    );
+fn network_devices() {
+    let at = "error: /linux/netDevices";
     expect(&json!({"/linux/netDevices": {}}), &[]);
+    expect(
+        &json!({"/linux/netDevices": {"eth0": {}, "eth1": {"name": "net0"}, "eth2": {"name": "e%d"}, "eth3": {"name": "e%d"},
+            "eth4": {"name": ""}}}),
+        &[],
+    );
+    for name in [".", "..", "a/b", "a b", "a:b", "abcdefghijklmnop", "lo", "e%d"] {
+        let pointer = format!("{at}/{}: ", name.replace('/', "~1"));
+        expect(&json!({"/linux/netDevices": {name: {"name": "x"}}}), &[&pointer]);
+    }
+    for name in [".", "..", "a/b", "a b", "a:b", "abcdefghijklmnop", "lo", "e%s", "e%", "%d%d"] {
+        expect(&json!({"/linux/netDevices": {"eth0": {"name": name}}}), &[&format!("{at}/eth0/name: ")]);
+    }
+    expect(&json!({"/linux/netDevices": {"": {}}}), &[&format!("{at}/: the name is empty")]);
+    expect(
+        &json!({"/linux/netDevices": {"a": {"name": "x"}, "b": {"name": "x"}}}),
+        &[&format!("{at}/b/name: \"x\" is also the name of \"a\"")],
+    );
+    expect(
+        &json!({"/linux/netDevices": {"a": {"name": "b"}, "b": {}}}),
+        &[&format!("{at}/b: \"b\" is also the name of \"a\"")],
+    );
+    let mut config = full();
+    config["linux"]["namespaces"].as_array_mut().unwrap().remove(1);
+    config["linux"]["netDevices"] = json!({"eth0": {}});
+    config["linux"]["sysctl"] = json!({});
+    let found: Vec<_> = all(&config).iter().map(ToString::to_string).collect();
+    assert_eq!(found, [format!("{at}: needs a network namespace in /linux/namespaces")]);
+}
+
+#[test]
+fn what_is_not_implemented_is_refused() {
     expect(
         &json!({"/linux/intelRdt": {"closID": "a"}}),
         &["error: /linux/intelRdt: not supported by this version"],

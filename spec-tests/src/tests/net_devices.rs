@@ -1,0 +1,519 @@
+//! Network devices of the host: rows A127 to A135.
+//!
+//! The runtime itself is called in a network namespace that the test has made, so that no device of this machine is
+//! touched. A runtime that ignores the property cannot pass: each test sees the device in the container first.
+
+use crate::network::{self, Network};
+use crate::outcome::{Fault, Outcome, check, fail, same};
+use crate::runtime::PATIENCE;
+use crate::{Bed, Bundle, Container, Spec, Test, test};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub(super) const TESTS: &[Test] = &[
+    test("A127", "a network device is moved into the container", |bed| {
+        let (host, container) = moved(bed, json!({"suite0": {}}))?;
+        inside(&container, "suite0")?;
+        absent(&host, "suite0")
+    }),
+    test("A127", "a network device gets the name that is wished for it", |bed| {
+        let (host, container) = moved(bed, json!({"suite0": {"name": "eth0"}}))?;
+        inside(&container, "eth0")?;
+        same("names inside", network::names(&network::of(container.pid()?))?, ["lo", "eth0"])?;
+        absent(&host, "suite0")
+    }),
+    test("A127", "several network devices are moved, each under its name", |bed| {
+        let host = Network::new()?;
+        for number in 0..3 {
+            host.veth(&format!("suite{number}"), &format!("peer{number}"))?;
+        }
+        let devices = json!({"suite0": {"name": "b"}, "suite1": {"name": "a"}, "suite2": {}});
+        let container = create(bed, &host, &spec(devices))?;
+        for (name, peer) in [("b", "peer0"), ("a", "peer1"), ("suite2", "peer2")] {
+            let index = inside(&container, name)?["ifindex"].clone();
+            let peer = host.ip(&format!("link show {peer}"))?;
+            same("number of the other end", &peer[0]["link_index"], &index)?;
+        }
+        Ok(())
+    }),
+    test("A127", "a network device is moved into a namespace that is joined by path", |bed| {
+        let (host, joined) = (Network::new()?, Network::new()?);
+        host.veth("suite0", "peer0")?;
+        let container = create(
+            bed,
+            &host,
+            &spec(json!({"suite0": {"name": "eth0"}})).namespace("network", Some(&joined.path())),
+        )?;
+        inside(&container, "eth0")?;
+        same("names there", joined.names()?, ["lo", "eth0"])
+    }),
+    test("A127", "a network device is moved into a container with a user namespace", |bed| {
+        let host = Network::new()?;
+        host.veth("suite0", "peer0")?;
+        host.ip("address add 10.7.0.1/24 dev suite0")?;
+        let spec = spec(json!({"suite0": {"name": "eth0"}})).user_namespace(100_000, 65_536);
+        let container = create(bed, &host, &spec)?;
+        let device = inside(&container, "eth0")?;
+        up(&device)?;
+        same("addresses", addresses(&device, "inet"), ["10.7.0.1/24"])
+    }),
+    test("A127", "a network device that does not exist is refused", |bed| {
+        let host = Network::new()?;
+        refuses(bed, &host, &spec(json!({"suite7": {}})), &["suite7"])
+    }),
+    test("A127", "names that no network device can have are refused", |bed| {
+        let host = Network::new()?;
+        host.veth("suite0", "peer0")?;
+        for name in ["a/b", "a b", "a:b", ".", "..", "abcdefghijklmnop", "e%s", "e%d%d"] {
+            refuses(bed, &host, &spec(json!({"suite0": {"name": name}})), &["netDevices", name])?;
+            refuses(bed, &host, &spec(json!({name: {"name": "eth0"}})), &["netDevices", name])?;
+        }
+        same("names", host.names()?.contains(&"suite0".to_owned()), true)
+    }),
+    test(
+        "A128",
+        "a name that the container's namespace has already is refused, and the device stays",
+        |bed| {
+            let (host, joined) = (Network::new()?, Network::new()?);
+            host.veth("suite0", "peer0")?;
+            host.ip("address add 10.7.0.1/24 dev suite0")?;
+            host.ip("link set suite0 up")?;
+            joined.veth("eth0", "eth1")?;
+            let before = (state_of(&host, "suite0")?, state_of(&joined, "eth0")?);
+            for devices in [json!({"suite0": {"name": "eth0"}}), json!({"suite0": {"name": "lo"}})] {
+                let spec = spec(devices).namespace("network", Some(&joined.path()));
+                refuses(bed, &host, &spec, &["exist", "eth0", "lo"])?;
+                same("both devices", &(state_of(&host, "suite0")?, state_of(&joined, "eth0")?), &before)?;
+            }
+            Ok(())
+        },
+    ),
+    test("A128", "two network devices with one name in the container are refused", |bed| {
+        let host = Network::new()?;
+        host.veth("suite0", "suite1")?;
+        let devices = json!({"suite0": {"name": "eth0"}, "suite1": {"name": "eth0"}});
+        refuses(bed, &host, &spec(devices), &["eth0"])?;
+        check(host.names()?.contains(&"suite0".to_owned()), || "the device is gone".to_owned())
+    }),
+    test("A129", "a template lets the kernel choose the first free name", |bed| {
+        let host = Network::new()?;
+        host.veth("suite0", "peer0")?;
+        host.ip("address add 10.7.0.1/24 dev suite0")?;
+        let container = create(bed, &host, &spec(json!({"suite0": {"name": "eth%d"}})))?;
+        let device = inside(&container, "eth0")?;
+        up(&device)?;
+        same("addresses", addresses(&device, "inet"), ["10.7.0.1/24"])
+    }),
+    test("A129", "a template never clashes with a name that is there", |bed| {
+        let (host, joined) = (Network::new()?, Network::new()?);
+        // The device's own name is taken there too.
+        host.veth("eth0", "peer0")?;
+        host.ip("address add 10.7.0.1/24 dev eth0")?;
+        let hardware = state_of(&host, "eth0")?["address"].clone();
+        joined.veth("eth0", "other")?;
+        let spec = spec(json!({"eth0": {"name": "eth%d"}})).namespace("network", Some(&joined.path()));
+        let container = create(bed, &host, &spec)?;
+        let name = joined
+            .names()?
+            .into_iter()
+            .find(|name| !["lo", "eth0", "other"].contains(&name.as_str()))
+            .ok_or_else(|| Fault::Failed("the device is not there".to_owned()))?;
+        check(name.starts_with("eth") && name[3..].parse::<u32>().is_ok(), || format!("its name is {name}"))?;
+        let device = inside(&container, &name)?;
+        same("hardware address", &device["address"], &hardware)?;
+        up(&device)?;
+        same("addresses", addresses(&device, "inet"), ["10.7.0.1/24"])
+    }),
+    test("A129", "several network devices may have one template", |bed| {
+        let host = Network::new()?;
+        host.veth("suite0", "peer0")?;
+        host.veth("suite1", "peer1")?;
+        let container =
+            create(bed, &host, &spec(json!({"suite0": {"name": "eth%d"}, "suite1": {"name": "eth%d"}})))?;
+        up(&inside(&container, "eth0")?)?;
+        up(&inside(&container, "eth1")?)
+    }),
+    test("A130", "permanent global addresses of both families are kept", |bed| {
+        let device = with_addresses(
+            bed,
+            &["10.7.0.1/24", "10.7.0.2/24", "192.0.2.9/32", "fd07::1/64", "fd07::2/128"],
+        )?;
+        same("IPv4", addresses(&device, "inet"), ["10.7.0.1/24", "192.0.2.9/32", "10.7.0.2/24"])?;
+        // The kernel lists the newest first, so this order is the one that the host had.
+        same("IPv6", global(&device), ["fd07::2/128", "fd07::1/64"])
+    }),
+    test("A130", "label, broadcast, peer and metric of an IPv4 address are kept", |bed| {
+        let device = with_addresses(
+            bed,
+            &["10.7.0.1/24 broadcast 10.7.0.127 label suite0:web metric 77", "10.8.0.1 peer 10.8.0.2/32"],
+        )?;
+        let first = address(&device, "10.7.0.1")?;
+        same("label", &first["label"], "suite0:web")?;
+        same("broadcast", &first["broadcast"], "10.7.0.127")?;
+        same("metric", &first["metric"], 77)?;
+        let second = address(&device, "10.8.0.1")?;
+        same("peer", (&second["address"], &second["prefixlen"]), (&json!("10.8.0.2"), &json!(32)))?;
+        check(second["broadcast"].is_null(), || format!("broadcast {}", second["broadcast"]))
+    }),
+    test("A130", "peer, metric, flags and lifetime of an IPv6 address are kept", |bed| {
+        let device = with_addresses(
+            bed,
+            &[
+                "fd07::1/64 noprefixroute nodad metric 77",
+                "fd08::1 peer fd08::2/128",
+                "fd09::1/64 preferred_lft 0",
+            ],
+        )?;
+        let first = address(&device, "fd07::1")?;
+        same("noprefixroute", &first["noprefixroute"], true)?;
+        same("nodad", &first["nodad"], true)?;
+        same("metric", &first["metric"], 77)?;
+        let second = address(&device, "fd08::1")?;
+        same("peer", (&second["address"], &second["prefixlen"]), (&json!("fd08::2"), &json!(128)))?;
+        let third = address(&device, "fd09::1")?;
+        same("deprecated", &third["deprecated"], true)?;
+        same("preferred lifetime", &third["preferred_life_time"], 0)
+    }),
+    test("A130", "addresses that are not permanent or not global are not taken along", |bed| {
+        let device = with_addresses(
+            bed,
+            &[
+                "10.7.0.1/24",
+                "10.7.1.1/24 valid_lft 5000 preferred_lft 5000",
+                "169.254.7.1/16 scope link",
+                "10.7.2.1/24 scope host",
+                "fd07::1/64",
+                "fd07::2/64 valid_lft 5000 preferred_lft 5000",
+                "fe80::7/64",
+            ],
+        )?;
+        same("IPv4", addresses(&device, "inet"), ["10.7.0.1/24"])?;
+        same("IPv6", global(&device), ["fd07::1/64"])?;
+        check(!addresses(&device, "inet6").contains(&"fe80::7/64".to_owned()), || {
+            "the link-local address was taken along".to_owned()
+        })
+    }),
+    test("A131", "hardware address, MTU, queue length, group and alias stay as they are", |bed| {
+        let host = Network::new()?;
+        host.veth("suite0", "peer0")?;
+        host.ip(
+            "link set suite0 address 02:00:00:00:07:01 mtu 1402 txqueuelen 123 group 7 alias suite-alias",
+        )?;
+        let keys = ["address", "mtu", "txqlen", "group", "ifalias"];
+        let picked = |device: &Value| keys.map(|key| device[key].clone());
+        let before = picked(&state_of(&host, "suite0")?);
+        let container = create(bed, &host, &spec(json!({"suite0": {"name": "eth0"}})))?;
+        same("attributes", picked(&inside(&container, "eth0")?), before)
+    }),
+    test("A132", "a network device is up in the container, whether it was before or not", |bed| {
+        let host = Network::new()?;
+        host.veth("suite0", "peer0")?;
+        host.veth("suite1", "peer1")?;
+        host.ip("link set suite0 up")?;
+        host.ip("link set suite1 down")?;
+        let container = create(bed, &host, &spec(json!({"suite0": {}, "suite1": {}})))?;
+        up(&inside(&container, "suite0")?)?;
+        up(&inside(&container, "suite1")?)
+    }),
+    test("A133", "no later operation touches the device again", |bed| {
+        let (_host, container) = moved(bed, json!({"suite0": {"name": "eth0"}}))?;
+        inside(&container, "eth0")?;
+        let there = network::of(container.pid()?);
+        network::ip(&there, "link set eth0 down")?;
+        network::ip(&there, "link set eth0 name changed0")?;
+        network::ip(&there, "address add 10.9.0.1/24 dev changed0")?;
+        let wanted = network::device(&there, "changed0")?;
+        container.start()?;
+        container.until_output("ready")?;
+        container.exec(&["/probe", "true"])?.ok()?;
+        container.bed.call(["update", "--pids-limit", "50", container.id()])?.ok()?;
+        same("the device", network::device(&there, "changed0")?, wanted)
+    }),
+    test("A133", "delete leaves the device in a namespace that outlives the container", |bed| {
+        let (host, joined) = (Network::new()?, Network::new()?);
+        host.veth("suite0", "peer0")?;
+        host.ip("address add 10.7.0.1/24 dev suite0")?;
+        let spec = spec(json!({"suite0": {"name": "eth0"}})).namespace("network", Some(&joined.path()));
+        let container = create(bed, &host, &spec)?;
+        container.start()?;
+        container.until_output("ready")?;
+        container.stop()?;
+        let called = bed.command(["delete", container.id()]).in_network(&host.path()).call()?;
+        called.ok()?;
+        let device = network::device(&joined.path(), "eth0")?;
+        same(
+            "addresses",
+            device.map(|device| addresses(&device, "inet")),
+            Some(vec!["10.7.0.1/24".to_owned()]),
+        )?;
+        absent(&host, "suite0")
+    }),
+    test("A134", "network devices without a network namespace are refused", |bed| {
+        let host = Network::new()?;
+        host.veth("suite0", "peer0")?;
+        let before = state_of(&host, "suite0")?;
+        refuses(bed, &host, &spec(json!({"suite0": {}})).no_namespace("network"), &["net"])?;
+        refuses(bed, &host, &spec(json!({"lo": {}})).no_namespace("network"), &["net"])?;
+        same("the device", state_of(&host, "suite0")?, before)
+    }),
+    test("A134", "network devices are refused where the joined namespace is the runtime's own", |bed| {
+        let host = Network::new()?;
+        host.veth("suite0", "peer0")?;
+        let before = state_of(&host, "suite0")?;
+        for path in ["/proc/self/ns/net", &host.path()] {
+            let spec = spec(json!({"suite0": {"name": "eth0"}})).namespace("network", Some(path));
+            refuses(bed, &host, &spec, &["net"])?;
+            same("the device", &state_of(&host, "suite0")?, &before)?;
+        }
+        Ok(())
+    }),
+    test("A135", "when create fails after the move, the device is back as it was", |bed| {
+        fails_after_move(bed, Spec::new(), None)
+    }),
+    test("A135", "when create fails, the device comes back from a namespace that is joined", |bed| {
+        let joined = Network::new()?;
+        fails_after_move(bed, Spec::new().namespace("network", Some(&joined.path())), None)?;
+        same("names there", joined.names()?, ["lo"])
+    }),
+    test("A135", "when create fails, the device comes back from a container with a user namespace", |bed| {
+        fails_after_move(bed, Spec::new().user_namespace(100_000, 65_536), None)
+    }),
+    test("A135", "when the program does not exist, the device is back as it was", |bed| {
+        fails_after_move(bed, Spec::new(), Some("/nonexistent"))
+    }),
+    test("A135", "when the second of two devices cannot be moved, the first is back as it was", |bed| {
+        let host = Network::new()?;
+        prepare(&host)?;
+        // The kernel ties bridges to their namespace.
+        if host.ip("link add suitebr type bridge").is_err() {
+            return crate::outcome::skip("this kernel has no bridges");
+        }
+        let before = state_of(&host, "suite0")?;
+        refuses(bed, &host, &spec(json!({"suite0": {"name": "eth0"}, "suitebr": {}})), &["suitebr"])?;
+        same("the device", state_of(&host, "suite0")?, before)
+    }),
+    test("A135", "delete --force brings the device back after a create that was killed", |bed| {
+        killed(bed, |_, _| Ok(()))
+    }),
+    test(
+        "A135",
+        "delete --force gives a device its name back that the kernel returned under another",
+        |bed| {
+            killed(bed, |host, joined| {
+                // As with a physical device whose namespace has ended.
+                joined.ip(&format!("link set eth0 netns {}", host.path())).map(drop)
+            })
+        },
+    ),
+];
+
+/// A configuration that names these devices.
+fn spec(devices: Value) -> Spec {
+    Spec::new().args(&["/probe", "wait"]).set("/linux/netDevices", devices)
+}
+
+/// A created container, by a runtime in this namespace.
+fn create<'b, 'a>(bed: &'b Bed<'a>, host: &Network, spec: &Spec) -> Outcome<Container<'b, 'a>> {
+    let bundle = bed.bundle(spec)?;
+    let dir = bundle.dir.to_string_lossy().into_owned();
+    let called =
+        bed.command(["create", "--bundle", &dir, &bundle.id]).in_network(&host.path()).call()?.ok()?;
+    Ok(Container { bed, bundle, out: called.out })
+}
+
+/// `create` by a runtime in this namespace must refuse this, name one of these words, and leave nothing.
+fn refuses(bed: &Bed<'_>, host: &Network, spec: &Spec, words: &[&str]) -> Outcome {
+    let bundle = bed.bundle(spec)?;
+    let dir = bundle.dir.to_string_lossy().into_owned();
+    let called = bed.command(["create", "--bundle", &dir, &bundle.id]).in_network(&host.path()).call()?;
+    called.refused(words)?;
+    let left = bed.leftovers(&bundle);
+    check(left.is_empty(), || format!("create failed and left {}", left.join(", ")))
+}
+
+/// A container with a device `suite0` that was moved.
+fn moved<'b, 'a>(bed: &'b Bed<'a>, devices: Value) -> Outcome<(Network, Container<'b, 'a>)> {
+    let host = Network::new()?;
+    host.veth("suite0", "peer0")?;
+    let container = create(bed, &host, &spec(devices))?;
+    Ok((host, container))
+}
+
+/// The device in the container that had these addresses on the host, while it was up.
+fn with_addresses(bed: &Bed<'_>, all: &[&str]) -> Outcome<Value> {
+    let host = Network::new()?;
+    host.sysctl("ipv6/conf/default/accept_dad", "0")?;
+    host.veth("suite0", "peer0")?;
+    host.ip("link set suite0 up")?;
+    for address in all {
+        host.ip(&format!("address add {address} dev suite0"))?;
+    }
+    inside(&create(bed, &host, &spec(json!({"suite0": {}})))?, "suite0")
+}
+
+/// A device with everything that a move takes away.
+fn prepare(host: &Network) -> Outcome {
+    host.sysctl("ipv6/conf/default/accept_dad", "0")?;
+    host.veth("suite0", "peer0")?;
+    host.ip("link set suite0 mtu 1402 address 02:00:00:00:07:01")?;
+    host.ip("link set suite0 up")?;
+    for address in [
+        "10.7.0.1/24 broadcast 10.7.0.255 label suite0:web",
+        "10.7.0.2/24",
+        "10.8.0.1 peer 10.8.0.2/32",
+        "169.254.7.1/16 scope link",
+        "fd07::1/64",
+        "fd07::2/64",
+    ] {
+        host.ip(&format!("address add {address} dev suite0"))?;
+    }
+    host.ip("route add 10.99.0.0/16 via 10.7.0.9")?;
+    host.ip("route add default via 10.7.0.7 metric 5")?;
+    host.ip("-6 route add fd99::/32 via fd07::9").map(drop)
+}
+
+/// Create fails in a hook that has seen the device in the container, or later; the device is back as it was.
+fn fails_after_move(bed: &Bed<'_>, base: Spec, program: Option<&str>) -> Outcome {
+    let host = Network::new()?;
+    prepare(&host)?;
+    let before = state_of(&host, "suite0")?;
+    let routes = routes(&host)?;
+    let base = base.set("/linux/netDevices", json!({"suite0": {"name": "eth0"}}));
+    let base = base.args(&[program.unwrap_or("/probe"), "wait"]);
+    let (seen, bundle) = hooked(bed, base, if program.is_some() { "exit 0" } else { "exit 1" })?;
+    let dir = bundle.dir.to_string_lossy().into_owned();
+    let called = bed.command(["run", "--bundle", &dir, &bundle.id]).in_network(&host.path()).call()?;
+    let text = fs::read_to_string(&seen).unwrap_or_default();
+    check(text.contains("eth0:"), || format!("the hook saw no device eth0 in the container: {text}"))?;
+    called.refused(&[])?;
+    let left = bed.leftovers(&bundle);
+    check(left.is_empty(), || format!("it failed and left {}", left.join(", ")))?;
+    same("the device", state_of(&host, "suite0")?, before)?;
+    same("routes", self::routes(&host)?, routes)
+}
+
+/// The runtime is killed when the device is in the container, and then this happens; `delete --force` brings it back.
+fn killed(bed: &Bed<'_>, then: impl Fn(&Network, &Network) -> Outcome) -> Outcome {
+    let (host, joined) = (Network::new()?, Network::new()?);
+    prepare(&host)?;
+    let before = state_of(&host, "suite0")?;
+    let routes = routes(&host)?;
+    let (seen, bundle) = hooked(
+        bed,
+        spec(json!({"suite0": {"name": "eth%d"}})).namespace("network", Some(&joined.path())),
+        "exec sleep 60",
+    )?;
+    let dir = bundle.dir.to_string_lossy().into_owned();
+    let running = bed.command(["create", "--bundle", &dir, &bundle.id]).in_network(&host.path()).spawn()?;
+    let end = Instant::now() + PATIENCE / 2;
+    let mut there = false;
+    while !there && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+        there = fs::read_to_string(&seen).is_ok_and(|text| text.contains("eth0:"));
+    }
+    running.signal(Signal::KILL);
+    running.finish(PATIENCE)?;
+    check(there, || "the device was not moved before the createContainer hooks".to_owned())?;
+    then(&host, &joined)?;
+    bed.command(["delete", "--force", &bundle.id]).in_network(&host.path()).call()?.ok()?;
+    same("names there", joined.names()?, ["lo"])?;
+    same("the device", state_of(&host, "suite0")?, before)?;
+    same("routes", self::routes(&host)?, routes)
+}
+
+/// A bundle with a createContainer hook, which runs in the container's namespaces, writes down what devices it sees
+/// and goes on with these shell commands.
+fn hooked(bed: &Bed<'_>, spec: Spec, then: &str) -> Outcome<(PathBuf, Bundle)> {
+    let seen = bed.dir().join("seen");
+    // The hook of a user namespace is nobody here.
+    fs::write(&seen, "")?;
+    fs::set_permissions(&seen, fs::Permissions::from_mode(0o666))?;
+    let script = format!("cat /proc/self/net/dev > {}; {then}", seen.display());
+    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]});
+    Ok((seen, bed.bundle(&spec.hook("createContainer", hook))?))
+}
+
+/// The device in the container, which must be there.
+fn inside(container: &Container<'_, '_>, name: &str) -> Outcome<Value> {
+    let there = network::of(container.pid()?);
+    match network::device(&there, name)? {
+        Some(device) => Ok(device),
+        None => fail(format!("the container has no device {name}, but {:?}", network::names(&there)?)),
+    }
+}
+
+fn absent(host: &Network, name: &str) -> Outcome {
+    check(!host.names()?.contains(&name.to_owned()), || format!("{name} is on the host still"))
+}
+
+fn up(device: &Value) -> Outcome {
+    let up = device["flags"].as_array().is_some_and(|flags| flags.contains(&json!("UP")));
+    check(up, || format!("{} is not up: {}", device["ifname"], device["flags"]))
+}
+
+/// Everything that `ip` tells of a device, but what changes by itself.
+fn state_of(network: &Network, name: &str) -> Outcome<Value> {
+    let Some(mut device) = network::device(&network.path(), name)? else {
+        return fail(format!("the host has no device {name}, but {:?}", network.names()?));
+    };
+    // The other end says whether there is a carrier, a moment later.
+    for key in ["operstate", "flags"] {
+        if let Some(flags) = device[key].as_array_mut() {
+            flags.retain(|flag| flag != "LOWER_UP" && flag != "NO-CARRIER");
+        } else if let Some(device) = device.as_object_mut() {
+            device.remove(key);
+        }
+    }
+    for address in device["addr_info"].as_array_mut().into_iter().flatten() {
+        if let Some(address) = address.as_object_mut() {
+            address.remove("tentative");
+        }
+    }
+    // The link-local address appears when the carrier does.
+    if let Some(all) = device["addr_info"].as_array_mut() {
+        all.retain(|address| address["family"] != "inet6" || address["scope"] != "link");
+    }
+    Ok(device)
+}
+
+/// The routes that people add, sorted.
+fn routes(network: &Network) -> Outcome<Vec<String>> {
+    let mut all = Vec::new();
+    for family in ["-4", "-6"] {
+        let found = network.ip(&format!("{family} route show"))?;
+        for route in found.as_array().into_iter().flatten() {
+            if route["dst"] != "fe80::/64" {
+                let fields = ["dst", "gateway", "dev", "protocol", "metric", "prefsrc"];
+                all.push(fields.map(|key| route[key].to_string()).join(" "));
+            }
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// The addresses of a family, as `local/prefix`.
+fn addresses(device: &Value, family: &str) -> Vec<String> {
+    list(device, |address| address["family"] == family)
+}
+
+/// The global IPv6 addresses, as `local/prefix`.
+fn global(device: &Value) -> Vec<String> {
+    list(device, |address| address["family"] == "inet6" && address["scope"] == "global")
+}
+
+fn list(device: &Value, wanted: impl Fn(&Value) -> bool) -> Vec<String> {
+    let all = device["addr_info"].as_array().into_iter().flatten().filter(|address| wanted(address));
+    all.map(|address| format!("{}/{}", address["local"].as_str().unwrap_or("?"), address["prefixlen"]))
+        .collect()
+}
+
+fn address<'d>(device: &'d Value, local: &str) -> Outcome<&'d Value> {
+    let found =
+        device["addr_info"].as_array().into_iter().flatten().find(|address| address["local"] == local);
+    found.map_or_else(|| fail(format!("no address {local} in {}", device["addr_info"])), Ok)
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::cgroup::ANNOTATION_PREFIX;
 use crate::check::schema::CAPABILITY_NAMES;
 use crate::linux::mount::options::WORDS as MOUNT_OPTIONS;
 use crate::linux::seccomp::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
@@ -38,7 +39,7 @@ struct Linux {
     net_devices: Enabled,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Cgroup {
     v1: bool,
@@ -116,7 +117,13 @@ fn wired() -> Known<'static> {
         seccomp_flags: FLAGS.map(|(name, _)| name).to_vec(),
         memory_policy_modes: MEMORY_POLICY_MODES,
         memory_policy_flags: MEMORY_POLICY_FLAGS,
-        cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+        cgroup: Cgroup {
+            v1: true,
+            v2: true,
+            systemd: cfg!(feature = "systemd"),
+            systemd_user: cfg!(feature = "systemd"),
+            rdma: true,
+        },
         apparmor: true,
         selinux: true,
         intel_rdt: false,
@@ -171,7 +178,13 @@ fn describe(known: Known<'_>) -> Features {
             net_devices: Enabled { enabled: known.net_devices },
         },
         annotations: BTreeMap::from([("io.wharf.version", env!("CARGO_PKG_VERSION"))]),
-        potentially_unsafe_config_annotations: vec![crate::container::KEEP_GROUPS],
+        potentially_unsafe_config_annotations: known
+            .cgroup
+            .systemd
+            .then_some(ANNOTATION_PREFIX)
+            .into_iter()
+            .chain([crate::container::KEEP_GROUPS])
+            .collect(),
     }
 }
 
@@ -196,6 +209,15 @@ mod tests {
     fn the_document_is_the_reviewed_one() {
         let mut document = features();
         assert_eq!(document.annotations.insert("io.wharf.version", "V"), Some(env!("CARGO_PKG_VERSION")));
+        // The one feature that changes it.
+        let enabled = cfg!(feature = "systemd");
+        let cgroup = &mut document.linux.cgroup;
+        assert_eq!((cgroup.systemd, cgroup.systemd_user), (enabled, enabled));
+        (cgroup.systemd, cgroup.systemd_user) = (true, true);
+        let unsafe_annotations = &mut document.potentially_unsafe_config_annotations;
+        assert_eq!(unsafe_annotations.contains(&ANNOTATION_PREFIX), enabled);
+        unsafe_annotations.retain(|name| *name != ANNOTATION_PREFIX);
+        unsafe_annotations.insert(0, ANNOTATION_PREFIX);
         insta::assert_json_snapshot!(document);
     }
 

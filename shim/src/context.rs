@@ -10,12 +10,12 @@ use wharf::{CgroupDriver, Runtime};
 use crate::args::Given;
 use crate::failure::Failure;
 use crate::inherited::Inherited;
-use crate::texts;
 
 /// The surroundings of a verb.
 pub(crate) struct Context {
     root: PathBuf,
-    systemd: bool,
+    driver: CgroupDriver,
+    systemd_annotations: bool,
     inherited: Inherited,
 }
 
@@ -39,7 +39,21 @@ impl Context {
                 .map_err(|error| Failure::new(format!("make --root {} absolute: {error}", root.display())))?,
             None => default_root()?,
         };
-        Ok(Self { root, systemd: globals.flag("systemd-cgroup"), inherited })
+        let driver = match (globals.text("cgroup-manager")?, globals.flag("systemd-cgroup")) {
+            (None | Some("systemd"), true) | (Some("systemd"), false) => CgroupDriver::Systemd,
+            (None | Some("cgroupfs"), false) => CgroupDriver::Cgroupfs,
+            (Some("disabled"), false) => CgroupDriver::Disabled,
+            (Some(other), true) => {
+                return Err(Failure::new(format!("--systemd-cgroup contradicts --cgroup-manager={other}")));
+            }
+            (Some(other), false) => {
+                return Err(Failure::new(format!(
+                    "invalid value {other:?} for --cgroup-manager: not cgroupfs, systemd or disabled"
+                )));
+            }
+        };
+        let systemd_annotations = globals.flag("systemd-annotations");
+        Ok(Self { root, driver, systemd_annotations, inherited })
     }
 
     /// The state directory, absolute.
@@ -52,17 +66,10 @@ impl Context {
         &self.inherited
     }
 
-    /// The library for verbs that work on containers which exist: their state tells the cgroup driver.
+    /// The library. The cgroup driver is for new containers; the state of those that exist tells theirs.
     pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
-        Ok(Runtime::builder().root(self.root.clone()).cgroup_driver(CgroupDriver::Cgroupfs).build()?)
-    }
-
-    /// The library for verbs that make containers.
-    pub(crate) fn creating_runtime(&self) -> Result<Runtime, Failure> {
-        if self.systemd {
-            return Err(Failure::new(texts::NO_SYSTEMD));
-        }
-        self.runtime()
+        let builder = Runtime::builder().root(self.root.clone()).cgroup_driver(self.driver);
+        Ok(builder.systemd_annotations(self.systemd_annotations).build()?)
     }
 }
 
@@ -114,11 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn systemd_is_refused_only_for_new_containers() {
-        let context = context(&["--root", "/nonexistent", "--systemd-cgroup"]).unwrap();
-        assert!(context.runtime().is_ok());
-        let Err(failure) = context.creating_runtime() else { panic!() };
-        assert_eq!(failure.message(), "the systemd cgroup driver is not supported by this build");
+    fn two_options_name_the_cgroup_driver() {
+        let driver =
+            |words: &[&str]| context(&[&["--root", "/x"], words].concat()).map(|context| context.driver);
+        assert_eq!(driver(&[]).unwrap(), CgroupDriver::Cgroupfs);
+        assert_eq!(driver(&["--systemd-cgroup"]).unwrap(), CgroupDriver::Systemd);
+        assert_eq!(driver(&["--cgroup-manager", "systemd"]).unwrap(), CgroupDriver::Systemd);
+        assert_eq!(driver(&["--cgroup-manager=systemd", "--systemd-cgroup"]).unwrap(), CgroupDriver::Systemd);
+        assert_eq!(driver(&["--cgroup-manager=cgroupfs"]).unwrap(), CgroupDriver::Cgroupfs);
+        assert_eq!(driver(&["--cgroup-manager=disabled"]).unwrap(), CgroupDriver::Disabled);
+        for words in [&["--cgroup-manager=none"][..], &["--cgroup-manager=cgroupfs", "--systemd-cgroup"]] {
+            assert!(driver(words).is_err());
+        }
     }
 
     #[test]

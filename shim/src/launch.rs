@@ -30,7 +30,7 @@ impl Launch {
     /// Reads options and bundle; nothing has been changed when it fails.
     pub(crate) fn prepare(context: &Context, call: &Call, detach: bool) -> Result<Self, Failure> {
         let id = call.id()?;
-        let runtime = context.creating_runtime()?;
+        let runtime = context.runtime()?;
         let bundle = open_bundle(call, None)?;
         let terminal = bundle.spec().process().as_ref().and_then(Process::terminal).unwrap_or(false);
         let console = console(&call.options, terminal, detach)?;

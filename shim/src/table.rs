@@ -89,7 +89,16 @@ pub(crate) const GLOBALS: &[Opt] = &[
         "DIR",
         "directory of the state of containers (default: /run/wharf, or $XDG_RUNTIME_DIR/wharf without privileges)",
     ),
-    Opt::switch("systemd-cgroup", "manage cgroups through systemd (refused: not part of this build)"),
+    Opt::switch("systemd-cgroup", "manage cgroups through systemd; cgroupsPath is slice:prefix:name"),
+    Opt::value(
+        "cgroup-manager",
+        "MANAGER",
+        "who manages cgroups: cgroupfs, systemd or disabled (default: cgroupfs)",
+    ),
+    Opt::switch(
+        "systemd-annotations",
+        "honour every annotation org.systemd.property.*, also those that act on the whole machine",
+    ),
     Opt::value("rootless", "WHEN", "ignore cgroup permission errors: true, false or auto (default: auto)"),
     Opt::value("criu", "FILE", "program used by checkpoint and restore").hidden(),
     Opt::switch("version", "print the version").short('v'),

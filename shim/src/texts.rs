@@ -26,8 +26,6 @@ pub(crate) const TTY_NEEDS_SOCKET: &str =
     "cannot allocate tty if runc will detach without setting console socket";
 /// A console socket is given, but no terminal would be sent to it.
 pub(crate) const SOCKET_NEEDS_TTY: &str = "cannot use console socket if runc will not detach or allocate tty";
-/// `--systemd-cgroup` without the driver.
-pub(crate) const NO_SYSTEMD: &str = "the systemd cgroup driver is not supported by this build";
 /// ps(1) printed something else than a table of processes.
 pub(crate) const NO_PID_COLUMN: &str = "couldn't find PID field in ps output";
 /// What stands before every failure of `exec`, together with the exit code.

@@ -1,10 +1,10 @@
 //! Planning and making the cgroup of a container.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use oci_spec::runtime::{Linux, LinuxResources};
+use oci_spec::runtime::{Linux, LinuxResources, Spec};
 
 use super::bpf::device_program;
 use super::controller;
@@ -14,6 +14,7 @@ use super::handle::{Cgroup, CgroupRecord, DirRecord};
 use super::layout::{CgroupLayout, Mode, Place};
 use super::path::CgroupPath;
 use super::settings::{Current, Problem, Setting, translate};
+use super::systemd::{self, Instance, ScopeName, ScopePlan};
 use super::tree;
 use super::write::{Dirs, write_all};
 use crate::error::{Error, Kind, Result};
@@ -34,6 +35,8 @@ pub(crate) struct CgroupPlan {
     pub(crate) devices: DevicePlan,
     /// Whether the caller has no rights over the machine's cgroups but those that were delegated to him.
     rootless: bool,
+    /// The scope that systemd makes of it.
+    pub(crate) scope: Option<ScopePlan>,
 }
 
 /// One cgroup directory to be.
@@ -73,7 +76,7 @@ pub(crate) enum DevicePlan {
 }
 
 impl CgroupPlan {
-    /// Plans the cgroup of the container `id`.
+    /// Plans the cgroup of the container `id`, to be made by writing to cgroupfs.
     ///
     /// `rootless`: the cgroups are somebody else's. Where the configuration names no place, it is below the caller's own
     /// cgroup, which may be delegated to him; and that there can be none is expected.
@@ -84,6 +87,47 @@ impl CgroupPlan {
         rootless: bool,
     ) -> Result<Self> {
         let path = CgroupPath::parse(linux.and_then(|linux| linux.cgroups_path().as_deref()), id, rootless)?;
+        let mut plan = Self::at(linux, layout, &|place| path.inside(layout, place), rootless)?;
+        // Statistics need all controllers, so a v2 cgroup gets all. The unified tree of a hybrid machine is not ours
+        // to rearrange beyond what the configuration needs.
+        if let (Some(v2), Mode::V2) = (&layout.v2, layout.mode) {
+            let missing = v2.controllers.iter().filter(|name| !plan.enable.contains(name));
+            plan.enable = missing.cloned().chain(plan.enable.iter().cloned()).collect();
+        }
+        Ok(plan)
+    }
+
+    /// Plans it as a scope that systemd makes; `trusted` says whether any property may come from annotations.
+    pub(crate) fn in_scope(
+        spec: &Spec,
+        id: &str,
+        layout: &CgroupLayout,
+        instance: &Instance,
+        trusted: bool,
+    ) -> Result<Self> {
+        let linux = spec.linux().as_ref();
+        let name = ScopeName::parse(linux.and_then(|l| l.cgroups_path().as_deref()), id, instance)?;
+        if layout.mode != Mode::V2 {
+            systemd::refuse_on_v1(instance)?;
+        }
+        let own = layout.v2.as_ref().map_or(Path::new("/"), |v2| v2.own.as_path());
+        let root = instance.root(own);
+        let inner = root.strip_prefix("/").unwrap_or(&root).join(name.inside());
+        let rootless = *instance != Instance::System;
+        let mut plan = Self::at(linux, layout, &|_| inner.clone(), rootless)?;
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        let rules = rules(resources.and_then(|r| r.devices().as_deref()).unwrap_or_default())?;
+        let annotations = systemd::annotated(spec.annotations().as_ref(), trusted)?;
+        plan.scope = Some(ScopePlan::new(&name, id, instance.clone(), &plan.settings, &rules, annotations));
+        Ok(plan)
+    }
+
+    fn at(
+        linux: Option<&Linux>,
+        layout: &CgroupLayout,
+        inside: &dyn Fn(Place) -> PathBuf,
+        rootless: bool,
+    ) -> Result<Self> {
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let (settings, problems) = match resources {
             Some(resources) => translate(resources, layout, &Current::fresh()),
@@ -100,27 +144,31 @@ impl CgroupPlan {
                     Place::V2 => Vec::new(),
                 };
                 let mount = layout.mount(place)?.to_owned();
-                Some(PlannedDir { place, controllers, mount, inner: path.inside(layout, place) })
+                Some(PlannedDir { place, controllers, mount, inner: inside(place) })
             })
             .collect();
-        // Statistics need all controllers, so a v2 cgroup gets all. The unified tree of a hybrid machine is not ours
-        // to rearrange beyond what the configuration needs.
-        let mut enable = match (&layout.v2, layout.mode) {
-            (Some(v2), Mode::V2) => v2.controllers.clone(),
-            _ => Vec::new(),
-        };
+        let mut enable: Vec<String> = Vec::new();
         for setting in settings.iter().filter(|s| s.place == Place::V2 && s.controller != "cgroup") {
             if !enable.iter().any(|name| *name == setting.controller) {
                 enable.push(setting.controller.clone().into_owned());
             }
         }
         let devices = DevicePlan::new(resources, layout)?;
-        Ok(Self { mode: layout.mode, dirs, enable, settings, devices, rootless })
+        Ok(Self { mode: layout.mode, dirs, enable, settings, devices, rootless, scope: None })
     }
 
     /// What [`CgroupPlan::apply`] is going to make, to be written down before it begins: so that a crash in the middle
     /// leaves enough to clean up. Directories that exist already are not listed as ours.
     pub(crate) fn intent(&self) -> CgroupRecord {
+        if self.scope.is_some() {
+            // Somebody else's scope of that name, which will be refused, must not be stopped for ours.
+            let free = self.dirs.iter().all(|dir| !dir.mount.join(&dir.inner).exists());
+            return if free {
+                self.claimed_record()
+            } else {
+                CgroupRecord { scope: None, ..self.planned_record() }
+            };
+        }
         let made =
             self.dirs.iter().map(|dir| dir.mount.join(&dir.inner)).filter(|path| !path.exists()).collect();
         self.record(|_| true, made)
@@ -140,6 +188,34 @@ impl CgroupPlan {
     pub(crate) fn apply(&self) -> Result<Cgroup> {
         let mut made = Vec::new();
         self.make(&mut made).inspect_err(|_| tree::unmake(&made))
+    }
+
+    /// Refuses a scope whose cgroup somebody uses already.
+    pub(crate) fn check_free(&self) -> Result<()> {
+        let existing: Vec<PathBuf> =
+            self.dirs.iter().map(|dir| dir.mount.join(&dir.inner)).filter(|path| path.exists()).collect();
+        if existing.is_empty() {
+            Ok(())
+        } else {
+            refuse_used(&Cgroup::open(self.planned_record()), &existing)
+        }
+    }
+
+    /// Completes the cgroup of a scope that systemd has made with the container's process in it: the hierarchies that
+    /// systemd does not manage, and the files.
+    pub(crate) fn complete_scope(&self, pid: i32) -> Result<()> {
+        if let Some(dir) = self.dirs.iter().find(|dir| dir.place == Place::V2) {
+            let text = file::read(Path::new(&format!("/proc/{pid}/cgroup")))?;
+            let found = super::path::unified_membership(&text).unwrap_or_default();
+            if Path::new(found).strip_prefix("/").ok() != Some(&dir.inner) {
+                let message = format!(
+                    "systemd has put the container's process into {found}, not /{}",
+                    dir.inner.display()
+                );
+                return Err(Error::new(Kind::System, message).at("/linux/cgroupsPath"));
+            }
+        }
+        self.make(&mut Vec::new()).map(drop)
     }
 
     fn make(&self, made: &mut Vec<PathBuf>) -> Result<Cgroup> {
@@ -162,7 +238,9 @@ impl CgroupPlan {
         let record = self.record(|dir| present.iter().any(|p| p.place == dir.place), std::mem::take(made));
         made.clone_from(&record.made);
         let cgroup = Cgroup::open(record);
-        if !existing.is_empty() {
+        // In a scope the process is the container's own, and the device programs are systemd's to keep.
+        let used_before = !existing.is_empty() && self.scope.is_none();
+        if used_before {
             refuse_used(&cgroup, &existing)?;
         }
         let mut dirs = Dirs::new(present.iter().map(|dir| (dir.place, dir.mount.join(&dir.inner))));
@@ -176,7 +254,7 @@ impl CgroupPlan {
             }
         }
         write_all(&mut dirs, &self.settings, None)?;
-        self.devices.apply(&mut dirs, !existing.is_empty(), self.rootless)?;
+        self.devices.apply(&mut dirs, used_before, self.rootless)?;
         Ok(cgroup)
     }
 
@@ -217,7 +295,8 @@ impl CgroupPlan {
             mount: dir.mount.clone(),
             inner: dir.inner.clone(),
         });
-        CgroupRecord { mode: self.mode, dirs: dirs.collect(), made }
+        let scope = self.scope.as_ref().map(|scope| scope.record.clone());
+        CgroupRecord { mode: self.mode, dirs: dirs.collect(), made, scope }
     }
 }
 

@@ -217,6 +217,13 @@ impl Whitelist {
         Ok(list)
     }
 
+    /// What is allowed where all else is denied; none where everything is allowed with exceptions.
+    pub(crate) fn allowed(&self) -> Option<impl Iterator<Item = (Class, Option<u32>, Option<u32>, Access)>> {
+        let exceptions = self.exceptions.iter();
+        (!self.allow_all)
+            .then(|| exceptions.map(|(key, &(access, _))| (key.class, key.major, key.minor, access)))
+    }
+
     fn apply(&mut self, rule: &Rule) -> Result<(), Problem> {
         if rule.is_total() {
             self.allow_all = rule.allow;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::file;
 use super::layout::{CgroupLayout, Mode, Place, V1Hierarchy, V2Hierarchy};
 use super::path::{SubCgroup, unified_membership};
+use super::systemd::ScopeRecord;
 use crate::error::{Error, Kind, Result};
 
 /// What is written down about the cgroup of a container.
@@ -19,6 +20,9 @@ pub(crate) struct CgroupRecord {
     pub(crate) dirs: Vec<DirRecord>,
     /// The directories that the creation made, parents first: the only ones that a removal removes.
     pub(crate) made: Vec<PathBuf>,
+    /// The unit, where systemd made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<ScopeRecord>,
 }
 
 /// The cgroup in one hierarchy.
@@ -65,6 +69,11 @@ impl Cgroup {
     /// Takes up the cgroup of a container that was made earlier.
     pub(crate) fn open(record: CgroupRecord) -> Self {
         Self { record }
+    }
+
+    /// Whether any of its directories is there.
+    pub(crate) fn exists(&self) -> bool {
+        self.record.dirs.iter().any(|dir| dir.path().exists())
     }
 
     /// What to write down.
@@ -209,7 +218,7 @@ mod tests {
             inner: "c".into(),
         };
         let dirs = vec![dir("memory", &["memory"]), dir("cpu", &["cpu", "cpuacct"]), dir("unified", &[])];
-        Cgroup::open(CgroupRecord { mode: Mode::Hybrid, dirs, made: Vec::new() })
+        Cgroup::open(CgroupRecord { mode: Mode::Hybrid, dirs, made: Vec::new(), scope: None })
     }
 
     #[test]

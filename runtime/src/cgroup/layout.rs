@@ -133,6 +133,11 @@ impl CgroupLayout {
         })
     }
 
+    /// The same machine for a container that is to have no cgroup.
+    pub(crate) fn without_hierarchies(&self) -> Self {
+        Self { mode: self.mode, v1: Vec::new(), v2: None, page_sizes: None }
+    }
+
     /// The root of a hierarchy.
     pub(crate) fn mount(&self, place: Place) -> Option<&Path> {
         match place {

@@ -12,6 +12,7 @@
 //! | make | `create` (plan) | `create` (apply), `tree`, `controller`, `write` |
 //! | use | | `process`, `freezer`, `update`, `stats`, `oom`, `delegate` |
 //! | end | | `remove` |
+//! | where systemd does it | `systemd` | `systemd` |
 //!
 //! Order: the cgroup is made and limited completely before a process enters it, so nothing ever runs without its
 //! limits. The process is born in its cgroup of version 2 and moves itself in those of version 1, see [`Join`].
@@ -32,6 +33,7 @@ mod process;
 mod remove;
 mod settings;
 mod stats;
+mod systemd;
 mod tree;
 mod update;
 mod write;
@@ -49,6 +51,7 @@ pub use self::stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats, MemoryEntry,
     MemoryStats, PidsStats, Pressure, PressureLine, RdmaStats, Stats, Throttling,
 };
+pub(crate) use self::systemd::{ANNOTATION_PREFIX, Instance, Manager};
 
 #[cfg(test)]
 mod kernel_tests;

@@ -12,6 +12,23 @@ use super::tree;
 use crate::error::{Error, Kind, Result};
 
 impl Cgroup {
+    /// Ends every process of the container, and everything that was made for its cgroup.
+    ///
+    /// Processes that share the pid namespace, or that init left behind, live as long as the cgroup lets them.
+    pub(crate) fn destroy(&self, patience: Duration) -> Result<()> {
+        self.kill(libc::SIGKILL)?;
+        if self.frozen().unwrap_or(false) {
+            self.thaw()?;
+        }
+        if let Some(scope) = &self.record.scope
+            && let Err(error) = scope.stop()
+        {
+            // Its processes are dead, so systemd forgets the unit as soon as it is well again.
+            log::warn!("{error}");
+        }
+        self.remove(patience)
+    }
+
     /// Removes the directories that the creation made, with everything that the container nested in them.
     ///
     /// Processes that are about to end are waited for until the patience is over. A directory that existed before the

@@ -21,6 +21,13 @@ impl Cgroup {
             return Err(problem.into());
         }
         self.check_usage(resources)?;
+        if let Some(scope) = &self.record.scope {
+            let period = self.v2_dir().and_then(|dir| file::read(&dir.join("cpu.max")).ok());
+            scope.update(
+                &settings,
+                period.as_deref().map_or(super::systemd::DEFAULT_PERIOD, super::systemd::in_force),
+            )?;
+        }
         let mut dirs = Dirs::new(self.places());
         let mut journal = Journal::default();
         write_all(&mut dirs, &settings, Some(&mut journal)).inspect_err(|_| journal.undo(&mut dirs))

@@ -14,11 +14,11 @@ use super::handle::Container;
 use super::identity::ProcessIdentity;
 use super::options::{Console, CreateOptions};
 use super::record::Record;
-use super::runtime::layout;
+use super::runtime::{Cgroups, layout};
 use super::store::Directory;
 use super::terminal::ConsoleSocket;
 use crate::bundle::Bundle;
-use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Mode, V1Hierarchy};
+use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Manager, Mode, V1Hierarchy};
 use crate::check::finding::{Finding, into_result};
 use crate::check::rootless;
 use crate::error::{Error, Kind, Result};
@@ -99,6 +99,7 @@ fn prepare(
     options: &CreateOptions,
     gate: Gate,
     made: Option<&Cgroup>,
+    cgroups: Cgroups,
 ) -> Result<Prepared> {
     let spec = bundle.spec();
     for warning in bundle.warnings().iter().chain(&into_result(crate::check::check(spec))?) {
@@ -128,7 +129,7 @@ fn prepare(
     refuse_host_sysctls(spec, &namespaces)?;
     into_result(rootless::check(spec, host, hard_limit))?;
     let layout = layout(bundle)?;
-    let cgroup = CgroupPlan::new(linux, id.as_str(), &layout, host.is_rootless())?;
+    let cgroup = cgroups.plan(spec, id.as_str(), &layout, host.is_rootless())?;
     let planned = Cgroup::open(cgroup.planned_record());
     let made = made.unwrap_or(&planned);
     let tasks = made.tasks_files();
@@ -146,6 +147,7 @@ fn prepare(
         keep_groups: keeps_groups(spec),
         tasks: &tasks,
         views: &views,
+        scope: cgroup.scope.as_ref().map(|scope| &*scope.record.unit),
     };
     let plan = crate::plan::create(spec, &request)?;
     let mut record = Record::intent(
@@ -239,13 +241,19 @@ pub(super) fn plan_again(container: &Container) -> Result<Plan> {
     let options = CreateOptions::new().new_keyring(container.record.new_keyring);
     // With the cgroups that could be made, so that the steps have the numbers that they had for the child.
     let cgroup = container.cgroup();
-    prepare(container.id(), &container.bundle()?, &options, Gate::Socket, Some(&cgroup))
+    let cgroups = Cgroups { driver: container.cgroup_driver(), trusted: true };
+    prepare(container.id(), &container.bundle()?, &options, Gate::Socket, Some(&cgroup), cgroups)
         .map(|prepared| prepared.plan)
 }
 
 /// The plan in words.
-pub(super) fn explain(id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
-    let prepared = prepare(id, bundle, options, Gate::Socket, None)?;
+pub(super) fn explain(
+    id: &ContainerId,
+    bundle: &Bundle,
+    options: &CreateOptions,
+    cgroups: Cgroups,
+) -> Result<Explanation> {
+    let prepared = prepare(id, bundle, options, Gate::Socket, None, cgroups)?;
     find_devices(bundle.spec())?;
     Ok(prepared.plan.explain(id.as_str()))
 }
@@ -257,25 +265,35 @@ pub(super) fn create(
     bundle: &Bundle,
     options: CreateOptions,
     gate: Gate,
+    cgroups: Cgroups,
 ) -> Result<Container> {
     let directory = Directory::of(root, id);
-    let Prepared { mut plan, cgroup, record } = prepare(id, bundle, &options, gate, None)?;
+    let Prepared { mut plan, cgroup, record } = prepare(id, bundle, &options, gate, None, cgroups)?;
     plan.log();
     let spec = bundle.spec();
     let devices = find_devices(spec)?;
     let console = console_socket(spec, &options.console)?;
     check_preserved(options.preserve_fds)?;
+    // Before the first side effect: there may be no systemd to talk to.
+    let mut manager =
+        cgroup.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance)).transpose()?;
     let lock = directory.begin(&record, bundle.config_bytes())?;
     let mut creation =
         Creation { directory: &directory, spec, record, cgroup: None, devices, hooked: false, done: false };
+    if let Some(manager) = &mut manager {
+        cgroup.check_free()?;
+        let container = creation.spawn(&plan, &options, gate, console, id, Some((&cgroup, manager)))?;
+        drop(lock);
+        return Ok(container);
+    }
     let planned = cgroup.planned_record();
     let cgroup = creation.cgroup.insert(cgroup.apply()?);
     delegate_cgroup(spec, cgroup)?;
     if cgroup.record().dirs != planned.dirs {
         // A hierarchy that may not be written, and from which nothing is needed, was left out.
-        plan = prepare(id, bundle, &options, gate, Some(cgroup))?.plan;
+        plan = prepare(id, bundle, &options, gate, Some(cgroup), cgroups)?.plan;
     }
-    let container = creation.spawn(&plan, &options, gate, console, id)?;
+    let container = creation.spawn(&plan, &options, gate, console, id, None)?;
     drop(lock);
     Ok(container)
 }
@@ -301,6 +319,22 @@ fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
     }
 }
 
+/// Has systemd make the scope, with the waiting child in it, and completes its cgroup.
+fn enter_scope(
+    spec: &Spec,
+    plan: &CgroupPlan,
+    manager: &mut Manager,
+    cgroup: &mut Option<Cgroup>,
+    pid: i32,
+) -> Result<()> {
+    let Some(scope) = &plan.scope else { return Ok(()) };
+    scope.start(manager, pid)?;
+    // From here on there is something to undo.
+    let cgroup = cgroup.insert(Cgroup::open(plan.claimed_record()));
+    plan.complete_scope(pid)?;
+    delegate_cgroup(spec, cgroup)
+}
+
 /// A creation that undoes itself unless it is completed.
 struct Creation<'c> {
     directory: &'c Directory,
@@ -321,6 +355,7 @@ impl Creation<'_> {
         gate: Gate,
         console: Option<ConsoleSocket>,
         id: &ContainerId,
+        mut scope: Option<(&CgroupPlan, &mut Manager)>,
     ) -> Result<Container> {
         let listener = (gate == Gate::Socket).then(|| gate::make(self.directory)).transpose()?;
         let born_into = plan
@@ -367,7 +402,14 @@ impl Creation<'_> {
         let (spec, bundle, id_text) = (self.spec, self.record.bundle.clone(), self.record.id.clone());
         let hooked = &mut self.hooked;
         let (devices, directory) = (&mut self.devices, self.directory);
+        let cgroup = &mut self.cgroup;
         let mut serve = |step: &ParentStep, child: &Spawned| match step {
+            ParentStep::EnterScope(_) => {
+                if let Some((plan, manager)) = &mut scope {
+                    enter_scope(spec, plan, manager, cgroup, child.pid)?;
+                }
+                Ok(None)
+            }
             ParentStep::MapIds(maps) => spawn::map_ids(child.pid, maps, host).map(|()| None),
             ParentStep::CompareIdMaps(maps) => spawn::compare_id_maps(child.pid, maps).map(|()| None),
             ParentStep::IoPriority(value) => spawn::set_io_priority(child.pid, *value).map(|()| None),
@@ -486,11 +528,10 @@ impl Drop for Creation<'_> {
         if let Some(devices) = &mut self.devices {
             devices.give_back();
         }
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.kill(libc::SIGKILL).ok();
-            if let Err(error) = cgroup.remove(PATIENCE) {
-                log::warn!("{error}");
-            }
+        if let Some(cgroup) = &self.cgroup
+            && let Err(error) = cgroup.destroy(PATIENCE)
+        {
+            log::warn!("{error}");
         }
         unmount(&self.record);
         if let Err(error) = self.directory.remove() {

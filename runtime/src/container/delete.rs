@@ -7,8 +7,9 @@ use oci_spec::runtime::Spec;
 use super::create::{PATIENCE, unmount};
 use super::handle::status_of;
 use super::identity::wait_end;
-use super::options::Delete;
+use super::options::{CgroupDriver, Delete};
 use super::record::Record;
+use super::runtime::Cgroups;
 use super::state::Status;
 use super::store::{Directory, Known, Lock};
 use crate::bundle::Bundle;
@@ -43,12 +44,7 @@ pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
         None => guess_cgroup(directory),
     };
     if let Some(cgroup) = cgroup {
-        // Processes that share the pid namespace, or that init left behind, live as long as the cgroup lets them.
-        cgroup.kill(libc::SIGKILL)?;
-        if cgroup.frozen().unwrap_or(false) {
-            cgroup.thaw()?;
-        }
-        cgroup.remove(PATIENCE)?;
+        cgroup.destroy(PATIENCE)?;
     }
     if interrupted && let Some(devices) = directory.noted_devices() {
         devices.undo();
@@ -125,13 +121,23 @@ fn end(directory: &Directory, record: &Record, how: Delete) -> Result<()> {
 /// Where the cgroup of a container is of which no record is left: where its configuration says.
 fn guess_cgroup(directory: &Directory) -> Option<Cgroup> {
     let bundle = directory.config().ok().and_then(|bytes| Bundle::from_bytes(&bytes, "/").ok());
-    let linux = bundle.as_ref().and_then(|bundle| bundle.spec().linux().as_ref());
     let id = directory.path().file_name()?.to_str()?;
     let layout = CgroupLayout::probe(None).ok()?;
     let rootless = Host::probe().ok()?.is_rootless();
-    let plan = CgroupPlan::new(linux, id, &layout, rootless)
-        .or_else(|_| CgroupPlan::new(None, id, &layout, rootless))
-        .ok()?;
+    let bare = Spec::default();
+    let spec = bundle.as_ref().map_or(&bare, Bundle::spec);
+    // Each driver refuses the paths of the other; without a path, the scope counts if there is one.
+    for driver in [CgroupDriver::Systemd, CgroupDriver::Cgroupfs] {
+        let cgroup = Cgroups { driver, trusted: true }
+            .plan(spec, id, &layout, rootless)
+            .map(|plan| Cgroup::open(plan.claimed_record()));
+        if let Ok(cgroup) = cgroup
+            && (driver == CgroupDriver::Cgroupfs || cgroup.exists())
+        {
+            return Some(cgroup);
+        }
+    }
+    let plan = CgroupPlan::new(None, id, &layout, rootless).ok()?;
     Some(Cgroup::open(plan.claimed_record()))
 }
 

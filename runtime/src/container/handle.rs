@@ -8,7 +8,7 @@ use super::delete;
 use super::exit::ExitStatus;
 use super::gate;
 use super::identity;
-use super::options::Delete;
+use super::options::{CgroupDriver, Delete};
 use super::record::Record;
 use super::state::{State, Status};
 use super::store::{Directory, Known, Lock};
@@ -144,6 +144,15 @@ impl Container {
 
     pub(super) fn cgroup(&self) -> Cgroup {
         Cgroup::open(self.record.cgroup.clone())
+    }
+
+    /// Who made its cgroup.
+    pub(super) fn cgroup_driver(&self) -> CgroupDriver {
+        match (&self.record.cgroup.scope, self.record.cgroup.dirs.is_empty()) {
+            (Some(_), _) => CgroupDriver::Systemd,
+            (None, true) => CgroupDriver::Disabled,
+            (None, false) => CgroupDriver::Cgroupfs,
+        }
     }
 
     /// Takes the lock; the state cannot change until it is dropped.

@@ -10,6 +10,11 @@ pub enum CgroupDriver {
     /// The runtime itself, through the cgroup file systems.
     #[default]
     Cgroupfs,
+    /// systemd, asked for a transient scope for each container; for callers that are not root, the instance of the user.
+    /// Needs the feature `systemd`. `linux.cgroupsPath` is then `slice:prefix:name`.
+    Systemd,
+    /// Nobody: the container stays in the cgroup of the caller. A configuration with limits is refused.
+    Disabled,
 }
 
 /// The standard streams of a container's process that has no terminal.

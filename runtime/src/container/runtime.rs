@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::Spec;
+
 use super::create;
 use super::delete;
 use super::handle::Container;
@@ -10,7 +12,7 @@ use super::options::{CgroupDriver, CreateOptions, Delete};
 use super::state::State;
 use super::store::Directory;
 use crate::bundle::Bundle;
-use crate::cgroup::CgroupLayout;
+use crate::cgroup::{CgroupLayout, CgroupPlan, Instance};
 use crate::check::finding::Finding;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
@@ -20,13 +22,42 @@ use crate::plan::{Explanation, Gate};
 #[derive(Clone, Debug)]
 pub struct Runtime {
     root: PathBuf,
+    cgroups: Cgroups,
+}
+
+/// Who makes cgroups, and how far annotations are trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cgroups {
+    pub(super) driver: CgroupDriver,
+    pub(super) trusted: bool,
+}
+
+impl Cgroups {
+    /// Plans the cgroup of a container.
+    pub(super) fn plan(
+        self,
+        spec: &Spec,
+        id: &str,
+        layout: &CgroupLayout,
+        rootless: bool,
+    ) -> Result<CgroupPlan> {
+        match self.driver {
+            CgroupDriver::Cgroupfs => CgroupPlan::new(spec.linux().as_ref(), id, layout, rootless),
+            CgroupDriver::Systemd => {
+                CgroupPlan::in_scope(spec, id, layout, &Instance::of_caller(), self.trusted)
+            }
+            CgroupDriver::Disabled => {
+                CgroupPlan::new(spec.linux().as_ref(), id, &layout.without_hierarchies(), rootless)
+            }
+        }
+    }
 }
 
 /// Configures a [`Runtime`].
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeBuilder {
     root: Option<PathBuf>,
-    cgroup_driver: CgroupDriver,
+    cgroups: Cgroups,
 }
 
 /// One entry of [`Runtime::list`].
@@ -50,7 +81,15 @@ impl RuntimeBuilder {
     /// Sets who manages cgroups.
     #[must_use]
     pub fn cgroup_driver(mut self, driver: CgroupDriver) -> Self {
-        self.cgroup_driver = driver;
+        self.cgroups.driver = driver;
+        self
+    }
+
+    /// Honours every `org.systemd.property.*` annotation (default: only those that say how the container's own unit
+    /// ends). Whoever writes the configuration can then have systemd run programs as root, or power the machine off.
+    #[must_use]
+    pub fn systemd_annotations(mut self, trusted: bool) -> Self {
+        self.cgroups.trusted = trusted;
         self
     }
 
@@ -60,11 +99,10 @@ impl RuntimeBuilder {
     ///
     /// If the state directory is a relative path and the working directory is gone.
     pub fn build(self) -> Result<Runtime> {
-        let CgroupDriver::Cgroupfs = self.cgroup_driver;
         let root = self.root.unwrap_or_else(|| PathBuf::from("/run/wharf"));
         let root = std::path::absolute(&root)
             .map_err(|error| Error::io(&error, format!("find the state directory {}", root.display())))?;
-        Ok(Runtime { root })
+        Ok(Runtime { root, cgroups: self.cgroups })
     }
 }
 
@@ -95,7 +133,7 @@ impl Runtime {
     ///
     /// As [`Runtime::create`], for everything that it refuses before its first side effect.
     pub fn explain(&self, id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
-        create::explain(id, bundle, options)
+        create::explain(id, bundle, options, self.cgroups)
     }
 
     /// Creates a container: everything but its program is in place afterwards, and its first process waits for
@@ -106,7 +144,7 @@ impl Runtime {
     /// A malformed or contradictory configuration (`Kind::InvalidSpec`) and an id in use (`Kind::Exists`) end it before
     /// any side effect. Any later failure leaves the host as it was.
     pub fn create(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
-        create::create(&self.root, id, bundle, options, Gate::Socket)
+        create::create(&self.root, id, bundle, options, Gate::Socket, self.cgroups)
     }
 
     /// Creates a container and starts it at once, which saves the way through the gate.
@@ -115,7 +153,7 @@ impl Runtime {
     ///
     /// As [`Runtime::create`] and [`Container::start`]; nothing of the container is left.
     pub fn run(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
-        create::create(&self.root, id, bundle, options, Gate::Open)
+        create::create(&self.root, id, bundle, options, Gate::Open, self.cgroups)
     }
 
     /// Finds a container that was created before, by this or another process.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Plan;
 use super::program::Op;
+use super::{ParentStep, Plan};
 
 /// The ordered steps of a creation.
 #[derive(Clone, Debug, Serialize)]
@@ -41,11 +41,14 @@ impl Plan {
             action: "record the intent to create the container".to_owned(),
             pointer: None,
         }];
-        steps.push(ExplainedStep {
-            by: "parent",
-            action: "make the cgroups and apply the limits".to_owned(),
-            pointer: Some("/linux/resources".to_owned()),
-        });
+        let by_systemd = self.steps.iter().any(|(step, _)| matches!(step, ParentStep::EnterScope(_)));
+        if !by_systemd {
+            steps.push(ExplainedStep {
+                by: "parent",
+                action: "make the cgroups and apply the limits".to_owned(),
+                pointer: Some("/linux/resources".to_owned()),
+            });
+        }
         let mut born = String::from("make the child process");
         for (flag, name) in [(libc::CLONE_NEWUSER, "user"), (libc::CLONE_NEWPID, "pid")] {
             if self.born_with & flag != 0 {

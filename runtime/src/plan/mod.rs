@@ -32,6 +32,8 @@ use program::{Op, Program, Slot};
 /// What the parent does when the child asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ParentStep {
+    /// Have systemd make the container's scope, with the child in it.
+    EnterScope(String),
     /// Write the id maps of the new user namespace.
     MapIds(IdMaps),
     /// Compare the id maps of the joined user namespace with the configured ones.
@@ -68,6 +70,7 @@ pub(crate) enum MapSource {
 impl fmt::Display for ParentStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::EnterScope(unit) => write!(f, "have systemd make the unit {unit}, and apply the limits"),
             Self::MapIds(_) => f.write_str("write the id maps of the user namespace"),
             Self::CompareIdMaps(_) => f.write_str("compare the id maps of the joined user namespace"),
             Self::IoPriority(_) => f.write_str("set the I/O priority"),
@@ -169,6 +172,8 @@ pub(crate) struct Request<'r> {
     pub(crate) tasks: &'r [PathBuf],
     /// What a cgroup mount shows.
     pub(crate) views: &'r Views,
+    /// The unit in which systemd puts the container, if it is in charge.
+    pub(crate) scope: Option<&'r str>,
 }
 
 /// Makes the plan of a creation from a checked configuration.

@@ -155,6 +155,14 @@ fn enter_namespaces(
     if let Some(path) = namespaces.pid.joined().filter(|_| admin) {
         plan.born_into = Some((path.to_owned(), Place::of("/linux/namespaces")));
     }
+    if let Some(unit) = request.scope {
+        // A scope cannot be made without a process. Nothing has happened yet that its limits should have bounded.
+        plan.ask(
+            ParentStep::EnterScope(unit.to_owned()),
+            Slot::NONE,
+            Blame::new("enter the systemd scope", Place::of("/linux/cgroupsPath")),
+        );
+    }
     if namespaces.user.is_new() {
         plan.born_with |= libc::CLONE_NEWUSER;
     }

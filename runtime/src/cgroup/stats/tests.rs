@@ -17,7 +17,7 @@ fn cgroup(mode: Mode, dirs: &[(&std::path::Path, &[&str])]) -> Cgroup {
         mount: mount.to_path_buf(),
         inner: std::path::PathBuf::new(),
     });
-    Cgroup::open(CgroupRecord { mode, dirs: dirs.collect(), made: Vec::new() })
+    Cgroup::open(CgroupRecord { mode, dirs: dirs.collect(), made: Vec::new(), scope: None })
 }
 
 const V2: [(&str, &str); 16] = [

@@ -1,0 +1,132 @@
+//! Cgroups that systemd makes: one transient scope for each container.
+//!
+//! Where systemd runs, the cgroup tree is its own (systemd's "Control Group APIs and Delegation"): whoever wants a part
+//! of it asks for a scope with `Delegate=yes`. A scope is born with its processes, so the order differs from that of
+//! cgroupfs: the container's process is made first and waits; systemd is asked for a scope with all limits and with the
+//! process, in one call; then the files that have no property are written, as everything else is again, exactly; then
+//! the process goes on. Limits and device rules are properties as well as files, so that systemd, which may write them
+//! again at any time (`systemctl daemon-reload`), writes the same.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `unit` | `slice:prefix:name` to the scope and its place |
+//! | `properties`, `device_policy` | cgroup files and device rules as properties |
+//! | `annotations` | `org.systemd.property.*` |
+//! | `value` | what properties consist of |
+//! | `instance` | which systemd: that of the system or that of a user |
+//! | `endpoint`, `bus`, `manager` | where it is reached, and the conversation (feature `systemd`) |
+
+mod annotations;
+#[cfg(feature = "systemd")]
+mod bus;
+mod device_policy;
+#[cfg(feature = "systemd")]
+mod endpoint;
+mod instance;
+#[cfg(feature = "systemd")]
+mod manager;
+#[cfg(not(feature = "systemd"))]
+#[path = "no_manager.rs"]
+mod manager;
+mod properties;
+mod unit;
+mod value;
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::annotations::PREFIX as ANNOTATION_PREFIX;
+pub(crate) use self::instance::Instance;
+pub(super) use self::instance::refuse_on_v1;
+pub(crate) use self::manager::Manager;
+pub(super) use self::properties::{DEFAULT_PERIOD, in_force};
+pub(super) use self::unit::ScopeName;
+use super::devices::Rule;
+use super::settings::{Problem, Setting};
+use value::{Property, Value};
+
+/// A scope to be: everything that systemd is told, but for the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ScopePlan {
+    /// The name of the unit, and who manages it.
+    pub(crate) record: ScopeRecord,
+    properties: Vec<Property>,
+}
+
+/// A scope that exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScopeRecord {
+    /// For example `docker-0123.scope`.
+    pub(crate) unit: String,
+    /// Who manages it.
+    pub(crate) instance: Instance,
+}
+
+impl ScopePlan {
+    /// What systemd will be told.
+    pub(super) fn new(
+        name: &ScopeName,
+        id: &str,
+        instance: Instance,
+        settings: &[Setting],
+        rules: &[Rule],
+        annotations: Vec<Property>,
+    ) -> Self {
+        let text = |text: &str| Value::Str(text.to_owned());
+        let mut properties = vec![
+            Property::new("Description", Value::Str(format!("wharf container {id}"))),
+            Property::new("Slice", text(name.slice())),
+            Property::new("Delegate", Value::Bool(true)),
+            Property::new("DefaultDependencies", Value::Bool(false)),
+            // A unit that failed (a process was killed for lack of memory) is forgotten like any other.
+            Property::new("CollectMode", text("inactive-or-failed")),
+        ];
+        // The controllers are wanted for their statistics too.
+        for accounting in ["CPUAccounting", "MemoryAccounting", "IOAccounting", "TasksAccounting"] {
+            properties.push(Property::new(accounting, Value::Bool(true)));
+        }
+        properties.extend(properties::of(settings, DEFAULT_PERIOD));
+        properties.extend(device_policy::of(rules));
+        for property in annotations {
+            properties.retain(|other| other.name != property.name);
+            properties.push(property);
+        }
+        Self { record: ScopeRecord { unit: name.unit().to_owned(), instance }, properties }
+    }
+
+    /// Makes the scope with a process in it.
+    pub(crate) fn start(&self, manager: &mut Manager, pid: i32) -> crate::Result<()> {
+        let pids = Value::Array("u", vec![Value::U32(pid.cast_unsigned())]);
+        let mut properties = self.properties.clone();
+        properties.push(Property::new("PIDs", pids));
+        manager.start_scope(&self.record.unit, &properties)
+    }
+}
+
+impl ScopeRecord {
+    /// Changes the limits that have properties, until the next boot.
+    pub(super) fn update(&self, settings: &[Setting], period: u64) -> crate::Result<()> {
+        let properties = properties::of(settings, period);
+        if properties.is_empty() {
+            return Ok(());
+        }
+        Manager::connect(&self.instance)?.set_properties(&self.unit, &properties)
+    }
+
+    /// Takes the scope away; whoever is in it must be dead or dying.
+    pub(super) fn stop(&self) -> crate::Result<()> {
+        Manager::connect(&self.instance)?.stop(&self.unit)
+    }
+}
+
+/// The properties that a container's annotations ask for.
+///
+/// Those that only say how its own unit ends are always honoured. Others can run programs or shut the machine down
+/// (CVE-2024-3154), and whoever may set annotations need not be trusted that far: `trusted` says that they are.
+pub(super) fn annotated(
+    annotations: Option<&HashMap<String, String>>,
+    trusted: bool,
+) -> Result<Vec<Property>, Problem> {
+    annotations.map_or_else(|| Ok(Vec::new()), |all| annotations::properties(all, trusted))
+}

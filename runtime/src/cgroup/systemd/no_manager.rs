@@ -1,0 +1,31 @@
+//! Without the feature `systemd` there is nobody to talk to.
+
+use std::convert::Infallible;
+
+use super::Instance;
+use super::value::Property;
+use crate::error::{Error, Kind, Result};
+
+/// A connection that cannot be.
+#[derive(Debug)]
+pub(crate) struct Manager(Infallible);
+
+impl Manager {
+    /// Always an error.
+    pub(crate) fn connect(_: &Instance) -> Result<Self> {
+        Err(Error::new(Kind::Unsupported, "the systemd cgroup driver is not supported by this build")
+            .hint("build with the feature `systemd`"))
+    }
+
+    pub(super) fn start_scope(&mut self, _: &str, _: &[Property]) -> Result<()> {
+        match self.0 {}
+    }
+
+    pub(super) fn set_properties(&mut self, _: &str, _: &[Property]) -> Result<()> {
+        match self.0 {}
+    }
+
+    pub(super) fn stop(&mut self, _: &str) -> Result<()> {
+        match self.0 {}
+    }
+}

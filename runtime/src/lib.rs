@@ -116,6 +116,8 @@
 //! * **Joining cgroups.** Version 2: `CLONE_INTO_CGROUP`, no move at all. Version 1: the child writes `0` to `tasks`. That moves
 //!   the writing thread; a pid written to `cgroup.procs` moves a process, which waits for a grace period of the kernel
 //!   (some 10 ms on an idle machine).
+//! * **systemd's scopes** (`cgroup/systemd`) cannot be empty: there the child is made first, and its first step is to wait while
+//!   the parent has systemd make the scope with every limit and with the child, in one call. Everything else is as with cgroupfs.
 //! * **The gate is a connected socket**, not a fifo: refused means that init is gone; end of file that `execve` succeeded; a
 //!   message that it failed, and how. So `start` reports a program that cannot run, and `poststart` hooks run after it does.
 //! * **Seccomp filters are loaded late**, and compiled by a compiler of this crate: no C library, and a filter that decides
@@ -137,6 +139,7 @@
 //! | `umask` not set | 0022 | a daemon's 0 or 0077 would leak into files or break images |
 //! | capability unknown, or not grantable | warning | engines ask for all that they know |
 //! | hook without `env` | empty environment | nothing of the runtime's leaks |
+//! | `org.systemd.property.*` annotations | those that say how the container's own unit ends; others only where the embedder trusts the configuration | systemd would run programs for them, or power the machine off (CVE-2024-3154) |
 //! | version 1 settings on a version 2 host | error, if they ask for an effect; a value that callers write for "unset" does not | engines send such values |
 //! | `pids.limit` | -1 is none; 0 is a limit since `ociVersion` 1.3, none before | version 1.3 made it one; callers that write an older version mean "none" |
 //! | no privileges, no cgroup, and no limits asked | the container has no cgroup, without a word; a limit asked is an error | that is the normal case of a user |

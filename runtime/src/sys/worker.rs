@@ -100,7 +100,8 @@ pub fn signal_child(pid: i32, signal: i32) -> Result<()> {
     }
 }
 
-/// Lets a command inherit these descriptors as 3, 4 and so on, and no others but its standard streams.
+/// Lets a command inherit these descriptors as 3, 4 and so on, and no others but its standard streams; and start with the
+/// default action for every signal and none blocked, whatever the caller does with them.
 ///
 /// # Panics
 ///
@@ -111,6 +112,8 @@ pub fn pass_descriptors(command: &mut Command, descriptors: Vec<OwnedFd>) {
     // SAFETY: the closure runs between fork and exec and makes system calls on memory that exists.
     unsafe {
         command.pre_exec(move || {
+            clone::default_signals();
+            clone::set_signal_mask(0).map_err(std::io::Error::from)?;
             // First out of the way of the targets, then onto them.
             let mut raised = [-1; 16];
             for (slot, fd) in raised.iter_mut().zip(&descriptors) {

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use containerd_shim_protos::api::{
-    CloseIORequest, Empty, KillRequest, PauseRequest, ResizePtyRequest, ResumeRequest, ShutdownRequest,
-    UpdateTaskRequest,
+    CheckpointTaskRequest, CloseIORequest, Empty, KillRequest, PauseRequest, ResizePtyRequest, ResumeRequest,
+    ShutdownRequest, UpdateTaskRequest,
 };
 use containerd_shim_protos::events::task::{TaskPaused, TaskResumed};
+use containerd_shim_protos::ttrpc::Code;
 use nix::libc::SIGKILL;
 use wharf::Kind;
 
@@ -107,6 +108,16 @@ pub(crate) async fn update(pod: &Rc<Pod>, request: UpdateTaskRequest) -> Result<
     })
     .await?;
     Ok(Empty::new())
+}
+
+/// `Checkpoint`.
+pub(crate) async fn checkpoint(pod: &Rc<Pod>, request: &CheckpointTaskRequest) -> Result<Empty, Refusal> {
+    let task = pod.task(&request.id)?;
+    let _turn = task.turn.lock().await;
+    if !matches!(task.word(), "running" | "paused") {
+        return Err(Refusal::precondition(format!("cannot checkpoint a {} task", task.word())));
+    }
+    Err(Refusal::new(Code::UNIMPLEMENTED, "checkpoints are not supported by this shim"))
 }
 
 /// `ResizePty`.

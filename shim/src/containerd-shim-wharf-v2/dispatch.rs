@@ -31,6 +31,7 @@ pub(crate) async fn call(
         "Pids" => encoded(queries::pids(pod, &decoded(payload)?).await),
         "Pause" => encoded(control::pause(pod, &decoded(payload)?).await),
         "Resume" => encoded(control::resume(pod, &decoded(payload)?).await),
+        "Checkpoint" => encoded(control::checkpoint(pod, &decoded(payload)?).await),
         "Kill" => encoded(control::kill(pod, &decoded(payload)?).await),
         "Exec" => encoded(execs::exec(pod, decoded(payload)?)),
         "ResizePty" => encoded(control::resize(pod, &decoded(payload)?)),

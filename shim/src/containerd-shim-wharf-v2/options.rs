@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::refusal::Refusal;
 
-/// The default of [`Options::root`]: the state directories of a namespace are in a directory of its name below.
-const ROOT: &str = "/run/containerd/wharf";
+/// The default of [`Options::root`], where tools look: the state directories of a namespace are in a directory of its name
+const ROOT: &str = "/run/containerd/runc";
 /// Where the options are kept for `delete`, which gets none.
 const FILE: &str = "options.json";
 /// Where other shims keep the name of the runtime; some tools read it.
@@ -214,7 +214,7 @@ mod tests {
             assert_eq!(options.state_root("k8s.io"), Path::new("/run/x/k8s.io"));
         }
         assert_eq!(Options::decode(&Any::new()).unwrap(), Options::default());
-        assert_eq!(Options::default().state_root("a"), Path::new("/run/containerd/wharf/a"));
+        assert_eq!(Options::default().state_root("a"), Path::new("/run/containerd/runc/a"));
     }
 
     #[test]

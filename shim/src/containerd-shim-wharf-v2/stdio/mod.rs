@@ -121,7 +121,7 @@ impl Opened {
         for (index, text) in texts.into_iter().take(count).enumerate() {
             let Some(path) = uri::path(text).map_err(Refusal::invalid)? else { continue };
             if !fifo::is_fifo(&path) {
-                let sink = Sink::File(Rc::new(append_to(&path)?));
+                let sink = Sink::File(Rc::new(append_to(&path, false)?));
                 self.put(index + 1, sink, streams.terminal)?;
                 continue;
             }
@@ -144,7 +144,7 @@ impl Opened {
                 .create(dir)
                 .map_err(|error| Refusal::io(format_args!("make the directory {}", dir.display()), error))?;
         }
-        let sink = Sink::File(Rc::new(append_to(path)?));
+        let sink = Sink::File(Rc::new(append_to(path, true)?));
         self.put(1, sink.clone(), streams.terminal)?;
         if streams.terminal { Ok(()) } else { self.put(2, sink, false) }
     }
@@ -236,8 +236,10 @@ impl Io {
 
     /// The process has ended: what it wrote last goes out before anybody hears of its end.
     pub(crate) fn process_ended(&mut self) {
-        if let Some((console, screen)) = &self.console {
+        if let Some((console, screen)) = &mut self.console {
             copy::flush(console, screen);
+            // The copy has it until the terminal ends, and then the client sees the end as well.
+            *screen = Sink::Nowhere;
         }
         if let Some(input) = self.input.take() {
             input.abort();
@@ -278,10 +280,10 @@ fn null() -> Result<OwnedFd, Refusal> {
         .map_err(|error| Refusal::io("open /dev/null", error))
 }
 
-fn append_to(path: &Path) -> Result<File, Refusal> {
+fn append_to(path: &Path, create: bool) -> Result<File, Refusal> {
     File::options()
         .append(true)
-        .create(true)
+        .create(create)
         .mode(0o644)
         .open(path)
         .map_err(|error| Refusal::io(format_args!("open {} for output", path.display()), error))

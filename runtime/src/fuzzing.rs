@@ -30,6 +30,7 @@ pub fn plan(bytes: &[u8]) {
         };
         let request = Request {
             id: "fuzz",
+            renamed: &[],
             bundle: Path::new("/bundle"),
             rootfs: Path::new("/bundle/rootfs"),
             gate: Gate::Socket,

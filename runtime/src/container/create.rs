@@ -12,6 +12,7 @@ use oci_spec::runtime::Spec;
 use super::gate;
 use super::handle::Container;
 use super::identity::ProcessIdentity;
+use super::nodes;
 use super::options::{Console, CreateOptions};
 use super::record::Record;
 use super::runtime::{Cgroups, layout};
@@ -134,8 +135,11 @@ fn prepare(
     let made = made.unwrap_or(&planned);
     let tasks = made.tasks_files();
     let views = views(&layout, made);
+    let renamed =
+        if namespaces.user.is_own() || !host.makes_devices() { nodes::renamed(spec) } else { Vec::new() };
     let request = Request {
         id: id.as_str(),
+        renamed: &renamed,
         bundle: bundle.dir(),
         rootfs: &rootfs,
         gate,

@@ -8,6 +8,7 @@ mod gate;
 mod handle;
 mod identity;
 mod mounts;
+mod nodes;
 mod notify;
 mod options;
 mod processes;

@@ -14,6 +14,8 @@ pub(crate) mod mounts;
 mod order;
 mod process;
 pub(crate) mod program;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -164,6 +166,8 @@ pub(crate) struct Request<'r> {
     pub(crate) preserved: u32,
     /// Variables for the process, after its own.
     pub(crate) env: &'r [String],
+    /// Devices that the host has under another name: the container's path and the host's.
+    pub(crate) renamed: &'r [(String, PathBuf)],
     /// What the runtime may do.
     pub(crate) host: Host,
     /// Keep the caller's supplementary groups.

@@ -9,7 +9,6 @@ use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_termin
 use super::program::{Like, Op, Program, Slot};
 use super::{Gate, ParentStep, Plan, Request, hooks};
 use crate::error::{Error, Kind, Result};
-use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 use crate::linux::mount::entry::{Entry, Surroundings, propagation};
 use crate::linux::mount::options::Propagation;
@@ -335,7 +334,7 @@ fn fill_root(
     }
     if !bound_dev {
         // A /dev of the host, bound by the configuration, is not ours to change.
-        plan_devices(plan, linux, namespaces, request.host);
+        plan_devices(plan, linux, namespaces, request);
         device::plan_links(&mut plan.program);
     }
     if has_runtime_hooks(spec) {
@@ -403,7 +402,8 @@ pub(super) fn host_propagation(linux: Option<&Linux>) -> u32 {
     if u64::from(kind) == libc::MS_UNBINDABLE { libc::MS_PRIVATE as u32 } else { kind }
 }
 
-fn plan_devices(plan: &mut Plan, linux: Option<&Linux>, namespaces: &Namespaces, host: Host) {
+fn plan_devices(plan: &mut Plan, linux: Option<&Linux>, namespaces: &Namespaces, request: &Request<'_>) {
+    let host = request.host;
     let own_user = namespaces.user.is_own();
     for node in device::nodes(linux.and_then(|l| l.devices().as_ref())) {
         let (mode, device) = (node.mode, node.device);
@@ -411,11 +411,13 @@ fn plan_devices(plan: &mut Plan, linux: Option<&Linux>, namespaces: &Namespaces,
             // mknod(2) of devices is refused in user namespaces: the host's node is bound instead.
             let path = plan.program.text(&node.path);
             let blame = Blame::new("bind device", node.place).on(path);
+            let renamed = request.renamed.iter().find(|(inside, _)| *inside == node.path);
+            let source = renamed.map_or_else(|| node.path.clone().into(), |(_, outside)| outside.clone());
             if own_user && host.is_admin() {
-                let step = ParentStep::OpenDevice { path: node.path.clone().into(), mode, device };
-                plan.ask(step, Slot::MOUNT, blame);
+                plan.ask(ParentStep::OpenDevice { path: source, mode, device }, Slot::MOUNT, blame);
             } else {
-                plan.program.push(Op::HostDevice { path, mode, device }, blame);
+                let source = plan.program.text(source.as_os_str().as_encoded_bytes());
+                plan.program.push(Op::HostDevice { path: source, mode, device }, blame);
             }
             plan.program.push(Op::Target { path, like: Like::Slot(Slot::MOUNT) }, blame);
             plan.program.push(Op::Attach, blame);

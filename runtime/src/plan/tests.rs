@@ -1,0 +1,118 @@
+//! What the rights of the caller change in a plan.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::program::Op;
+use super::*;
+
+const USER: Host = Host { euid: 1000, egid: 1000, grantable: 0, effective: 0, initial_user_namespace: true };
+
+fn plan_for(host: Host, namespaces: &Value) -> Plan {
+    let spec: Spec = serde_json::from_value(json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs"},
+        "process": {
+            "user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["sh"], "oomScoreAdj": 100,
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1}],
+        },
+        "mounts": [
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs"},
+            {"destination": "/data", "type": "none", "source": "/data", "options": ["rbind"]},
+        ],
+        "linux": {
+            "namespaces": namespaces,
+            "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+        },
+    }))
+    .unwrap();
+    let request = Request {
+        id: "test",
+        bundle: Path::new("/bundle"),
+        rootfs: Path::new("/bundle/rootfs"),
+        gate: Gate::Socket,
+        no_pivot: false,
+        new_keyring: true,
+        preserved: 0,
+        env: &[],
+        renamed: &[],
+        host,
+        keep_groups: false,
+        tasks: &[],
+        views: &Views::Split(Vec::new()),
+    };
+    create(&spec, &request).unwrap()
+}
+
+fn at(plan: &Plan, wanted: impl Fn(&Op) -> bool) -> usize {
+    plan.program.ops.iter().position(wanted).expect("a step of that kind")
+}
+
+fn asks(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|(step, _)| step.to_string()).collect()
+}
+
+#[test]
+fn a_user_asks_the_parent_for_the_maps_only() {
+    let plan = plan_for(USER, &json!([{"type": "user"}, {"type": "pid"}, {"type": "mount"}]));
+    assert_eq!(asks(&plan), ["write the id maps of the user namespace"]);
+    assert_eq!(plan.born_with, libc::CLONE_NEWUSER | libc::CLONE_NEWPID);
+    assert_eq!(plan.program.ops[0], Op::Dumpable);
+    let mapped = at(&plan, |op| matches!(op, Op::Ask { .. }));
+    assert!(!plan.program.ops[..mapped].contains(&Op::NotDumpable), "newuidmap writes as the user");
+    let gate = at(&plan, |op| *op == Op::Gate);
+    assert_eq!(plan.program.ops[gate + 1], Op::NotDumpable, "hooks of the image run after it");
+    at(&plan, |op| matches!(op, Op::HostDevice { .. }));
+    at(&plan, |op| matches!(op, Op::CloneHost { .. }));
+    at(&plan, |op| matches!(op, Op::Rlimit { .. }));
+}
+
+#[test]
+fn root_does_for_a_user_namespace_what_its_root_may_not() {
+    let plan = plan_for(Host::of_root(), &json!([{"type": "user"}, {"type": "pid"}, {"type": "mount"}]));
+    let asked = asks(&plan);
+    for step in ["clone the mount at /data", "clone the device node /dev/null", "set the resource limits"] {
+        assert!(asked.iter().any(|one| one == step), "{step}: {asked:?}");
+    }
+    assert!(!plan.program.ops.contains(&Op::Dumpable));
+}
+
+#[test]
+fn root_of_a_user_namespace_binds_devices_and_clones_mounts_itself() {
+    let nested = Host { initial_user_namespace: false, ..Host::of_root() };
+    let plan = plan_for(nested, &json!([{"type": "pid"}, {"type": "mount"}]));
+    assert_eq!(asks(&plan), [""; 0]);
+    at(&plan, |op| matches!(op, Op::HostDevice { .. }));
+    at(&plan, |op| matches!(op, Op::MakeOrClone { .. }));
+    assert!(!plan.program.ops.iter().any(|op| matches!(op, Op::Device { .. })));
+}
+
+#[test]
+fn namespaces_of_the_host_are_joined_before_the_user_namespace() {
+    let list = |user: Value| json!([user, {"type": "network", "path": "/net"}, {"type": "mount"}]);
+    let born = plan_for(Host::of_root(), &list(json!({"type": "user"})));
+    assert_eq!(born.born_joined.len(), 1);
+    assert_eq!(born.namespaces.len(), 0);
+    let joined = plan_for(Host::of_root(), &list(json!({"type": "user", "path": "/user"})));
+    let paths: Vec<_> = joined.namespaces.iter().map(|(path, _)| path.to_str().unwrap()).collect();
+    assert_eq!(paths, ["/net", "/user"]);
+    assert_eq!(asks(&joined)[0], "compare the id maps of the joined user namespace");
+    let user = plan_for(USER, &list(json!({"type": "user", "path": "/user"})));
+    let paths: Vec<_> = user.namespaces.iter().map(|(path, _)| path.to_str().unwrap()).collect();
+    assert_eq!(paths, ["/user", "/net"], "only the user namespace gives a user the right to the network");
+}
+
+#[test]
+fn a_user_enters_a_pid_namespace_by_a_second_process() {
+    let list = json!([{"type": "user", "path": "/user"}, {"type": "pid", "path": "/pid"}, {"type": "mount"}]);
+    let plan = plan_for(USER, &list);
+    assert!(plan.born_into.is_none());
+    let reborn = at(&plan, |op| *op == Op::Reborn { kinds: 0 });
+    assert!(at(&plan, |op| matches!(op, Op::Enter { kinds: libc::CLONE_NEWPID, .. })) < reborn);
+    assert_eq!(plan.program.ops[reborn + 1], Op::NewSession, "a terminal needs the leader of a session");
+    assert_eq!(plan.program.ops[0], Op::Dumpable, "for the OOM score only");
+    assert!(at(&plan, |op| *op == Op::NotDumpable) < at(&plan, |op| matches!(op, Op::Enter { .. })));
+    assert!(plan_for(Host::of_root(), &list).born_into.is_some());
+}

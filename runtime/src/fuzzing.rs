@@ -31,6 +31,7 @@ pub fn plan(bytes: &[u8]) {
         let request = Request {
             id: "fuzz",
             renamed: &[],
+            scope: None,
             bundle: Path::new("/bundle"),
             rootfs: Path::new("/bundle/rootfs"),
             gate: Gate::Socket,

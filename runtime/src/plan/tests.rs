@@ -38,6 +38,7 @@ fn plan_for(host: Host, namespaces: &Value) -> Plan {
         preserved: 0,
         env: &[],
         renamed: &[],
+        scope: None,
         host,
         keep_groups: false,
         tasks: &[],

@@ -38,6 +38,7 @@ pub fn plan(bytes: &[u8]) {
             no_pivot: false,
             new_keyring: true,
             preserved: 0,
+            notify: None,
             env: &[],
             host: Host::of_root(),
             keep_groups: false,

@@ -104,6 +104,7 @@
 //! | `config.json` | at creation | the configuration that counts from then on |
 //! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
 //! | `start.sock` | at creation, gone after `start` | where the created process waits |
+//! | `notify/notify.sock` | on demand | where the container's process sends `sd_notify(3)` messages; seen by it at /run/notify |
 //! | `state.json` | when the creation is complete, by rename | the record: pid with its pidfd inode (or start time), cgroups, namespaces |
 //!
 //! The kernel has the truth: whether a container is created, running, paused or stopped is asked for, not stored. A

@@ -12,6 +12,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use crate::failure::Failure;
+use crate::notify::Readiness;
 use crate::relay::Relay;
 use crate::terminal::{self, RawMode};
 
@@ -51,6 +52,8 @@ pub(crate) struct Job<'a> {
     pub(crate) wait: &'a dyn Fn() -> wharf::Result<wharf::ExitStatus>,
     /// The master end of its terminal.
     pub(crate) console: Option<OwnedFd>,
+    /// Tells a service manager when it is ready. This program stays the main process of the service.
+    pub(crate) readiness: Option<Readiness>,
 }
 
 /// Waits for the end of a job and returns its exit code.
@@ -66,7 +69,7 @@ pub(crate) fn supervise(signals: &Signals, job: Job<'_>) -> Result<u8, Failure> 
         raw_mode = None;
     }
     loop {
-        let ready = wait_for(signals, Some(job.pidfd), relay.as_ref())?;
+        let ready = wait_for(signals, Some(job.pidfd), relay.as_ref(), job.readiness.as_ref())?;
         if ready.signal {
             while let Some(signal) = signals.next() {
                 match signal {
@@ -90,6 +93,11 @@ pub(crate) fn supervise(signals: &Signals, job: Job<'_>) -> Result<u8, Failure> 
         if let Some(relay) = &mut relay {
             relay.advance(ready.relay);
         }
+        if let Some(readiness) = &job.readiness
+            && ready.notified
+        {
+            readiness.pass_on(std::process::id());
+        }
         if ready.ended {
             break;
         }
@@ -105,7 +113,7 @@ pub(crate) fn supervise(signals: &Signals, job: Job<'_>) -> Result<u8, Failure> 
 /// Writes what the process printed last; a signal that wants to end this program ends the wait for a stuck reader.
 fn flush(signals: &Signals, relay: &mut Relay<'_>) -> Result<(), Failure> {
     while relay.finish() {
-        let ready = wait_for(signals, None, Some(relay))?;
+        let ready = wait_for(signals, None, Some(relay), None)?;
         relay.advance(ready.relay);
         if ready.signal {
             while let Some(signal) = signals.next() {
@@ -124,12 +132,14 @@ struct Ready {
     signal: bool,
     ended: bool,
     relay: [bool; 3],
+    notified: bool,
 }
 
 fn wait_for(
     signals: &Signals,
     pidfd: Option<BorrowedFd<'_>>,
     relay: Option<&Relay<'_>>,
+    readiness: Option<&Readiness>,
 ) -> Result<Ready, Failure> {
     let [input, console, output] = relay.map(Relay::interests).unwrap_or_default();
     let interests = [
@@ -138,6 +148,7 @@ fn wait_for(
         input,
         console,
         output,
+        readiness.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
     ];
     let mut fds: Vec<_> = interests.iter().flatten().cloned().collect();
     loop {
@@ -150,8 +161,8 @@ fn wait_for(
     // What was not asked for is not in the answer.
     let mut answers = fds.iter().map(|fd| fd.any().unwrap_or(true));
     let mut answer = |interest: &Option<PollFd<'_>>| interest.is_some() && answers.next().unwrap_or(false);
-    let [signal, ended, input, console, output] = interests.each_ref().map(&mut answer);
-    Ok(Ready { signal, ended, relay: [input, console, output] })
+    let [signal, ended, input, console, output, notified] = interests.each_ref().map(&mut answer);
+    Ok(Ready { signal, ended, relay: [input, console, output], notified })
 }
 
 /// Collects orphans of the container that came to this process as their subreaper, but never the job itself.
@@ -206,7 +217,7 @@ mod tests {
         let (reader, writer) = nix::unistd::pipe().unwrap();
         drop(reader);
         assert_eq!(nix::unistd::write(&writer, b"x"), Err(Errno::EPIPE));
-        let ready = wait_for(&signals, Some(writer.as_fd()), None).unwrap();
+        let ready = wait_for(&signals, Some(writer.as_fd()), None, None).unwrap();
         assert!(ready.signal, "the signal was not kept, so this test shows nothing");
         assert_eq!(signals.next(), None);
     }
@@ -216,7 +227,7 @@ mod tests {
         let signals = Signals::hold().unwrap();
         let (reader, writer) = nix::unistd::pipe().unwrap();
         drop(writer);
-        let ready = wait_for(&signals, Some(reader.as_fd()), None).unwrap();
+        let ready = wait_for(&signals, Some(reader.as_fd()), None, None).unwrap();
         assert!(ready.ended && !ready.signal && ready.relay == [false; 3]);
     }
 }

@@ -8,6 +8,7 @@ use wharf::{Bundle, Console, Container, ContainerId, CreateOptions, Delete, Runt
 use crate::args::{Call, Given};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::notify::{Manager, Readiness};
 use crate::pid_file;
 use crate::pidfd_socket::{self, Sender};
 use crate::texts;
@@ -24,6 +25,7 @@ pub(crate) struct Launch {
     pub(crate) options: CreateOptions,
     pid_file: Option<PathBuf>,
     pidfd_socket: Option<PathBuf>,
+    manager: Option<Manager>,
 }
 
 impl Launch {
@@ -35,6 +37,8 @@ impl Launch {
         let terminal = bundle.spec().process().as_ref().and_then(Process::terminal).unwrap_or(false);
         let console = console(&call.options, terminal, detach)?;
         let options = create_options(&call.options)?.stdio(Stdio::Inherit).console(console);
+        let manager = Manager::from_environment()?;
+        let options = options.notify_socket(manager.is_some());
         let inherited = context.inherited();
         let options = inherited.variables.iter().fold(options, CreateOptions::env);
         let owned = |path: Option<&Path>| path.map(Path::to_owned);
@@ -45,6 +49,7 @@ impl Launch {
             options: options.preserve_fds(inherited.count),
             pid_file: owned(call.options.path("pid-file")?),
             pidfd_socket: owned(call.options.path("pidfd-socket")?),
+            manager,
         })
     }
 }
@@ -55,21 +60,54 @@ pub(crate) struct Announcement {
     pidfd_socket: Option<PathBuf>,
 }
 
+/// A container that was made.
+pub(crate) struct Launched {
+    /// The library.
+    pub(crate) runtime: Runtime,
+    /// The container.
+    pub(crate) container: Container,
+    /// Where it tells that it is ready, if it runs and somebody wants to know.
+    pub(crate) readiness: Option<Readiness>,
+}
+
 impl Launch {
-    /// Makes the container with `make` and tells its process id; when that fails, the container is taken down again.
-    pub(crate) fn go(
-        self,
-        make: impl FnOnce(&Runtime, &ContainerId, &Bundle, CreateOptions) -> wharf::Result<Container>,
-    ) -> Result<(Runtime, Container), Failure> {
-        let container = make(&self.runtime, &self.id, &self.bundle, self.options)?;
+    /// Makes the container and tells its process id; when that fails, the container is taken down again.
+    pub(crate) fn create(self) -> Result<Launched, Failure> {
+        let made = self.runtime.create(&self.id, &self.bundle, self.options)?;
         let announcement = Announcement { pid_file: self.pid_file, pidfd_socket: self.pidfd_socket };
-        if let Err(failure) = announcement.of(&container) {
-            if let Err(error) = self.runtime.delete(&self.id, Delete::Force) {
+        complete(self.runtime, made, |made| announcement.of(made).map(|()| None))
+    }
+
+    /// The same with a container whose program runs.
+    pub(crate) fn run(self) -> Result<Launched, Failure> {
+        let announcement = Announcement { pid_file: self.pid_file, pidfd_socket: self.pidfd_socket };
+        let Some(manager) = self.manager else {
+            let made = self.runtime.run(&self.id, &self.bundle, self.options)?;
+            return complete(self.runtime, made, |made| announcement.of(made).map(|()| None));
+        };
+        // The socket must be there before the program is.
+        let made = self.runtime.create(&self.id, &self.bundle, self.options)?;
+        complete(self.runtime, made, |made| {
+            let readiness = manager.listen(made)?;
+            made.start()?;
+            announcement.of(made).map(|()| readiness)
+        })
+    }
+}
+
+fn complete(
+    runtime: Runtime,
+    container: Container,
+    finish: impl FnOnce(&Container) -> Result<Option<Readiness>, Failure>,
+) -> Result<Launched, Failure> {
+    match finish(&container) {
+        Ok(readiness) => Ok(Launched { runtime, container, readiness }),
+        Err(failure) => {
+            if let Err(error) = runtime.delete(container.id(), Delete::Force) {
                 log::warn!("delete the container after a failure: {error}");
             }
-            return Err(failure);
+            Err(failure)
         }
-        Ok((self.runtime, container))
     }
 }
 

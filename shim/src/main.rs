@@ -15,6 +15,7 @@ mod inherited;
 mod input;
 mod launch;
 mod logger;
+mod notify;
 mod output;
 mod pid_file;
 mod pidfd_socket;

@@ -156,7 +156,7 @@ pub(crate) const VERBS: &[Verb] = &[
         about: "create a container from a bundle",
         details: "The container is set up completely and waits for start. If $LISTEN_PID is the id of this process,\n\
             the $LISTEN_FDS descriptors from 3 on are passed to the container with LISTEN_PID=1.\n\
-            $NOTIFY_SOCKET is not forwarded into the container.",
+            If $NOTIFY_SOCKET is set, the process gets a socket for sd_notify(3) of its own; see start.",
         options: &[
             BUNDLE,
             CONFIG,
@@ -347,7 +347,7 @@ pub(crate) const VERBS: &[Verb] = &[
         trailing: false,
         about: "create, start, await and delete a container",
         details: "The exit code is that of the container's first process, or 128+N if signal N ended it. Signals are\n\
-            passed on to it. $LISTEN_FDS and $NOTIFY_SOCKET are treated as by create.",
+            passed on to it. $LISTEN_FDS and $NOTIFY_SOCKET are treated as by create and start.",
         options: &[
             BUNDLE,
             CONFIG,
@@ -381,7 +381,8 @@ pub(crate) const VERBS: &[Verb] = &[
         count: Count::Exactly(1),
         trailing: false,
         about: "start the process of a created container",
-        details: "",
+        details: "If $NOTIFY_SOCKET is set, as it was for create, this returns when the process has sent READY=1 to its own\n\
+            socket or has ended, and passes the readiness on together with MAINPID and BARRIER=1.",
         options: &[],
         enters_containers: false,
         run: verb::start::run,

@@ -5,6 +5,7 @@ use crate::{report, sys};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
 
@@ -71,6 +72,11 @@ fn operation(op: &[&str]) -> Result<String, i32> {
                 ("stdout".into(), text(&String::from_utf8_lossy(&done.stdout))),
             ]))
         }
+        ["datagram", path, data] => {
+            let socket = UnixDatagram::unbound().map_err(code)?;
+            socket.send_to(data.replace("\\n", "\n").as_bytes(), path).map(|_| "null".into()).map_err(code)
+        }
+        ["env", name] => std::env::var(name).map(|value| text(&value)).map_err(|_| 2),
         ["sleep", ms] => {
             std::thread::sleep(std::time::Duration::from_millis(number(ms)?));
             Ok("null".into())

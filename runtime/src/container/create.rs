@@ -95,14 +95,14 @@ fn hard_limit(resource: u32) -> Option<u64> {
 
 /// `made`: the cgroup that could be made, where it is not all that was planned.
 fn prepare(
-    id: &ContainerId,
+    directory: &Directory,
     bundle: &Bundle,
     options: &CreateOptions,
     gate: Gate,
     made: Option<&Cgroup>,
     cgroups: Cgroups,
 ) -> Result<Prepared> {
-    let spec = bundle.spec();
+    let (id, spec) = (directory.id(), bundle.spec());
     for warning in bundle.warnings().iter().chain(&into_result(crate::check::check(spec))?) {
         warning.log();
     }
@@ -137,6 +137,11 @@ fn prepare(
     let views = views(&layout, made);
     let renamed =
         if namespaces.user.is_own() || !host.makes_devices() { nodes::renamed(spec) } else { Vec::new() };
+    let notify = options.notify_socket.then(|| directory.notify());
+    let mut env = options.env.clone();
+    if notify.is_some() {
+        env.push(format!("NOTIFY_SOCKET={}", Directory::notify_socket_inside()));
+    }
     let request = Request {
         id: id.as_str(),
         renamed: &renamed,
@@ -146,7 +151,8 @@ fn prepare(
         no_pivot: options.no_pivot,
         new_keyring: !options.no_new_keyring,
         preserved: options.preserve_fds,
-        env: &options.env,
+        notify: notify.as_deref(),
+        env: &env,
         host,
         keep_groups: keeps_groups(spec),
         tasks: &tasks,
@@ -163,6 +169,7 @@ fn prepare(
         namespaces.flags(),
     );
     record.new_keyring = request.new_keyring;
+    record.preserved = request.preserved;
     Ok(Prepared { plan, cgroup, record })
 }
 
@@ -242,24 +249,28 @@ pub(super) fn views(layout: &CgroupLayout, made: &Cgroup) -> Views {
 
 /// The plan of an existing container, made again from its saved configuration, to put a failure of it into words.
 pub(super) fn plan_again(container: &Container) -> Result<Plan> {
-    let options = CreateOptions::new().new_keyring(container.record.new_keyring);
-    // With the cgroups that could be made, so that the steps have the numbers that they had for the child.
+    let (record, directory) = (&container.record, &container.directory);
+    // All that adds steps: the process tells the number of the one that failed.
+    let options = CreateOptions::new()
+        .new_keyring(record.new_keyring)
+        .preserve_fds(record.preserved)
+        .notify_socket(directory.notify().is_dir());
     let cgroup = container.cgroup();
     let cgroups = Cgroups { driver: container.cgroup_driver(), trusted: true };
-    prepare(container.id(), &container.bundle()?, &options, Gate::Socket, Some(&cgroup), cgroups)
+    prepare(directory, &container.bundle()?, &options, Gate::Socket, Some(&cgroup), cgroups)
         .map(|prepared| prepared.plan)
 }
 
 /// The plan in words.
 pub(super) fn explain(
-    id: &ContainerId,
+    directory: &Directory,
     bundle: &Bundle,
     options: &CreateOptions,
     cgroups: Cgroups,
 ) -> Result<Explanation> {
-    let prepared = prepare(id, bundle, options, Gate::Socket, None, cgroups)?;
+    let prepared = prepare(directory, bundle, options, Gate::Socket, None, cgroups)?;
     find_devices(bundle.spec())?;
-    Ok(prepared.plan.explain(id.as_str()))
+    Ok(prepared.plan.explain(directory.id().as_str()))
 }
 
 /// Creates a container; with an open gate it runs afterwards.
@@ -272,7 +283,7 @@ pub(super) fn create(
     cgroups: Cgroups,
 ) -> Result<Container> {
     let directory = Directory::of(root, id);
-    let Prepared { mut plan, cgroup, record } = prepare(id, bundle, &options, gate, None, cgroups)?;
+    let Prepared { mut plan, cgroup, record } = prepare(&directory, bundle, &options, gate, None, cgroups)?;
     plan.log();
     let spec = bundle.spec();
     let devices = find_devices(spec)?;
@@ -284,6 +295,9 @@ pub(super) fn create(
     let lock = directory.begin(&record, bundle.config_bytes())?;
     let mut creation =
         Creation { directory: &directory, spec, record, cgroup: None, devices, hooked: false, done: false };
+    if options.notify_socket {
+        directory.make_notify()?;
+    }
     if let Some(manager) = &mut manager {
         cgroup.check_free()?;
         let container = creation.spawn(&plan, &options, gate, console, id, Some((&cgroup, manager)))?;
@@ -295,7 +309,7 @@ pub(super) fn create(
     delegate_cgroup(spec, cgroup)?;
     if cgroup.record().dirs != planned.dirs {
         // A hierarchy that may not be written, and from which nothing is needed, was left out.
-        plan = prepare(id, bundle, &options, gate, Some(cgroup), cgroups)?.plan;
+        plan = prepare(&directory, bundle, &options, gate, Some(cgroup), cgroups)?.plan;
     }
     let container = creation.spawn(&plan, &options, gate, console, id, None)?;
     drop(lock);

@@ -1,6 +1,7 @@
 //! The handle of a container: what is recorded of it, and a hold on its init process where this process made it.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 
 use oci_spec::runtime::Spec;
 
@@ -114,6 +115,18 @@ impl Container {
     /// The saved configuration together with the bundle directory.
     pub(super) fn bundle(&self) -> Result<Bundle> {
         Bundle::from_bytes(&self.directory.config()?, &self.record.bundle)
+    }
+
+    /// Binds the socket to which the container's process sends `sd_notify(3)` messages, replacing an earlier one. None
+    /// if the container was not created with [`CreateOptions::notify_socket`](super::CreateOptions::notify_socket).
+    ///
+    /// Messages come from the container: do not pass them on unread.
+    ///
+    /// # Errors
+    ///
+    /// If the state directory may not be written.
+    pub fn bind_notify_socket(&self) -> Result<Option<UnixDatagram>> {
+        self.directory.bind_notify()
     }
 
     /// A watch for processes that the kernel ends for lack of memory.

@@ -61,6 +61,7 @@ pub struct CreateOptions {
     pub(super) preserve_fds: u32,
     pub(super) env: Vec<String>,
     pub(super) sibling: bool,
+    pub(super) notify_socket: bool,
 }
 
 impl CreateOptions {
@@ -119,6 +120,15 @@ impl CreateOptions {
     #[must_use]
     pub fn preserve_fds(mut self, count: u32) -> Self {
         self.preserve_fds = count;
+        self
+    }
+
+    /// Lets the container's process speak the protocol of `sd_notify(3)`: it gets `NOTIFY_SOCKET`, and a read-only
+    /// directory for that socket at /run/notify. Whoever wants to hear it calls
+    /// [`Container::bind_notify_socket`](super::Container::bind_notify_socket) before the start.
+    #[must_use]
+    pub fn notify_socket(mut self, notify: bool) -> Self {
+        self.notify_socket = notify;
         self
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct Record {
     pub(crate) host_mounts: bool,
     #[serde(default)]
     pub(crate) new_keyring: bool,
+    /// How many descriptors were passed on besides the standard streams.
+    #[serde(default)]
+    pub(crate) preserved: u32,
     /// Kinds of hooks that later operations have to run.
     #[serde(default)]
     pub(crate) poststart: bool,
@@ -72,6 +75,7 @@ impl Record {
             namespaces,
             host_mounts: namespaces & libc::CLONE_NEWNS == 0,
             new_keyring: false,
+            preserved: 0,
             poststart: has(HookKind::Poststart),
             poststop: has(HookKind::Poststop),
         }

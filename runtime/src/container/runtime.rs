@@ -133,7 +133,7 @@ impl Runtime {
     ///
     /// As [`Runtime::create`], for everything that it refuses before its first side effect.
     pub fn explain(&self, id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
-        create::explain(id, bundle, options, self.cgroups)
+        create::explain(&Directory::of(&self.root, id), bundle, options, self.cgroups)
     }
 
     /// Creates a container: everything but its program is in place afterwards, and its first process waits for

@@ -6,6 +6,7 @@
 //! | `config.json` | at creation | the configuration that counts from then on |
 //! | `start.sock` | at creation | where the created process waits for `start` |
 //! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
+//! | `notify/notify.sock` | at creation, on demand | where the container's process sends `sd_notify(3)` messages |
 //! | `state.json` | when the creation is complete | the record of the container |
 //!
 //! No file is ever changed in place: one that is cut or empty can only come from elsewhere, and even then the intent
@@ -14,7 +15,8 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -30,6 +32,8 @@ const CONFIG: &str = "config.json";
 const STATE: &str = "state.json";
 const SOCKET: &str = "start.sock";
 const DEVICES: &str = "netdevices.json";
+const NOTIFY: &str = "notify";
+const NOTIFY_SOCKET: &str = "notify.sock";
 
 /// The directory of one container.
 #[derive(Clone, Debug)]
@@ -61,6 +65,11 @@ impl Directory {
         Self { id: id.clone(), path: root.join(id.as_str()) }
     }
 
+    /// The id of the container.
+    pub(crate) fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -69,6 +78,43 @@ impl Directory {
     /// Where the gate's socket is.
     pub(crate) fn socket(&self) -> PathBuf {
         self.path.join(SOCKET)
+    }
+
+    /// The directory that a container with a notification socket gets.
+    pub(crate) fn notify(&self) -> PathBuf {
+        self.path.join(NOTIFY)
+    }
+
+    /// Makes it, for every user of the container to reach.
+    pub(crate) fn make_notify(&self) -> Result<()> {
+        let path = self.notify();
+        DirBuilder::new()
+            .create(&path)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+            .map_err(|error| Error::io(&error, format!("make {}", path.display())))
+    }
+
+    /// The path of the notification socket in the container.
+    pub(crate) fn notify_socket_inside() -> String {
+        format!("{}/{NOTIFY_SOCKET}", crate::plan::NOTIFY_DIRECTORY)
+    }
+
+    /// Binds the notification socket, for every user of the container to write to; none if it has no directory.
+    pub(crate) fn bind_notify(&self) -> Result<Option<UnixDatagram>> {
+        let path = self.notify().join(NOTIFY_SOCKET);
+        let context = |error: io::Error| Error::io(&error, format!("bind {}", path.display()));
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let directory = match File::options().read(true).custom_flags(flags).open(self.notify()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(context)?,
+        };
+        // By descriptor, for paths that are longer than a socket address.
+        let short = format!("/proc/self/fd/{}/{NOTIFY_SOCKET}", directory.as_raw_fd());
+        // Left by an earlier start that failed.
+        fs::remove_file(&short).ok();
+        let socket = UnixDatagram::bind(&short).map_err(context)?;
+        fs::set_permissions(&short, fs::Permissions::from_mode(0o777)).map_err(context)?;
+        Ok(Some(socket))
     }
 
     /// Makes the directory with the intent and the configuration, and takes the lock.
@@ -262,6 +308,7 @@ impl Directory {
     }
 
     fn remove_files(&self) {
+        fs::remove_dir_all(self.notify()).ok();
         for name in [SOCKET, STATE, "state.json.new", DEVICES, CONFIG, LOCK] {
             fs::remove_file(self.path.join(name)).ok();
         }

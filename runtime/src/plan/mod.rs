@@ -164,6 +164,8 @@ pub(crate) struct Request<'r> {
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
     pub(crate) preserved: u32,
+    /// The directory of the state of the container that its process gets for a notification socket.
+    pub(crate) notify: Option<&'r Path>,
     /// Variables for the process, after its own.
     pub(crate) env: &'r [String],
     /// Devices that the host has under another name: the container's path and the host's.
@@ -186,3 +188,4 @@ pub(crate) fn create(spec: &Spec, request: &Request<'_>) -> crate::Result<Plan> 
 }
 
 pub(crate) use exec::{ExecRequest, exec};
+pub(crate) use order::NOTIFY_DIRECTORY;

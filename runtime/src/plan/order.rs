@@ -15,6 +15,9 @@ use crate::linux::mount::options::Propagation;
 use crate::linux::namespace::Namespaces;
 use crate::linux::{device, memory_policy, net_device, sysctl, timens};
 
+/// Where the directory of the notification socket is in the container.
+pub(crate) const NOTIFY_DIRECTORY: &str = "/run/notify";
+
 /// Plans a creation. The configuration was checked; what is still refused here only this code can know.
 pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     let linux = spec.linux().as_ref();
@@ -332,6 +335,12 @@ fn fill_root(
         }
         bound_dev |= entry.is_bind() && entry.destination == Path::new("/dev");
     }
+    if let Some(directory) = request.notify {
+        let mount = notify_mount(directory);
+        if let Ok(entry) = Entry::new(&mount, Place::NONE) {
+            entry.plan(plan, &around);
+        }
+    }
     if !bound_dev {
         // A /dev of the host, bound by the configuration, is not ours to change.
         plan_devices(plan, linux, namespaces, request);
@@ -362,9 +371,22 @@ fn fill_root(
     Ok(())
 }
 
+/// The directory of the socket for `sd_notify(3)`. Read-only: the container may send to the socket, not exchange it.
+fn notify_mount(directory: &Path) -> Mount {
+    let mut mount = Mount::default();
+    let options = ["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned).to_vec();
+    mount
+        .set_destination(NOTIFY_DIRECTORY.into())
+        .set_typ(None)
+        .set_source(Some(directory.to_owned()))
+        .set_options(Some(options));
+    mount
+}
+
 pub(super) fn understand(mount: &Mount, index: usize) -> Result<Entry<'_>> {
-    Entry::new(mount, index).map_err(|(option, message)| {
-        let pointer = Place::item("/mounts", index).element("/options", option).pointer().unwrap_or_default();
+    let place = Place::item("/mounts", index);
+    Entry::new(mount, place).map_err(|(option, message)| {
+        let pointer = place.element("/options", option).pointer().unwrap_or_default();
         Error::new(Kind::InvalidSpec, message).at(pointer)
     })
 }

@@ -1,7 +1,5 @@
 //! `create`: a container that waits for `start`.
 
-use wharf::Runtime;
-
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -9,6 +7,6 @@ use crate::launch::Launch;
 
 /// Leaves the container in the state `created`.
 pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
-    Launch::prepare(context, call, true)?.go(Runtime::create)?;
+    Launch::prepare(context, call, true)?.create()?;
     Ok(0)
 }

@@ -69,6 +69,7 @@ fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure
             kill: &|signal| started.kill(signal),
             wait: &|| started.wait(),
             console,
+            readiness: None,
         },
     )
 }

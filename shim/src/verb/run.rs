@@ -1,26 +1,29 @@
 //! `run`: a container from beginning to end.
 
-use wharf::{Delete, Runtime};
+use wharf::Delete;
 
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::foreground::{self, Job, Signals};
-use crate::launch::Launch;
+use crate::launch::{Launch, Launched};
 
 /// The exit code is that of the container's first process.
 pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let detach = call.options.flag("detach");
     let launch = Launch::prepare(context, call, detach)?;
     if detach {
-        launch.go(Runtime::run)?;
+        let launched = launch.run()?;
+        if let (Some(readiness), Some(init)) = (&launched.readiness, launched.container.pidfd()) {
+            readiness.wait(init, launched.container.pid().unwrap_or(0).unsigned_abs())?;
+        }
         return Ok(0);
     }
     let signals = Signals::hold()?;
     if !call.options.flag("no-subreaper") {
         foreground::adopt_orphans()?;
     }
-    let (runtime, mut container) = launch.go(Runtime::run)?;
+    let Launched { runtime, mut container, readiness } = launch.run()?;
     let console = container.take_console();
     let code = match (container.pidfd(), foreground::pid(container.pid())) {
         (Some(pidfd), Ok(pid)) => foreground::supervise(
@@ -31,6 +34,7 @@ pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
                 kill: &|signal| container.kill(signal),
                 wait: &|| container.wait(),
                 console,
+                readiness,
             },
         ),
         (_, Err(failure)) => Err(failure),

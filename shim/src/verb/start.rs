@@ -1,17 +1,30 @@
 //! `start`: lets a created container run its program.
 
+use std::os::fd::AsFd as _;
+
 use wharf::Status;
 
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::notify::Manager;
 use crate::texts;
 use crate::verb::refused;
 
-/// Returns when the program runs, or with the reason why it cannot.
+/// Returns when the program runs, or with the reason why it cannot. Under a service manager it also waits until the
+/// program says that it is ready.
 pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let container = context.runtime()?.open(&call.id()?)?;
+    let readiness = match Manager::from_environment()? {
+        Some(manager) if container.state()?.status == Status::Created => manager.listen(&container)?,
+        _ => None,
+    };
+    // A program that is quick may have ended when it is asked for again.
+    let init = container.open_init()?;
     container.start().map_err(|error| refused(&container, error, words))?;
+    if let (Some(readiness), Some(init)) = (readiness, init) {
+        readiness.wait(init.as_fd(), container.pid().unwrap_or(0).unsigned_abs())?;
+    }
     Ok(0)
 }
 

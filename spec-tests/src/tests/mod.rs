@@ -19,6 +19,7 @@ pub(crate) mod mounts;
 mod names;
 mod namespaces;
 mod net_devices;
+mod notify;
 mod paths;
 mod privileges;
 pub(crate) mod process;
@@ -55,4 +56,5 @@ pub const AREAS: &[&[Test]] = &[
     features::TESTS,
     cli::TESTS,
     running_mounts::TESTS,
+    notify::TESTS,
 ];

@@ -45,7 +45,7 @@ pub(crate) struct Surroundings<'s> {
 #[derive(Debug)]
 pub(crate) struct Entry<'m> {
     pub(crate) mount: &'m Mount,
-    pub(crate) index: usize,
+    place: Place,
     pub(crate) options: MountOptions,
     /// The absolute destination: on Linux a relative one is relative to "/" (spec 1.2).
     pub(crate) destination: PathBuf,
@@ -53,9 +53,9 @@ pub(crate) struct Entry<'m> {
 
 impl<'m> Entry<'m> {
     /// Understands an entry; the error is the index of the option and the reason.
-    pub(crate) fn new(mount: &'m Mount, index: usize) -> Result<Self, (usize, String)> {
+    pub(crate) fn new(mount: &'m Mount, place: Place) -> Result<Self, (usize, String)> {
         let options = super::options::parse(mount.options().as_deref().unwrap_or_default())?;
-        Ok(Self { mount, index, options, destination: Path::new("/").join(mount.destination()) })
+        Ok(Self { mount, place, options, destination: Path::new("/").join(mount.destination()) })
     }
 
     /// The file system type; empty for bind mounts.
@@ -74,7 +74,7 @@ impl<'m> Entry<'m> {
     }
 
     pub(crate) fn place(&self) -> Place {
-        Place::item("/mounts", self.index)
+        self.place
     }
 
     /// The steps.

@@ -49,7 +49,6 @@ impl Failure {
     }
 
     /// What is told to the caller.
-    #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
         &self.message
     }

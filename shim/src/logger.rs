@@ -1,10 +1,7 @@
 //! The log in the two formats that callers of runc read, and the last words of a failed command.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::OnceLock;
 
 use jiff::Timestamp;
@@ -12,13 +9,13 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::args::Given;
 use crate::failure::Failure;
+use crate::log_target::Target;
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Where log lines go, and how they look.
 struct Logger {
-    /// `None`: standard error.
-    file: Option<File>,
+    target: Target,
     format: Format,
 }
 
@@ -28,20 +25,32 @@ enum Format {
     Json,
 }
 
-/// Follows `--log`, `--log-format` and `--debug`.
+/// Follows `--log`, `--log-format`, `--log-level` and `--debug`.
 pub(crate) fn set_up(globals: &Given) -> Result<(), Failure> {
     let format = match globals.text("log-format")? {
         None | Some("text") => Format::Text,
         Some("json") => Format::Json,
         Some(other) => return Err(Failure::new(format!("unknown log-format {other:?}: not text or json"))),
     };
-    let file = globals.path("log")?.map(open).transpose()?;
-    let logger = LOGGER.get_or_init(|| Logger { file, format });
-    log::set_max_level(if globals.flag("debug") { LevelFilter::Debug } else { LevelFilter::Info });
+    let level = match globals.text("log-level")? {
+        _ if globals.flag("debug") => LevelFilter::Debug,
+        None | Some("info") => LevelFilter::Info,
+        Some("error") => LevelFilter::Error,
+        Some("warning" | "warn") => LevelFilter::Warn,
+        Some("debug") => LevelFilter::Debug,
+        Some(other) => {
+            return Err(Failure::new(format!(
+                "unknown log-level {other:?}: not error, warning, info or debug"
+            )));
+        }
+    };
+    let target = globals.path("log")?.map_or(Ok(Target::Stderr), Target::open)?;
+    let logger = LOGGER.get_or_init(|| Logger { target, format });
+    log::set_max_level(level);
     log::set_logger(logger).map_err(|error| Failure::new(error.to_string()))
 }
 
-/// Tells the one error of a failed command: in the log, and in plain words on standard error when the log is a file.
+/// Tells the one error of a failed command: in the log, and in plain words on standard error when the log is elsewhere.
 pub(crate) fn error(message: &str) {
     let stderr = |text: &str| {
         // If standard error is gone too, only the exit code is left.
@@ -50,7 +59,7 @@ pub(crate) fn error(message: &str) {
     match LOGGER.get() {
         Some(logger) => {
             logger.write(Level::Error, message);
-            if logger.file.is_some() {
+            if !logger.target.is_stderr() {
                 stderr(&format!("{message}\n"));
             }
         }
@@ -58,28 +67,9 @@ pub(crate) fn error(message: &str) {
     }
 }
 
-fn open(path: &Path) -> Result<File, Failure> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o644)
-        .open(path)
-        .map_err(|error| Failure::new(format!("open log file {}: {error}", path.display())))
-}
-
 impl Logger {
     fn write(&self, level: Level, message: &str) {
-        // One write per line: several processes append to the same file.
-        let line = line(self.format, level, message, Timestamp::now());
-        let written = match &self.file {
-            Some(file) => {
-                let mut file = file;
-                file.write_all(line.as_bytes())
-            }
-            None => std::io::stderr().write_all(line.as_bytes()),
-        };
-        // A full disk under the log must not stop a container.
-        written.ok();
+        self.target.write(level, message, &line(self.format, level, message, Timestamp::now()));
     }
 }
 
@@ -174,7 +164,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         for message in ["one", "two"] {
-            let logger = Logger { file: Some(open(&path).unwrap()), format: Format::Json };
+            let logger = Logger { target: Target::open(&path).unwrap(), format: Format::Json };
             logger.write(Level::Error, message);
         }
         let text = std::fs::read_to_string(&path).unwrap();

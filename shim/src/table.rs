@@ -82,8 +82,13 @@ pub(crate) fn verb(name: &str) -> Option<&'static Verb> {
 /// Options that stand before the verb.
 pub(crate) const GLOBALS: &[Opt] = &[
     Opt::switch("debug", "log what is done, at level debug"),
-    Opt::value("log", "FILE", "append the log to FILE (default: standard error)"),
+    Opt::value(
+        "log",
+        "TARGET",
+        "log to [file:]PATH, journald:[IDENTIFIER] or syslog:[IDENTIFIER] (default: standard error)",
+    ),
     Opt::value("log-format", "FORMAT", "format of the log: text or json (default: text)"),
+    Opt::value("log-level", "LEVEL", "log nothing below error, warning, info or debug (default: info)"),
     Opt::value(
         "root",
         "DIR",
@@ -131,6 +136,9 @@ const DETACH: Opt = Opt::switch("detach", "do not wait for the process").short('
 const NO_SUBREAPER: Opt = Opt::switch("no-subreaper", "do not adopt orphaned processes of the container");
 const FORMAT: Opt = Opt::value("format", "FORMAT", "table or json (default: table)").short('f');
 const TEXT_FORMAT: Opt = Opt::value("format", "FORMAT", "text or json (default: text)").short('f');
+
+const REGEX: Opt =
+    Opt::switch("regex", "take the container id for a regular expression: all that match").short('r');
 
 const ID: &str = "<container-id>";
 
@@ -183,6 +191,7 @@ pub(crate) const VERBS: &[Verb] = &[
                 "strict",
                 "refuse a container that is created but not started, as the specification wants",
             ),
+            REGEX,
         ],
         enters_containers: false,
         run: verb::delete::run,
@@ -279,7 +288,7 @@ pub(crate) const VERBS: &[Verb] = &[
         trailing: false,
         about: "send a signal to the first process of a container (default: TERM)",
         details: "The signal is a number or a name, with or without SIG.",
-        options: &[Opt::switch("all", "send it to all processes of the container").short('a')],
+        options: &[Opt::switch("all", "send it to all processes of the container").short('a'), REGEX],
         enters_containers: false,
         run: verb::kill::run,
     },
@@ -371,7 +380,11 @@ pub(crate) const VERBS: &[Verb] = &[
         trailing: false,
         about: "write a config.json to begin with",
         details: "An existing file is not overwritten.",
-        options: &[BUNDLE, Opt::switch("rootless", "for a container without privileges on the host")],
+        options: &[
+            BUNDLE,
+            Opt::value("file", "FILE", "write FILE instead of config.json in the bundle").short('f'),
+            Opt::switch("rootless", "for a container without privileges on the host"),
+        ],
         enters_containers: false,
         run: verb::spec::run,
     },

@@ -121,3 +121,66 @@ fn a_program_called_runc_answers_as_runc() {
     let version = Command::new(link).arg("--version").output().unwrap().stdout;
     assert!(version.starts_with(b"runc version "));
 }
+
+#[test]
+fn the_log_level_and_the_file_prefix_are_obeyed() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    let (root, log) = (root.to_str().unwrap(), dir.path().join("log"));
+    let target = format!("file:{}", log.display());
+    for (level, lines) in [("error", 0), ("warning", 0), ("info", 0), ("debug", 1)] {
+        fs::remove_file(&log).ok();
+        let output = wharf(&["--root", root, "--log", &target, "--log-level", level, "list"]);
+        assert_eq!(code(&output), 0, "{level}");
+        assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), lines, "{level}");
+    }
+    let output = wharf(&["--root", root, "--log-level", "error", "--debug", "list"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("level=debug"));
+    let output = wharf(&["--root", root, "--log-level", "loud", "list"]);
+    assert_eq!(code(&output), 1);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("loud"));
+}
+
+#[test]
+fn a_log_daemon_that_is_not_there_is_an_error() {
+    // This machine may have one: then the failure of the verb is what counts, and it is told on standard error.
+    for target in ["journald:web", "syslog:web"] {
+        let output = wharf(&["--root", "/nonexistent", "--log", target, "state", "no-such"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            error.contains("open log socket") || error.starts_with("container does not exist"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn regular_expressions_choose_containers() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    for id in ["web-1", "web-2", "db"] {
+        fs::create_dir_all(root.join(id)).unwrap();
+    }
+    let path = root.to_str().unwrap();
+    // What cannot be understood is told for each of them.
+    let output = wharf(&["--root", path, "kill", "-r", "^web-", "TERM"]);
+    assert_eq!(code(&output), 1);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("web-1") && error.contains("web-2") && !error.contains("db"), "{error}");
+    assert!(error.contains("failed for 2 of 2 containers"), "{error}");
+    assert_eq!(code(&wharf(&["--root", path, "delete", "--force", "--regex", "^web-[0-9]$"])), 0);
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
+    let output = wharf(&["--root", path, "delete", "--regex", "nobody"]);
+    assert_eq!(code(&output), 0);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no container matches"));
+    let output = wharf(&["--root", path, "delete", "--regex", "("]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("invalid regular expression"));
+}
+
+#[test]
+fn spec_writes_the_file_that_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    assert_eq!(code(&wharf(&["spec", "-b", path, "-f", "other.json"])), 0);
+    assert!(dir.path().join("other.json").exists() && !dir.path().join("config.json").exists());
+}

@@ -1,10 +1,11 @@
 //! `kill`: a signal for a container.
 
-use wharf::Status;
+use wharf::{ContainerId, Runtime, Status};
 
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::selection;
 use crate::signal;
 use crate::texts;
 use crate::verb::refused;
@@ -12,12 +13,21 @@ use crate::verb::refused;
 /// TERM, where none is named.
 pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let signal = signal::parse(call.operand(1)?.unwrap_or("TERM"))?;
-    let container = context.runtime()?.open(&call.id()?)?;
-    let sent = if call.options.flag("all") { container.kill_all(signal) } else { container.kill(signal) };
+    let all = call.options.flag("all");
+    let runtime = context.runtime()?;
+    if call.options.flag("regex") {
+        let expression = call.operand(0)?.unwrap_or_default();
+        return selection::each(&runtime, expression, |id| kill(&runtime, id, signal, all));
+    }
+    kill(&runtime, &call.id()?, signal, all).map(|()| 0)
+}
+
+fn kill(runtime: &Runtime, id: &ContainerId, signal: i32, all: bool) -> Result<(), Failure> {
+    let container = runtime.open(id)?;
+    let sent = if all { container.kill_all(signal) } else { container.kill(signal) };
     sent.map_err(|error| {
         refused(&container, error, |status| {
             (status == Status::Stopped).then(|| texts::NOT_RUNNING.to_owned())
         })
-    })?;
-    Ok(0)
+    })
 }

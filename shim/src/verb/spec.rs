@@ -22,7 +22,8 @@ pub(crate) fn run(_context: &Context, call: &Call) -> Result<u8, Failure> {
     } else {
         DEFAULT.to_owned()
     };
-    write(call.options.path("bundle")?.unwrap_or(Path::new(".")), &text)?;
+    let bundle = call.options.path("bundle")?.unwrap_or(Path::new("."));
+    write(&bundle.join(call.options.path("file")?.unwrap_or(Path::new("config.json"))), &text)?;
     Ok(0)
 }
 
@@ -30,9 +31,8 @@ fn rootless(uid: u32, gid: u32) -> String {
     ROOTLESS.replace("\"UID\"", &uid.to_string()).replace("\"GID\"", &gid.to_string())
 }
 
-fn write(dir: &Path, text: &str) -> Result<(), Failure> {
-    let path = dir.join("config.json");
-    let file = OpenOptions::new().write(true).create_new(true).open(&path);
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let file = OpenOptions::new().write(true).create_new(true).open(path);
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => Failure::new(format!("File {} exists. Remove it first", path.display())),
@@ -89,12 +89,15 @@ mod tests {
     #[test]
     fn a_file_is_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), "one").unwrap();
-        let failure = write(dir.path(), "two").unwrap_err();
+        write(&dir.path().join("config.json"), "one").unwrap();
+        let failure = write(&dir.path().join("config.json"), "two").unwrap_err();
         assert!(failure.message().contains("exists. Remove it first"));
         assert_eq!(std::fs::read_to_string(dir.path().join("config.json")).unwrap(), "one");
         assert!(
-            write(Path::new("/nonexistent"), "").unwrap_err().message().contains("/nonexistent/config.json")
+            write(Path::new("/nonexistent/config.json"), "")
+                .unwrap_err()
+                .message()
+                .contains("/nonexistent/config.json")
         );
     }
 }

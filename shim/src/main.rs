@@ -10,6 +10,8 @@ mod context;
 mod duration;
 mod failure;
 mod foreground;
+#[cfg(test)]
+mod generated;
 mod help;
 mod inherited;
 mod input;

@@ -14,6 +14,9 @@ pub(crate) struct Opt {
     pub(crate) short: Option<char>,
     /// What the value is called in the help; `None` for a switch.
     pub(crate) value: Option<&'static str>,
+    /// The words that the value may be, where these are few.
+    #[cfg_attr(not(test), allow(dead_code, reason = "only completions know them in advance"))]
+    pub(crate) choices: &'static [&'static str],
     /// What it does.
     pub(crate) help: &'static str,
     /// Accepted for the sake of old callers, but not shown.
@@ -22,15 +25,19 @@ pub(crate) struct Opt {
 
 impl Opt {
     const fn switch(long: &'static str, help: &'static str) -> Self {
-        Self { long, short: None, value: None, help, hidden: false }
+        Self { long, short: None, value: None, choices: &[], help, hidden: false }
     }
 
     const fn value(long: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { long, short: None, value: Some(value), help, hidden: false }
+        Self { long, short: None, value: Some(value), choices: &[], help, hidden: false }
     }
 
     const fn short(self, letter: char) -> Self {
         Self { short: Some(letter), ..self }
+    }
+
+    const fn choices(self, choices: &'static [&'static str]) -> Self {
+        Self { choices, ..self }
     }
 
     const fn hidden(self) -> Self {
@@ -87,8 +94,10 @@ pub(crate) const GLOBALS: &[Opt] = &[
         "TARGET",
         "log to [file:]PATH, journald:[IDENTIFIER] or syslog:[IDENTIFIER] (default: standard error)",
     ),
-    Opt::value("log-format", "FORMAT", "format of the log: text or json (default: text)"),
-    Opt::value("log-level", "LEVEL", "log nothing below error, warning, info or debug (default: info)"),
+    Opt::value("log-format", "FORMAT", "format of the log: text or json (default: text)")
+        .choices(&["text", "json"]),
+    Opt::value("log-level", "LEVEL", "log nothing below error, warning, info or debug (default: info)")
+        .choices(&["error", "warning", "info", "debug"]),
     Opt::value(
         "root",
         "DIR",
@@ -99,12 +108,14 @@ pub(crate) const GLOBALS: &[Opt] = &[
         "cgroup-manager",
         "MANAGER",
         "who manages cgroups: cgroupfs, systemd or disabled (default: cgroupfs)",
-    ),
+    )
+    .choices(&["cgroupfs", "systemd", "disabled"]),
     Opt::switch(
         "systemd-annotations",
         "honour every annotation org.systemd.property.*, also those that act on the whole machine",
     ),
-    Opt::value("rootless", "WHEN", "ignore cgroup permission errors: true, false or auto (default: auto)"),
+    Opt::value("rootless", "WHEN", "ignore cgroup permission errors: true, false or auto (default: auto)")
+        .choices(&["true", "false", "auto"]),
     Opt::value("criu", "FILE", "program used by checkpoint and restore").hidden(),
     Opt::switch("version", "print the version").short('v'),
     HELP,
@@ -134,8 +145,10 @@ const PRESERVE_FDS: Opt = Opt::value(
 );
 const DETACH: Opt = Opt::switch("detach", "do not wait for the process").short('d');
 const NO_SUBREAPER: Opt = Opt::switch("no-subreaper", "do not adopt orphaned processes of the container");
-const FORMAT: Opt = Opt::value("format", "FORMAT", "table or json (default: table)").short('f');
-const TEXT_FORMAT: Opt = Opt::value("format", "FORMAT", "text or json (default: text)").short('f');
+const FORMAT: Opt =
+    Opt::value("format", "FORMAT", "table or json (default: table)").short('f').choices(&["table", "json"]);
+const TEXT_FORMAT: Opt =
+    Opt::value("format", "FORMAT", "text or json (default: text)").short('f').choices(&["text", "json"]);
 
 const REGEX: Opt =
     Opt::switch("regex", "take the container id for a regular expression: all that match").short('r');
@@ -155,6 +168,18 @@ pub(crate) const VERBS: &[Verb] = &[
         options: &[BUNDLE, CONFIG, Opt { short: None, ..TEXT_FORMAT }],
         enters_containers: false,
         run: verb::check::run,
+    },
+    Verb {
+        name: "completion",
+        operands: "bash|fish|zsh",
+        count: Count::Exactly(1),
+        trailing: false,
+        about: "print the script that lets a shell complete the command line",
+        details: "For bash: source <(wharf completion bash). For fish: wharf completion fish | source. For zsh: put it into a\n\
+            file _wharf in a directory of $fpath.",
+        options: &[],
+        enters_containers: false,
+        run: verb::completion::run,
     },
     Verb {
         name: "create",

@@ -184,3 +184,17 @@ fn spec_writes_the_file_that_is_named() {
     assert_eq!(code(&wharf(&["spec", "-b", path, "-f", "other.json"])), 0);
     assert!(dir.path().join("other.json").exists() && !dir.path().join("config.json").exists());
 }
+
+#[test]
+fn completions_are_printed_for_three_shells() {
+    for (shell, word) in
+        [("bash", "complete -F _wharf"), ("zsh", "#compdef wharf"), ("fish", "complete -c wharf")]
+    {
+        let output = wharf(&["completion", shell]);
+        assert_eq!(code(&output), 0);
+        assert!(String::from_utf8(output.stdout).unwrap().contains(word), "{shell}");
+    }
+    let output = wharf(&["completion", "tcsh"]);
+    assert_eq!(code(&output), 1);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("tcsh"));
+}

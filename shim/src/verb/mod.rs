@@ -1,6 +1,7 @@
 //! The verbs, each a function that the table names.
 
 pub(crate) mod check;
+pub(crate) mod completion;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod events;

@@ -80,7 +80,7 @@ _wharf() {
 
     case "${cmd}" in
         wharf)
-            opts="-v -h --debug --log --log-format --log-level --root --systemd-cgroup --rootless --criu --version --help check completion create delete events exec explain features kill list mounts pause ps resume run spec start state update"
+            opts="-v -h --debug --log --log-format --log-level --root --systemd-cgroup --cgroup-manager --systemd-annotations --rootless --criu --version --help check completion create delete events exec explain features kill list mounts pause ps resume run spec start state update"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -114,6 +114,10 @@ _wharf() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o plusdirs
                     fi
+                    return 0
+                    ;;
+                --cgroup-manager)
+                    COMPREPLY=($(compgen -W "cgroupfs systemd disabled" -- "${cur}"))
                     return 0
                     ;;
                 --rootless)

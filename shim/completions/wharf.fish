@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_wharf_global_optspecs
-    string join \n debug log= log-format= log-level= root= systemd-cgroup rootless= criu= v/version h/help
+    string join \n debug log= log-format= log-level= root= systemd-cgroup cgroup-manager= systemd-annotations rootless= criu= v/version h/help
 end
 
 function __fish_wharf_needs_command
@@ -32,12 +32,16 @@ warning\t''
 info\t''
 debug\t''"
 complete -c wharf -n "__fish_wharf_needs_command" -l root -d 'directory of the state of containers (default: /run/wharf, or $XDG_RUNTIME_DIR/wharf without privileges)' -r -f -a "(__fish_complete_directories)"
+complete -c wharf -n "__fish_wharf_needs_command" -l cgroup-manager -d 'who manages cgroups: cgroupfs, systemd or disabled (default: cgroupfs)' -r -f -a "cgroupfs\t''
+systemd\t''
+disabled\t''"
 complete -c wharf -n "__fish_wharf_needs_command" -l rootless -d 'ignore cgroup permission errors: true, false or auto (default: auto)' -r -f -a "true\t''
 false\t''
 auto\t''"
 complete -c wharf -n "__fish_wharf_needs_command" -l criu -d 'program used by checkpoint and restore' -r -F
 complete -c wharf -n "__fish_wharf_needs_command" -l debug -d 'log what is done, at level debug'
-complete -c wharf -n "__fish_wharf_needs_command" -l systemd-cgroup -d 'manage cgroups through systemd (refused: not part of this build)'
+complete -c wharf -n "__fish_wharf_needs_command" -l systemd-cgroup -d 'manage cgroups through systemd; cgroupsPath is slice:prefix:name'
+complete -c wharf -n "__fish_wharf_needs_command" -l systemd-annotations -d 'honour every annotation org.systemd.property.*, also those that act on the whole machine'
 complete -c wharf -n "__fish_wharf_needs_command" -s v -l version -d 'print the version'
 complete -c wharf -n "__fish_wharf_needs_command" -s h -l help -d 'print this help'
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "check" -d 'examine a bundle and print everything that is wrong with it'

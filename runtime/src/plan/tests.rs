@@ -36,6 +36,7 @@ fn plan_for(host: Host, namespaces: &Value) -> Plan {
         no_pivot: false,
         new_keyring: true,
         preserved: 0,
+        notify: None,
         env: &[],
         renamed: &[],
         scope: None,

@@ -16,6 +16,8 @@ PACKAGES=(
     runc crun
     # managers; the network back ends and conmon are what Podman calls
     containerd docker.io podman conmon buildah containernetworking-plugins netavark aardvark-dns catatonit
+    # what runs under Docker in its scenario with a shim
+    docker-compose docker-registry redis-server
     # rootless and user-namespaced storage
     uidmap fuse-overlayfs slirp4netns
     # what the scenarios look with

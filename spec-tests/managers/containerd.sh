@@ -1,14 +1,17 @@
 #!/bin/bash
 # containerd with a runtime underneath, by its command-line client: RUNTIME=/abs/path [NAME=name] containerd.sh
+#                                            or with another shim: SHIM=/abs/path [NAME=name] containerd.sh
 #
-# The shim is containerd's own runc shim, which calls the runtime as it would call runc.
+# Without SHIM it is containerd's own runc shim, which calls the runtime as it would call runc.
 NEEDS='containerd ctr'
 . "$(dirname "$0")/scenario.sh"
 
 image=docker.io/library/scenario:1
-# `ctr container create` has no --runc-binary: the shim finds this runtime under the default name.
+# `ctr container create` has no --runc-binary: the shim finds this runtime under the default name, and so is a shim of
+# one's own found.
 mkdir "$work/bin"
 ln -s "$RUNTIME" "$work/bin/runc"
+[ -z "${SHIM:-}" ] || ln -s "$SHIM" "$work/bin/containerd-shim-runc-v2"
 PATH=$work/bin:$PATH containerd --config <(
     # cri is off: it wants a CNI configuration and is driven by another client.
     cat <<'END'
@@ -20,8 +23,10 @@ END
 ) --log-level debug >"$work/containerd.log" 2>&1 &
 wait_for 20 ctr version || { log_tail "$work/containerd.log"; fail 'containerd starts'; finish; }
 printf '# %s, runtime %s: %s\n' "$(containerd --version)" "$NAME" "$("$RUNTIME" --version 2>&1 | head -n1)"
+[ -z "${SHIM:-}" ] || printf '# shim: %s\n' "$("$SHIM" -v 2>&1 | tr -s '\n ' ' ')"
 
 options=(--runtime io.containerd.runc.v2 --runc-binary "$RUNTIME")
+[ -z "${SHIM:-}" ] || options=(--runtime "$SHIM")
 # ctr 1.6 stops copying when the task has ended, and so drops the output of one that was quick.
 TRIES=4
 ctr_run=(ctr run "${options[@]}")

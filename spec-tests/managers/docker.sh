@@ -2,6 +2,7 @@
 # Docker Engine with a runtime underneath: RUNTIME=/abs/path [NAME=name] docker.sh
 #
 # The runtime is added as `tested` (Docker reserves the name runc) and is the default, so that the builder uses it too.
+# With SHIM=/abs/path, containerd finds that shim in the place of its own; it is told the runtime's path as BinaryName.
 NEEDS='containerd dockerd docker-init'
 . "$(dirname "$0")/scenario.sh"
 
@@ -10,6 +11,10 @@ docker=/usr/bin/docker
 export DOCKER_BUILDKIT=0 DOCKER_CONFIG=$work/client DOCKER_HOST=unix:///run/docker.sock
 image=scenario:1
 cd "$work" || exit 125
+
+mkdir bin
+[ -z "${SHIM:-}" ] || ln -s "$SHIM" bin/containerd-shim-runc-v2
+PATH=$work/bin:$PATH
 
 start_daemon() {
     dockerd --host "$DOCKER_HOST" --add-runtime "tested=$RUNTIME" --default-runtime tested \

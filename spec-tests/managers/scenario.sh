@@ -2,7 +2,9 @@
 # shellcheck shell=bash
 #
 # In:  RUNTIME=/abs/path of the runtime (default: runc of this machine), NAME (default: the file's name)
-# Out: the same, the runtime being a path inside the box; IMAGE_TAR; $work, a directory of the box
+#      SHIM=/abs/path of a containerd shim to be used in place of containerd's own (default: none)
+#      PROGRAMS=/abs/dir where another release's packages were unpacked (unpack.sh); its programs come first in PATH
+# Out: the same, as paths inside the box; IMAGE_TAR; $work, a directory of the box
 set -uo pipefail
 
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
@@ -21,9 +23,21 @@ if [ -z "${WHARF_BOX:-}" ]; then
     fi
     # The runtime lies in a directory of its own, so that what it writes beside itself cannot go unseen.
     inside=/opt/runtime/$NAME
-    RUNTIME=$inside NAME=$NAME exec "$here/box.sh" --timeout "${BOX_TIMEOUT:-420}" \
-        --ro "$here/.." --ro "$RUNTIME:$inside" ${BOX_OPTIONS:-} -- "$0" "$@"
+    shares=(--ro "$here/.." --ro "$RUNTIME:$inside")
+    if [ -n "${SHIM:-}" ]; then
+        SHIM=$(realpath -e "$SHIM") || exit 125
+        shares+=(--ro "$SHIM:/opt/shim/$(basename "$SHIM")")
+        export SHIM=/opt/shim/$(basename "$SHIM")
+    fi
+    if [ -n "${PROGRAMS:-}" ]; then
+        shares+=(--ro "$PROGRAMS:/opt/programs")
+        export PROGRAMS=/opt/programs
+    fi
+    # shellcheck disable=SC2086  # the options are several words
+    RUNTIME=$inside NAME=$NAME exec "$here/box.sh" --timeout "${BOX_TIMEOUT:-420}" "${shares[@]}" ${BOX_OPTIONS:-} -- "$0" "$@"
 fi
+
+[ -z "${PROGRAMS:-}" ] || PATH=$PROGRAMS/usr/sbin:$PROGRAMS/usr/bin:$PATH
 
 . "$here/tap.sh"
 work=/run/scenario

@@ -130,6 +130,8 @@ fn judge(options: &Options) -> Result<bool, String> {
     }
     let subjects =
         options.shims.iter().map(|(_, path)| subject(options, path)).collect::<Result<Vec<_>, _>>()?;
+    // Before there is a reaper, which would take what the calls are waited for.
+    let versions: Vec<String> = subjects.iter().map(Subject::version).collect();
     let session = session::prepare().map_err(|error| format!("private mount namespace: {error}"))?;
     if session.host.root {
         private_run().map_err(|error| format!("a /run of our own: {error}"))?;
@@ -138,8 +140,8 @@ fn judge(options: &Options) -> Result<bool, String> {
         eprintln!("note: {note}");
     }
     let mut columns = Vec::new();
-    for ((name, _), subject) in options.shims.iter().zip(&subjects) {
-        eprintln!("{name}: {} ({}), as {:?}", subject.path.display(), subject.version(), subject.era);
+    for (((name, _), subject), version) in options.shims.iter().zip(&subjects).zip(&versions) {
+        eprintln!("{name}: {} ({version}), as {:?}", subject.path.display(), subject.era);
         let progress = Progress::new(tests.len(), options.format == "text" && !options.compare);
         let one = |test: &Test| run_one(test, subject, &session.host, session.work());
         let verdicts = side_by_side(&tests, options.jobs, &one, &|verdict| progress.report(verdict));

@@ -1,10 +1,9 @@
 //! The device rules of a container: what `linux.resources.devices` means, and how version 1 is told.
 //!
 //! For each permission of an access (read, write, mknod) the *last* rule that names the device and the permission
-//! decides. Before the first rule everything is denied but the devices that every container needs, [`DEFAULTS`]; so a
-//! list that starts with "deny all", as every engine's does, says nothing new, and rules after it can take a default
-//! away. (runc adds its defaults behind the list, where no rule can deny them.) A "deny all" further down means what it
-//! says and leaves nothing.
+//! decides. Before the first rule everything is denied but the devices that every container needs, [`DEFAULTS`]. "Deny
+//! all" goes back to that, wherever it stands: every engine's list starts with it, and Docker 28 writes its list twice.
+//! Rules after it can take a default away. (runc adds its defaults behind the list, where no rule can deny them.)
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -109,17 +108,13 @@ pub(crate) const DEFAULTS: [Rule; 11] = [
 /// rule makes void.
 pub(crate) fn rules(configured: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>, Problem> {
     let mut list = DEFAULTS.to_vec();
-    let mut leading = true;
     for (index, configured) in configured.iter().enumerate() {
         let rule = parse(configured, index)?;
-        if leading && !rule.allow && rule.is_total() {
-            continue;
+        match rule.is_total() {
+            true if rule.allow => list = vec![rule],
+            true => list = DEFAULTS.to_vec(),
+            false => list.push(rule),
         }
-        leading = false;
-        if rule.is_total() {
-            list.clear();
-        }
-        list.push(rule);
     }
     Ok(list)
 }
@@ -385,7 +380,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_leading_deny_all_keeps_the_defaults_and_a_later_one_does_not() {
+    fn deny_all_goes_back_to_the_defaults() {
         let deny = configured(false, None, [-1, -1], "rwm");
         let disk = configured(true, Some(LinuxDeviceType::B), [8, 0], "r");
         let list = rules(&[deny.clone(), deny.clone(), disk.clone()]).unwrap();
@@ -394,9 +389,10 @@ pub(crate) mod tests {
                 && !judge(&list, Request { class: Class::Block, major: 8, minor: 1, access: 2 })
         );
         assert!(judge(&list, Request { class: Class::Block, major: 8, minor: 0, access: 3 }));
-        let list = rules(&[disk, deny]).unwrap();
-        assert_eq!(list.len(), 1);
-        assert!(!judge(&list, null(2)));
+        let all = configured(true, None, [-1, -1], "rwm");
+        assert_eq!(rules(&[disk.clone(), all, deny.clone()]).unwrap(), DEFAULTS);
+        let twice = rules(&[deny.clone(), disk.clone(), deny.clone(), disk.clone()]).unwrap();
+        assert_eq!(twice.len(), DEFAULTS.len() + 1);
         assert_eq!(rules(&[]).unwrap(), DEFAULTS);
     }
 

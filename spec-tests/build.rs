@@ -1,6 +1,7 @@
-//! Compiles the static probe that the tests, the suite's binary and the demo run inside containers.
+//! Compiles two static programs: the probe that the tests, the suite's binary and the demo run inside containers, and
+//! the floor that the benchmark compares with.
 //!
-//! One call of rustc with the standard library only, so it needs nothing but the toolchain and a C linker. The
+//! One call of rustc each with the standard library only, so it needs nothing but the toolchain and a C linker. The
 //! static musl target is used where rustup has it (half the size); else the host's own target, linked statically.
 
 use std::env;
@@ -8,8 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=probe");
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("probe");
+    for (name, variable) in [("probe", "WHARF_PROBE"), ("floor", "WHARF_FLOOR")] {
+        println!("cargo::rerun-if-changed={name}");
+        let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join(name);
+        build(name, &out);
+        println!("cargo::rustc-env={variable}={}", out.display());
+    }
+}
+
+fn build(name: &str, out: &Path) {
     let host = env::var("TARGET").expect("cargo sets TARGET");
     let musl = host.replace("-gnu", "-musl");
     let mut complaints = Vec::new();
@@ -18,16 +26,13 @@ fn main() {
             complaints.push(format!("{target}: not installed"));
             continue;
         }
-        match compile(target, &out) {
-            Ok(()) => {
-                println!("cargo::rustc-env=WHARF_PROBE={}", out.display());
-                return;
-            }
+        match compile(name, target, out) {
+            Ok(()) => return,
             Err(complaint) => complaints.push(format!("{target}: {complaint}")),
         }
     }
     panic!(
-        "cannot build a static probe; install one of them: `rustup target add {musl}`, or the C library's \
+        "cannot build the static {name}; install one of them: `rustup target add {musl}`, or the C library's \
          development files with libc.a\n{}",
         complaints.join("\n")
     );
@@ -46,11 +51,13 @@ fn installed(target: &str) -> bool {
     })
 }
 
-fn compile(target: &str, out: &Path) -> Result<(), String> {
+fn compile(name: &str, target: &str, out: &Path) -> Result<(), String> {
     let done = rustc()
-        .args(["--edition", "2024", "--crate-name", "probe", "--crate-type", "bin", "--target", target])
+        .args(["--edition", "2024", "--crate-name", name, "--crate-type", "bin", "--target", target])
         .args(["-C", "opt-level=s", "-C", "panic=abort", "-C", "target-feature=+crt-static"])
-        .args(["-C", "strip=symbols", "-C", "lto=fat", "-C", "codegen-units=1", "probe/main.rs", "-o"])
+        .args(["-C", "strip=symbols", "-C", "lto=fat", "-C", "codegen-units=1"])
+        .arg(format!("{name}/main.rs"))
+        .arg("-o")
         .arg(out)
         .output()
         .map_err(|error| error.to_string())?;

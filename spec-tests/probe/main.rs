@@ -8,6 +8,7 @@
 mod act;
 mod hook;
 mod json;
+mod measure;
 mod report;
 mod script;
 mod sys;
@@ -17,7 +18,8 @@ use std::io::Write;
 
 const USAGE: &str = "usage: probe report | try OP... [-- OP...]... | wait | idle | exit N | true | die SIGNAL | hook FILE LABEL [OPTION...] | \
      alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | delay MS COMMAND... | \
-     line COMMAND... | say OUT ERR | pour MIB | brood N";
+     line COMMAND... | say OUT ERR | pour MIB | brood N | \
+     measure PROGRAM [ARGUMENT...]";
 
 /// The C entry point.
 ///
@@ -61,6 +63,7 @@ fn run(args: &[String]) -> c_int {
             again.extend(rest.iter().map(ToString::to_string));
             run(&again)
         }
+        ["measure", argv @ ..] => print(&measure::run(argv)),
         ["delay", ms, rest @ ..] => {
             std::thread::sleep(std::time::Duration::from_millis(ms.parse().unwrap_or(1)));
             let mut again = vec![args[0].clone()];

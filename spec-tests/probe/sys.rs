@@ -25,6 +25,7 @@ unsafe extern "C" {
     fn sigprocmask(how: c_int, set: *const [u64; 16], old: *mut [u64; 16]) -> c_int;
     fn sigwait(set: *const [u64; 16], signal: *mut c_int) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+    fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut [c_long; 18]) -> c_int;
     fn getpgrp() -> c_int;
     fn getsid(pid: c_int) -> c_int;
     fn setsid() -> c_int;
@@ -255,4 +256,31 @@ pub fn session_keyring() -> Option<(i64, String)> {
     // SAFETY: KEYCTL_DESCRIBE (6) fills at most the length that we announce.
     let len = unsafe { syscall(number::KEYCTL, 6, id, text.as_mut_ptr(), text.len(), 0) };
     (len > 0).then(|| (id, until_nul(&text)))
+}
+
+/// How a process ended and what it cost.
+pub struct Usage {
+    /// As from wait(2).
+    pub status: i32,
+    /// User and system time, microseconds.
+    pub cpu_us: i64,
+    /// The largest resident set, KiB.
+    pub rss_kib: i64,
+}
+
+/// Waits for a child, wait4(2).
+pub fn wait_with_usage(pid: i32) -> Result<Usage, i32> {
+    let mut status = 0;
+    // struct rusage: two times of seconds and microseconds, then 14 numbers of which the first is ru_maxrss.
+    let mut usage = [0; 18];
+    loop {
+        // SAFETY: both pointers are to objects of the size that the kernel fills.
+        match answer(unsafe { wait4(pid, &raw mut status, 0, &raw mut usage) }) {
+            Err(4) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => break,
+        }
+    }
+    let [us, uu, ss, su, rss, ..] = usage;
+    Ok(Usage { status, cpu_us: (us + ss) as i64 * 1_000_000 + (uu + su) as i64, rss_kib: rss as i64 })
 }

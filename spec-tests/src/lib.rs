@@ -10,6 +10,7 @@
 
 pub mod attacks;
 pub mod bed;
+pub mod bench;
 pub mod bundle;
 pub mod cgroup;
 pub mod console;
@@ -38,6 +39,9 @@ pub use spec::Spec;
 
 /// The static probe, ready to be written into a rootfs.
 pub const PROBE: &[u8] = include_bytes!(env!("WHARF_PROBE"));
+
+/// The floor of the benchmark, a static program: the bare system calls of a container's life.
+pub const FLOOR: &[u8] = include_bytes!(env!("WHARF_FLOOR"));
 
 /// Who can run a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

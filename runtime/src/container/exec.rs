@@ -1,8 +1,6 @@
 //! Running another process in a container.
 
-use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
 
 use nix::errno::Errno;
 use oci_spec::runtime::{ContainerState, Process};
@@ -169,10 +167,5 @@ impl Container {
 /// The root directory of a container that has no mount namespace.
 pub(super) fn root_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/root");
-    File::options()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(&path)
-        .map(OwnedFd::from)
-        .map_err(|error| Error::io(&error, format!("open {path}")))
+    super::store::hold(path.as_ref())
 }

@@ -20,7 +20,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{self, Flock, FlockArg, OFlag};
+use nix::sys::stat::Mode;
 
 use super::record::Record;
 use crate::error::{Error, Kind, Result};
@@ -317,16 +318,19 @@ impl Directory {
 
     /// The directory as a descriptor, for socket paths longer than a socket address.
     pub(crate) fn open(&self) -> Result<OwnedFd> {
-        File::options()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-            .open(&self.path)
-            .map(OwnedFd::from)
-            .map_err(|error| Error::io(&error, format!("open {}", self.path.display())))
+        hold(&self.path)
     }
 
     /// A path of the gate's socket that always fits into a socket address, valid while `directory` is open.
     pub(crate) fn short_socket(directory: &OwnedFd) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_fd().as_raw_fd()))
     }
+}
+
+/// A directory as a descriptor that is good for nothing but to lead to it.
+pub(super) fn hold(path: &Path) -> Result<OwnedFd> {
+    // Not by `OpenOptions`, which takes O_PATH for a part of the access mode where the C library is musl.
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    fcntl::open(path, flags, Mode::empty())
+        .map_err(|errno| Error::os(errno, format!("open {}", path.display())))
 }

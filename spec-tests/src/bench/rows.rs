@@ -1,0 +1,192 @@
+//! What is measured.
+
+use super::arguments::Options;
+use super::bundle::{Image, Kind};
+use super::contestant::Contestant;
+use super::stopwatch::{Cost, Stopwatch};
+use super::table::{Table, Unit};
+use crate::outcome::{Outcome, fail};
+use crate::{Host, cgroup};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+mod counts;
+mod crowd;
+mod memory;
+
+/// A measurement under way.
+pub struct Bench {
+    /// Who is measured.
+    pub contestants: Vec<Contestant>,
+    /// The root file system of all bundles.
+    pub image: Image,
+    /// The machine.
+    pub host: Host,
+    /// What was asked for.
+    pub options: Options,
+    /// What came out so far.
+    pub table: Table,
+}
+
+/// The groups of rows, by the word that chooses them.
+type Group = (&'static str, fn(&mut Bench));
+
+/// Every group, in the order of measuring.
+pub const GROUPS: [Group; 8] = [
+    ("run", Bench::run),
+    ("life", Bench::life),
+    ("bursts", Bench::bursts),
+    ("list", Bench::list),
+    ("parallel", Bench::parallel),
+    ("crowd", Bench::crowd),
+    ("memory", Bench::memory),
+    ("counts", Bench::counts),
+];
+
+const TRUE: [&str; 1] = ["/bin/true"];
+const SLEEP: [&str; 2] = ["/bin/sleep", "100000"];
+
+impl Bench {
+    /// Measures everything that was asked for, telling each step to `say`.
+    ///
+    /// A contestant that fails lacks its figures, and the table says why.
+    pub fn measure(&mut self, say: &mut dyn FnMut(&str)) {
+        for (word, group) in GROUPS {
+            if self.options.only.is_empty() || self.options.only.iter().any(|one| one == word) {
+                say(word);
+                group(self);
+                for contestant in &self.contestants {
+                    contestant.clean_up(&self.host, 0);
+                }
+            }
+        }
+    }
+
+    /// Calls `one` in random order for each contestant that has not failed in `title`, `runs` times.
+    fn rounds(
+        &mut self,
+        title: &str,
+        runs: usize,
+        gap: Duration,
+        one: &mut dyn FnMut(&Contestant, &Image, &mut Table) -> Outcome,
+    ) {
+        for round in 0..=runs {
+            let mut order: Vec<usize> = (0..self.contestants.len()).collect();
+            fastrand::shuffle(&mut order);
+            for index in order {
+                let contestant = &self.contestants[index];
+                if self.table.row(title, Unit::Time).failures.contains_key(&contestant.name) {
+                    continue;
+                }
+                std::thread::sleep(gap);
+                // The first round warms the caches.
+                let mut warming = Table::default();
+                let table = if round == 0 { &mut warming } else { &mut self.table };
+                if let Err(fault) = one(contestant, &self.image, table) {
+                    contestant.clean_up(&self.host, 1);
+                    let failures = &mut self.table.row(title, Unit::Time).failures;
+                    failures.insert(contestant.name.clone(), fault.to_string());
+                }
+            }
+        }
+    }
+
+    fn run(&mut self) {
+        for kind in [Kind::A, Kind::B] {
+            let title = format!("run {kind:?}");
+            self.rounds(&title, self.options.runs, self.options.gap, &mut |contestant, image, table| {
+                let cost = run_once(contestant, image, kind)?;
+                table.add(&title, &contestant.name, cost);
+                table.count(
+                    &format!("peak RSS, run {kind:?}, KiB"),
+                    Unit::Kibibytes,
+                    &contestant.name,
+                    cost.rss,
+                );
+                Ok(())
+            });
+        }
+    }
+
+    /// With longer pauses: a wait for an RCU grace period is dearest when the machine was idle before.
+    fn bursts(&mut self) {
+        let title = "run B, 150 ms apart";
+        self.rounds(title, self.options.runs, Duration::from_millis(150), &mut |contestant, image, table| {
+            table.add(title, &contestant.name, run_once(contestant, image, Kind::B)?);
+            Ok(())
+        });
+    }
+
+    /// A container's whole life, each step measured. The CPU time of `create` includes the container's first process.
+    fn life(&mut self) {
+        self.rounds("create B", self.options.runs, self.options.gap, &mut |contestant, image, table| {
+            let gap = Duration::from_millis(20);
+            let (name, id) = (&contestant.name, contestant.id(0));
+            let bundle = contestant.bundle(image, Kind::B, 0, &SLEEP)?;
+            let mut create = contestant.measure(&["create", "--bundle", &bundle.to_string_lossy(), &id])?;
+            create.cpu += contestant.init_cpu(0)?;
+            table.add("create B", name, create);
+            let mut step = |title: &str, args: &[&str]| -> Outcome<Cost> {
+                std::thread::sleep(gap);
+                let cost = contestant.measure(args)?;
+                table.add(title, name, cost);
+                Ok(cost)
+            };
+            let start = step("start B", &["start", &id])?;
+            step("state", &["state", &id])?;
+            step("exec B", &["exec", &id, "/bin/true"])?;
+            step("kill", &["kill", &id, "KILL"])?;
+            contestant.until_stopped(0)?;
+            let delete = step("delete B", &["delete", &id])?;
+            let sum = Cost {
+                wall: create.wall + start.wall + delete.wall,
+                cpu: create.cpu + start.cpu + delete.cpu,
+                rss: create.rss,
+            };
+            table.add("create + start + delete B", name, sum);
+            Ok(())
+        });
+    }
+
+    /// `list` where 500 containers are.
+    fn list(&mut self) {
+        let count = self.options.many(500);
+        self.with_many("list of 500", count, false, &mut |contestant, table, runs| {
+            for _ in 0..runs {
+                table.add("list of 500", &contestant.name, contestant.measure(&["list"])?);
+            }
+            Ok(())
+        });
+    }
+
+    /// Makes `count` containers of each contestant, one contestant after the other, and measures among them.
+    fn with_many(
+        &mut self,
+        title: &str,
+        count: usize,
+        start: bool,
+        measure: &mut dyn FnMut(&Contestant, &mut Table, usize) -> Outcome,
+    ) {
+        for contestant in &self.contestants {
+            let made = (0..count).try_for_each(|n| {
+                let bundle = contestant.bundle(&self.image, Kind::A, n, &SLEEP)?;
+                let id = contestant.id(n);
+                contestant.call(&["create", "--bundle", &bundle.to_string_lossy(), &id])?;
+                if start { contestant.call(&["start", &id]).map(drop) } else { Ok(()) }
+            });
+            let done = made.and_then(|()| measure(contestant, &mut self.table, self.options.runs));
+            contestant.clean_up(&self.host, count + 1);
+            if let Err(fault) = done {
+                let failures = &mut self.table.row(title, Unit::Time).failures;
+                failures.insert(contestant.name.clone(), fault.to_string());
+            }
+        }
+    }
+}
+
+/// One `run` of `true`.
+fn run_once(contestant: &Contestant, image: &Image, kind: Kind) -> Outcome<Cost> {
+    let bundle = contestant.bundle(image, kind, 0, &TRUE)?;
+    contestant.measure(&["run", "--bundle", &bundle.to_string_lossy(), &contestant.id(0)])
+}

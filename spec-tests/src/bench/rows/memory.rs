@@ -1,0 +1,100 @@
+//! How much memory a run is charged for, and how little it can do with.
+
+use super::{Bench, Contestant, Outcome, Path, TRUE, Unit, cgroup, fail, fs};
+use super::{Kind, Stopwatch};
+
+/// Limits between which the smallest one is looked for, KiB.
+const LEAST: u32 = 64;
+const MOST: u32 = 65_536;
+/// A limit counts as enough when this many runs in a row succeed.
+const TRIES: usize = 3;
+
+impl Bench {
+    pub(super) fn memory(&mut self) {
+        let Some(controller) = MemoryCgroup::make(&self.host.hierarchies) else {
+            return;
+        };
+        for contestant in &self.contestants {
+            let title = "memory charged during run B, KiB";
+            let bundle = contestant.bundle(&self.image, Kind::B, 0, &TRUE);
+            match bundle.and_then(|bundle| controller.peak(contestant, &bundle)) {
+                Ok(kib) => self.table.count(title, Unit::Kibibytes, &contestant.name, kib),
+                Err(fault) => {
+                    let failures = &mut self.table.row(title, Unit::Kibibytes).failures;
+                    failures.insert(contestant.name.clone(), fault.to_string());
+                }
+            }
+            let title = "smallest memory limit of a container, KiB";
+            let works = |kib: u32| {
+                let dir = contestant.directory(&format!("limit-{kib}"));
+                let bundle = self.image.limited(&dir, u64::from(kib) * 1024, &contestant.cgroup(0));
+                let worked = bundle.and_then(|bundle| {
+                    let args = ["run", "--bundle", &bundle.to_string_lossy(), &contestant.id(0)];
+                    (0..TRIES).try_for_each(|_| contestant.measure(&args).map(drop))
+                });
+                contestant.clean_up(&self.host, 1);
+                worked.is_ok()
+            };
+            if let Some(kib) = smallest(works) {
+                self.table.count(title, Unit::Kibibytes, &contestant.name, f64::from(kib));
+            }
+        }
+    }
+}
+
+/// The smallest multiple of 16 KiB that works, if those above it do.
+fn smallest(works: impl Fn(u32) -> bool) -> Option<u32> {
+    if !works(MOST) {
+        return None;
+    }
+    let (mut low, mut high) = (LEAST / 16, MOST / 16);
+    while low < high {
+        let middle = u32::midpoint(low, high);
+        if works(middle * 16) { high = middle } else { low = middle + 1 }
+    }
+    Some(high * 16)
+}
+
+/// A memory cgroup that the measured command is started in.
+struct MemoryCgroup {
+    dir: std::path::PathBuf,
+    peak: &'static str,
+}
+
+impl MemoryCgroup {
+    fn make(hierarchies: &[std::path::PathBuf]) -> Option<Self> {
+        let name = cgroup::parent().trim_start_matches('/').replace('/', "-") + "-memory";
+        let v1 = hierarchies.iter().find(|path| path.ends_with("memory"));
+        let (parent, peak) = match v1 {
+            Some(parent) => (parent, "memory.max_usage_in_bytes"),
+            None => (hierarchies.first()?, "memory.peak"),
+        };
+        let dir = parent.join(name);
+        fs::create_dir(&dir).ok()?;
+        let this = Self { dir, peak };
+        this.dir.join(peak).exists().then_some(this)
+    }
+
+    /// The most memory that the cgroup held while a container was run from it.
+    fn peak(&self, contestant: &Contestant, bundle: &Path) -> Outcome<f64> {
+        let procs = self.dir.join("cgroup.procs");
+        let args = ["run", "--bundle", &bundle.to_string_lossy(), &contestant.id(0)];
+        let before = fs::read_to_string(self.dir.join(self.peak))?;
+        let enter = format!("echo 0 >'{}'", procs.display());
+        let called = contestant.prepare(&args).after(&enter).call()?;
+        Stopwatch::read(&called)?;
+        let text = fs::read_to_string(self.dir.join(self.peak))?;
+        // The next contestant begins anew; version 2 resets its peak only since Linux 6.12.
+        let _old_kernel = fs::write(self.dir.join(self.peak), "0");
+        match text.trim().parse::<f64>() {
+            Ok(bytes) => Ok(bytes / 1024.0),
+            Err(_) => fail(format!("{}: {text:?} after {before:?}", self.dir.join(self.peak).display())),
+        }
+    }
+}
+
+impl Drop for MemoryCgroup {
+    fn drop(&mut self) {
+        cgroup::remove(&self.dir);
+    }
+}

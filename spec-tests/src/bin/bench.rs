@@ -1,0 +1,92 @@
+//! `bench NAME=PATH...`: what OCI runtimes cost, side by side. See `wharf_spec_tests::bench`.
+
+use std::fs;
+use std::io::IsTerminal as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::ExitCode;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use wharf_spec_tests::bench::arguments::{Options, USAGE};
+use wharf_spec_tests::bench::bundle::Image;
+use wharf_spec_tests::bench::chart;
+use wharf_spec_tests::bench::contestant::Contestant;
+use wharf_spec_tests::bench::rows::Bench;
+use wharf_spec_tests::bench::stopwatch::Stopwatch;
+use wharf_spec_tests::bench::table::Table;
+use wharf_spec_tests::{FLOOR, Outcome, PROBE, session};
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args_os().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("bench: {error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match measure(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("bench: {fault}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Outcome {
+    let mut session = session::prepare()?;
+    let work = session.work().to_owned();
+    // Where runtimes have their state on most hosts, /run. On a disk its file system would be measured.
+    let memory = work.join("memory");
+    fs::create_dir(&memory)?;
+    mount(Some("tmpfs"), &memory, Some("tmpfs"), MsFlags::empty(), None::<&str>)
+        .map_err(std::io::Error::from)?;
+    let watch = Stopwatch::new(&install(&work, "probe", PROBE)?, &work);
+    let mut contestants = options
+        .contestants
+        .iter()
+        .map(|(name, path)| Contestant::new(name, path, &work, &memory, watch.clone()))
+        .collect::<Outcome<Vec<_>>>()?;
+    let runtimes: Vec<_> = contestants.iter().map(|one| one.runtime.clone()).collect();
+    session.accommodate(&runtimes)?;
+    for contestant in &contestants {
+        eprintln!("{}: {}", contestant.name, contestant.runtime.version());
+    }
+    for note in &session.notes {
+        eprintln!("{note}");
+    }
+    if options.floor {
+        let floor = install(&work, "floor", FLOOR)?;
+        for (name, word) in [("floor", "--plain"), ("floor-min", "--minimal")] {
+            let mut one = Contestant::new(name, &floor.to_string_lossy(), &work, &memory, watch.clone())?;
+            one.runtime.globals.push(word.to_owned());
+            contestants.push(one);
+        }
+    }
+    let image = Image::make(&work, &session.host)?;
+    let names = contestants.iter().map(|one| one.name.clone()).collect();
+    let table = Table { names, rows: Vec::new() };
+    let mut bench = Bench { contestants, image, host: session.host.clone(), options: options.clone(), table };
+    let terminal = std::io::stderr().is_terminal();
+    bench.measure(&mut |step| eprintln!("{}measuring: {step}", if terminal { "\r" } else { "" }));
+    let _busy = umount2(&memory, MntFlags::MNT_DETACH);
+    println!("{}", bench.table.markdown());
+    if let Some(path) = &options.json {
+        fs::write(path, bench.table.json().to_string())?;
+    }
+    if let Some(path) = &options.svg {
+        chart::write(&bench.table, path).map_err(wharf_spec_tests::Fault::Failed)?;
+    }
+    Ok(())
+}
+
+fn install(dir: &std::path::Path, name: &str, program: &[u8]) -> Outcome<std::path::PathBuf> {
+    let path = dir.join(name);
+    fs::write(&path, program)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}

@@ -62,7 +62,7 @@ async fn with_container(
 /// `Pause`.
 pub(crate) async fn pause(pod: &Rc<Pod>, request: &PauseRequest) -> Result<Empty, Refusal> {
     let task = pod.task(&request.id)?;
-    let _turn = task.turn.lock().await;
+    let _turn = task.turn.write().await;
     if task.word() != "running" {
         return Err(Refusal::precondition(format!("cannot pause task in {} state", task.word())));
     }
@@ -79,7 +79,7 @@ pub(crate) async fn pause(pod: &Rc<Pod>, request: &PauseRequest) -> Result<Empty
 /// `Resume`.
 pub(crate) async fn resume(pod: &Rc<Pod>, request: &ResumeRequest) -> Result<Empty, Refusal> {
     let task = pod.task(&request.id)?;
-    let _turn = task.turn.lock().await;
+    let _turn = task.turn.write().await;
     if task.word() != "paused" {
         return Err(Refusal::precondition(format!("cannot resume a {} process", task.word())));
     }
@@ -94,7 +94,7 @@ pub(crate) async fn resume(pod: &Rc<Pod>, request: &ResumeRequest) -> Result<Emp
 /// `Update`.
 pub(crate) async fn update(pod: &Rc<Pod>, request: UpdateTaskRequest) -> Result<Empty, Refusal> {
     let task = pod.task(&request.id)?;
-    let _turn = task.turn.lock().await;
+    let _turn = task.turn.write().await;
     if task.word() == "stopped" {
         return Err(Refusal::precondition("cannot update a stopped container"));
     }
@@ -113,7 +113,7 @@ pub(crate) async fn update(pod: &Rc<Pod>, request: UpdateTaskRequest) -> Result<
 /// `Checkpoint`.
 pub(crate) async fn checkpoint(pod: &Rc<Pod>, request: &CheckpointTaskRequest) -> Result<Empty, Refusal> {
     let task = pod.task(&request.id)?;
-    let _turn = task.turn.lock().await;
+    let _turn = task.turn.write().await;
     if !matches!(task.word(), "running" | "paused") {
         return Err(Refusal::precondition(format!("cannot checkpoint a {} task", task.word())));
     }

@@ -57,6 +57,9 @@ pub(crate) fn exec(pod: &Rc<Pod>, request: ExecProcessRequest) -> Result<Empty, 
 /// `Start` of such a process.
 pub(crate) async fn start(pod: &Rc<Pod>, task: &Rc<Task>, process: &Rc<Process>) -> Result<u32, Refusal> {
     match process.phase() {
+        Phase::Created if process.starting.get() => {
+            return Err(Refusal::precondition("the process is being started"));
+        }
         Phase::Created => {}
         Phase::Running => return Err(Refusal::precondition("cannot start a running process")),
         Phase::Stopped => return Err(Refusal::precondition("cannot start a stopped process")),

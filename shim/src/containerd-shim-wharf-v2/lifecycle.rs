@@ -14,7 +14,7 @@ use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::types::mount::Mount;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::RwLock;
 use wharf::{Bundle, CgroupDriver, Console, ContainerId, CreateOptions, Delete, Kind, Runtime, Stdio};
 
 use crate::options::Options;
@@ -79,7 +79,15 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
         terminal: request.terminal,
         streams: child,
     };
-    let answer = worker::run(pod, &keep, move || creation.perform()).await?;
+    let answer = match worker::run(pod, &keep, move || creation.perform()).await {
+        Err(refusal) => {
+            if worker::was_cut_short(&refusal) {
+                clean_up(pod, &runtime, &id, &bundle).await;
+            }
+            return Err(refusal);
+        }
+        Ok(answer) => answer,
+    };
     let created: Created =
         serde_json::from_slice(&answer.bytes).map_err(|error| Refusal::io("hear from a worker", error))?;
     let io = pending.begin(answer.descriptor)?;
@@ -91,7 +99,7 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
         bundle,
         options,
         runtime,
-        turn: Mutex::new(()),
+        turn: RwLock::new(()),
         init: init.clone(),
         execs: RefCell::new(BTreeMap::new()),
         freeze: Cell::new(Freeze::No),
@@ -108,12 +116,23 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
     Ok(response)
 }
 
-fn runtime(pod: &Pod, options: &Options) -> Result<Runtime, Refusal> {
-    if options.systemd_cgroup {
-        return Err(Refusal::precondition("the systemd cgroup driver is not supported by this shim"));
+/// Removes what a worker has left that was killed while it made a container.
+async fn clean_up(pod: &Pod, runtime: &Runtime, id: &ContainerId, bundle: &Path) {
+    let (runtime, id, rootfs) = (runtime.clone(), id.clone(), bundle.join("rootfs"));
+    let cleaned = worker::run(pod, &[], move || {
+        runtime.delete(&id, Delete::Force)?;
+        rootfs::unmount(&rootfs).map_err(Refusal::unknown)?;
+        Ok(Answer::default())
+    });
+    if let Err(refusal) = cleaned.await {
+        log::warn!("clean up after a worker that was killed: {refusal}");
     }
+}
+
+fn runtime(pod: &Pod, options: &Options) -> Result<Runtime, Refusal> {
     let root = options.state_root(&pod.namespace);
-    Ok(Runtime::builder().root(root).cgroup_driver(CgroupDriver::Cgroupfs).build()?)
+    let driver = if options.systemd_cgroup { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
+    Ok(Runtime::builder().root(root).cgroup_driver(driver).build()?)
 }
 
 /// For whom the streams of a container's processes are opened.
@@ -200,10 +219,11 @@ pub(crate) fn write_pid(bundle: &Path, file: &str, pid: i32) -> Result<(), Refus
 pub(crate) async fn start(pod: &Rc<Pod>, request: &StartRequest) -> Result<StartResponse, Refusal> {
     let task = pod.task(&request.id)?;
     let process = task.process(&request.exec_id)?;
-    let _turn = task.turn.lock().await;
     let pid = if process.is_init() {
+        let _turn = task.turn.write().await;
         start_init(pod, &task, &process).await?
     } else {
+        let _turn = task.turn.read().await;
         execs::start(pod, &task, &process).await?
     };
     let mut response = StartResponse::new();
@@ -247,7 +267,7 @@ pub(crate) async fn delete(pod: &Rc<Pod>, request: &DeleteRequest) -> Result<Del
     if !process.is_init() {
         return execs::delete(&task, &process).await;
     }
-    let _turn = task.turn.lock().await;
+    let _turn = task.turn.write().await;
     // Somebody may have been faster.
     pod.task(&request.id)?;
     if process.phase() == Phase::Running {

@@ -25,6 +25,10 @@ pub(crate) struct Pod {
     /// Something ended that may have been the last reason to be there.
     pub(crate) calmer: Notify,
     pub(crate) connections: Cell<usize>,
+    /// Calls without an answer yet.
+    pub(crate) calls: Cell<usize>,
+    /// A call was answered.
+    pub(crate) answered: Notify,
     tasks: RefCell<BTreeMap<String, Option<Rc<Task>>>>,
     early: RefCell<EarlyExits>,
 }
@@ -62,6 +66,8 @@ impl Pod {
             shutdown: Notify::new(),
             calmer: Notify::new(),
             connections: Cell::new(0),
+            calls: Cell::new(0),
+            answered: Notify::new(),
             tasks: RefCell::default(),
             early: RefCell::default(),
         }

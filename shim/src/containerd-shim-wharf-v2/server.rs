@@ -34,6 +34,8 @@ const MOST_CONNECTIONS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(60);
 /// As long may the daemon take for the last events.
 const FLUSH: Duration = Duration::from_secs(5);
+/// As long may a caller take for the last answer.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// Serves until it is told to end, or nobody needs it.
 pub(crate) fn run(args: &Args) -> Result<(), String> {
@@ -102,6 +104,17 @@ async fn serve(namespace: &str, listener: StdListener, signals: SignalFd) -> Res
     spawn_local(end_when_idle(pod.clone()));
     pod.shutdown.notified().await;
     events.flush(FLUSH).await;
+    // Who asked for the end gets an answer, too.
+    let answered = async {
+        loop {
+            let answered = pod.answered.notified();
+            if pod.calls.get() == 0 {
+                return;
+            }
+            answered.await;
+        }
+    };
+    timeout(LAST_ANSWER, answered).await.ok();
     Ok(())
 }
 
@@ -195,6 +208,7 @@ async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
             continue;
         }
         let (pod, writer, stream) = (pod.clone(), writer.clone(), frame.stream);
+        pod.calls.set(pod.calls.get() + 1);
         spawn_local(async move {
             let response = match frame.payload {
                 None => response(Err(Refusal::new(wire::TOO_LONG, "the message is longer than 4 MiB"))),
@@ -204,6 +218,8 @@ async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
             if let Err(error) = wire::write_response(&mut *writer.lock().await, stream, &bytes).await {
                 log::debug!("a caller went away before its answer: {error}");
             }
+            pod.calls.set(pod.calls.get() - 1);
+            pod.answered.notify_waiters();
         });
     }
     Ok(())

@@ -96,6 +96,8 @@ fn serve(args: &Args, daemon: &Daemon, bundle: &Path, listener: OwnedFd) -> Resu
     if args.debug {
         command.arg("-debug");
     }
+    // Whatever the daemon's starter has left open.
+    wharf::worker::pass_descriptors(&mut command, Vec::new());
     if let Some(address) = daemon.events_address() {
         command.env("TTRPC_ADDRESS", address);
     }

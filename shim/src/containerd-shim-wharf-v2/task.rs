@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use containerd_shim_protos::api::Status;
-use tokio::sync::Mutex;
+use tokio::sync::RwLock;
 use wharf::{ContainerId, OomWatch, Runtime};
 
 use crate::options::Options;
@@ -30,8 +30,9 @@ pub(crate) struct Task {
     pub(crate) options: Options,
     /// The library with the state directory of the namespace.
     pub(crate) runtime: Runtime,
-    /// Operations that change the container take turns; signals, states and waits do not take part.
-    pub(crate) turn: Mutex<()>,
+    /// Operations that change the container take turns, while starts of added processes go side by side; signals,
+    /// states and waits do not take part.
+    pub(crate) turn: RwLock<()>,
     pub(crate) init: Rc<Process>,
     pub(crate) execs: RefCell<BTreeMap<String, Rc<Process>>>,
     pub(crate) freeze: Cell<Freeze>,

@@ -21,6 +21,14 @@ use crate::pod::Pod;
 use crate::refusal::Refusal;
 use crate::watch::watch;
 
+/// What is said for a worker that was killed, or crashed.
+const NO_ANSWER: &str = "the worker process ended without an answer";
+
+/// Whether the worker ended in the middle of its work, so that nothing is known of how far it came.
+pub(crate) fn was_cut_short(refusal: &Refusal) -> bool {
+    refusal.message == NO_ANSWER
+}
+
 /// What a worker has to tell.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
@@ -80,7 +88,7 @@ async fn receive(socket: &AsyncFd<OwnedFd>) -> Result<Answer, Refusal> {
         }
     }
     let Some((code, bytes)) = answer.bytes.split_first_chunk() else {
-        return Err(Refusal::unknown("the worker process ended without an answer"));
+        return Err(Refusal::unknown(NO_ANSWER));
     };
     match i32::from_le_bytes(*code) {
         0 => Ok(Answer { bytes: bytes.to_vec(), descriptor: answer.descriptor }),

@@ -143,31 +143,32 @@ fn settle(server: &Child, cgroup: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Moves the server into a cgroup: in every hierarchy that has it.
+/// Moves the server into a cgroup that exists: in every hierarchy that has it.
 fn join(pid: u32, cgroup: &str) -> Result<(), String> {
     let root = Path::new("/sys/fs/cgroup");
     let relative = cgroup.trim_start_matches('/');
     let place = |hierarchy: &Path| -> Result<(), String> {
         let dir = hierarchy.join(relative);
-        fs::create_dir_all(&dir)
-            .and_then(|()| {
-                let mut file = OpenOptions::new().write(true).open(dir.join("cgroup.procs"))?;
-                file.write_all(pid.to_string().as_bytes())
-            })
+        OpenOptions::new()
+            .write(true)
+            .open(dir.join("cgroup.procs"))
+            .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
             .map_err(|error| format!("move the shim into the cgroup {}: {error}", dir.display()))
     };
     if root.join("cgroup.controllers").exists() {
         return place(root);
     }
     let entries = fs::read_dir(root).map_err(|error| format!("read {}: {error}", root.display()))?;
+    let mut found = false;
     for entry in entries.flatten() {
         let hierarchy = entry.path();
         // Links name hierarchies a second time.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && hierarchy.join("cgroup.procs").exists() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && hierarchy.join(relative).is_dir() {
             place(&hierarchy)?;
+            found = true;
         }
     }
-    Ok(())
+    if found { Ok(()) } else { Err(format!("move the shim into the cgroup {cgroup}: no hierarchy has it")) }
 }
 
 #[cfg(test)]

@@ -234,7 +234,7 @@ pub mod protect {
 /// *siblings* ([`CreateOptions::sibling`], [`ExecOptions::sibling`]) are children of the program itself, which gets their
 /// exit statuses with [`worker::reap`].
 pub mod worker {
-    pub use crate::container::reap;
+    pub use crate::container::{id_mapped_mount, reap};
     pub use crate::sys::worker::{core_scheduling_group, fork, pass_descriptors, signal_child};
 }
 

@@ -1,5 +1,7 @@
 //! The root file system: mounts that the daemon wants made below the bundle, and their removal.
 
+mod id_mapped;
+
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
@@ -10,6 +12,7 @@ use containerd_shim_protos::types::mount::Mount;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use self::id_mapped::Maps;
 use crate::refusal::Refusal;
 
 /// A page: what mount(2) takes of options.
@@ -20,6 +23,8 @@ const MOST_OPTIONS: usize = 4095;
 struct Parsed {
     flags: MsFlags,
     data: Vec<String>,
+    /// The owners of files are mapped as in a user namespace.
+    maps: Maps,
 }
 
 /// Makes the mounts in their order, the first at `rootfs`; when one fails, none is left.
@@ -50,6 +55,9 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
     let target = inside(rootfs, &one.target)?;
     let what = || format!("mount {} of type {:?} on {}", one.source, one.type_, target.display());
     let failed = |errno: Errno| Refusal::io(what(), errno);
+    if parsed.maps != Maps::default() {
+        return mount_mapped(one, &parsed, &target).map_err(|refusal| refusal.during(&what()));
+    }
     let mut data = parsed.data.join(",");
     if data.len() > MOST_OPTIONS && one.type_ == "overlay" {
         data = shorten(&parsed.data).map_err(|error| Refusal::io(what(), error))?;
@@ -73,6 +81,24 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A mount whose files have mapped owners.
+fn mount_mapped(one: &Mount, parsed: &Parsed, target: &Path) -> Result<(), Refusal> {
+    let detached = if parsed.flags.contains(MsFlags::MS_BIND) {
+        id_mapped::directory(&one.source, &parsed.maps)?
+    } else if one.type_ == "overlay" {
+        id_mapped::overlay(&parsed.data, parsed.flags, &parsed.maps, target)?
+    } else {
+        return Err(Refusal::precondition("only bind mounts and overlays can have uidmap and gidmap"));
+    };
+    id_mapped::attach(&detached, target).map_err(|error| Refusal::io("attach it", error))?;
+    if parsed.flags.contains(MsFlags::MS_BIND | MsFlags::MS_RDONLY) {
+        let flags = (parsed.flags - MsFlags::MS_REC) | MsFlags::MS_REMOUNT;
+        mount(None::<&str>, target, None::<&str>, flags, None::<&str>)
+            .map_err(|errno| Refusal::io("make it read-only", errno))?;
+    }
+    Ok(())
+}
+
 /// A place in the root file system, which the daemon names; never one outside.
 fn inside(rootfs: &Path, target: &str) -> Result<PathBuf, Refusal> {
     let relative: PathBuf = Path::new(target)
@@ -88,7 +114,7 @@ fn inside(rootfs: &Path, target: &str) -> Result<PathBuf, Refusal> {
 }
 
 fn parse(options: &[String]) -> Result<Parsed, String> {
-    let mut parsed = Parsed { flags: MsFlags::empty(), data: Vec::new() };
+    let mut parsed = Parsed { flags: MsFlags::empty(), data: Vec::new(), maps: Maps::default() };
     for option in options {
         let (set, flags) = match option.as_str() {
             "defaults" => continue,
@@ -117,13 +143,16 @@ fn parse(options: &[String]) -> Result<Parsed, String> {
             "suid" => (false, MsFlags::MS_NOSUID),
             "sync" => (true, MsFlags::MS_SYNCHRONOUS),
             "loop" => return Err("loop devices are made by the daemon, not by this shim".to_owned()),
-            option if option.starts_with("uidmap=") || option.starts_with("gidmap=") => {
-                return Err(format!("id-mapped root file systems ({option}) are not supported by this shim"));
-            }
             // Notes of the daemon to itself.
             option if option.starts_with("X-containerd.") => continue,
             option => {
-                parsed.data.push(option.to_owned());
+                if let Some(map) = option.strip_prefix("uidmap=") {
+                    parsed.maps.uids = id_mapped::parse(map)?;
+                } else if let Some(map) = option.strip_prefix("gidmap=") {
+                    parsed.maps.gids = id_mapped::parse(map)?;
+                } else {
+                    parsed.data.push(option.to_owned());
+                }
                 continue;
             }
         };
@@ -195,7 +224,9 @@ mod tests {
             parse(&options("rbind ro nosuid X-containerd.x=1 lowerdir=/a:/b index=off suid")).unwrap();
         assert_eq!(parsed.flags, MsFlags::MS_BIND | MsFlags::MS_REC | MsFlags::MS_RDONLY);
         assert_eq!(parsed.data, ["lowerdir=/a:/b", "index=off"]);
-        assert!(parse(&options("loop")).is_err() && parse(&options("uidmap=0:1:2")).is_err());
+        assert!(parse(&options("loop")).is_err() && parse(&options("uidmap=0:1")).is_err());
+        let mapped = parse(&options("uidmap=0:1:2 gidmap=0:3:4 lowerdir=/a")).unwrap();
+        assert_eq!((mapped.maps.uids.len(), mapped.maps.gids.len(), mapped.data.len()), (1, 1, 1));
     }
 
     #[test]

@@ -1,0 +1,23 @@
+//! Mounts with mapped ids for those who make a container's root file system.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use oci_spec::runtime::LinuxIdMapping;
+
+use crate::error::Result;
+use crate::host::Host;
+use crate::linux::idmap::IdMaps;
+use crate::plan::MapSource;
+use crate::spawn;
+
+/// Clones the mount of a directory, without what is mounted below it, with the owners of its files mapped as in a user
+/// namespace with these maps (`mount_setattr(2)`). The clone is attached nowhere: `move_mount(2)` puts it into place.
+///
+/// # Errors
+///
+/// If the kernel does not map ids on that file system, or refuses the maps.
+pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<OwnedFd> {
+    let maps = IdMaps { uids: uids.to_vec(), gids: gids.to_vec() };
+    spawn::open_mount(source, false, 0, Some(&(MapSource::Maps(maps), false)), Host::probe()?)
+}

@@ -183,7 +183,7 @@ fn describe(known: Known<'_>) -> Features {
             .systemd
             .then_some(ANNOTATION_PREFIX)
             .into_iter()
-            .chain([crate::container::KEEP_GROUPS])
+            .chain([crate::container::KEEP_GROUPS, "run.oci.pidfd_receiver", "run.oci.seccomp.receiver"])
             .collect(),
     }
 }

@@ -37,6 +37,9 @@ impl Launch {
         let terminal = bundle.spec().process().as_ref().and_then(Process::terminal).unwrap_or(false);
         let console = console(&call.options, terminal, detach)?;
         let options = create_options(&call.options)?.stdio(Stdio::Inherit).console(console);
+        // The annotation of crun for what runc has an option for.
+        let receiver = bundle.spec().annotations().as_ref().and_then(|all| all.get("run.oci.pidfd_receiver"));
+        let receiver = receiver.filter(|path| !path.is_empty()).map(PathBuf::from);
         let manager = Manager::from_environment()?;
         let options = options.notify_socket(manager.is_some());
         let inherited = context.inherited();
@@ -48,7 +51,7 @@ impl Launch {
             bundle,
             options: options.preserve_fds(inherited.count),
             pid_file: owned(call.options.path("pid-file")?),
-            pidfd_socket: owned(call.options.path("pidfd-socket")?),
+            pidfd_socket: owned(call.options.path("pidfd-socket")?.or(receiver.as_deref())),
             manager,
         })
     }

@@ -198,3 +198,25 @@ fn completions_are_printed_for_three_shells() {
     assert_eq!(code(&output), 1);
     assert!(String::from_utf8(output.stderr).unwrap().contains("tcsh"));
 }
+
+#[test]
+fn an_annotation_that_asks_for_a_handler_is_found_and_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    fs::create_dir(dir.path().join("rootfs")).unwrap();
+    assert_eq!(code(&wharf(&["spec", "-b", path])), 0);
+    let config = dir.path().join("config.json");
+    let mut spec: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    spec["annotations"] = serde_json::json!({"run.oci.handler": "wasmtime"});
+    fs::write(&config, spec.to_string()).unwrap();
+    let output = wharf(&["check", path]);
+    assert_eq!(code(&output), 1);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("error: /annotations/run.oci.handler: "), "{text}");
+    let root = dir.path().join("root");
+    let output = wharf(&["--root", root.to_str().unwrap(), "explain", "--id", "x", path]);
+    assert_eq!(code(&output), 1);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("/annotations/run.oci.handler"), "{error}");
+    assert!(!root.exists());
+}

@@ -153,13 +153,25 @@ impl<'a> Bed<'a> {
         Ok(container)
     }
 
-    /// `create` must refuse this configuration, name one of these words, and leave nothing.
+    /// `create` must refuse this configuration, name one of these words, and leave nothing. A runtime that has a `check`
+    /// command must find it without privileges, too.
     pub fn refuses(&self, spec: &Spec, words: &[&str]) -> Outcome {
         self.refuses_bundle(&self.bundle(spec)?, words)
     }
 
     /// As [`Bed::refuses`], for a bundle that was made by hand.
     pub fn refuses_bundle(&self, bundle: &Bundle, words: &[&str]) -> Outcome {
+        crate::checks::finds(self, bundle, words)?;
+        self.refuses_bundle_when_tried(bundle, words)
+    }
+
+    /// As [`Bed::refuses`], for what only the attempt can show: the kernel has no other answer, or the host may change.
+    pub fn refuses_when_tried(&self, spec: &Spec, words: &[&str]) -> Outcome {
+        self.refuses_bundle_when_tried(&self.bundle(spec)?, words)
+    }
+
+    /// As [`Bed::refuses_when_tried`], for a bundle that was made by hand.
+    pub fn refuses_bundle_when_tried(&self, bundle: &Bundle, words: &[&str]) -> Outcome {
         let called = self.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?;
         called.refused(words)?;
         let left = self.leftovers(bundle);

@@ -13,6 +13,7 @@ pub mod bed;
 pub mod bench;
 pub mod bundle;
 pub mod cgroup;
+mod checks;
 pub mod console;
 pub mod faults;
 pub mod format;

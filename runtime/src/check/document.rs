@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::finding::{Finding, into_result};
 use super::schema::{CONFIG, MOUNTS, PROCESS, RESOURCES};
 use super::shape::Object;
-use super::{check_process, check_resources, repair, scan, version};
+use super::{annotations, check_process, check_resources, repair, scan, version};
 use crate::error::{Error, Kind, Result};
 
 /// Reads `config.json`: the value if its shape is right, and the findings about the shape.
@@ -16,6 +16,7 @@ pub(crate) fn read_config(bytes: &[u8]) -> (Option<Spec>, Vec<Finding>) {
     let (mut spec, findings) = read(bytes, &CONFIG);
     if let Some(spec) = &mut spec {
         version::as_newest(spec);
+        annotations::as_properties(spec);
     }
     (spec, findings)
 }

@@ -65,6 +65,7 @@ pub(super) fn check_host(bundle: &Bundle, findings: &mut Vec<Finding>) {
                 .map(|problem| Finding::error(problem.pointer, problem.message)),
         );
     }
+    super::host_check::check(bundle, findings);
     if let Err(error) = find_devices(bundle.spec()) {
         findings.push(Finding::error(error.pointer().unwrap_or("/linux/netDevices"), error.plain()));
     }

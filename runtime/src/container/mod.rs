@@ -6,6 +6,7 @@ mod exec;
 mod exit;
 mod gate;
 mod handle;
+mod host_check;
 mod id_mapped;
 mod identity;
 mod mounts;

@@ -6,7 +6,7 @@
 use super::defaults::report_from;
 use crate::console::Receiver;
 use crate::observe::strings;
-use crate::outcome::{Outcome, check, fail, same};
+use crate::outcome::{Outcome, check, fail, same, skip};
 use crate::runtime::Called;
 use crate::{Bed, Spec, Test, anyone, test};
 use serde_json::{Value, json};
@@ -287,7 +287,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("C5", "ps prints the lines of ps(1) for the container alone", |bed| {
         if !std::path::Path::new("/bin/ps").exists() && !std::path::Path::new("/usr/bin/ps").exists() {
-            return crate::outcome::skip("this machine has no ps");
+            return skip("this machine has no ps");
         }
         let container = bed.waiting(&Spec::new())?;
         let called = bed.call(["ps", container.id()])?.ok()?;
@@ -459,6 +459,29 @@ pub(super) const TESTS: &[Test] = &[
         let pid = bed.call(["state", &bundle.id])?.ok()?.json()?["pid"].to_string();
         check(info.lines().any(|line| line.split_whitespace().eq(["Pid:", pid.as_str()])), || info.clone())
     }),
+    test(
+        "C10",
+        "so does the annotation run.oci.pidfd_receiver, where the runtime says that it knows it",
+        |bed| {
+            let features = bed.call(["features"])?;
+            let known = features.json().is_ok_and(|features| {
+                let listed = strings(&features["potentiallyUnsafeConfigAnnotations"]).into_iter();
+                listed.into_iter().any(|name| {
+                    name == "run.oci.pidfd_receiver"
+                        || name.ends_with('.') && "run.oci.pidfd_receiver".starts_with(name)
+                })
+            });
+            if !known {
+                return skip("the runtime does not list the annotation");
+            }
+            let receiver = Receiver::listen(bed.dir(), "pidfd")?;
+            let path = receiver.path.to_string_lossy().into_owned();
+            let bundle =
+                bed.bundle(&Spec::new().set("/annotations", json!({"run.oci.pidfd_receiver": path})))?;
+            bed.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?.ok()?;
+            same("file descriptors", receiver.receive()?.fds.len(), 1)
+        },
+    ),
     test("C10", "the console socket gets one message with the master alone", |bed| {
         let bundle = bed.bundle(&Spec::new().set("/process/terminal", true))?;
         let receiver = Receiver::listen(bed.dir(), "console")?;

@@ -108,7 +108,7 @@ pub(super) const TESTS: &[Test] = &[
             .hook("createRuntime", "first", &["exit=3"])
             .hook("createRuntime", "second", &[])
             .write()?;
-        bed.refuses_bundle(&bundle, &["hook"])?;
+        bed.refuses_bundle_when_tried(&bundle, &["hook"])?;
         same("hooks that ran", labels(&bundle)?, ["first"])
     }),
     test("A92", "a failing startContainer hook makes start fail, and the program does not run", |bed| {
@@ -437,6 +437,6 @@ fn poststart_is_late(bed: &Bed<'_>) -> Outcome {
 fn create_fails(bed: &Bed<'_>, kind: &str) -> Outcome {
     let bundle =
         Hooks::new(bed)?.hook(kind, "failing", &["exit=3"]).hook("poststop", "poststop", &[]).write()?;
-    bed.refuses_bundle(&bundle, &["hook"])?;
+    bed.refuses_bundle_when_tried(&bundle, &["hook"])?;
     same("hooks that ran", labels(&bundle)?, ["failing", "poststop"])
 }

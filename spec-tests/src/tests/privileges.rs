@@ -69,13 +69,16 @@ pub(super) const TESTS: &[Test] = &[
         if Path::new("/sys/module/apparmor").exists() {
             return skip("this machine has AppArmor");
         }
-        bed.refuses(&Spec::new().set("/process/apparmorProfile", "acme_secure_profile"), &["apparmor"])
+        bed.refuses_when_tried(
+            &Spec::new().set("/process/apparmorProfile", "acme_secure_profile"),
+            &["apparmor"],
+        )
     }),
     test("A68", "selinuxLabel without SELinux is refused", |bed| {
         if Path::new("/sys/fs/selinux/enforce").exists() {
             return skip("this machine has SELinux");
         }
-        bed.refuses(
+        bed.refuses_when_tried(
             &Spec::new().set("/process/selinuxLabel", "system_u:system_r:svirt_lxc_net_t:s0:c124,c675"),
             &["selinux"],
         )
@@ -84,7 +87,7 @@ pub(super) const TESTS: &[Test] = &[
         if Path::new("/sys/fs/selinux/enforce").exists() {
             return skip("this machine has SELinux");
         }
-        bed.refuses(
+        bed.refuses_when_tried(
             &Spec::new().set("/linux/mountLabel", "system_u:object_r:svirt_sandbox_file_t:s0:c715,c811"),
             &["label", "selinux", "context="],
         )

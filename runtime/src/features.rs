@@ -126,7 +126,7 @@ fn wired() -> Known<'static> {
         },
         apparmor: true,
         selinux: true,
-        intel_rdt: false,
+        intel_rdt: true,
         net_devices: true,
         idmap: true,
     }

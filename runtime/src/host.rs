@@ -12,6 +12,7 @@ const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
+const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_RESOURCE: u32 = 24;
 const CAP_MKNOD: u32 = 27;
@@ -73,6 +74,11 @@ impl Host {
     /// namespace. Without that, all of it is done by the child, as root of the container's.
     pub(crate) const fn is_admin(self) -> bool {
         self.has(CAP_SYS_ADMIN)
+    }
+
+    /// Whether the runtime may take network devices out of its namespace, and enter another to set them up.
+    pub(crate) const fn moves_devices(self) -> bool {
+        self.is_admin() && self.has(CAP_NET_ADMIN)
     }
 
     /// Whether the runtime may write any id map; else it may map its own ids only, and newuidmap(1) does the rest.

@@ -66,7 +66,7 @@
 //! | 1 | parent | check, plan; then the intent record, the lock, the cgroups and their limits | nothing is made before everything that can be refused is; whatever is made is on record first |
 //! | 2 | parent | `clone3` with the new pid and user namespaces, into the v2 cgroup | a pid namespace needs a birth; the user namespace must own the others |
 //! | 3 | child | non-dumpable; close descriptors, set the streams, reset signals; new session | before a process of a joined namespace can look (CVE-2016-9962) |
-//! | 4 | child | unshare, if there is no new user namespace; join the v1 cgroups, and the namespaces that may be the host's | with the host's ids, still |
+//! | 4 | both | unshare, if there is no new user namespace; join the v1 cgroups, the resctrl groups, and the namespaces that may be the host's | with the host's ids, still |
 //! | 5 | child | join or map the user namespace and become its root; unshare or join the others; cgroup namespace last | a cgroup namespace has its root where its maker is |
 //! | 6 | both | time offsets, session keyring, loopback, network devices of the host | sysctls and hooks may name the devices |
 //! | 7 | child | host and domain name; the propagation of the host's mounts; private procfs, null device; the root mount | no mount may reach the host; what is trusted is opened before the container's mounts |
@@ -141,6 +141,7 @@
 //! | capability unknown, or not grantable | warning | engines ask for all that they know |
 //! | hook without `env` | empty environment | nothing of the runtime's leaks |
 //! | `org.systemd.property.*` annotations | those that say how the container's own unit ends; others only where the embedder trusts the configuration | systemd would run programs for them, or power the machine off (CVE-2024-3154) |
+//! | `closID` of a group that is there | `l3CacheSchema` and `memBwSchema` must match it, by value and in the domains that they name; `schemata` is written | the letter of the specification; hardware rounds, and fills in what is not named |
 //! | version 1 settings on a version 2 host | error, if they ask for an effect; a value that callers write for "unset" does not | engines send such values |
 //! | `pids.limit` | -1 is none; 0 is a limit since `ociVersion` 1.3, none before | version 1.3 made it one; callers that write an older version mean "none" |
 //! | no privileges, no cgroup, and no limits asked | the container has no cgroup, without a word; a limit asked is an error | that is the normal case of a user |
@@ -217,8 +218,11 @@ pub mod document {
 /// What [`Stats`] consists of.
 pub mod stats {
     pub use crate::cgroup::{
-        BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats, MemoryEntry,
-        MemoryStats, PidsStats, Pressure, PressureLine, RdmaStats, Throttling,
+        BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, MemoryEntry, MemoryStats,
+        PidsStats, Pressure, PressureLine, RdmaStats, Throttling,
+    };
+    pub use crate::linux::intel_rdt::{
+        CacheOccupancy, IntelRdtStats, L3CacheInfo, MemoryBandwidth, MemoryBandwidthInfo,
     };
 }
 

@@ -136,10 +136,17 @@ impl Invocation {
 
     /// In another network namespace.
     #[must_use]
-    pub fn in_network(mut self, path: &str) -> Self {
-        let words = [OsString::from(format!("--net={path}")), "--".into()];
-        self.args.splice(0..0, words.into_iter().chain([self.program]));
-        self.program = "nsenter".into();
+    pub fn in_network(self, path: &str) -> Self {
+        self.under(&["nsenter", &format!("--net={path}"), "--"])
+    }
+
+    /// As the last arguments of another program.
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        let mut words = words.iter().map(OsString::from);
+        let Some(program) = words.next() else { return self };
+        let runtime = std::mem::replace(&mut self.program, program);
+        self.args.splice(0..0, words.chain([runtime]));
         self
     }
 

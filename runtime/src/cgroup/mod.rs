@@ -48,8 +48,8 @@ pub use self::oom::OomWatch;
 pub(crate) use self::path::SubCgroup;
 pub(crate) use self::settings::check;
 pub use self::stats::{
-    BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats, MemoryEntry,
-    MemoryStats, PidsStats, Pressure, PressureLine, RdmaStats, Stats, Throttling,
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, MemoryEntry, MemoryStats,
+    PidsStats, Pressure, PressureLine, RdmaStats, Stats, Throttling,
 };
 pub(crate) use self::systemd::{ANNOTATION_PREFIX, Instance, Manager};
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::handle::Cgroup;
 use super::layout::Mode;
 use crate::error::Result;
+use crate::linux::intel_rdt::IntelRdtStats;
 
 /// What a container uses right now.
 ///
@@ -29,7 +30,7 @@ pub struct Stats {
     pub blkio: BlkioStats,
     /// Huge pages, by size (`2MB`).
     pub hugetlb: BTreeMap<String, HugetlbStats>,
-    /// Intel RDT: an empty object, as wharf leaves its monitoring to the resctrl file system.
+    /// Intel RDT: empty unless the configuration has `linux.intelRdt`.
     pub intel_rdt: IntelRdtStats,
     /// Network interfaces: always `null`, as with runc for containers whose network the caller set up.
     pub network_interfaces: Option<Vec<()>>,
@@ -54,11 +55,6 @@ pub struct RdmaStats {
     /// Objects.
     pub hca_objects: u32,
 }
-
-/// The place of Intel RDT in [`Stats`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct IntelRdtStats {}
 
 /// Processor time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -12,6 +12,7 @@ pub(crate) mod document;
 mod execution;
 pub(crate) mod finding;
 mod hooks;
+mod intel_rdt;
 pub(crate) mod list;
 mod mappings;
 mod mounts;
@@ -29,10 +30,9 @@ mod shape;
 mod sysctl;
 #[cfg(test)]
 mod tests;
-mod unsupported;
 mod version;
 
-use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Mount, Process, Spec};
+use oci_spec::runtime::{LinuxIntelRdt, LinuxNamespaceType, LinuxResources, Mount, Process, Spec};
 
 use self::finding::{Finding, Report};
 use self::namespaces::{Namespaces, Source};
@@ -70,7 +70,9 @@ pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
         resources::check(resources, "/linux/resources", &mut report);
     }
     execution::check(linux, &mut report);
-    unsupported::check(linux, &mut report);
+    if let Some(rdt) = linux.intel_rdt() {
+        intel_rdt::check(rdt, "/linux/intelRdt", &mut report);
+    }
     report.into_findings()
 }
 
@@ -99,6 +101,13 @@ pub(crate) fn check_removed_mounts(mounts: &[Mount]) -> Vec<Finding> {
 pub(crate) fn check_resources(resources: &LinuxResources) -> Vec<Finding> {
     let mut report = Report::default();
     resources::check(resources, "", &mut report);
+    report.into_findings()
+}
+
+/// The same for an update of `intelRdt`; pointers are relative to its own object.
+pub(crate) fn check_intel_rdt(rdt: &LinuxIntelRdt) -> Vec<Finding> {
+    let mut report = Report::default();
+    intel_rdt::check(rdt, "", &mut report);
     report.into_findings()
 }
 

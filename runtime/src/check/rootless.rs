@@ -21,6 +21,13 @@ pub(crate) fn check(spec: &Spec, host: Host, hard: impl Fn(u32) -> Option<u64>) 
     if !host.raises_limits() {
         check_limits(spec, hard, &mut report);
     }
+    let devices = spec.linux().as_ref().and_then(|linux| linux.net_devices().as_ref());
+    if devices.is_some_and(|devices| !devices.is_empty()) && !host.moves_devices() {
+        report.error(
+            "/linux/netDevices",
+            "moving network devices takes CAP_NET_ADMIN and CAP_SYS_ADMIN where they are",
+        );
+    }
     if !host.is_admin() {
         let namespaces = Namespaces::of(spec.linux().as_ref());
         check_namespaces(&namespaces, &mut report);
@@ -228,6 +235,8 @@ mod tests {
         assert_eq!(pointers(|spec| spec["mounts"] = tmpfs), [""; 0]);
         let limits = json!([{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1024}, {"type": "RLIMIT_NPROC", "soft": 1, "hard": 1025}]);
         assert_eq!(pointers(|spec| spec["process"]["rlimits"] = limits), ["/process/rlimits/1/hard"]);
+        assert_eq!(pointers(|spec| spec["linux"]["netDevices"] = json!({"eth0": {}})), ["/linux/netDevices"]);
+        assert_eq!(pointers(|spec| spec["linux"]["netDevices"] = json!({})), [""; 0]);
         let groups = json!([0]);
         assert_eq!(
             pointers(|spec| spec["process"]["user"]["additionalGids"] = groups),

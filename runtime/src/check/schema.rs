@@ -327,9 +327,8 @@ object! { INTEL_RDT:
     optional("schemata", TEXTS),
     optional("l3CacheSchema", Text),
     optional("memBwSchema", Text),
-    // Dropped in 1.3; still known, so that its users get an answer about intelRdt instead of about a spelling.
-    optional("enableCMT", Bool),
-    optional("enableMBM", Bool),
+    // enableCMT and enableMBM of 1.1 and 1.2 had no defined meaning and were dropped in 1.3: ignored with a warning, as
+    // everything that is not in the specification.
     optional("enableMonitoring", Bool),
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use oci_spec::runtime::Spec;
 
+use super::claims::Claims;
 use super::gate;
 use super::handle::Container;
 use super::identity::ProcessIdentity;
@@ -29,7 +30,6 @@ use crate::id::ContainerId;
 use crate::linux::idmap::IdMaps;
 use crate::linux::mount::cgroup::{View, Views};
 use crate::linux::namespace::Namespaces;
-use crate::linux::net_device::{self, Handover};
 use crate::linux::sysctl;
 use crate::plan::{Explanation, Gate, ParentStep, Plan, Request, hooks::HookState};
 use crate::spawn::{self, Resources, Spawned};
@@ -49,7 +49,7 @@ struct Prepared {
 }
 
 /// Findings that depend on the host and the bundle's files.
-pub(super) fn check_host(bundle: &Bundle, findings: &mut Vec<Finding>) {
+pub(super) fn check_host(bundle: &Bundle, resctrl: Option<&Path>, findings: &mut Vec<Finding>) {
     if let Some(root) = bundle.spec().root() {
         let rootfs = bundle.dir().join(root.path());
         if !rootfs.is_dir() {
@@ -66,9 +66,11 @@ pub(super) fn check_host(bundle: &Bundle, findings: &mut Vec<Finding>) {
         );
     }
     super::host_check::check(bundle, findings);
-    if let Err(error) = find_devices(bundle.spec()) {
-        findings.push(Finding::error(error.pointer().unwrap_or("/linux/netDevices"), error.plain()));
-    }
+    findings.extend(
+        Claims::missing(bundle.spec(), resctrl)
+            .into_iter()
+            .map(|error| Finding::error(error.pointer().unwrap_or("/linux"), error.plain())),
+    );
     if let Ok(host) = Host::probe() {
         let spec = bundle.spec();
         findings.extend(rootless::check(spec, host, hard_limit));
@@ -206,18 +208,6 @@ fn refuse_host_sysctls(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
     Ok(())
 }
 
-/// Looks for the network devices that are to be moved, before anything is done.
-fn find_devices(spec: &Spec) -> Result<Option<Handover>> {
-    let linux = spec.linux().as_ref();
-    let wishes = net_device::wishes(linux);
-    if let Some(path) = Namespaces::of(linux).network.joined()
-        && !wishes.is_empty()
-    {
-        Handover::refuse_own(path)?;
-    }
-    Handover::prepare(wishes)
-}
-
 /// What a cgroup mount of the container shows: its own cgroups, and where it has none, the runtime's.
 pub(super) fn views(layout: &CgroupLayout, made: &Cgroup) -> Views {
     let dirs = &made.record().dirs;
@@ -268,9 +258,10 @@ pub(super) fn explain(
     bundle: &Bundle,
     options: &CreateOptions,
     cgroups: Cgroups,
+    resctrl: Option<&Path>,
 ) -> Result<Explanation> {
     let prepared = prepare(directory, bundle, options, Gate::Socket, None, cgroups)?;
-    find_devices(bundle.spec())?;
+    Claims::find(bundle.spec(), directory.id().as_str(), resctrl)?;
     Ok(prepared.plan.explain(directory.id().as_str()))
 }
 
@@ -282,12 +273,15 @@ pub(super) fn create(
     options: CreateOptions,
     gate: Gate,
     cgroups: Cgroups,
+    resctrl: Option<&Path>,
 ) -> Result<Container> {
     let directory = Directory::of(root, id);
-    let Prepared { mut plan, cgroup, record } = prepare(&directory, bundle, &options, gate, None, cgroups)?;
+    let Prepared { mut plan, cgroup, mut record } =
+        prepare(&directory, bundle, &options, gate, None, cgroups)?;
     plan.log();
     let spec = bundle.spec();
-    let devices = find_devices(spec)?;
+    let claims = Claims::find(spec, id.as_str(), resctrl)?;
+    record.rdt = claims.membership();
     let console = console_socket(spec, &options.console)?;
     check_preserved(options.preserve_fds)?;
     // Before the first side effect: there may be no systemd to talk to.
@@ -295,7 +289,7 @@ pub(super) fn create(
         cgroup.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance)).transpose()?;
     let lock = directory.begin(&record, bundle.config_bytes())?;
     let mut creation =
-        Creation { directory: &directory, spec, record, cgroup: None, devices, hooked: false, done: false };
+        Creation { directory: &directory, spec, record, cgroup: None, claims, hooked: false, done: false };
     if options.notify_socket {
         directory.make_notify()?;
     }
@@ -360,7 +354,7 @@ struct Creation<'c> {
     spec: &'c Spec,
     record: Record,
     cgroup: Option<Cgroup>,
-    devices: Option<Handover>,
+    claims: Claims,
     /// Whether hooks ran, so that the poststop hooks have something to undo.
     hooked: bool,
     done: bool,
@@ -420,7 +414,7 @@ impl Creation<'_> {
         };
         let (spec, bundle, id_text) = (self.spec, self.record.bundle.clone(), self.record.id.clone());
         let hooked = &mut self.hooked;
-        let (devices, directory) = (&mut self.devices, self.directory);
+        let (claims, directory) = (&mut self.claims, self.directory);
         let cgroup = &mut self.cgroup;
         let mut serve = |step: &ParentStep, child: &Spawned| match step {
             ParentStep::EnterScope(_) => {
@@ -442,12 +436,9 @@ impl Creation<'_> {
             ParentStep::OpenDevice { path, mode, device } => {
                 spawn::open_device(path, *mode, *device).map(Some)
             }
+            ParentStep::JoinRdt(_) => claims.join_rdt(child.pid).map(|()| None),
             ParentStep::MoveDevices(_) => {
-                let Some(devices) = devices else { return Ok(None) };
-                let namespaces = Namespaces::of(spec.linux().as_ref());
-                let intent = devices.enter(child.pidfd.as_fd(), namespaces.network.joined())?;
-                directory.note_devices(&intent)?;
-                devices.carry_out().map(|()| None)
+                claims.move_devices(spec, directory, child.pidfd.as_fd()).map(|()| None)
             }
             ParentStep::RuntimeHooks => {
                 *hooked = true;
@@ -481,6 +472,7 @@ impl Creation<'_> {
         if let Some(cgroup) = &self.cgroup {
             self.record.cgroup = cgroup.record().clone();
         }
+        self.record.rdt = self.claims.membership();
         self.directory.complete(&self.record)?;
         spawned.go()?;
         if gate == Gate::Open {
@@ -494,9 +486,7 @@ impl Creation<'_> {
             }
         }
         self.done = true;
-        if self.devices.is_some() {
-            self.directory.forget_devices();
-        }
+        self.claims.keep(self.directory);
         Ok(Container::made(
             self.directory.clone(),
             id.clone(),
@@ -544,9 +534,7 @@ impl Drop for Creation<'_> {
             return;
         }
         // The child is gone: what made it ended it and waited for it. Its network namespace is held.
-        if let Some(devices) = &mut self.devices {
-            devices.give_back();
-        }
+        self.claims.undo();
         if let Some(cgroup) = &self.cgroup
             && let Err(error) = cgroup.destroy(PATIENCE)
         {

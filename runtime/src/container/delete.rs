@@ -50,6 +50,9 @@ pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
         devices.undo();
     }
     let Some(record) = record else { return directory.remove() };
+    if let Some(rdt) = &record.rdt {
+        rdt.remove()?;
+    }
     unmount(&record);
     let spec = record
         .poststop

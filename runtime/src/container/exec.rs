@@ -139,7 +139,10 @@ impl Container {
         // A process that is born frozen waits for a resume, which needs the lock.
         let _lock = (!paused).then_some(lock);
         let oom_score = process.oom_score_adj().filter(|_| host.is_admin());
-        let mut born = |pid| oom_score.map_or(Ok(()), |score| spawn::set_oom_score(pid, score));
+        let mut born = |pid| {
+            self.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt.assign(pid))?;
+            oom_score.map_or(Ok(()), |score| spawn::set_oom_score(pid, score))
+        };
         let mut serve = |step: &ParentStep, child: &Spawned| match step {
             ParentStep::Rlimits(limits) => spawn::set_rlimits(child.pid, limits).map(|()| None),
             ParentStep::IoPriority(value) => spawn::set_io_priority(child.pid, *value).map(|()| None),

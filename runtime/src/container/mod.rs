@@ -1,5 +1,6 @@
 //! Containers: their state on disk, and the operations on them.
 
+mod claims;
 mod create;
 mod delete;
 mod exec;

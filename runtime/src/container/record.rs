@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::identity::ProcessIdentity;
 use crate::cgroup::CgroupRecord;
 use crate::hook::HookKind;
+use crate::linux::intel_rdt::Membership;
 
 /// The form of the document; another number is another version of wharf.
 const FORMAT: u32 = 1;
@@ -32,6 +33,9 @@ pub(crate) struct Record {
     pub(crate) cgroup: CgroupRecord,
     /// `CLONE_NEW*` flags of the namespaces that are not the runtime's.
     pub(crate) namespaces: i32,
+    /// The resctrl groups that it is in; in the record of the intent, those that would be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rdt: Option<Membership>,
     /// Whether its mounts are in the runtime's mount namespace, below `rootfs`.
     #[serde(default)]
     pub(crate) host_mounts: bool,
@@ -73,6 +77,7 @@ impl Record {
             init: None,
             cgroup,
             namespaces,
+            rdt: None,
             host_mounts: namespaces & libc::CLONE_NEWNS == 0,
             new_keyring: false,
             preserved: 0,

@@ -23,6 +23,7 @@ use crate::plan::{Explanation, Gate};
 pub struct Runtime {
     root: PathBuf,
     cgroups: Cgroups,
+    resctrl: Option<PathBuf>,
 }
 
 /// Who makes cgroups, and how far annotations are trusted.
@@ -58,6 +59,7 @@ impl Cgroups {
 pub struct RuntimeBuilder {
     root: Option<PathBuf>,
     cgroups: Cgroups,
+    resctrl: Option<PathBuf>,
 }
 
 /// One entry of [`Runtime::list`].
@@ -75,6 +77,14 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = Some(root.into());
+        self
+    }
+
+    /// Sets where the resctrl file system is mounted, for containers with `linux.intelRdt`. By default it is looked for,
+    /// at `/sys/fs/resctrl` first, when such a container is created.
+    #[must_use]
+    pub fn resctrl(mut self, mount: impl Into<PathBuf>) -> Self {
+        self.resctrl = Some(mount.into());
         self
     }
 
@@ -102,7 +112,7 @@ impl RuntimeBuilder {
         let root = self.root.unwrap_or_else(|| PathBuf::from("/run/wharf"));
         let root = std::path::absolute(&root)
             .map_err(|error| Error::io(&error, format!("find the state directory {}", root.display())))?;
-        Ok(Runtime { root, cgroups: self.cgroups })
+        Ok(Runtime { root, cgroups: self.cgroups, resctrl: self.resctrl })
     }
 }
 
@@ -123,7 +133,7 @@ impl Runtime {
     pub fn check(&self, bundle: &Bundle) -> Vec<Finding> {
         let mut findings = bundle.warnings().to_vec();
         findings.extend(crate::check::check(bundle.spec()));
-        create::check_host(bundle, &mut findings);
+        create::check_host(bundle, self.resctrl.as_deref(), &mut findings);
         findings
     }
 
@@ -133,7 +143,13 @@ impl Runtime {
     ///
     /// As [`Runtime::create`], for everything that it refuses before its first side effect.
     pub fn explain(&self, id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
-        create::explain(&Directory::of(&self.root, id), bundle, options, self.cgroups)
+        create::explain(
+            &Directory::of(&self.root, id),
+            bundle,
+            options,
+            self.cgroups,
+            self.resctrl.as_deref(),
+        )
     }
 
     /// Creates a container: everything but its program is in place afterwards, and its first process waits for
@@ -144,7 +160,7 @@ impl Runtime {
     /// A malformed or contradictory configuration (`Kind::InvalidSpec`) and an id in use (`Kind::Exists`) end it before
     /// any side effect. Any later failure leaves the host as it was.
     pub fn create(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
-        create::create(&self.root, id, bundle, options, Gate::Socket, self.cgroups)
+        create::create(&self.root, id, bundle, options, Gate::Socket, self.cgroups, self.resctrl.as_deref())
     }
 
     /// Creates a container and starts it at once, which saves the way through the gate.
@@ -153,7 +169,7 @@ impl Runtime {
     ///
     /// As [`Runtime::create`] and [`Container::start`]; nothing of the container is left.
     pub fn run(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
-        create::create(&self.root, id, bundle, options, Gate::Open, self.cgroups)
+        create::create(&self.root, id, bundle, options, Gate::Open, self.cgroups, self.resctrl.as_deref())
     }
 
     /// Finds a container that was created before, by this or another process.

@@ -5,6 +5,7 @@ pub(crate) mod affinity;
 pub(crate) mod capability;
 pub(crate) mod device;
 pub(crate) mod idmap;
+pub(crate) mod intel_rdt;
 pub(crate) mod ioprio;
 pub(crate) mod lsm;
 pub(crate) mod memory_policy;

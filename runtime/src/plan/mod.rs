@@ -24,6 +24,7 @@ use oci_spec::runtime::Spec;
 
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
+use crate::linux::intel_rdt;
 use crate::linux::mount::cgroup::Views;
 use crate::linux::net_device::Wish;
 use crate::sys::process::SchedAttr;
@@ -46,6 +47,8 @@ pub(crate) enum ParentStep {
     Rlimits(Vec<(u32, u64, u64)>),
     /// Set the scheduler of a child whose user namespace has no say in it.
     Scheduler(SchedAttr),
+    /// Put the process into its class of service and its monitoring group.
+    JoinRdt(intel_rdt::Wish),
     /// Move devices of the host into the container's network namespace.
     MoveDevices(Vec<Wish>),
     /// Set an I/O priority that a child in a user namespace may not choose.
@@ -79,6 +82,7 @@ impl fmt::Display for ParentStep {
             Self::TimeOffsets(_) => f.write_str("write the offsets of the time namespace"),
             Self::Rlimits(_) => f.write_str("set the resource limits"),
             Self::Scheduler(_) => f.write_str("set the scheduler"),
+            Self::JoinRdt(wish) => wish.fmt(f),
             Self::MoveDevices(wishes) => {
                 f.write_str("move into the network namespace: ")?;
                 for (number, wish) in wishes.iter().enumerate() {

@@ -13,7 +13,7 @@ use crate::linux::idmap::IdMaps;
 use crate::linux::mount::entry::{Entry, Surroundings, propagation};
 use crate::linux::mount::options::Propagation;
 use crate::linux::namespace::Namespaces;
-use crate::linux::{device, memory_policy, net_device, sysctl, timens};
+use crate::linux::{device, intel_rdt, memory_policy, net_device, sysctl, timens};
 
 /// Where the directory of the notification socket is in the container.
 pub(crate) const NOTIFY_DIRECTORY: &str = "/run/notify";
@@ -180,6 +180,14 @@ fn enter_namespaces(
         plan.program.push(
             Op::WriteHost { path, text },
             Blame::new("join cgroup", Place::of("/linux/cgroupsPath")).on(path),
+        );
+    }
+    if let Some(wish) = intel_rdt::Wish::of(linux, request.id) {
+        // As the cgroups: whatever comes later inherits it, a process that is born again too.
+        plan.ask(
+            ParentStep::JoinRdt(wish),
+            Slot::NONE,
+            Blame::new("join the resctrl groups", Place::of("/linux/intelRdt")),
         );
     }
     // The host's own before the user namespace: afterwards there is no right to them.

@@ -1,6 +1,6 @@
 //! `update`: new limits for a running container.
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxIntelRdt, LinuxResources};
 use serde_json::{Map, Value};
 
 use crate::args::{Call, Given};
@@ -12,22 +12,42 @@ use crate::size;
 /// Only what is named changes.
 pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let resources = resources(call)?;
-    context.runtime()?.open(&call.id()?)?.update(&resources)?;
+    let rdt = intel_rdt(&call.options)?;
+    let container = context.runtime()?.open(&call.id()?)?;
+    // First, for it is the one that most machines refuse.
+    if let Some(rdt) = rdt {
+        container.update_intel_rdt(&rdt)?;
+    }
+    container.update(&resources)?;
     Ok(0)
 }
 
+/// What is to be written to the `schemata` of the container's class of service.
+fn intel_rdt(given: &Given) -> Result<Option<LinuxIntelRdt>, Failure> {
+    let text = |name| Ok::<_, Failure>(given.text(name)?.filter(|text| !text.is_empty()));
+    let (l3, memory) = (text("l3-cache-schema")?, text("mem-bw-schema")?);
+    if l3.is_none() && memory.is_none() {
+        return Ok(None);
+    }
+    let mut rdt = LinuxIntelRdt::default();
+    rdt.set_l3_cache_schema(l3.map(str::to_owned));
+    rdt.set_mem_bw_schema(memory.map(str::to_owned));
+    Ok(Some(rdt))
+}
+
+/// Options that no resources object has: they go with one.
+const OUTSIDE: [&str; 3] = ["kernel-memory", "l3-cache-schema", "mem-bw-schema"];
+
 fn resources(call: &Call) -> Result<LinuxResources, Failure> {
     let given = &call.options;
-    if given.has("l3-cache-schema") || given.has("mem-bw-schema") {
-        return Err(Failure::new("Intel RDT is not supported by this build"));
-    }
     if given.has("kernel-memory") || given.has("kernel-memory-tcp") {
         log::warn!("limits of kernel memory have no effect: Linux 5.4 deprecated and 6.1 removed them");
     }
     let document = match given.text("resources")? {
         Some(file) => {
-            if let Some(other) =
-                given.names().find(|name| *name != "resources" && !name.starts_with("kernel-memory"))
+            if let Some(other) = given
+                .names()
+                .find(|name| *name != "resources" && !OUTSIDE.iter().any(|outside| name.starts_with(outside)))
             {
                 let message =
                     format!("--resources cannot be combined with --{other}: name every limit in the file");
@@ -125,13 +145,31 @@ mod tests {
             "--cpu-period -1",
             "--blkio-weight 65536",
             "--pids-limit 1.5",
-            "--l3-cache-schema L3:0=f",
-            "--mem-bw-schema MB:0=1",
             "--resources /f --memory 1m",
             "--resources /nonexistent",
         ] {
             assert!(read_back(&format!("wharf update {words} web")).is_err(), "{words}");
         }
+    }
+
+    #[test]
+    fn schemata_of_intel_rdt_are_no_resources() {
+        let rdt = |words: &str| {
+            let words = format!("wharf update {words} web");
+            let Ok(Request::Verb(call)) = parse(words.split(' ').map(std::ffi::OsString::from)).request
+            else {
+                panic!()
+            };
+            let rdt = intel_rdt(&call.options).map_err(|failure| failure.message().to_owned()).unwrap();
+            rdt.map(|rdt| serde_json::to_value(rdt).unwrap())
+        };
+        assert_eq!(rdt("--memory 1m"), None);
+        assert_eq!(rdt("--l3-cache-schema= --memory 1m"), None);
+        assert_eq!(
+            rdt("--l3-cache-schema L3:0=f;1=f --mem-bw-schema MB:0=20"),
+            Some(json!({"l3CacheSchema": "L3:0=f;1=f", "memBwSchema": "MB:0=20"}))
+        );
+        assert_eq!(read_back("wharf update --mem-bw-schema MB:0=20 web").unwrap(), json!({}));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod devices;
 mod features;
 pub(crate) mod hooks;
 mod idmap;
+mod intel_rdt;
 mod lifecycle;
 mod limits;
 mod memory;
@@ -48,6 +49,7 @@ pub const AREAS: &[&[Test]] = &[
     net_devices::TESTS,
     paths::TESTS,
     cgroups::TESTS,
+    intel_rdt::TESTS,
     memory::TESTS,
     cpu::TESTS,
     resources::TESTS,

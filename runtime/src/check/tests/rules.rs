@@ -517,10 +517,50 @@ fn network_devices() {
 }
 
 #[test]
-fn what_is_not_implemented_is_refused() {
+fn intel_rdt() {
+    let rdt = |value: Value| json!({"/linux/intelRdt": value});
+    let at = "error: /linux/intelRdt";
+    expect(&rdt(json!({})), &[]);
+    for name in ["", "/", "gold"] {
+        expect(&rdt(json!({"closID": name})), &[]);
+    }
+    for name in ["a/b", "..", "info", "mon_groups", "a\nb"] {
+        expect(&rdt(json!({"closID": name})), &[&format!("{at}/closID: ")]);
+    }
     expect(
-        &json!({"/linux/intelRdt": {"closID": "a"}}),
-        &["error: /linux/intelRdt: not supported by this version"],
+        &rdt(
+            json!({"l3CacheSchema": "L3:0=7f0;1=1f", "memBwSchema": "MB:0=20;1=70", "schemata": ["L2:0=f", "NEW:x"],
+            "enableMonitoring": true}),
+        ),
+        &[],
+    );
+    expect(&rdt(json!({"l3CacheSchema": "", "memBwSchema": "", "schemata": []})), &[]);
+    for bad in [
+        "0=f",
+        "L2:0=f",
+        "MB:0=20",
+        " L3:0=f",
+        "l3:0=f",
+        "L3:",
+        "L3:0",
+        "L3:0=x",
+        "L3:0=f\nMB:0=20",
+        "L3:0=f\n",
+    ] {
+        expect(&rdt(json!({"l3CacheSchema": bad})), &[&format!("{at}/l3CacheSchema: ")]);
+    }
+    for bad in ["0=20", "L3:0=f", " MB:0=20", "mb:0=20", "MB:0=f0", "MB:0=20\nL3:0=f"] {
+        expect(&rdt(json!({"memBwSchema": bad})), &[&format!("{at}/memBwSchema: ")]);
+    }
+    for bad in ["L3:0=f\nMB:0=20", "L3", ""] {
+        expect(&rdt(json!({"schemata": ["L3:0=f", bad]})), &[&format!("{at}/schemata/1: ")]);
+    }
+    expect(
+        &rdt(json!({"l3CacheSchema": "L3CODE:0=f", "enableCMT": true})),
+        &[
+            "note: /linux/intelRdt/enableCMT: not a property of the runtime spec; ignored",
+            "warning: /linux/intelRdt/l3CacheSchema: should start with",
+        ],
     );
 }
 

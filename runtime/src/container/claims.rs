@@ -1,0 +1,102 @@
+//! What a creation takes from the host besides cgroups: network devices, and a place in resctrl groups.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use oci_spec::runtime::Spec;
+
+use super::store::Directory;
+use crate::error::{Error, Result};
+use crate::linux::intel_rdt::{self, Membership};
+use crate::linux::namespace::Namespaces;
+use crate::linux::net_device::{self, Handover};
+
+/// The claims of one creation. Looking for them changes nothing; all can be undone.
+#[derive(Debug)]
+pub(super) struct Claims {
+    devices: Option<Handover>,
+    rdt: Option<(intel_rdt::Wish, Membership)>,
+}
+
+impl Claims {
+    /// Looks whether the host has what the configuration claims. `resctrl`: where that file system is, if the caller
+    /// knows.
+    pub(super) fn find(spec: &Spec, id: &str, resctrl: Option<&Path>) -> Result<Self> {
+        Ok(Self { devices: find_devices(spec)?, rdt: find_rdt(spec, id, resctrl)? })
+    }
+
+    /// Everything that is missing.
+    pub(super) fn missing(spec: &Spec, resctrl: Option<&Path>) -> Vec<Error> {
+        // No container can have this id.
+        let id = "?";
+        [find_devices(spec).map(drop), find_rdt(spec, id, resctrl).map(drop)]
+            .into_iter()
+            .filter_map(Result::err)
+            .collect()
+    }
+
+    /// The resctrl groups, for the record.
+    pub(super) fn membership(&self) -> Option<Membership> {
+        self.rdt.as_ref().map(|(_, membership)| membership.clone())
+    }
+
+    /// Moves the network devices into the namespace of a process, with a note for whoever cleans up after this one.
+    pub(super) fn move_devices(
+        &mut self,
+        spec: &Spec,
+        directory: &Directory,
+        process: BorrowedFd<'_>,
+    ) -> Result<()> {
+        let Some(devices) = &mut self.devices else { return Ok(()) };
+        let namespaces = Namespaces::of(spec.linux().as_ref());
+        let intent = devices.enter(process, namespaces.network.joined())?;
+        directory.note_devices(&intent)?;
+        devices.carry_out()
+    }
+
+    /// Makes the resctrl groups that are not there, and puts a process in.
+    pub(super) fn join_rdt(&mut self, pid: i32) -> Result<()> {
+        let Some((wish, membership)) = &mut self.rdt else { return Ok(()) };
+        membership.make_clos(wish)?;
+        membership.write(&wish.schemata)?;
+        membership.make_monitor()?;
+        membership.assign(pid)
+    }
+
+    /// The creation is complete: what was claimed is the container's.
+    pub(super) fn keep(&self, directory: &Directory) {
+        if self.devices.is_some() {
+            directory.forget_devices();
+        }
+    }
+
+    /// The creation has failed: the host gets everything back.
+    pub(super) fn undo(&mut self) {
+        if let Some(devices) = &mut self.devices {
+            devices.give_back();
+        }
+        if let Some((_, membership)) = &mut self.rdt {
+            membership.undo();
+        }
+    }
+}
+
+fn find_devices(spec: &Spec) -> Result<Option<Handover>> {
+    let linux = spec.linux().as_ref();
+    let wishes = net_device::wishes(linux);
+    if let Some(path) = Namespaces::of(linux).network.joined()
+        && !wishes.is_empty()
+    {
+        Handover::refuse_own(path)?;
+    }
+    Handover::prepare(wishes)
+}
+
+fn find_rdt(spec: &Spec, id: &str, resctrl: Option<&Path>) -> Result<Option<(intel_rdt::Wish, Membership)>> {
+    let Some(wish) = intel_rdt::Wish::of(spec.linux().as_ref(), id) else { return Ok(None) };
+    let membership = match resctrl {
+        Some(root) => Membership::prepare(&wish, root)?,
+        None => Membership::prepare(&wish, &intel_rdt::find_root()?)?,
+    };
+    Ok(Some((wish, membership)))
+}

@@ -8,6 +8,7 @@
 mod act;
 mod hook;
 mod json;
+mod load;
 mod measure;
 mod report;
 mod script;
@@ -18,7 +19,7 @@ use std::io::Write;
 
 const USAGE: &str = "usage: probe report | try OP... [-- OP...]... | wait | idle | exit N | true | die SIGNAL | hook FILE LABEL [OPTION...] | \
      alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | delay MS COMMAND... | \
-     line COMMAND... | say OUT ERR | pour MIB | brood N | \
+     line COMMAND... | say OUT ERR | pour MIB | brood N | bomb | gulp MIB | burn THREADS | latency SECONDS | \
      measure PROGRAM [ARGUMENT...]";
 
 /// The C entry point.
@@ -56,6 +57,10 @@ fn run(args: &[String]) -> c_int {
         ["leave"] => act::leave(),
         ["say", out, err] => act::say_both(out, err),
         ["pour", mib] => act::pour(mib.parse().unwrap_or(1)),
+        ["bomb"] => load::bomb(),
+        ["gulp", mib] => load::gulp(mib),
+        ["burn", threads] => load::burn(threads.parse().unwrap_or(1)),
+        ["latency", seconds] => print(&load::latency(seconds.parse().unwrap_or(1))),
         ["brood", count] => act::brood(count.parse().unwrap_or(1)),
         ["line", rest @ ..] => {
             let _end = std::io::stdin().read_line(&mut String::new());

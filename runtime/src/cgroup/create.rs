@@ -184,6 +184,21 @@ impl CgroupPlan {
         self.record(|_| true, self.dirs.iter().map(|dir| dir.mount.join(&dir.inner)).collect())
     }
 
+    /// Takes the settings out that no process could be born under, for [`Cgroup::set`] to apply after the birth.
+    ///
+    /// Nothing can be born into a cgroup of version 2 that allows no task; a move into one is allowed, as is being there.
+    pub(crate) fn defer_birth_control(&mut self) -> Vec<Setting> {
+        let is_late = |setting: &Setting| {
+            setting.place == Place::V2 && setting.file == "pids.max" && setting.value == "0"
+        };
+        if self.scope.is_some() {
+            return Vec::new();
+        }
+        let late = self.settings.iter().filter(|setting| is_late(setting)).cloned().collect();
+        self.settings.retain(|setting| !is_late(setting));
+        late
+    }
+
     /// Makes the cgroup; on failure removes exactly what it made.
     pub(crate) fn apply(&self) -> Result<Cgroup> {
         let mut made = Vec::new();

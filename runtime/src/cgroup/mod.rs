@@ -46,7 +46,7 @@ pub(crate) use self::layout::examples;
 pub(crate) use self::layout::{CgroupLayout, Mode, V1Hierarchy};
 pub use self::oom::OomWatch;
 pub(crate) use self::path::SubCgroup;
-pub(crate) use self::settings::check;
+pub(crate) use self::settings::{Setting, check};
 pub use self::stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, MemoryEntry, MemoryStats,
     PidsStats, Pressure, PressureLine, RdmaStats, Stats, Throttling,

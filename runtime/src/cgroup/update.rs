@@ -4,7 +4,7 @@ use oci_spec::runtime::LinuxResources;
 
 use super::file;
 use super::handle::Cgroup;
-use super::settings::{Current, translate};
+use super::settings::{Current, Setting, translate};
 use super::write::{Dirs, Journal, write_all};
 use crate::error::{Error, Kind, Result};
 
@@ -31,6 +31,11 @@ impl Cgroup {
         let mut dirs = Dirs::new(self.places());
         let mut journal = Journal::default();
         write_all(&mut dirs, &settings, Some(&mut journal)).inspect_err(|_| journal.undo(&mut dirs))
+    }
+
+    /// Writes settings of a plan.
+    pub(crate) fn set(&self, settings: &[Setting]) -> Result<()> {
+        write_all(&mut Dirs::new(self.places()), settings, None)
     }
 
     /// Reads what the translation needs to know: version 2 has two files for what the configuration says as a sum.

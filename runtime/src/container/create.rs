@@ -20,7 +20,7 @@ use super::runtime::{Cgroups, layout};
 use super::store::Directory;
 use super::terminal::ConsoleSocket;
 use crate::bundle::Bundle;
-use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Manager, Mode, V1Hierarchy};
+use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Manager, Mode, Setting, V1Hierarchy};
 use crate::check::finding::{Finding, into_result};
 use crate::check::rootless;
 use crate::error::{Error, Kind, Result};
@@ -276,7 +276,7 @@ pub(super) fn create(
     resctrl: Option<&Path>,
 ) -> Result<Container> {
     let directory = Directory::of(root, id);
-    let Prepared { mut plan, cgroup, mut record } =
+    let Prepared { mut plan, mut cgroup, mut record } =
         prepare(&directory, bundle, &options, gate, None, cgroups)?;
     plan.log();
     let spec = bundle.spec();
@@ -288,8 +288,16 @@ pub(super) fn create(
     let mut manager =
         cgroup.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance)).transpose()?;
     let lock = directory.begin(&record, bundle.config_bytes())?;
-    let mut creation =
-        Creation { directory: &directory, spec, record, cgroup: None, claims, hooked: false, done: false };
+    let mut creation = Creation {
+        directory: &directory,
+        spec,
+        record,
+        cgroup: None,
+        late: cgroup.defer_birth_control(),
+        claims,
+        hooked: false,
+        done: false,
+    };
     if options.notify_socket {
         directory.make_notify()?;
     }
@@ -354,6 +362,8 @@ struct Creation<'c> {
     spec: &'c Spec,
     record: Record,
     cgroup: Option<Cgroup>,
+    /// Settings of the cgroup that wait for the birth of the first process.
+    late: Vec<Setting>,
     claims: Claims,
     /// Whether hooks ran, so that the poststop hooks have something to undo.
     hooked: bool,
@@ -408,9 +418,15 @@ impl Creation<'_> {
         };
         let oom_score = self.spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
         let host = Host::probe()?;
-        let mut born = |pid| match oom_score.filter(|_| host.is_admin()) {
-            Some(score) => spawn::set_oom_score(pid, score),
-            None => Ok(()),
+        let (late, late_for) = (std::mem::take(&mut self.late), self.cgroup.clone());
+        let mut born = |pid| {
+            if let Some(cgroup) = late_for.as_ref().filter(|_| !late.is_empty()) {
+                cgroup.set(&late)?;
+            }
+            match oom_score.filter(|_| host.is_admin()) {
+                Some(score) => spawn::set_oom_score(pid, score),
+                None => Ok(()),
+            }
         };
         let (spec, bundle, id_text) = (self.spec, self.record.bundle.clone(), self.record.id.clone());
         let hooked = &mut self.hooked;

@@ -305,6 +305,7 @@ fn own_binary(bed: &Bed<'_>) -> Outcome {
         let root = bed.root();
         crate::runtime::Invocation::new(&copy, bed.dir())
             .args(["--root".as_ref(), root.as_os_str()])
+            .args(&bed.runtime.globals)
             .args(words)
             .call()
     };

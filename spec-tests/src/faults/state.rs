@@ -4,6 +4,7 @@ use crate::outcome::{Outcome, check, same};
 use crate::tests::mounts::Source;
 use crate::{Bed, Container, Spec, Test, test};
 use rustix::mount::MountFlags;
+use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -53,7 +54,9 @@ pub(super) const TESTS: &[Test] = &[
         // A process of ours takes the place of the dead one, as if the kernel had used the number again.
         let mut stranger = crate::reaper::spawn(Command::new("sleep").arg("60"))?;
         let text = fs::read_to_string(&file)?;
-        fs::write(&file, text.replace(&pid.as_raw_pid().to_string(), &stranger.id().to_string()))?;
+        let mut state: Value = serde_json::from_str(&text)?;
+        replace_pid(&mut state, pid.as_raw_pid().into(), stranger.id());
+        fs::write(&file, state.to_string())?;
         let status = container.status();
         let _refused = bed.call(["kill", container.id(), "KILL"]);
         let deleted = bed.call(["delete", "--force", container.id()]);
@@ -123,6 +126,22 @@ fn state_file(bed: &Bed<'_>, container: &Container<'_, '_>) -> Outcome<PathBuf> 
         }
     }
     crate::outcome::skip("no state.json or status in the state directory")
+}
+
+/// Puts another pid in the place of this one. Only pids: any other number of the state may happen to be the same.
+fn replace_pid(state: &mut Value, from: i64, to: u32) {
+    match state {
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_pid(item, from, to)),
+        Value::Object(entries) => {
+            for (name, value) in entries {
+                if name.ends_with("pid") && value.as_i64() == Some(from) {
+                    *value = to.into();
+                }
+                replace_pid(value, from, to);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn broken(bed: &Bed<'_>, damage: fn(&PathBuf) -> std::io::Result<()>) -> Outcome {

@@ -360,7 +360,8 @@ pub(super) const TESTS: &[Test] = &[
         same("type", &event["type"], "stats")?;
         same("id", &event["id"], container.id())?;
         let data = &event["data"];
-        check(data["cpu"]["usage"]["total"].is_number(), || data["cpu"].to_string())?;
+        // A number that is 0 may be left out.
+        check(data["cpu"]["usage"].is_object(), || data["cpu"].to_string())?;
         check(data["memory"]["usage"]["limit"].is_number(), || data["memory"].to_string())?;
         same("pids", &data["pids"]["current"], 1)
     }),

@@ -84,11 +84,14 @@ pub(super) const TESTS: &[Test] = &[
         bed.refuses(&Spec::new().set("/process/execCPUAffinity", json!({"initial": "0-"})), &["affinity"])
     }),
     test("A176", "a memory policy is set", |bed| {
+        // A kernel without NUMA has neither the file nor the system call.
+        bed.host.needs_path("/proc/self/numa_maps")?;
         let spec = Spec::new().set("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}));
         let seen = &bed.report(&spec)?["mempolicy"];
         same("mode and nodes", (&seen["mode"], &seen["nodes"]), (&json!(2), &json!(1)))
     }),
     test("A176", "all modes of the memory policy are known", |bed| {
+        bed.host.needs_path("/proc/self/numa_maps")?;
         let modes = [
             ("MPOL_INTERLEAVE", "0", 3),
             ("MPOL_PREFERRED", "0", 1),
@@ -108,6 +111,7 @@ pub(super) const TESTS: &[Test] = &[
         )
     }),
     test("A177", "MPOL_F_STATIC_NODES is set", |bed| {
+        bed.host.needs_path("/proc/self/numa_maps")?;
         let wanted = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
         same(
             "mode",
@@ -120,6 +124,7 @@ pub(super) const TESTS: &[Test] = &[
         bed.refuses(&Spec::new().set("/linux/memoryPolicy", wanted), &["MPOL_F_NONSENSE"])
     }),
     test("A178", "MPOL_DEFAULT needs no nodes", |bed| {
+        bed.host.needs_path("/proc/self/numa_maps")?;
         let seen = bed.report(&Spec::new().set("/linux/memoryPolicy", json!({"mode": "MPOL_DEFAULT"})))?;
         same("mode", &seen["mempolicy"]["mode"], 0)
     }),
@@ -177,7 +182,14 @@ impl RealTimeBudget {
 
 /// Skips where nobody may schedule in real time.
 pub(super) fn real_time_budget(bed: &Bed<'_>) -> Outcome<RealTimeBudget> {
-    let Ok(top) = bed.host.v1("cpu") else { return Ok(RealTimeBudget { grouped: false }) };
+    let Ok(top) = bed.host.v1("cpu") else {
+        // A kernel that divides real time among cgroups of v1 grants none to cgroups of v2 but the root.
+        let tried = std::process::Command::new("chrt").args(["-f", "1", "true"]).output();
+        if tried.is_ok_and(|tried| !tried.status.success()) {
+            return skip("this kernel has no real-time scheduling for processes in cgroups");
+        }
+        return Ok(RealTimeBudget { grouped: false });
+    };
     if !top.join("cpu.rt_runtime_us").exists() {
         return Ok(RealTimeBudget { grouped: false });
     }

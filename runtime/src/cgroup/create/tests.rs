@@ -51,3 +51,14 @@ fn a_failure_takes_back_exactly_what_was_made() {
     assert_eq!(error.pointer(), Some("/linux/resources/pids/limit"));
     assert!(dir.path().join("old").exists() && !dir.path().join("old/new").exists());
 }
+
+#[test]
+fn a_limit_of_no_task_waits_for_the_birth_where_it_would_prevent_it() {
+    let json = |limit: i64| format!(r#"{{"resources":{{"pids":{{"limit":{limit}}}}}}}"#);
+    for (layout, limit, late) in [(v2(&["pids"]), 0, 1), (v2(&["pids"]), 5, 0), (v1(&["pids"]), 0, 0)] {
+        let mut plan = CgroupPlan::new(Some(&linux(&json(limit))), "id", &layout, false).unwrap();
+        let all = plan.settings.len();
+        assert_eq!(plan.defer_birth_control().len(), late);
+        assert_eq!(plan.settings.len(), all - late);
+    }
+}

@@ -59,6 +59,8 @@ pub(super) struct Connection {
     deadline: Instant,
     serial: u32,
     signals: VecDeque<MarshalledMessage>,
+    /// What was read behind the end of the authentication: systemd sends signals without being asked.
+    early: VecDeque<u8>,
 }
 
 impl Connection {
@@ -89,7 +91,13 @@ impl Connection {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        let mut connection = Self { stream: socket.into(), deadline, serial: 0, signals: VecDeque::new() };
+        let mut connection = Self {
+            stream: socket.into(),
+            deadline,
+            serial: 0,
+            signals: VecDeque::new(),
+            early: VecDeque::new(),
+        };
         connection.authenticate()?;
         Ok(connection)
     }
@@ -102,17 +110,17 @@ impl Connection {
     fn authenticate(&mut self) -> Result<(), Failure> {
         self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         let mut heard = Vec::new();
-        let mut lines = 0;
-        while lines < 2 {
-            // Nothing follows the second line before the peer is called.
+        let second_line = |heard: &[u8]| {
+            let ends = (2..=heard.len()).filter(|&at| heard[..at].ends_with(b"\r\n"));
+            ends.take(2).nth(1)
+        };
+        while second_line(&heard).is_none() && heard.len() <= 512 {
             let mut bytes = [0; 256];
             let count = self.receive_some(&mut bytes)?;
             heard.extend(&bytes[..count]);
-            lines = heard.windows(2).filter(|pair| pair == b"\r\n").count();
-            if heard.len() > 512 {
-                break;
-            }
         }
+        let end = second_line(&heard).unwrap_or(heard.len());
+        self.early = heard.split_off(end).into();
         if heard.starts_with(b"DATA\r\nOK") || heard.starts_with(b"DATA \r\nOK") {
             return Ok(());
         }
@@ -219,6 +227,13 @@ impl Connection {
     }
 
     fn receive_some(&mut self, into: &mut [u8]) -> Result<usize, Failure> {
+        if !self.early.is_empty() {
+            let count = into.len().min(self.early.len());
+            for (to, from) in into.iter_mut().zip(self.early.drain(..count)) {
+                *to = from;
+            }
+            return Ok(count);
+        }
         loop {
             self.stream.set_read_timeout(Some(remaining(self.deadline)?))?;
             match self.stream.read(into) {
@@ -325,6 +340,19 @@ mod tests {
         let (_dir, endpoint) = peer(&[AUTHENTICATED], true);
         let mut connection = open(&endpoint, 60_000).unwrap();
         assert!(matches!(connection.call(&call()), Err(Failure::Broken(_))));
+    }
+
+    #[test]
+    fn a_signal_that_comes_with_the_end_of_the_authentication_is_kept() {
+        let signal = rustbus::MessageBuilder::new().signal("a.b", "Early", "/").to("x.y").build();
+        let mut bytes = AUTHENTICATED.to_vec();
+        let mut header = Vec::new();
+        marshal::marshal(&signal, 1, &mut header).unwrap();
+        bytes.extend(header);
+        bytes.extend(signal.get_buf());
+        let (_dir, endpoint) = peer(&[&bytes], false);
+        let mut connection = open(&endpoint, 60_000).unwrap();
+        assert_eq!(connection.signal().unwrap().dynheader.member.as_deref(), Some("Early"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::unistd::AccessFlags;
 use serde::{Deserialize, Serialize};
 
 use super::file;
@@ -63,6 +64,20 @@ pub(crate) struct Join {
     pub(crate) tasks: Vec<PathBuf>,
     /// The directory for `CLONE_INTO_CGROUP`.
     pub(crate) v2_dir: Option<PathBuf>,
+}
+
+impl Join {
+    /// Whether the kernel lets the caller put a process there: it must be able to write `cgroup.procs` of the place and
+    /// of the cgroup that the place and its own have in common (cgroup-v2.rst, "Delegation Containment").
+    pub(crate) fn is_permitted(&self) -> bool {
+        let Some(target) = &self.v2_dir else { return true };
+        let Ok(text) = file::read(Path::new("/proc/self/cgroup")) else { return false };
+        let own = unified_membership(&text).unwrap_or("/").trim_start_matches('/');
+        let common = target.ancestors().find(|dir| Path::new("/sys/fs/cgroup").join(own).starts_with(dir));
+        [Some(target.as_path()), common].into_iter().all(|dir| {
+            dir.is_some_and(|dir| nix::unistd::access(&dir.join("cgroup.procs"), AccessFlags::W_OK).is_ok())
+        })
+    }
 }
 
 impl Cgroup {

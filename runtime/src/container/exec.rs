@@ -98,7 +98,13 @@ impl Container {
         let init_pid = self.pid().unwrap_or(0);
         let subs =
             options.cgroups.iter().map(|path| SubCgroup::parse(path)).collect::<Result<Vec<_>, _>>()?;
-        let join = self.cgroup().join_further(&subs, init_pid)?;
+        let mut join = self.cgroup().join_further(&subs, init_pid)?;
+        // From a login session a user cannot move a process into a scope of his own systemd; it is asked to do so.
+        let scope = self.record.cgroup.scope.as_ref();
+        let scope = scope.filter(|_| !host.is_admin() && subs.is_empty() && !join.is_permitted());
+        if scope.is_some() {
+            join.v2_dir = None;
+        }
         let request = ExecRequest {
             id: &self.record.id,
             namespaces: self.record.namespaces,
@@ -112,6 +118,7 @@ impl Container {
             )
             .root(),
             tasks: &join.tasks,
+            scope: scope.map(|scope| &*scope.unit),
             seccomp,
             personality: linux.and_then(|linux| linux.personality().as_ref()),
         };
@@ -144,6 +151,7 @@ impl Container {
             oom_score.map_or(Ok(()), |score| spawn::set_oom_score(pid, score))
         };
         let mut serve = |step: &ParentStep, child: &Spawned| match step {
+            ParentStep::EnterScope(_) => scope.map_or(Ok(()), |scope| scope.attach(child.pid)).map(|()| None),
             ParentStep::Rlimits(limits) => spawn::set_rlimits(child.pid, limits).map(|()| None),
             ParentStep::IoPriority(value) => spawn::set_io_priority(child.pid, *value).map(|()| None),
             ParentStep::Scheduler(attr) => spawn::set_scheduler(child.pid, attr).map(|()| None),

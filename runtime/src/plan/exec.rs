@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
 
-use super::Plan;
 use super::blame::{Blame, Place};
 use super::order::{begin, plan_reborn};
 use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_terminal};
-use super::program::Op;
+use super::program::{Op, Slot};
+use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::linux::affinity;
@@ -27,6 +27,8 @@ pub(crate) struct ExecRequest<'r> {
     /// User and group of the root of the container's user namespace.
     pub(crate) root: (u32, u32),
     pub(crate) tasks: &'r [PathBuf],
+    /// The unit into which systemd has to move the process, since the caller may not.
+    pub(crate) scope: Option<&'r str>,
     pub(crate) seccomp: Option<&'r LinuxSeccomp>,
     pub(crate) personality: Option<&'r LinuxPersonality>,
 }
@@ -49,6 +51,10 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
         affinity.and_then(|a| a.initial().as_deref()),
         "/process/execCPUAffinity/initial",
     )?;
+    if let Some(unit) = request.scope {
+        let blame = Blame::new("enter the systemd scope", Place::NONE);
+        plan.ask(ParentStep::EnterScope(unit.to_owned()), Slot::NONE, blame);
+    }
     for tasks in request.tasks {
         let path = plan.program.text(tasks.as_os_str().as_encoded_bytes());
         let text = plan.program.text("0");

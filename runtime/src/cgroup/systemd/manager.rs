@@ -137,6 +137,18 @@ impl Manager {
         })
     }
 
+    /// Moves a process into the cgroup of a unit.
+    pub(super) fn attach(&mut self, unit: &str, pid: i32) -> Result<()> {
+        let mut call = method("AttachProcessesToUnit");
+        let pids = param(&Value::Array("u", vec![Value::U32(pid.cast_unsigned())]));
+        let sent = pids
+            .and_then(|pids| push(&mut call, &[string(unit), string(""), pids]))
+            .and_then(|()| self.connection.call(&call).map(drop));
+        sent.map_err(|failure| {
+            Error::new(failure.kind(), format!("unable to put process {pid} into unit {unit:?}: {failure}"))
+        })
+    }
+
     /// Stops a unit and waits until systemd has forgotten it; there may be none.
     pub(super) fn stop(&mut self, unit: &str) -> Result<()> {
         let mut call = method("StopUnit");

@@ -114,6 +114,11 @@ impl ScopeRecord {
         Manager::connect(&self.instance)?.set_properties(&self.unit, &properties)
     }
 
+    /// Moves a process into the scope.
+    pub(crate) fn attach(&self, pid: i32) -> crate::Result<()> {
+        Manager::connect(&self.instance)?.attach(&self.unit, pid)
+    }
+
     /// Takes the scope away; whoever is in it must be dead or dying.
     pub(super) fn stop(&self) -> crate::Result<()> {
         Manager::connect(&self.instance)?.stop(&self.unit)

@@ -68,11 +68,17 @@ pub(super) fn enable(
 /// else's cgroup into a threaded one, into which no container can be put.
 fn delegate(dir: &Path, wanted: &[String], refusals: &mut Vec<(String, PathBuf, Errno)>) {
     let mut refuse = |name: &str, errno| refusals.push((name.to_owned(), dir.to_owned(), errno));
-    let control = file::open_dir(dir).and_then(|fd| file::open_write(&fd, "cgroup.subtree_control"));
-    let control = match control {
-        Ok(control) => control,
+    let opened = file::open_dir(dir)
+        .and_then(|fd| file::open_write(&fd, "cgroup.subtree_control").map(|control| (fd, control)));
+    let (fd, control) = match opened {
+        Ok(opened) => opened,
         Err(errno) => return wanted.iter().for_each(|name| refuse(name, errno)),
     };
+    // The root, which has no type, may have both.
+    let is_domain = file::read_at(&fd, "cgroup.type").is_ok_and(|kind| kind.trim() == "domain");
+    if is_domain && file::read_at(&fd, "cgroup.procs").is_ok_and(|processes| !processes.is_empty()) {
+        return wanted.iter().for_each(|name| refuse(name, Errno::EBUSY));
+    }
     match file::put(&control, &file::words(wanted.iter().map(String::as_str), "+")) {
         Ok(()) => return,
         Err(errno @ (Errno::EBUSY | Errno::EOPNOTSUPP)) => {

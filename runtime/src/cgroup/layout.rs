@@ -79,6 +79,21 @@ impl CgroupLayout {
         Ok(layout)
     }
 
+    /// The same with the runtime's cgroup of version 2 taken to be the one above it, if the caller may work there: in his
+    /// own there are his processes, and so no controller can be enabled for others.
+    pub(crate) fn one_up(mut self) -> Self {
+        if let Some(v2) = &mut self.v2
+            && let Some(above) = v2.own.parent()
+        {
+            let dir = v2.mount.join(above.strip_prefix("/").unwrap_or(above));
+            let writable = |path: &Path| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
+            if writable(&dir) && writable(&dir.join("cgroup.procs")) {
+                v2.own = above.to_owned();
+            }
+        }
+        self
+    }
+
     /// The same for a tree elsewhere, with a function that tells the file system of a directory.
     pub(crate) fn probe_at(
         root: &Path,

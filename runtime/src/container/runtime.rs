@@ -43,7 +43,14 @@ impl Cgroups {
         rootless: bool,
     ) -> Result<CgroupPlan> {
         match self.driver {
-            CgroupDriver::Cgroupfs => CgroupPlan::new(spec.linux().as_ref(), id, layout, rootless),
+            CgroupDriver::Cgroupfs => {
+                let linux = spec.linux().as_ref();
+                let named = linux.and_then(|linux| linux.cgroups_path().as_deref());
+                if rootless && named.is_none_or(|path| path.as_os_str().is_empty()) {
+                    return CgroupPlan::new(linux, id, &layout.clone().one_up(), rootless);
+                }
+                CgroupPlan::new(linux, id, layout, rootless)
+            }
             CgroupDriver::Systemd => {
                 CgroupPlan::in_scope(spec, id, layout, &Instance::of_caller(), self.trusted)
             }

@@ -32,6 +32,13 @@ pub(super) fn check(process: &Process, at: &str, report: &mut Report) {
     if process.oom_score_adj().is_some_and(|score| !(-1000..=1000).contains(&score)) {
         report.error(format!("{at}/oomScoreAdj"), "must be from -1000 to 1000");
     }
+    for (property, label) in
+        [("apparmorProfile", process.apparmor_profile()), ("selinuxLabel", process.selinux_label())]
+    {
+        if label.as_deref().is_some_and(|label| label.contains(char::is_control)) {
+            report.error(format!("{at}/{property}"), "must not have control characters");
+        }
+    }
     user(process.user(), at, report);
     rlimits(process.rlimits().as_deref().unwrap_or_default(), at, report);
 }

@@ -1,5 +1,7 @@
 //! The container's root: taking hold of it, closing it against the host, and covering paths inside it.
 
+use std::ffi::CStr;
+
 use nix::errno::Errno;
 
 use super::message::Detail;
@@ -168,14 +170,14 @@ impl Child<'_> {
     /// Covers a path: a directory with an empty read-only tmpfs, anything else with the null device.
     ///
     /// The path is looked up first; a mount that fails would wait for a grace period of the kernel.
-    pub(super) fn mask_path(&mut self, text: Text) -> Outcome {
+    pub(super) fn mask_path(&mut self, text: Text, label: Option<Text>) -> Outcome {
         let target = match path::open_in_root(self.slot(Slot::ROOT), self.cstr(text), libc::O_PATH, 0) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
             other => other?,
         };
         let source = if path::fstat(target)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
             if self.slot(Slot::EMPTY) < 0 {
-                let fd = empty_directory()?;
+                let fd = empty_directory(label.map(|label| self.cstr(label)))?;
                 self.fill(Slot::EMPTY, fd);
             }
             Slot::EMPTY
@@ -197,11 +199,12 @@ fn fresh_proc() -> crate::sys::Result<i32> {
     result
 }
 
-fn empty_directory() -> crate::sys::Result<i32> {
+fn empty_directory(label: Option<&CStr>) -> crate::sys::Result<i32> {
     let fs = mount::fsopen(c"tmpfs")?;
     let attributes =
         libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     let result = mount::fsconfig_string(fs, c"nr_inodes", c"2")
+        .and_then(|()| label.map_or(Ok(()), |label| mount::fsconfig_string(fs, c"context", label)))
         .and_then(|()| mount::fsconfig_create(fs))
         .and_then(|()| mount::fsmount(fs, attributes as u32));
     path::close(fs);

@@ -148,7 +148,7 @@ impl Child<'_> {
                 Ok(mount::set_attributes(self.slot(Slot::ROOT), &attr, recursive)?)
             }
             Op::ReadOnlyPath(path) => self.read_only_path(path),
-            Op::MaskPath(path) => self.mask_path(path),
+            Op::MaskPath { path, label } => self.mask_path(path, label),
             Op::ReadOnlyRoot => {
                 let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
                 Ok(mount::set_attributes(self.slot(Slot::ROOT), &attr, false)?)

@@ -28,6 +28,7 @@ use crate::hook::{HookKind, HookPolicy, run_hooks};
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::linux::idmap::IdMaps;
+use crate::linux::lsm;
 use crate::linux::mount::cgroup::{View, Views};
 use crate::linux::namespace::Namespaces;
 use crate::linux::sysctl;
@@ -131,6 +132,7 @@ fn prepare(
     }
     let namespaces = Namespaces::of(linux);
     refuse_host_sysctls(spec, &namespaces)?;
+    lsm::refuse_absent(spec.process().as_ref(), "/process", linux)?;
     into_result(rootless::check(spec, host, hard_limit))?;
     let layout = layout(bundle)?;
     let cgroup = cgroups.plan(spec, id.as_str(), &layout, host.is_rootless())?;

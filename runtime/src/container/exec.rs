@@ -15,6 +15,7 @@ use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
+use crate::linux::lsm;
 use crate::plan::{ExecRequest, ParentStep};
 use crate::spawn::{self, Resources, Spawned};
 use crate::sys::pidfd;
@@ -91,6 +92,7 @@ impl Container {
                 "cannot exec in a paused container (use --ignore-paused to override)",
             ));
         }
+        lsm::refuse_absent(Some(process), "", None)?;
         let host = Host::probe()?;
         let bundle = self.bundle()?;
         let linux = bundle.spec().linux().as_ref();

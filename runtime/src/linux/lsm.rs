@@ -1,9 +1,124 @@
 //! Labels of Linux security modules: AppArmor profiles and SELinux contexts.
+//!
+//! A process gets them from files below /proc/PID/attr (lsm(7)), mounts from an option of their file system.
 
-/// The file below /proc/PID that takes the AppArmor profile for the next execve, and the text to write.
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, Process};
+
+use crate::error::{Error, Kind, Result};
+
+/// The file below /proc/PID that takes the AppArmor profile for the next execve, and the text to write. It is
+/// AppArmor's own, so it works beside other modules, unlike `attr/exec` (Linux 5.8).
 pub(crate) fn apparmor_exec(profile: &str) -> (&'static str, String) {
     ("attr/apparmor/exec", format!("exec {profile}"))
 }
 
 /// The file below /proc/PID that takes the SELinux context for the next execve.
 pub(crate) const SELINUX_EXEC: &str = "attr/exec";
+
+/// The file that takes the SELinux context of the keys that the process makes; a newline takes it back.
+pub(crate) const SELINUX_KEYS: &str = "/proc/thread-self/attr/keycreate";
+
+/// The option of a file system that gives all of its files one SELinux context.
+pub(crate) const CONTEXT: &str = "context";
+
+/// Options by which a mount has chosen its SELinux contexts itself.
+pub(crate) const CONTEXTS: [&str; 4] = [CONTEXT, "fscontext", "defcontext", "rootcontext"];
+
+/// Whether mounts of this type get the mount label: the files of procfs and sysfs have contexts of the policy.
+pub(crate) fn labels_mounts_of(fs: &str) -> bool {
+    !matches!(fs, "proc" | "sysfs")
+}
+
+/// The AppArmor profile of a process; empty is none, as callers write it.
+pub(crate) fn apparmor_profile(process: &Process) -> Option<&str> {
+    process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty())
+}
+
+/// The SELinux context of a process; empty is none.
+pub(crate) fn selinux_label(process: &Process) -> Option<&str> {
+    process.selinux_label().as_deref().filter(|label| !label.is_empty())
+}
+
+/// The SELinux context of the container's mounts; empty is none.
+pub(crate) fn mount_label(linux: Option<&Linux>) -> Option<&str> {
+    linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty())
+}
+
+/// Refuses labels of a security module that the kernel runs without. `at` is the pointer of the process object.
+///
+/// # Errors
+///
+/// `Kind::Unsupported` at the property that asks for the module.
+pub(crate) fn refuse_absent(process: Option<&Process>, at: &str, linux: Option<&Linux>) -> Result<()> {
+    let wanted = [
+        (process.and_then(apparmor_profile), format!("{at}/apparmorProfile"), Module::AppArmor),
+        (process.and_then(selinux_label), format!("{at}/selinuxLabel"), Module::SeLinux),
+        (mount_label(linux), "/linux/mountLabel".to_owned(), Module::SeLinux),
+    ];
+    for (label, pointer, module) in wanted {
+        let Some(label) = label else { continue };
+        if !module.runs(Path::new("/")) {
+            let message = format!("{label:?} cannot be applied: this kernel runs without {}", module.name());
+            return Err(Error::new(Kind::Unsupported, message).at(pointer));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Module {
+    AppArmor,
+    SeLinux,
+}
+
+impl Module {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AppArmor => "AppArmor",
+            Self::SeLinux => "SELinux",
+        }
+    }
+
+    /// Whether the kernel below this root directory enforces or at least loads the module's policies.
+    fn runs(self, root: &Path) -> bool {
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        match self {
+            Self::AppArmor => read("sys/module/apparmor/parameters/enabled").starts_with('Y'),
+            // The file system is registered only when the module was not switched off at boot.
+            Self::SeLinux => read("proc/filesystems")
+                .lines()
+                .any(|line| line.split_whitespace().last() == Some("selinuxfs")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_runs_where_the_kernel_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        assert!(!Module::AppArmor.runs(root) && !Module::SeLinux.runs(root));
+        std::fs::create_dir_all(root.join("sys/module/apparmor/parameters")).unwrap();
+        std::fs::create_dir(root.join("proc")).unwrap();
+        std::fs::write(root.join("sys/module/apparmor/parameters/enabled"), "N\n").unwrap();
+        std::fs::write(root.join("proc/filesystems"), "nodev\tsysfs\n\text4\n").unwrap();
+        assert!(!Module::AppArmor.runs(root) && !Module::SeLinux.runs(root));
+        std::fs::write(root.join("sys/module/apparmor/parameters/enabled"), "Y\n").unwrap();
+        std::fs::write(root.join("proc/filesystems"), "nodev\tselinuxfs\n\text4\n").unwrap();
+        assert!(Module::AppArmor.runs(root) && Module::SeLinux.runs(root));
+    }
+
+    #[test]
+    fn an_empty_label_asks_for_nothing() {
+        let process: Process = serde_json::from_str(
+            r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":["x"],"apparmorProfile":"","selinuxLabel":""}"#,
+        )
+        .unwrap();
+        assert!(refuse_absent(Some(&process), "/process", None).is_ok());
+    }
+}

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
 
 use super::blame::{Blame, Place};
 use super::order::{begin, plan_reborn};
-use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_terminal};
+use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_keyring, plan_terminal};
 use super::program::{Op, Slot};
 use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
@@ -92,8 +92,8 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
         plan.program.push_own(Op::OpenProc, "open a private procfs");
     }
     if request.new_keyring {
-        let name = plan.program.text(format!("_ses.{}", request.id));
-        plan.program.push_own(Op::SessionKeyring(name), "join the container's session keyring");
+        let sentence = "join the container's session keyring";
+        plan_keyring(&mut plan.program, request.id, Some(process), sentence);
     }
     if process.terminal().unwrap_or(false) {
         plan_terminal(&mut plan.program, process, false);

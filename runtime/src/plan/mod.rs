@@ -193,3 +193,6 @@ pub(crate) fn create(spec: &Spec, request: &Request<'_>) -> crate::Result<Plan> 
 
 pub(crate) use exec::{ExecRequest, exec};
 pub(crate) use order::NOTIFY_DIRECTORY;
+
+#[cfg(test)]
+mod label_tests;

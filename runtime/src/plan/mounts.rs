@@ -14,6 +14,7 @@ use super::order::{begin, host_propagation, understand};
 use super::program::{Op, Slot};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
+use crate::linux::lsm;
 use crate::linux::mount::cgroup::Views;
 use crate::linux::mount::entry::Surroundings;
 use crate::linux::namespace::Namespaces;
@@ -52,7 +53,7 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
         own_pids: request.namespaces & libc::CLONE_NEWPID != 0,
         maps: &maps,
         joined_user: joined.user.joined(),
-        label: linux.and_then(|l| l.mount_label().as_deref()).filter(|label| !label.is_empty()),
+        label: lsm::mount_label(linux),
     };
     let own_cgroup = request.namespaces & libc::CLONE_NEWCGROUP != 0;
     for (index, mount) in mounts.iter().enumerate() {

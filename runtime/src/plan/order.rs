@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use oci_spec::runtime::{Linux, Mount, Process, Spec};
 
 use super::blame::{Blame, Place};
-use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_terminal};
+use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_keyring, plan_terminal};
 use super::program::{Like, Op, Program, Slot};
 use super::{Gate, ParentStep, Plan, Request, hooks};
 use crate::error::{Error, Kind, Result};
@@ -13,7 +13,7 @@ use crate::linux::idmap::IdMaps;
 use crate::linux::mount::entry::{Entry, Surroundings, propagation};
 use crate::linux::mount::options::Propagation;
 use crate::linux::namespace::Namespaces;
-use crate::linux::{device, intel_rdt, memory_policy, net_device, sysctl, timens};
+use crate::linux::{device, intel_rdt, lsm, memory_policy, net_device, sysctl, timens};
 
 /// Where the directory of the notification socket is in the container.
 pub(crate) const NOTIFY_DIRECTORY: &str = "/run/notify";
@@ -36,7 +36,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     let oom_score = spec.process().as_ref().and_then(Process::oom_score_adj).filter(|_| !admin);
     begin(&mut plan.program, request.preserved, oom_score, visible);
     plan.program.push_own(Op::NewSession, "start a new session");
-    enter_namespaces(&mut plan, &namespaces, &maps, linux, request);
+    enter_namespaces(&mut plan, &namespaces, &maps, linux, spec.process().as_ref(), request);
     let Some(process) = spec.process().as_ref() else {
         fill_root(&mut plan, spec, &namespaces, &maps, &entries, None, request)?;
         finish_root(&mut plan, spec, &namespaces, &entries, request);
@@ -147,6 +147,7 @@ fn enter_namespaces(
     namespaces: &Namespaces,
     maps: &IdMaps,
     linux: Option<&Linux>,
+    process: Option<&Process>,
     request: &Request<'_>,
 ) {
     let own_user = namespaces.user.is_own();
@@ -257,8 +258,7 @@ fn enter_namespaces(
         }
     }
     if request.new_keyring {
-        let name = plan.program.text(format!("_ses.{}", request.id));
-        plan.program.push_own(Op::SessionKeyring(name), "join a new session keyring");
+        plan_keyring(&mut plan.program, request.id, process, "join a new session keyring");
     }
     if namespaces.network.is_new() {
         plan.program.push_own(Op::LoopbackUp, "bring the loopback interface up");
@@ -331,7 +331,7 @@ fn fill_root(
         own_pids: namespaces.pid.is_own(),
         maps,
         joined_user: namespaces.user.joined(),
-        label: linux.and_then(|l| l.mount_label().as_deref()).filter(|label| !label.is_empty()),
+        label: lsm::mount_label(linux),
     };
     let mut bound_dev = false;
     for (mount, index) in entries {
@@ -530,13 +530,16 @@ fn finish_root(
             Blame::new("make read-only", Place::item("/linux/readonlyPaths", index)).on(path),
         );
     }
+    let label = lsm::mount_label(linux).map(|label| program.text(label));
     // After the read-only paths: a mask below one of them must not be covered by its clone.
     for (index, path) in
         linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default().iter().enumerate()
     {
         let path = program.text(path);
-        program
-            .push(Op::MaskPath(path), Blame::new("mask", Place::item("/linux/maskedPaths", index)).on(path));
+        program.push(
+            Op::MaskPath { path, label },
+            Blame::new("mask", Place::item("/linux/maskedPaths", index)).on(path),
+        );
     }
 }
 

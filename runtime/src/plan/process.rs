@@ -172,15 +172,15 @@ fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<Filter> {
 }
 
 fn plan_labels(program: &mut Program, process: &Process) {
-    if let Some(profile) = process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty()) {
+    if let Some(profile) = lsm::apparmor_profile(process) {
         let (name, text) = lsm::apparmor_exec(profile);
-        let (name, text) = (program.text(name), program.text(text));
+        let (name, text, profile) = (program.text(name), program.text(text), program.text(profile));
         program.push(
             Op::WriteOwnProc { name, text },
-            Blame::new("apply AppArmor profile", Place::of("/process/apparmorProfile")).on(text),
+            Blame::new("apply AppArmor profile", Place::of("/process/apparmorProfile")).on(profile),
         );
     }
-    if let Some(label) = process.selinux_label().as_deref().filter(|label| !label.is_empty()) {
+    if let Some(label) = lsm::selinux_label(process) {
         let (name, text) = (program.text(lsm::SELINUX_EXEC), program.text(label));
         program.push(
             Op::WriteOwnProc { name, text },
@@ -204,7 +204,30 @@ pub(crate) fn plan_terminal(program: &mut Program, process: &Process, console: b
 
 /// Whether a step of the process writes to the private procfs.
 pub(crate) fn needs_proc(process: &Process) -> bool {
-    [process.apparmor_profile(), process.selinux_label()].into_iter().flatten().any(|label| !label.is_empty())
+    lsm::apparmor_profile(process).is_some() || lsm::selinux_label(process).is_some()
+}
+
+/// The step that makes or joins the session keyring; its key carries the SELinux context of the process, or the
+/// process could not use it.
+pub(super) fn plan_keyring(
+    program: &mut Program,
+    id: &str,
+    process: Option<&Process>,
+    sentence: &'static str,
+) {
+    let label = process.and_then(lsm::selinux_label);
+    let path = label.map(|_| program.text(lsm::SELINUX_KEYS));
+    if let (Some(path), Some(label)) = (path, label) {
+        let text = program.text(label);
+        let blame = Blame::new("label keys with", Place::of("/process/selinuxLabel")).on(text);
+        program.push(Op::WriteHost { path, text }, blame);
+    }
+    let name = program.text(format!("_ses.{id}"));
+    program.push_own(Op::SessionKeyring(name), sentence);
+    if let Some(path) = path {
+        let text = program.text("\n");
+        program.push_own(Op::WriteHost { path, text }, "stop labelling keys");
+    }
 }
 
 fn plan_scheduling(plan: &mut Plan, process: &Process, by_parent: bool) {

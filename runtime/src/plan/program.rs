@@ -174,7 +174,7 @@ pub(crate) enum Op {
     /// Make a path inside the root read-only.
     ReadOnlyPath(Text),
     /// Make a path inside the root unreadable.
-    MaskPath(Text),
+    MaskPath { path: Text, label: Option<Text> },
     /// Make the root mount read-only.
     ReadOnlyRoot,
     /// Write to a file below the private procfs.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::entry::{Entry, Surroundings};
+use super::entry::{Entry, Surroundings, plan_label};
 use crate::plan::blame::Blame;
 use crate::plan::program::{Like, Op, Slot};
 use crate::plan::{ParentStep, Plan};
@@ -64,6 +64,9 @@ impl Entry<'_> {
                 for (key, value) in [("source", "tmpfs"), ("mode", "755")] {
                     let (key, value) = (program.text(key), program.text(value));
                     program.push(Op::FsOption { key, value: Some(value) }, blame);
+                }
+                if let Some(label) = around.label {
+                    plan_label(program, label);
                 }
                 program.push(
                     Op::MakeMount { attributes: self.options.mount.to_set() as u32 & !read_only },

@@ -6,6 +6,7 @@ use oci_spec::runtime::Mount;
 
 use super::options::{MountOptions, Propagation, PropagationType, Reach, superblock};
 use crate::linux::idmap::IdMaps;
+use crate::linux::lsm;
 use crate::plan::blame::{Blame, Place};
 use crate::plan::program::{Like, Op, Program, Slot, Text};
 use crate::plan::{MapSource, ParentStep, Plan};
@@ -137,7 +138,7 @@ impl<'m> Entry<'m> {
         let blame = Blame::new("mount", self.place()).on(fs).and("on", destination);
         let like = if matches!(self.fs(), "proc" | "sysfs") { Like::PlainDirectory } else { Like::Directory };
         if self.needs_mount_call() {
-            self.plan_mount_call(&mut plan.program, fs, destination, like);
+            self.plan_mount_call(&mut plan.program, fs, destination, like, self.label(around));
             return;
         }
         if let Some(host) = self.host_instance(around) {
@@ -162,12 +163,8 @@ impl<'m> Entry<'m> {
         for (key, value) in &self.options.data {
             self.plan_option(program, key, value.as_deref());
         }
-        if let Some(label) = around.label.filter(|_| matches!(self.fs(), "tmpfs" | "mqueue" | "devpts")) {
-            let (key, value) = (program.text("context"), program.text(label));
-            program.push(
-                Op::FsOption { key, value: Some(value) },
-                Blame::new("label mount with", Place::of("/linux/mountLabel")).on(value),
-            );
+        if let Some(label) = self.label(around) {
+            plan_label(program, label);
         }
         let mut attributes = self.options.mount.to_set() as u32;
         // A tmpfs is filled, or given its mode, before it is made read-only.
@@ -248,7 +245,20 @@ impl<'m> Entry<'m> {
             })
     }
 
-    fn plan_mount_call(&self, program: &mut Program, fs: Text, destination: Text, like: Like) {
+    /// The SELinux context that the mount gets, unless it has chosen one itself.
+    fn label<'s>(&self, around: &Surroundings<'s>) -> Option<&'s str> {
+        let chosen = || self.options.data.iter().any(|(key, _)| lsm::CONTEXTS.contains(&key.as_str()));
+        around.label.filter(|_| lsm::labels_mounts_of(self.fs()) && !chosen())
+    }
+
+    fn plan_mount_call(
+        &self,
+        program: &mut Program,
+        fs: Text,
+        destination: Text,
+        like: Like,
+        label: Option<&str>,
+    ) {
         let blame = Blame::new("mount", self.place()).on(fs).and("on", destination);
         program.push(Op::Target { path: destination, like }, blame);
         let source = self.mount.source().clone().unwrap_or_default();
@@ -258,6 +268,8 @@ impl<'m> Entry<'m> {
             .data
             .iter()
             .map(|(key, value)| value.as_ref().map_or_else(|| key.clone(), |value| format!("{key}={value}")))
+            // A context has commas.
+            .chain(label.map(|label| format!("{}=\"{label}\"", lsm::CONTEXT)))
             .collect();
         let data = program.text(data.join(","));
         let mut flags = self.options.superblock.set;
@@ -345,6 +357,15 @@ impl<'m> Entry<'m> {
             );
         }
     }
+}
+
+/// The option that labels the file system under construction.
+pub(super) fn plan_label(program: &mut Program, label: &str) {
+    let (key, value) = (program.text(lsm::CONTEXT), program.text(label));
+    program.push(
+        Op::FsOption { key, value: Some(value) },
+        Blame::new("label mount with", Place::of("/linux/mountLabel")).on(value),
+    );
 }
 
 /// A propagation type as the kernel takes it, and whether it reaches the whole tree.

@@ -6,10 +6,11 @@ use crate::host::Host;
 use crate::outcome::{Fault, Outcome, check, fail};
 use crate::runtime::{Called, Invocation, PATIENCE, Runtime, brief};
 use crate::spec::Spec;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub struct Bed<'a> {
     serial: Cell<u32>,
     bundles: RefCell<Vec<Bundle>>,
     tolerated: Cell<bool>,
+    end: Cell<Instant>,
+    mark: String,
 }
 
 static BEDS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
@@ -35,8 +38,16 @@ impl<'a> Bed<'a> {
         let mut builder = tempfile::Builder::new();
         // Processes of a user namespace must be able to walk through.
         let dir = builder.prefix("bed").permissions(fs::Permissions::from_mode(0o755)).tempdir_in(parent)?;
-        let serial = Cell::new(0);
-        Ok(Self { runtime, host, dir, serial, bundles: RefCell::default(), tolerated: Cell::new(false) })
+        Ok(Self {
+            runtime,
+            host,
+            mark: format!("leaked-{}", dir.path().display()),
+            dir,
+            serial: Cell::new(0),
+            bundles: RefCell::default(),
+            tolerated: Cell::new(false),
+            end: Cell::new(Instant::now() + runtime.limit),
+        })
     }
 
     /// The directory of this test.
@@ -93,6 +104,8 @@ impl<'a> Bed<'a> {
     pub fn command<'s>(&self, args: impl IntoIterator<Item = &'s str>) -> Invocation {
         let root = self.root();
         Invocation::new(&self.runtime.path, self.dir())
+            .until(self.end.get())
+            .mark(&self.mark)
             .args(&self.runtime.globals)
             .args(["--root".as_ref(), root.as_os_str()])
             .args(args)
@@ -241,6 +254,7 @@ impl<'a> Bed<'a> {
     /// Deletes every container and tells what stayed nevertheless.
     pub fn clean_up(self) -> Outcome {
         let mut left = Vec::new();
+        self.end.set(Instant::now() + Duration::from_secs(20));
         for bundle in self.bundles.borrow().iter() {
             if self.state_dir(&bundle.id).exists() {
                 let deleted = self.call(["delete", "--force", &bundle.id]);
@@ -258,10 +272,43 @@ impl<'a> Bed<'a> {
             self.sweep(bundle);
             left.extend(remains);
         }
+        left.extend(self.end_strays().into_iter().map(|pid| format!("process {pid} of the runtime")));
         if left.is_empty() || self.tolerated.get() {
             return Ok(());
         }
         fail(format!("left behind after delete --force: {}", left.join(", ")))
+    }
+
+    /// Kills what still runs of the calls of this bed and does not end by itself soon.
+    fn end_strays(&self) -> Vec<i32> {
+        let end = Instant::now() + Duration::from_secs(1);
+        while !self.strays().is_empty() {
+            if Instant::now() > end {
+                let held = self.strays();
+                for (_, handle) in &held {
+                    let _gone = pidfd_send_signal(handle, Signal::KILL);
+                }
+                return held.into_iter().map(|(pid, _)| pid).collect();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Vec::new()
+    }
+
+    /// Processes of the calls of this bed, by the mark in the environment that they began with.
+    fn strays(&self) -> Vec<(i32, OwnedFd)> {
+        let mark = format!("{}={}", crate::runtime::MARKER, self.mark);
+        let is_ours = |pid: i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+        };
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|pid| is_ours(*pid))
+            .filter_map(|pid| Some((pid, pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?)))
+            // The number may have gone to another process until it was held.
+            .filter(|(pid, _)| is_ours(*pid))
+            .collect()
     }
 
     /// Removes by hand what the runtime left.
@@ -449,7 +496,7 @@ impl Container<'_, '_> {
 
     /// Waits until something can be seen.
     pub fn until<T>(&self, what: &str, mut look: impl FnMut() -> Outcome<Option<T>>) -> Outcome<T> {
-        let end = Instant::now() + PATIENCE / 3;
+        let end = (Instant::now() + PATIENCE / 3).min(self.bed.end.get());
         while Instant::now() < end {
             if let Some(found) = look()? {
                 return Ok(found);

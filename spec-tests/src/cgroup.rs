@@ -37,15 +37,14 @@ impl Hierarchy {
         Some(Self { mount: left.get(4)?.into(), root: left.get(3)?.into(), controllers, v2 })
     }
 
-    /// Does this v1 hierarchy have the controller, or does the v2 one offer it to the cgroup of this process?
+    /// Does this v1 hierarchy have the controller, or does the v2 one offer it where this user makes cgroups?
     pub(crate) fn has(&self, controller: &str) -> bool {
         if !self.v2 {
             return self.controllers.iter().any(|one| one == controller);
         }
-        let Some(own) = self.place(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()) else {
-            return false;
-        };
-        let offered = fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
+        // Root makes cgroups at the top; another user below what belongs to it.
+        let top = delegated().unwrap_or_default().trim_start_matches('/');
+        let offered = fs::read_to_string(self.mount.join(top).join("cgroup.controllers")).unwrap_or_default();
         offered.split_whitespace().any(|one| one == controller)
     }
 

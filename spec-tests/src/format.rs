@@ -1,5 +1,6 @@
-//! How verdicts are printed: lines, JSON, `JUnit`, and the matrix that compares runtimes.
+//! How verdicts are printed: lines, JSON, `JUnit`.
 
+use crate::matrix::Column;
 use crate::outcome::{Fault, Outcome};
 use crate::runner::{Totals, Verdict};
 use serde_json::{Value, json};
@@ -35,72 +36,49 @@ pub fn json(runtime: &str, verdicts: &[Verdict]) -> Value {
            "tests": tests})
 }
 
-/// All verdicts in the `JUnit` XML that CI systems read.
-pub fn junit(runtime: &str, verdicts: &[Verdict]) -> String {
-    let totals = Totals::of(verdicts);
-    let time: f64 = verdicts.iter().map(|verdict| verdict.took.as_secs_f64()).sum();
-    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let _infallible = writeln!(
-        out,
-        "<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\" time=\"{time:.3}\">",
-        escape(runtime),
-        verdicts.len(),
-        totals.failed,
-        totals.skipped
-    );
-    for verdict in verdicts {
-        let body = match &verdict.outcome {
-            Ok(()) => String::new(),
-            Err(Fault::Failed(reason)) => format!("<failure message=\"{}\"/>", escape(reason)),
-            Err(Fault::Skipped(reason)) => format!("<skipped message=\"{}\"/>", escape(reason)),
-        };
+/// All verdicts in the `JUnit` XML that CI systems read, one suite per runtime.
+pub fn junit(columns: &[Column]) -> String {
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
+    for column in columns {
+        let totals = Totals::of(&column.verdicts);
+        let time: f64 = column.verdicts.iter().map(|verdict| verdict.took.as_secs_f64()).sum();
         let _infallible = writeln!(
             out,
-            "  <testcase classname=\"oci\" name=\"{}\" time=\"{:.3}\">{body}</testcase>",
-            escape(&verdict.name),
-            verdict.took.as_secs_f64()
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{time:.3}\">",
+            escape(&column.name),
+            column.verdicts.len(),
+            totals.failed,
+            totals.skipped
         );
-    }
-    out.push_str("</testsuite>");
-    out
-}
-
-/// A markdown table: one row per test, one column per runtime, totals at the end.
-pub fn matrix(columns: &[(String, Vec<Verdict>)]) -> String {
-    let mut out = String::from("| test |");
-    for (name, _) in columns {
-        let _infallible = write!(out, " {name} |");
-    }
-    out.push_str("\n|---|");
-    out.push_str(&":-:|".repeat(columns.len()));
-    let rows = columns.first().map_or(0, |(_, verdicts)| verdicts.len());
-    for row in 0..rows {
-        let _infallible = write!(out, "\n| {} |", columns[0].1[row].name.replace('|', "\\|"));
-        for (_, verdicts) in columns {
-            let cell = match verdicts.get(row).map(|verdict| &verdict.outcome) {
-                Some(Ok(())) => "yes",
-                Some(Err(Fault::Failed(_))) => "**no**",
-                Some(Err(Fault::Skipped(_))) | None => "-",
+        for verdict in &column.verdicts {
+            let body = match &verdict.outcome {
+                Ok(()) => String::new(),
+                Err(Fault::Failed(reason)) => {
+                    format!("<failure message=\"{}\" type=\"failed\"/>", escape(reason))
+                }
+                Err(Fault::Skipped(reason)) => format!("<skipped message=\"{}\"/>", escape(reason)),
             };
-            let _infallible = write!(out, " {cell} |");
+            let (rows, _) = split(&verdict.name);
+            let _infallible = writeln!(
+                out,
+                "    <testcase classname=\"{}\" name=\"{}\" time=\"{:.3}\">{body}</testcase>",
+                rows.replace(' ', "."),
+                escape(&verdict.name),
+                verdict.took.as_secs_f64()
+            );
         }
+        out.push_str("  </testsuite>\n");
     }
-    for (label, count) in [
-        ("passed", (|totals| totals.passed) as fn(Totals) -> usize),
-        ("failed", |totals| totals.failed),
-        ("skipped", |totals| totals.skipped),
-    ] {
-        let _infallible = write!(out, "\n| **{label}** |");
-        for (_, verdicts) in columns {
-            let _infallible = write!(out, " {} |", count(Totals::of(verdicts)));
-        }
-    }
+    out.push_str("</testsuites>");
     out
 }
 
 /// Splits a name into its rows and its sentence.
 fn split(name: &str) -> (String, String) {
-    let is_row = |word: &&str| word.len() > 1 && word[1..].starts_with(|c: char| c.is_ascii_digit());
+    let is_row = |word: &&str| {
+        word.strip_prefix(|c: char| c.is_ascii_uppercase())
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
     let rows: Vec<&str> = name.split(' ').take_while(is_row).collect();
     let sentence: Vec<&str> = name.split(' ').skip(rows.len()).collect();
     (rows.join(" "), sentence.join(" "))
@@ -160,24 +138,15 @@ mod tests {
 
     #[test]
     fn junit_escapes_what_xml_reserves() {
-        let text = junit("a\"b", &verdicts());
+        let column = Column { name: "a\"b".into(), version: String::new(), verdicts: verdicts() };
+        let text = junit(&[column]);
         assert!(
-            text.contains("name=\"a&quot;b\" tests=\"3\" failures=\"1\" skipped=\"1\" time=\"4.500\""),
+            text.contains(
+                "name=\"a&quot;b\" tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\" time=\"4.500\""
+            ),
             "{text}"
         );
         assert!(text.contains("S3 a &lt;b&gt; is &quot;quoted&quot;"), "{text}");
         assert!(text.contains("x &amp; y "), "{text}");
-    }
-
-    #[test]
-    fn matrix_has_a_column_for_each_runtime() {
-        let text = matrix(&[("one".into(), verdicts()), ("two".into(), verdicts())]);
-        assert!(
-            text.starts_with(
-                "| test | one | two |\n|---|:-:|:-:|\n| A1 A2 config.json is read | yes | yes |"
-            ),
-            "{text}"
-        );
-        assert!(text.ends_with("| **skipped** | 1 | 1 |"), "{text}");
     }
 }

@@ -1,57 +1,61 @@
-//! What is shown while tests run, and at the end.
+//! What is shown while tests run, a bar on a terminal and lines elsewhere, and at the end.
 
 use crate::format;
 use crate::outcome::Fault;
 use crate::runner::Verdict;
-use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A bar on a terminal; elsewhere the lines alone.
+/// Reports verdicts as they come.
 pub struct Progress {
-    total: usize,
+    bar: Option<ProgressBar>,
     lines: bool,
-    bar: bool,
-    done: Mutex<(usize, usize)>,
+    failed: AtomicUsize,
 }
 
 impl Progress {
-    /// For this many tests; `lines` prints each verdict.
+    /// `lines`: print one for each test. Above a bar the tests that passed are left out.
     pub fn new(total: usize, lines: bool) -> Self {
-        Self { total, lines, bar: std::io::stderr().is_terminal(), done: Mutex::new((0, 0)) }
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}") {
+                bar.set_style(style.progress_chars("##."));
+            }
+            bar
+        });
+        Self { bar, lines, failed: AtomicUsize::new(0) }
     }
 
     /// One more verdict.
     pub fn report(&self, verdict: &Verdict) {
-        let Ok(mut done) = self.done.lock() else { return };
-        done.0 += 1;
-        done.1 += usize::from(matches!(verdict.outcome, Err(Fault::Failed(_))));
-        let mut err = std::io::stderr().lock();
-        if self.bar {
-            let _ignored = write!(err, "\r\x1b[K");
+        let failed = matches!(verdict.outcome, Err(Fault::Failed(_)));
+        let count = self.failed.fetch_add(usize::from(failed), Ordering::Relaxed) + usize::from(failed);
+        let Some(bar) = &self.bar else {
+            if self.lines {
+                println!("{}", format::line(verdict));
+            }
+            return;
+        };
+        if self.lines && verdict.outcome.is_err() {
+            bar.suspend(|| println!("{}", format::line(verdict)));
         }
-        if self.lines {
-            let _ignored = writeln!(std::io::stdout().lock(), "{}", format::line(verdict));
-        }
-        if self.bar {
-            let filled = done.0 * 30 / self.total;
-            let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30 - filled));
-            let _ignored = write!(err, "[{bar}] {}/{} {} failed", done.0, self.total, done.1);
-            let _ignored = err.flush();
-        }
+        bar.set_message(format!("{count} failed"));
+        bar.inc(1);
     }
 
     /// Wipes the bar.
     pub fn end(&self) {
-        if self.bar {
-            eprint!("\r\x1b[K");
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }
 
 /// The failures again at the end, where they are read.
 pub fn summary(verdicts: &[Verdict]) {
-    let failed: Vec<_> = verdicts.iter().filter(|v| matches!(v.outcome, Err(Fault::Failed(_)))).collect();
-    if !failed.is_empty() {
+    let mut failed = verdicts.iter().filter(|v| matches!(v.outcome, Err(Fault::Failed(_)))).peekable();
+    if failed.peek().is_some() {
         println!("\nfailures:");
         for verdict in failed {
             println!("{}", format::line(verdict));

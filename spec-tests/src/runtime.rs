@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// How long a call may take before it counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a test may take with all its calls.
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A variable that the suite sets for every call, so that leaks of the caller's environment can be seen.
 pub const MARKER: &str = "WHARF_SUITE_CALLER";
@@ -27,6 +30,8 @@ pub struct Runtime {
     pub path: PathBuf,
     /// Options before the command in every call.
     pub globals: Vec<String>,
+    /// How long a test may take.
+    pub limit: Duration,
 }
 
 impl Runtime {
@@ -42,7 +47,7 @@ impl Runtime {
                 .find(|path| path.is_file())
                 .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "not found in PATH"))?
         };
-        Ok(Self { path, globals: Vec::new() })
+        Ok(Self { path, globals: Vec::new(), limit: LIMIT })
     }
 
     /// Does every call ask for the systemd cgroup driver?
@@ -52,11 +57,18 @@ impl Runtime {
 
     /// The first line of what `--version` prints.
     pub fn version(&self) -> String {
-        let answer = Command::new(&self.path).arg("--version").output();
-        answer.map_or_else(
-            |error| error.to_string(),
-            |answer| String::from_utf8_lossy(&answer.stdout).lines().next().unwrap_or("").to_owned(),
-        )
+        self.ask_version().unwrap_or_else(|error| error.to_string())
+    }
+
+    fn ask_version(&self) -> io::Result<String> {
+        let mut command = Command::new(&self.path);
+        let mut child = reaper::spawn(command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()))?;
+        let mut text = String::new();
+        let read = child.stdout.take().map_or(Ok(0), |mut pipe| pipe.read_to_string(&mut text));
+        child.wait()?;
+        reaper::forget(&child);
+        read?;
+        Ok(text.lines().next().unwrap_or_default().to_owned())
     }
 }
 
@@ -71,6 +83,8 @@ pub struct Invocation {
     shell: Option<String>,
     stdin: Option<Vec<u8>>,
     patience: Duration,
+    end: Option<Instant>,
+    mark: String,
 }
 
 static SERIAL: AtomicU64 = AtomicU64::new(0);
@@ -87,6 +101,8 @@ impl Invocation {
             shell: None,
             stdin: None,
             patience: PATIENCE,
+            end: None,
+            mark: "leaked".into(),
         }
     }
 
@@ -157,6 +173,20 @@ impl Invocation {
         self
     }
 
+    /// No call that is under way then is waited for any longer.
+    #[must_use]
+    pub fn until(mut self, end: Instant) -> Self {
+        self.end = Some(end);
+        self
+    }
+
+    /// The value of [`MARKER`], by which processes that the call left are found.
+    #[must_use]
+    pub fn mark(mut self, mark: &str) -> Self {
+        mark.clone_into(&mut self.mark);
+        self
+    }
+
     /// Runs it to its end, or to the time limit.
     pub fn call(self) -> Outcome<Called> {
         let patience = self.patience;
@@ -180,7 +210,7 @@ impl Invocation {
             .args(&self.args)
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .env(MARKER, "leaked")
+            .env(MARKER, &self.mark)
             .envs(user_session())
             .envs(self.envs.iter().map(|(key, value)| (key, value)))
             .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
@@ -202,7 +232,7 @@ impl Invocation {
             // A runtime that does not read its stdin is not an error of this call.
             let _unread = pipe.write_all(&bytes);
         }
-        Ok(Running { child, out, err, line, begun: Instant::now() })
+        Ok(Running { child, out, err, line, begun: Instant::now(), end: self.end })
     }
 }
 
@@ -221,6 +251,7 @@ pub struct Running {
     err: PathBuf,
     line: String,
     begun: Instant,
+    end: Option<Instant>,
 }
 
 impl Running {
@@ -238,13 +269,19 @@ impl Running {
 
     /// Waits until the time limit; then ends the whole process group and fails.
     pub fn finish(mut self, patience: Duration) -> Outcome<Called> {
-        let Some(status) = end_of(&mut self.child, patience)? else {
+        let left =
+            self.end.map_or(patience, |end| end.saturating_duration_since(Instant::now()).min(patience));
+        let Some(status) = end_of(&mut self.child, left)? else {
             if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
                 let _gone = kill_process_group(pid, Signal::KILL);
             }
             self.child.wait()?;
             reaper::forget(&self.child);
-            return fail(format!("HANG: `{}` took more than {} s", self.line, patience.as_secs()));
+            return fail(format!(
+                "HANG: `{}` took more than {} s",
+                self.line,
+                self.begun.elapsed().as_secs()
+            ));
         };
         reaper::forget(&self.child);
         Ok(Called {

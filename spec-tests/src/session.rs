@@ -53,32 +53,44 @@ impl Session {
         self.work.path()
     }
 
-    /// Some runtimes refuse hosts with v1 and v2 cgroups side by side: hide the v2 hierarchy from those.
+    /// Hides the v2 hierarchy when one of these runtimes refuses hybrid hosts: for runs that take turns.
     pub fn accommodate(&mut self, runtimes: &[Runtime]) -> Outcome {
-        if !self.host.root || self.host.cgroups != CgroupMode::Hybrid {
-            return Ok(());
-        }
-        let mut refused = Vec::new();
         for runtime in runtimes {
-            let bed = Bed::new(runtime, &self.host, self.work())?;
-            let answer = bed.run(&Spec::new().args(&["/probe", "true"]))?;
-            bed.clean_up()?;
-            if !answer.status.success() && answer.stderr.contains("hybrid") {
-                refused.push(runtime.path.clone());
+            if self.is_refused(runtime)? {
+                self.hide_unified(runtime)?;
             }
         }
-        let unified = self.host.hierarchies.iter().find(|path| path.ends_with("unified"));
-        if let (Some(first), Some(path)) = (refused.first(), unified) {
-            // What the first containers left there could not be reached afterwards.
+        Ok(())
+    }
+
+    /// Does the runtime refuse hosts with v1 and v2 cgroups side by side?
+    pub fn is_refused(&self, runtime: &Runtime) -> Outcome<bool> {
+        if !self.host.root || self.host.cgroups != CgroupMode::Hybrid {
+            return Ok(false);
+        }
+        let bed = Bed::new(runtime, &self.host, self.work())?;
+        let answer = bed.run(&Spec::new().args(&["/probe", "true"]));
+        // What it left it could not reach once the hierarchy is hidden.
+        let _left = bed.clean_up();
+        Ok(answer.is_ok_and(|answer| !answer.status.success() && answer.stderr.contains("hybrid")))
+    }
+
+    /// Hides the v2 hierarchy for a runtime that refuses hybrid hosts, until the end of the run.
+    pub fn hide_unified(&mut self, runtime: &Runtime) -> Outcome {
+        let unified = self.host.hierarchies.iter().find(|path| path.ends_with("unified")).cloned();
+        let mut refused = self.host.refused_hybrid.clone();
+        refused.push(runtime.path.clone());
+        if let Some(path) = unified {
             cgroup::remove(&path.join(cgroup::parent().trim_start_matches('/')));
-            umount2(path, MntFlags::MNT_DETACH).map_err(io::Error::from)?;
+            umount2(&path, MntFlags::MNT_DETACH).map_err(io::Error::from)?;
             self.notes.push(format!(
-                "{} refuses hybrid cgroup hosts (row A142): {} is hidden for the whole run",
-                first.display(),
+                "{} refuses hybrid cgroup hosts (row A142): {} is hidden from it",
+                runtime.path.display(),
                 path.display()
             ));
-            self.host = Host { refused_hybrid: refused, ..Host::probe() };
+            self.host = Host::probe();
         }
+        self.host.refused_hybrid = refused;
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         }
     };
     if let Err(fault) = session.accommodate(std::slice::from_ref(&runtime)) {
-        eprintln!("conformance: the first container: {fault:?}");
+        eprintln!("conformance: the first container: {fault}");
         return ExitCode::FAILURE;
     }
     for note in &session.notes {

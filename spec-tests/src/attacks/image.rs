@@ -5,10 +5,12 @@ use crate::bundle::write_program;
 use crate::observe::capability_set;
 use crate::outcome::{Outcome, check, fail, same};
 use crate::{Bed, Bundle, Spec, Test, test};
+use rustix::fs::CWD;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) const TESTS: &[Test] = &[
     test("S1", "an image whose /dev is a symlink makes no nodes on the host (CVE-2026-41579)", |bed| {
@@ -107,7 +109,7 @@ pub(super) const TESTS: &[Test] = &[
     ),
     test(
         "S5",
-        "a mount destination that is swapped with a symlink meanwhile stays in the rootfs",
+        "a mount destination that is swapped with a symlink meanwhile stays in the rootfs, a thousand times",
         mount_race,
     ),
     test(
@@ -260,37 +262,57 @@ fn masked_with_dev(bed: &Bed<'_>, dev: &Path) -> Outcome {
     })
 }
 
+/// Mounts per container of the race, and how many must have been tried altogether.
+const RACING: usize = 100;
+const TRIES: usize = 1000;
+
+/// Every mount of every container is one try: its destination leads through a directory that another process keeps
+/// exchanging with a symbolic link to the host.
 fn mount_race(bed: &Bed<'_>) -> Outcome {
     let outside = outside(bed)?;
     let volume = bed.dir().join("volume");
     fs::create_dir_all(volume.join("a"))?;
     std::os::unix::fs::symlink(&outside, volume.join("b"))?;
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let spec = Spec::new()
-        .mount("/data", "bind", &volume.to_string_lossy(), &["rbind"])
-        .mount("/data/a/made", "tmpfs", "tmpfs", &[])
-        .args(&["/probe", "true"]);
+    let stop = AtomicBool::new(false);
+    let mut spec =
+        Spec::new().mount("/data", "bind", &volume.to_string_lossy(), &["rbind"]).args(&["/probe", "true"]);
+    for number in 0..RACING {
+        spec = spec.mount(&format!("/data/a/made{number}"), "tmpfs", "tmpfs", &["size=4k"]);
+    }
     let bundle = bed.bundle(&spec)?;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
+    let (tries, swaps) = std::thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
             let (a, b) = (volume.join("a"), volume.join("b"));
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            let mut swaps = 0_usize;
+            while !stop.load(Ordering::Relaxed) {
                 let flags = rustix::fs::RenameFlags::EXCHANGE;
-                let _swapped = rustix::fs::renameat_with(rustix::fs::CWD, &a, rustix::fs::CWD, &b, flags);
+                swaps += usize::from(rustix::fs::renameat_with(CWD, &a, CWD, &b, flags).is_ok());
             }
+            swaps
         });
-        let mut result = Ok(());
-        for _ in 0..60 {
-            // It may fail; it must not reach the host.
-            result = bed.run_bundle(&bundle).map(drop);
-            if result.is_err() {
-                break;
-            }
+        let tries = race(bed, &bundle, &outside);
+        stop.store(true, Ordering::Relaxed);
+        (tries, swapper.join().unwrap_or(0))
+    });
+    let tries = tries?;
+    check(swaps > tries, || format!("the directory was exchanged {swaps} times only"))
+}
+
+/// Runs containers until there were enough tries, or too many of them failed; gives the number of tries.
+fn race(bed: &Bed<'_>, bundle: &Bundle, outside: &Path) -> Outcome<usize> {
+    let (mut tries, mut failures) = (0, 0);
+    while tries < TRIES && failures < TRIES / RACING * 4 {
+        // It may refuse a destination, which ends that container; it must not reach the host.
+        let called = bed.run_bundle(bundle)?;
+        if called.status.success() {
+            tries += RACING;
+        } else {
+            tries += 1;
+            failures += 1;
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        result
-    })?;
-    untouched(&outside)
+        untouched(outside)?;
+    }
+    Ok(tries)
 }
 
 /// The runtime is copied first, so that a runtime with the flaw loses its copy only.

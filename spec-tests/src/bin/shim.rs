@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use wharf_spec_tests::matrix::{self, Column};
 use wharf_spec_tests::progress::{Progress, summary};
-use wharf_spec_tests::runner::{Totals, Verdict, side_by_side};
+use wharf_spec_tests::runner::{Totals, side_by_side};
 use wharf_spec_tests::shim::launch::Era;
 use wharf_spec_tests::shim::{Subject, Test, all, private_run, run_one};
 use wharf_spec_tests::{Runtime, format, session};
@@ -146,7 +147,7 @@ fn judge(options: &Options) -> Result<bool, String> {
         let one = |test: &Test| run_one(test, subject, &session.host, session.work());
         let verdicts = side_by_side(&tests, options.jobs, &one, &|verdict| progress.report(verdict));
         progress.end();
-        columns.push((name.clone(), verdicts));
+        columns.push(Column { name: name.clone(), version: subject.version(), verdicts });
     }
     Ok(print(options, &columns))
 }
@@ -163,19 +164,19 @@ fn subject(options: &Options, path: &OsString) -> Result<Subject, String> {
     Ok(Subject { path: found.path, era, effort: if options.soak { 100 } else { 2 } })
 }
 
-fn print(options: &Options, columns: &[(String, Vec<Verdict>)]) -> bool {
-    let totals: Vec<Totals> = columns.iter().map(|(_, verdicts)| Totals::of(verdicts)).collect();
+fn print(options: &Options, columns: &[Column]) -> bool {
+    let totals: Vec<Totals> = columns.iter().map(|column| Totals::of(&column.verdicts)).collect();
     if options.compare {
-        println!("{}", format::matrix(columns));
-        for ((name, _), totals) in columns.iter().zip(&totals) {
-            println!("{name}: {}", format::closing(*totals));
+        println!("{}", matrix::by_test(columns));
+        for (column, totals) in columns.iter().zip(&totals) {
+            println!("{}: {}", column.name, format::closing(*totals));
         }
-    } else if let Some((name, verdicts)) = columns.first() {
+    } else if let Some(column) = columns.first() {
         match options.format.as_str() {
-            "json" => println!("{:#}", format::json(name, verdicts)),
-            "junit" => println!("{}", format::junit(name, verdicts)),
+            "json" => println!("{:#}", format::json(&column.name, &column.verdicts)),
+            "junit" => println!("{}", format::junit(columns)),
             _ => {
-                summary(verdicts);
+                summary(&column.verdicts);
                 println!("{}", format::closing(totals[0]));
             }
         }

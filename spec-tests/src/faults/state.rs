@@ -46,16 +46,17 @@ pub(super) const TESTS: &[Test] = &[
         bed.call(["delete", "--force", "empty"])?.ok()?;
         check(!bed.root().join("empty").exists(), || "the empty directory is still there".into())
     }),
-    test("F3", "a pid that now belongs to another process is neither running nor killed", |bed| {
+    test("A209 F3", "a pid that now belongs to another process is neither running nor killed", |bed| {
         let container = bed.waiting(&Spec::new())?;
         let pid = container.pid()?;
         let file = state_file(bed, &container)?;
         container.stop()?;
         // A process of ours takes the place of the dead one, as if the kernel had used the number again.
         let mut stranger = crate::reaper::spawn(Command::new("sleep").arg("60"))?;
-        let text = fs::read_to_string(&file)?;
-        let mut state: Value = serde_json::from_str(&text)?;
-        replace_pid(&mut state, pid.as_raw_pid().into(), stranger.id());
+        let mut state: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        check(replace_pid(&mut state, pid.as_raw_pid().into(), stranger.id()), || {
+            format!("no pid in {}", file.display())
+        })?;
         fs::write(&file, state.to_string())?;
         let status = container.status();
         let _refused = bed.call(["kill", container.id(), "KILL"]);
@@ -128,20 +129,27 @@ fn state_file(bed: &Bed<'_>, container: &Container<'_, '_>) -> Outcome<PathBuf> 
     crate::outcome::skip("no state.json or status in the state directory")
 }
 
-/// Puts another pid in the place of this one. Only pids: any other number of the state may happen to be the same.
-fn replace_pid(state: &mut Value, from: i64, to: u32) {
-    match state {
-        Value::Array(items) => items.iter_mut().for_each(|item| replace_pid(item, from, to)),
-        Value::Object(entries) => {
-            for (name, value) in entries {
-                if name.ends_with("pid") && value.as_i64() == Some(from) {
-                    *value = to.into();
+/// Puts another process in every member that is named after a pid; other numbers may be equal to it by chance.
+fn replace_pid(value: &mut Value, old: i64, new: u32) -> bool {
+    let mut found = false;
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                if key.ends_with("pid") && value.as_i64() == Some(old) {
+                    *value = new.into();
+                    found = true;
                 }
-                replace_pid(value, from, to);
+                found |= replace_pid(value, old, new);
+            }
+        }
+        Value::Array(list) => {
+            for value in list {
+                found |= replace_pid(value, old, new);
             }
         }
         _ => {}
     }
+    found
 }
 
 fn broken(bed: &Bed<'_>, damage: fn(&PathBuf) -> std::io::Result<()>) -> Outcome {

@@ -41,7 +41,7 @@ pub(super) const TESTS: &[Test] = &[
         bed.refuses(&cpu(json!({"quota": 10_000, "period": 100_000, "burst": 90_000})), &["burst"])
     }),
     test("A152", "a real-time runtime and period are set on v1", |bed| {
-        bed.host.needs_path(&bed.host.v1("cpu")?.join("cpu.rt_runtime_us").to_string_lossy())?;
+        super::scheduling::grouped(bed)?;
         let _budget = super::scheduling::real_time_budget(bed)?;
         let container = limited(bed, "cpu", json!({"realtimeRuntime": 5_000, "realtimePeriod": 500_000}))?;
         let place = place(&container, "cpu")?;
@@ -49,9 +49,7 @@ pub(super) const TESTS: &[Test] = &[
         same("cpu.rt_period_us", place.read("cpu.rt_period_us")?, "500000")
     }),
     test("A152", "a real-time runtime is refused where cgroups have none", |bed| {
-        if let Ok(dir) = bed.host.v1("cpu")
-            && dir.join("cpu.rt_runtime_us").exists()
-        {
+        if super::scheduling::grouped(bed).is_ok() {
             return skip("cgroups of this host have real-time runtimes");
         }
         cgroup::hierarchy("cpu")?;

@@ -80,11 +80,16 @@ pub(super) const TESTS: &[Test] = &[
         )?;
         same("annotation", &container.state()?["annotations"]["org.example.key"], "a \"value\"\n")
     }),
-    test("A101", "kill without a signal sends TERM", |bed| {
-        let container = bed.waiting(&Spec::new())?;
-        bed.call(["kill", container.id()])?.ok()?;
-        container.until_output("signal 15").map(drop)
-    }),
+    test(
+        "A101",
+        "kill without a signal sends TERM, and leaves the stop signal of the image to engines",
+        |bed| {
+            let annotation = json!({"org.opencontainers.image.stopSignal": "SIGUSR1"});
+            let container = bed.waiting(&Spec::new().set("/annotations", annotation))?;
+            bed.call(["kill", container.id()])?.ok()?;
+            container.until_output("signal 15").map(drop)
+        },
+    ),
     test("A102", "an annotation called bundle does not disturb the state", |bed| {
         let container =
             bed.create(&bed.bundle(&Spec::new().set("/annotations", json!({"bundle": "mine"})))?)?;

@@ -45,6 +45,21 @@ pub(super) const TESTS: &[Test] = &[
         mount["type"] = json!("tmpfs");
         same("owner", owner(bed, &Spec::new().set("/mounts/-", mount), "/mnt")?, 2000)
     }),
+    test("A45", "idmap of a file system of the user namespace itself works, or is refused by name", |bed| {
+        bed.host.needs_kernel(6, 3)?;
+        let bundle = bed.bundle(&open_root(Spec::new()))?;
+        let host = host_id(&bundle.spec()?, 2000)?;
+        let mut mount = entry(&PathBuf::from("tmpfs"), &["idmap"], Some(0..host));
+        mount["type"] = json!("tmpfs");
+        let mut spec = Spec(bundle.spec()?);
+        spec = spec.set("/mounts/-", mount).args(&crate::bed::script_args(&[&["stat", "/mnt"]]));
+        bundle.write_raw(&spec)?;
+        let called = bed.run_bundle(&bundle)?;
+        if called.status.success() {
+            return same("owner", &crate::bed::answers(&called)?[0].worked()?["uid"], 2000);
+        }
+        called.refused(&["idmap", "map the ids", "/mounts/6"])
+    }),
     test("A46", "an id-mapped mount leaves the files of the host alone", |bed| {
         let source = volume(bed)?;
         let spec = Spec::new().set("/mounts/-", entry(&source, &["bind", "idmap"], Some(1000..2000)));
@@ -83,6 +98,19 @@ fn owner(bed: &Bed<'_>, spec: &Spec, path: &str) -> Outcome<u64> {
     let found = answers[0].worked()?;
     same("group", &found["gid"], &found["uid"])?;
     Ok(found["uid"].as_u64().unwrap_or(u64::MAX))
+}
+
+/// The host's number of an id of the container.
+fn host_id(spec: &Value, id: u32) -> Outcome<u32> {
+    let map = spec["linux"]["uidMappings"].as_array().cloned().unwrap_or_default();
+    let found = map.iter().find_map(|entry| {
+        let offset = u64::from(id).checked_sub(entry["containerID"].as_u64()?)?;
+        (offset < entry["size"].as_u64()?).then_some(entry["hostID"].as_u64()? + offset)
+    });
+    match found.and_then(|found| u32::try_from(found).ok()) {
+        Some(found) => Ok(found),
+        None => crate::outcome::skip("this user has too few subordinate ids"),
+    }
 }
 
 fn submounts(bed: &Bed<'_>) -> Outcome {

@@ -212,6 +212,28 @@ pub(super) const TESTS: &[Test] = &[
         first.tries(&[&["list", "/sys/class/net"]])?[0].worked()?;
         same("status", first.status()?, "running")
     }),
+    test("A219", "warnings change nothing of create, start, exec and delete", |bed| {
+        let spec = Spec::new()
+            .set("/ociVersion", "1.9.0")
+            .set("/org.example.unknown", json!({"deep": [1]}))
+            .set("/process/commandLine", "nothing")
+            .capabilities(&["CAP_CHOWN", "CAP_NONSENSE"])
+            .set("/process/capabilities/ambient", json!(["CAP_CHOWN"]))
+            .set(
+                "/linux/seccomp",
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                    {"names": ["no_such_call"], "action": "SCMP_ACT_ERRNO"}]}),
+            );
+        let container = bed.waiting(&spec)?;
+        same("status", container.status()?, "running")?;
+        let seen = container.exec(&["/probe", "report"])?.ok()?.json()?;
+        same("effective", crate::observe::capability_set(&seen, "CapEff")?, 1)?;
+        let pid = container.pid()?;
+        container.kill("TERM")?;
+        same("exit code", container.end(pid)?, 0)?;
+        container.until_status("stopped")?;
+        container.delete().map(drop)
+    }),
     test("A220", "every command refuses an unknown id", |bed| {
         for words in [&["state"][..], &["start"], &["kill"], &["delete"], &["ps"], &["pause"], &["resume"]] {
             let mut words = words.to_vec();

@@ -12,6 +12,7 @@ mod features;
 pub(crate) mod hooks;
 mod idmap;
 mod intel_rdt;
+mod labels;
 mod lifecycle;
 mod limits;
 mod memory;
@@ -40,6 +41,7 @@ pub const AREAS: &[&[Test]] = &[
     process::TESTS,
     limits::TESTS,
     privileges::TESTS,
+    labels::TESTS,
     scheduling::TESTS,
     names::TESTS,
     hooks::TESTS,

@@ -1,4 +1,4 @@
-//! Capabilities, `no_new_privs`, LSM, OOM score: rows A63 to A72.
+//! Capabilities, `no_new_privs`, OOM score: rows A63 to A66, A70 to A72.
 
 use crate::observe::capability_set;
 use crate::outcome::{Outcome, check, same, skip};
@@ -64,33 +64,6 @@ pub(super) const TESTS: &[Test] = &[
         same("ambient", capability_set(&seen, "CapAmb")?, 0)?;
         same("effective", capability_set(&seen, "CapEff")?, CHOWN)?;
         check(called.stderr.to_lowercase().contains("ambient"), || format!("no warning: {:?}", called.stderr))
-    }),
-    test("A67", "apparmorProfile without AppArmor is refused", |bed| {
-        if Path::new("/sys/module/apparmor").exists() {
-            return skip("this machine has AppArmor");
-        }
-        bed.refuses_when_tried(
-            &Spec::new().set("/process/apparmorProfile", "acme_secure_profile"),
-            &["apparmor"],
-        )
-    }),
-    test("A68", "selinuxLabel without SELinux is refused", |bed| {
-        if Path::new("/sys/fs/selinux/enforce").exists() {
-            return skip("this machine has SELinux");
-        }
-        bed.refuses_when_tried(
-            &Spec::new().set("/process/selinuxLabel", "system_u:system_r:svirt_lxc_net_t:s0:c124,c675"),
-            &["selinux"],
-        )
-    }),
-    test("A69", "mountLabel without SELinux is refused", |bed| {
-        if Path::new("/sys/fs/selinux/enforce").exists() {
-            return skip("this machine has SELinux");
-        }
-        bed.refuses_when_tried(
-            &Spec::new().set("/linux/mountLabel", "system_u:object_r:svirt_sandbox_file_t:s0:c715,c811"),
-            &["label", "selinux", "context="],
-        )
     }),
     test("A70", "noNewPrivileges true is set", |bed| no_new_privs(bed, Some(true), "1")),
     test("A70", "noNewPrivileges false and absent leave it off", |bed| {

@@ -85,6 +85,14 @@ pub(super) const TESTS: &[Test] = &[
         let seen = call.after("exec 3</etc/hostname 5</ 9</dev/null 8>/dev/null").call()?.ok()?.json()?;
         same("open descriptors", descriptors(&seen), ["0", "1", "2"])
     }),
+    test("A54", "commandLine, which is for Windows, changes nothing", |bed| {
+        let seen = bed.report(&Spec::new().set("/process/commandLine", "/probe exit 3"))?;
+        same("arguments", &seen["args"], &json!(["/probe", "report"]))
+    }),
+    test("A54", "commandLine does not stand in for args", |bed| {
+        let spec = Spec::new().set("/process/commandLine", "/probe report").without("/process/args");
+        bed.refuses(&spec, &["args"])
+    }),
     test("A55", "uid and gid are those of the configuration", |bed| {
         let seen = bed.report(&Spec::new().set("/process/user", json!({"uid": 1234, "gid": 4321})))?;
         same(

@@ -84,14 +84,13 @@ pub(super) const TESTS: &[Test] = &[
         bed.refuses(&Spec::new().set("/process/execCPUAffinity", json!({"initial": "0-"})), &["affinity"])
     }),
     test("A176", "a memory policy is set", |bed| {
-        // A kernel without NUMA has neither the file nor the system call.
-        bed.host.needs_path("/proc/self/numa_maps")?;
+        numa(bed)?;
         let spec = Spec::new().set("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}));
         let seen = &bed.report(&spec)?["mempolicy"];
         same("mode and nodes", (&seen["mode"], &seen["nodes"]), (&json!(2), &json!(1)))
     }),
     test("A176", "all modes of the memory policy are known", |bed| {
-        bed.host.needs_path("/proc/self/numa_maps")?;
+        numa(bed)?;
         let modes = [
             ("MPOL_INTERLEAVE", "0", 3),
             ("MPOL_PREFERRED", "0", 1),
@@ -111,7 +110,7 @@ pub(super) const TESTS: &[Test] = &[
         )
     }),
     test("A177", "MPOL_F_STATIC_NODES is set", |bed| {
-        bed.host.needs_path("/proc/self/numa_maps")?;
+        numa(bed)?;
         let wanted = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
         same(
             "mode",
@@ -124,7 +123,7 @@ pub(super) const TESTS: &[Test] = &[
         bed.refuses(&Spec::new().set("/linux/memoryPolicy", wanted), &["MPOL_F_NONSENSE"])
     }),
     test("A178", "MPOL_DEFAULT needs no nodes", |bed| {
-        bed.host.needs_path("/proc/self/numa_maps")?;
+        numa(bed)?;
         let seen = bed.report(&Spec::new().set("/linux/memoryPolicy", json!({"mode": "MPOL_DEFAULT"})))?;
         same("mode", &seen["mempolicy"]["mode"], 0)
     }),
@@ -180,19 +179,30 @@ impl RealTimeBudget {
     }
 }
 
+/// The v1 hierarchy where cgroups have a real-time runtime.
+pub(super) fn grouped(bed: &Bed<'_>) -> Outcome<std::path::PathBuf> {
+    let top = bed.host.v1("cpu")?;
+    if top.join("cpu.rt_runtime_us").exists() {
+        Ok(top)
+    } else {
+        skip("cgroups of this host have no real-time runtime")
+    }
+}
+
 /// Skips where nobody may schedule in real time.
 pub(super) fn real_time_budget(bed: &Bed<'_>) -> Outcome<RealTimeBudget> {
-    let Ok(top) = bed.host.v1("cpu") else {
-        // A kernel that divides real time among cgroups of v1 grants none to cgroups of v2 but the root.
-        let tried = std::process::Command::new("chrt").args(["-f", "1", "true"]).output();
-        if tried.is_ok_and(|tried| !tried.status.success()) {
-            return skip("this kernel has no real-time scheduling for processes in cgroups");
-        }
-        return Ok(RealTimeBudget { grouped: false });
+    let Ok(top) = grouped(bed) else {
+        // Not allowed to anybody below the root of a v2 hierarchy whose kernel counts real-time runtime by group.
+        let allowed = std::process::Command::new("chrt").args(["-f", "1", "true"]).output();
+        return match allowed {
+            Ok(answer) if answer.status.success() => Ok(RealTimeBudget { grouped: false }),
+            Ok(answer) => skip(format!(
+                "no real-time scheduling here: {}",
+                String::from_utf8_lossy(&answer.stderr).trim()
+            )),
+            Err(error) => skip(format!("cannot try real-time scheduling: chrt: {error}")),
+        };
     };
-    if !top.join("cpu.rt_runtime_us").exists() {
-        return Ok(RealTimeBudget { grouped: false });
-    }
     super::cgroups::cgroupfs(bed)?;
     // A new cgroup has none, and can give its children no more than it has.
     let parent = top.join(cgroup::parent().trim_start_matches('/'));
@@ -201,6 +211,11 @@ pub(super) fn real_time_budget(bed: &Bed<'_>) -> Outcome<RealTimeBudget> {
         Ok(()) => Ok(RealTimeBudget { grouped: true }),
         Err(error) => skip(format!("no real-time runtime is left for a cgroup of the suite: {error}")),
     }
+}
+
+/// Skips where the kernel has no memory policies.
+fn numa(bed: &Bed<'_>) -> Outcome {
+    bed.host.needs_path("/proc/self/numa_maps")
 }
 
 fn affinity(bed: &Bed<'_>) -> Outcome {

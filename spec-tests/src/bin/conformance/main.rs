@@ -1,0 +1,176 @@
+//! Judges an OCI runtime binary by the rows of the specification.
+
+mod options;
+
+use options::{Format, Options, Task};
+use std::path::Path;
+use std::process::ExitCode;
+use wharf_spec_tests::matrix::{self, Column};
+use wharf_spec_tests::outcome::Fault;
+use wharf_spec_tests::progress::{Progress, summary};
+use wharf_spec_tests::runner::{Totals, run_all};
+use wharf_spec_tests::session::Session;
+use wharf_spec_tests::{Runtime, Test, all, format, rows, session};
+
+fn main() -> ExitCode {
+    let options = match options::parse() {
+        Ok(Some(options)) => options,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("conformance: {error}\n{}", options::HELP);
+            return ExitCode::from(2);
+        }
+    };
+    let done = match &options.task {
+        Task::List => list(&options),
+        Task::Rows => Ok(show_rows()),
+        Task::Check(file) => check(file),
+        Task::Judge => judge(&options),
+        Task::Compare { into } => compare(&options, into.as_deref()),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("conformance: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn list(options: &Options) -> Result<bool, String> {
+    for test in chosen(options)? {
+        println!("{}", test.name());
+    }
+    Ok(true)
+}
+
+fn show_rows() -> bool {
+    println!("{}", rows::report(&all()));
+    rows::uncovered(&all()).is_empty()
+}
+
+fn check(file: &Path) -> Result<bool, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    match matrix::check(&text) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            eprintln!("conformance: {}: {error}", file.display());
+            Ok(false)
+        }
+    }
+}
+
+/// Runs the tests for one runtime; true when none failed.
+fn judge(options: &Options) -> Result<bool, String> {
+    let tests = chosen(options)?;
+    let mut session = begin()?;
+    let mut columns = run(options, &tests, &mut session)?;
+    let Some(column) = columns.pop() else { return Err("no runtime".into()) };
+    let totals = Totals::of(&column.verdicts);
+    match options.format {
+        Format::Json => println!("{:#}", format::json(&column.name, &column.verdicts)),
+        Format::JUnit => println!("{}", format::junit(std::slice::from_ref(&column))),
+        Format::Text => {
+            summary(&column.verdicts);
+            println!("{}", format::closing(totals));
+        }
+    }
+    Ok(totals.failed == 0)
+}
+
+/// Runs the tests for several runtimes and prints how they compare, which is no judgement.
+fn compare(options: &Options, into: Option<&Path>) -> Result<bool, String> {
+    let tests = chosen(options)?;
+    let mut session = begin()?;
+    let columns = run(options, &tests, &mut session)?;
+    match options.format {
+        Format::Json => {
+            let all: Vec<_> =
+                columns.iter().map(|column| format::json(&column.name, &column.verdicts)).collect();
+            println!("{:#}", serde_json::Value::Array(all));
+        }
+        Format::JUnit => println!("{}", format::junit(&columns)),
+        Format::Text => {
+            for column in &columns {
+                for verdict in column.verdicts.iter().filter(|v| matches!(v.outcome, Err(Fault::Failed(_)))) {
+                    eprintln!("{}: {}", column.name, format::line(verdict));
+                }
+            }
+            println!("{}", matrix::markdown(&columns));
+            for column in &columns {
+                println!("{}: {}", column.name, format::closing(Totals::of(&column.verdicts)));
+            }
+        }
+    }
+    if let Some(file) = into {
+        let error = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        let text = std::fs::read_to_string(file).map_err(|e| error(&e))?;
+        let text = matrix::replace(&text, &matrix::markdown(&columns)).map_err(|e| error(&e))?;
+        std::fs::write(file, text).map_err(|e| error(&e))?;
+    }
+    Ok(true)
+}
+
+fn begin() -> Result<Session, String> {
+    let session = session::prepare().map_err(|error| format!("private mount namespace: {error}"))?;
+    notes(&session.notes);
+    Ok(session)
+}
+
+fn notes(notes: &[String]) {
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+}
+
+/// Runs the tests for each runtime. Those that refuse hybrid hosts come last, for the v2 hierarchy stays hidden then.
+fn run(options: &Options, tests: &[Test], session: &mut Session) -> Result<Vec<Column>, String> {
+    let mut runtimes = Vec::new();
+    for (name, path) in &options.runtimes {
+        let runtime = Runtime::find(path).map_err(|error| format!("runtime {}: {error}", path.display()))?;
+        let runtime = Runtime { globals: options.globals.clone(), limit: options.timeout, ..runtime };
+        let refuses =
+            session.is_refused(&runtime).map_err(|fault| format!("the first container: {fault}"))?;
+        runtimes.push((name, runtime, refuses));
+    }
+    let mut columns: Vec<Option<Column>> = runtimes.iter().map(|_| None).collect();
+    let (last, first): (Vec<usize>, Vec<usize>) = (0..runtimes.len()).partition(|index| runtimes[*index].2);
+    for index in first.into_iter().chain(last) {
+        let (name, runtime, refuses) = &runtimes[index];
+        if *refuses {
+            let known = session.notes.len();
+            session.hide_unified(runtime).map_err(|fault| format!("hide cgroup v2: {fault}"))?;
+            notes(&session.notes[known..]);
+        }
+        let version = runtime.version();
+        eprintln!("{name}: {} ({version})", runtime.path.display());
+        let progress = Progress::new(
+            tests.len(),
+            matches!((&options.task, options.format), (Task::Judge, Format::Text)),
+        );
+        let verdicts =
+            run_all(tests, runtime, &session.host, session.work(), options.jobs, &|v| progress.report(v));
+        progress.end();
+        columns[index] = Some(Column { name: (*name).clone(), version, verdicts });
+    }
+    Ok(columns.into_iter().flatten().collect())
+}
+
+/// The tests that the filters leave.
+fn chosen(options: &Options) -> Result<Vec<Test>, String> {
+    let filters = &options.filters;
+    let is_row = |word: &str| rows::number(word, "ACFS").is_some();
+    let wanted = |test: &Test| {
+        filters.is_empty()
+            || filters.iter().any(|word| {
+                if is_row(word) {
+                    test.rows.split(' ').any(|row| row == word)
+                } else {
+                    test.name().contains(word.as_str())
+                }
+            })
+    };
+    let tests: Vec<Test> = all().into_iter().filter(wanted).collect();
+    if tests.is_empty() { Err(format!("no test matches {filters:?}")) } else { Ok(tests) }
+}

@@ -1,0 +1,123 @@
+//! The command line of the suite.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+use wharf_spec_tests::runtime::LIMIT;
+
+pub(crate) const HELP: &str = "\
+Judges an OCI runtime by the rows of the specification.
+
+usage: conformance [--runtime PATH] [--filter WORD]... [--format text|json|junit] [--systemd-cgroup]
+       conformance --compare NAME=PATH... [--into FILE] [--filter WORD]... [--format text|json|junit]
+       conformance --list | --rows | --check FILE
+
+  --runtime PATH     the runtime (a name is looked up in PATH); else $WHARF_RUNTIME, else `wharf`
+  --filter WORD      only tests whose name has this word; a row such as A14 must match whole
+  --format FORMAT    text (default), json or junit
+  --systemd-cgroup   use the systemd cgroup driver: the option for the runtime, slice:prefix:name for containers
+  --jobs N           tests side by side (default: the number of CPUs)
+  --timeout SECONDS  end a test that takes longer, which has failed then (default 60)
+  --compare          run the suite for several runtimes and print a markdown table
+  --into FILE        put the table between the markers of this file as well
+  --list             print the names of the tests
+  --rows             print the rows, each with its tests; fails when a row has none
+  --check FILE       fails when the table in this file does not have the rows of this suite
+
+As root the suite works in a mount namespace of its own and hides cgroup v2 there from runtimes that refuse hosts
+with both versions. Any other user gets containers with a user namespace.
+
+Exit code: 0 when nothing failed, 1 when a test failed, 2 for a wrong call.";
+
+/// What to do.
+pub(crate) enum Task {
+    Judge,
+    Compare { into: Option<PathBuf> },
+    List,
+    Rows,
+    Check(PathBuf),
+}
+
+/// How verdicts are printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+    JUnit,
+}
+
+pub(crate) struct Options {
+    pub(crate) task: Task,
+    pub(crate) runtimes: Vec<(String, OsString)>,
+    pub(crate) filters: Vec<String>,
+    pub(crate) format: Format,
+    pub(crate) jobs: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) globals: Vec<String>,
+}
+
+/// Nothing when the help was asked for and printed.
+pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
+    use lexopt::prelude::{Long, Short, Value, ValueExt};
+    let mut options = Options {
+        task: Task::Judge,
+        runtimes: Vec::new(),
+        filters: Vec::new(),
+        format: Format::Text,
+        jobs: std::thread::available_parallelism().map_or(1, usize::from),
+        timeout: LIMIT,
+        globals: Vec::new(),
+    };
+    let mut target = None;
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => {
+                println!("{HELP}");
+                return Ok(None);
+            }
+            Long("runtime") => {
+                let path = parser.value()?;
+                options.runtimes.push((path.to_string_lossy().into_owned(), path));
+            }
+            Long("compare") => options.task = Task::Compare { into: None },
+            Value(pair) if matches!(options.task, Task::Compare { .. }) => {
+                let pair = pair.string()?;
+                let Some((name, path)) = pair.split_once('=') else {
+                    return Err(format!("--compare takes NAME=PATH, not {pair}").into());
+                };
+                options.runtimes.push((name.into(), path.into()));
+            }
+            Long("into") => target = Some(PathBuf::from(parser.value()?)),
+            Long("filter") => options.filters.push(parser.value()?.string()?),
+            Long("format") => {
+                options.format = match parser.value()?.string()?.as_str() {
+                    "text" => Format::Text,
+                    "json" => Format::Json,
+                    "junit" => Format::JUnit,
+                    other => return Err(format!("--format is text, json or junit, not {other}").into()),
+                };
+            }
+            Long("jobs") => options.jobs = parser.value()?.parse()?,
+            Long("timeout") => options.timeout = Duration::from_secs(parser.value()?.parse()?),
+            Long("systemd-cgroup") => options.globals.push("--systemd-cgroup".into()),
+            Long("list") => options.task = Task::List,
+            Long("rows") => options.task = Task::Rows,
+            Long("check") => options.task = Task::Check(parser.value()?.into()),
+            other => return Err(other.unexpected()),
+        }
+    }
+    match (&mut options.task, target) {
+        (_, None) => {}
+        (Task::Compare { into }, target) => *into = target,
+        (_, Some(_)) => return Err("--into goes with --compare".into()),
+    }
+    if options.runtimes.is_empty() {
+        let path = std::env::var_os("WHARF_RUNTIME").unwrap_or_else(|| "wharf".into());
+        options.runtimes.push((path.to_string_lossy().into_owned(), path));
+    }
+    if matches!(options.task, Task::Judge) && options.runtimes.len() > 1 {
+        return Err("one --runtime at a time; use --compare for several".into());
+    }
+    Ok(Some(options))
+}

@@ -99,6 +99,7 @@ struct Known<'a> {
     intel_rdt: bool,
     net_devices: bool,
     idmap: bool,
+    checkpoint: bool,
 }
 
 /// What this build of wharf recognises.
@@ -129,6 +130,7 @@ fn wired() -> Known<'static> {
         intel_rdt: true,
         net_devices: true,
         idmap: true,
+        checkpoint: cfg!(feature = "criu"),
     }
 }
 
@@ -177,12 +179,16 @@ fn describe(known: Known<'_>) -> Features {
             mount_extensions: MountExtensions { idmap: Enabled { enabled: known.idmap } },
             net_devices: Enabled { enabled: known.net_devices },
         },
-        annotations: BTreeMap::from([("io.wharf.version", env!("CARGO_PKG_VERSION"))]),
+        annotations: BTreeMap::from([
+            ("io.wharf.checkpoint.enabled", if known.checkpoint { "true" } else { "false" }),
+            ("io.wharf.version", env!("CARGO_PKG_VERSION")),
+        ]),
+        // The file that the first one names can make criu run programs.
         potentially_unsafe_config_annotations: known
-            .cgroup
-            .systemd
-            .then_some(ANNOTATION_PREFIX)
+            .checkpoint
+            .then_some("org.criu.config")
             .into_iter()
+            .chain(known.cgroup.systemd.then_some(ANNOTATION_PREFIX))
             .chain([crate::container::KEEP_GROUPS, "run.oci.pidfd_receiver", "run.oci.seccomp.receiver"])
             .collect(),
     }
@@ -207,9 +213,10 @@ mod tests {
 
     #[test]
     fn the_document_is_the_reviewed_one() {
-        let mut document = features();
+        // Whatever this build of the tests has.
+        let mut document = describe(Known { checkpoint: true, ..wired() });
         assert_eq!(document.annotations.insert("io.wharf.version", "V"), Some(env!("CARGO_PKG_VERSION")));
-        // The one feature that changes it.
+        // The other feature that changes it.
         let enabled = cfg!(feature = "systemd");
         let cgroup = &mut document.linux.cgroup;
         assert_eq!((cgroup.systemd, cgroup.systemd_user), (enabled, enabled));

@@ -90,6 +90,7 @@
 //! | `cgroup` | paths, limits (v1, hybrid, v2), device rules, freezer, statistics, out-of-memory events |
 //! | `spawn` | the parent's half: clone, serve the child, word its failures |
 //! | `child` | the child's half: the interpreter of the program |
+//! | `criu` | checkpoints: the messages of criu, its images and its log (feature `criu`) |
 //! | `sys` | system calls that the bindings lack; with `child`, the only `unsafe` code |
 //! | `container` | the operations, and the state on disk |
 //! | `hook` | hooks that run in the runtime's namespaces |
@@ -123,6 +124,12 @@
 //!   message that it failed, and how. So `start` reports a program that cannot run, and `poststart` hooks run after it does.
 //! * **Seccomp filters are loaded late**, and compiled by a compiler of this crate: no C library, and a filter that decides
 //!   by binary search.
+//! * **A restore is a creation.** criu makes the processes that the images describe, and whoever hands in images chooses
+//!   what they describe. So all that a creation checks is checked, the processes are born in the container's cgroups, and
+//!   before the first of them runs, namespaces, mounts, capabilities, ids, `no_new_privs`, seccomp filters, labels and open
+//!   files are compared with the configuration and limits are set. A mount of the host goes into the images under a name
+//!   made of its *configured* destination, since what a path means inside is the image's to say. criu runs in a mount
+//!   namespace of its own, without the caller's environment and descriptors.
 //! * **Network devices are moved by the parent**, through routing netlink sockets in both namespaces: a socket stays in the
 //!   namespace that the thread was in that made it, so a thread that ends right after joins the container's. The number of
 //!   a device in the container is chosen before the move, which makes it known whatever name the kernel gives it. Addresses
@@ -148,6 +155,7 @@
 //! | device rules without the right to filter devices | left out, without a word | engines always send them; a user cannot make nodes, and binds only what he can open |
 //! | mappings with a user namespace that is joined | must be those that the namespace has | else one of the two is a mistake |
 //! | a device that a user namespace cannot make | the host's node is bound | the specification allows it |
+//! | a restored process with more than the configuration gives | error | images are no authority; other runtimes believe them |
 //! | deleting a *created* container | kills and deletes it; [`Delete::Strict`] refuses | callers rely on it |
 //! | [`Container::start`] | returns when `execve` has succeeded, or with its failure | every caller wants to know |
 //!
@@ -183,6 +191,8 @@ mod check;
 #[allow(unsafe_code, reason = "one of the two places that may: see its documentation")]
 mod child;
 mod container;
+#[cfg(feature = "criu")]
+mod criu;
 mod error;
 mod features;
 #[cfg(feature = "fuzzing")]
@@ -205,6 +215,8 @@ pub use container::{
     CgroupDriver, Console, Container, CreateOptions, Delete, ExecOptions, ExecProcess, ExecUser, ExitStatus,
     Listed, Runtime, RuntimeBuilder, State, Status, Stdio,
 };
+#[cfg(feature = "criu")]
+pub use container::{CheckpointOptions, CriuOptions, ManageCgroups, NetworkLock, RestoreOptions};
 pub use error::{Error, Kind, Result};
 pub use features::{Features, features};
 pub use id::ContainerId;

@@ -45,6 +45,7 @@ complete -c wharf -n "__fish_wharf_needs_command" -l systemd-annotations -d 'hon
 complete -c wharf -n "__fish_wharf_needs_command" -s v -l version -d 'print the version'
 complete -c wharf -n "__fish_wharf_needs_command" -s h -l help -d 'print this help'
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "check" -d 'examine a bundle and print everything that is wrong with it'
+complete -c wharf -n "__fish_wharf_needs_command" -f -a "checkpoint" -d 'save the processes of a running container with criu'
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "completion" -d 'print the script that lets a shell complete the command line'
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "create" -d 'create a container from a bundle'
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "delete" -d 'delete a stopped container and everything that create made'
@@ -57,6 +58,7 @@ complete -c wharf -n "__fish_wharf_needs_command" -f -a "list" -d 'list the cont
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "mounts" -d 'add mounts to a running container, or remove them'
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "pause" -d 'suspend all processes of a container'
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "ps" -d 'print the processes of a container'
+complete -c wharf -n "__fish_wharf_needs_command" -f -a "restore" -d 'make a container of the images of a checkpoint'
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "resume" -d 'continue the processes of a paused container'
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "run" -d 'create, start, await and delete a container'
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "spec" -d 'write a config.json to begin with'
@@ -68,6 +70,25 @@ complete -c wharf -n "__fish_wharf_using_subcommand check" -s f -l config -d 'co
 complete -c wharf -n "__fish_wharf_using_subcommand check" -l format -d 'text or json (default: text)' -r -f -a "text\t''
 json\t''"
 complete -c wharf -n "__fish_wharf_using_subcommand check" -s h -l help -d 'print this help'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l image-path -d 'directory of the images (default: checkpoint)' -r -f -a "(__fish_complete_directories)"
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l work-path -d 'directory of the log of criu (default: that of the images)' -r -f -a "(__fish_complete_directories)"
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l parent-path -d 'directory of earlier images, relative to --image-path: save only what changed since' -r -f -a "(__fish_complete_directories)"
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l status-fd -d 'write a zero byte to FD when --lazy-pages serves' -r
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l page-server -d 'send the memory to a page server, or serve it there' -r
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l manage-cgroups-mode -d 'what criu does about cgroups: soft, full, strict or ignore (default: soft)' -r
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l network-lock -d 'how criu keeps connections still: iptables, nftables or skip (default: criu\'s)' -r
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l empty-ns -d 'leave out the contents of a namespace: network, which is always left out (repeatable)' -r
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l leave-running -d 'let the container go on'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l tcp-established -d 'allow established TCP connections'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l tcp-skip-in-flight -d 'leave out TCP connections that are being made'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l link-remap -d 'give deleted files that are open a name again, where possible'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l ext-unix-sk -d 'allow unix sockets connected to outside of the container'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l shell-job -d 'allow a terminal that is not the container\'s own'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l lazy-pages -d 'serve the memory to criu lazy-pages instead of saving it'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l file-locks -d 'allow file locks'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l pre-dump -d 'save memory only, as the parent of a later checkpoint, and go on'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l auto-dedup -d 'take out of parent images what newer ones hold'
+complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -s h -l help -d 'print this help'
 complete -c wharf -n "__fish_wharf_using_subcommand completion" -s h -l help -d 'print this help'
 complete -c wharf -n "__fish_wharf_using_subcommand create" -s b -l bundle -d 'directory of the bundle (default: the current directory)' -r -f -a "(__fish_complete_directories)"
 complete -c wharf -n "__fish_wharf_using_subcommand create" -s f -l config -d 'configuration (default: config.json in the bundle)' -r -F
@@ -126,6 +147,28 @@ complete -c wharf -n "__fish_wharf_using_subcommand pause" -s h -l help -d 'prin
 complete -c wharf -n "__fish_wharf_using_subcommand ps" -s f -l format -d 'table or json (default: table)' -r -f -a "table\t''
 json\t''"
 complete -c wharf -n "__fish_wharf_using_subcommand ps" -s h -l help -d 'print this help'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -s b -l bundle -d 'directory of the bundle (default: the current directory)' -r -f -a "(__fish_complete_directories)"
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -s f -l config -d 'configuration (default: config.json in the bundle)' -r -F
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l console-socket -d 'unix socket that receives the master end of the terminal' -r -F
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l image-path -d 'directory of the images (default: checkpoint)' -r -f -a "(__fish_complete_directories)"
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l work-path -d 'directory of the log of criu (default: that of the images)' -r -f -a "(__fish_complete_directories)"
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l manage-cgroups-mode -d 'what criu does about cgroups: soft, full, strict or ignore (default: soft)' -r
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l network-lock -d 'how criu keeps connections still: iptables, nftables or skip (default: criu\'s)' -r
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l pid-file -d 'write the process id to FILE' -r -F
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l empty-ns -d 'leave out the contents of a namespace: network, which is always left out (repeatable)' -r
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l lsm-profile -d 'apparmor or selinux label (default: the configuration\'s)' -r
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l lsm-mount-context -d 'SELinux context for mounts that have one' -r
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l tcp-established -d 'allow established TCP connections'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l tcp-close -d 'restore established TCP connections as closed ones'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l ext-unix-sk -d 'allow unix sockets connected to outside of the container'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l shell-job -d 'allow a terminal that is not the container\'s own'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l file-locks -d 'allow file locks'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -s d -l detach -d 'do not wait for the process'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l no-subreaper -d 'do not adopt orphaned processes of the container'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l no-pivot -d 'without effect: criu makes the mounts'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l auto-dedup -d 'take out of parent images what newer ones hold'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -l lazy-pages -d 'get the memory from criu lazy-pages when it is used'
+complete -c wharf -n "__fish_wharf_using_subcommand restore" -s h -l help -d 'print this help'
 complete -c wharf -n "__fish_wharf_using_subcommand resume" -s h -l help -d 'print this help'
 complete -c wharf -n "__fish_wharf_using_subcommand run" -s b -l bundle -d 'directory of the bundle (default: the current directory)' -r -f -a "(__fish_complete_directories)"
 complete -c wharf -n "__fish_wharf_using_subcommand run" -s f -l config -d 'configuration (default: config.json in the bundle)' -r -F

@@ -16,6 +16,7 @@ pub(crate) struct Context {
     root: PathBuf,
     driver: CgroupDriver,
     systemd_annotations: bool,
+    criu: Option<PathBuf>,
     inherited: Inherited,
 }
 
@@ -53,12 +54,18 @@ impl Context {
             }
         };
         let systemd_annotations = globals.flag("systemd-annotations");
-        Ok(Self { root, driver, systemd_annotations, inherited })
+        let criu = globals.path("criu")?.map(Path::to_owned);
+        Ok(Self { root, driver, systemd_annotations, criu, inherited })
     }
 
     /// The state directory, absolute.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The program for checkpoints, if it is named.
+    pub(crate) fn criu(&self) -> Option<&Path> {
+        self.criu.as_deref()
     }
 
     /// The descriptors of the caller that are passed on.

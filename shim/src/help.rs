@@ -26,9 +26,9 @@ fn of_program(out: &mut String) -> std::fmt::Result {
     writeln!(out, "VERSION:\n   {}\n", version::NUMBER)?;
     writeln!(out, "COMMANDS:")?;
     for verb in VERBS {
-        writeln!(out, "   {:<10}{}", verb.name, verb.about)?;
+        writeln!(out, "   {:<12}{}", verb.name, verb.about)?;
     }
-    writeln!(out, "   {:<10}print the help of a command\n", "help")?;
+    writeln!(out, "   {:<12}print the help of a command\n", "help")?;
     writeln!(out, "GLOBAL OPTIONS:")?;
     options(out, GLOBALS.iter())
 }

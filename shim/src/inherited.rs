@@ -20,7 +20,14 @@ pub(crate) struct Inherited {
 /// Must be called before this program opens any file: a number that is free would be given to one of its own files,
 /// which then would be taken for the caller's and end up in the container.
 pub(crate) fn claim(call: &Call) -> Result<Inherited, Failure> {
-    if !call.verb.options.iter().any(|option| option.long == "preserve-fds") {
+    let has = |name: &str| call.verb.options.iter().any(|option| option.long == name);
+    if has("status-fd")
+        && let Some(fd) = call.options.number::<u32>("status-fd")?
+        && fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err()
+    {
+        return Err(Failure::new(format!("invalid --status-fd argument {fd}: it is not open")));
+    }
+    if !has("preserve-fds") {
         return Ok(Inherited::default());
     }
     let preserved = call.options.number("preserve-fds")?.unwrap_or(0);

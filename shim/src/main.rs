@@ -7,6 +7,7 @@
 mod args;
 mod columns;
 mod context;
+mod criu;
 mod duration;
 mod failure;
 mod foreground;
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     let entering = matches!(&request, Ok(Request::Verb(call)) if call.verb.enters_containers);
     let protected = if entering { protect::own_binary() } else { Ok(()) };
     let inherited = match &request {
-        Ok(Request::Verb(call)) if entering => inherited::claim(call),
+        Ok(Request::Verb(call)) => inherited::claim(call),
         _ => Ok(inherited::Inherited::default()),
     };
 

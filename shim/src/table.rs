@@ -153,6 +153,31 @@ const TEXT_FORMAT: Opt =
 const REGEX: Opt =
     Opt::switch("regex", "take the container id for a regular expression: all that match").short('r');
 
+const IMAGE_PATH: Opt = Opt::value("image-path", "DIR", "directory of the images (default: checkpoint)");
+const WORK_PATH: Opt =
+    Opt::value("work-path", "DIR", "directory of the log of criu (default: that of the images)");
+const TCP_ESTABLISHED: Opt = Opt::switch("tcp-established", "allow established TCP connections");
+const EXT_UNIX_SK: Opt =
+    Opt::switch("ext-unix-sk", "allow unix sockets connected to outside of the container");
+const SHELL_JOB: Opt = Opt::switch("shell-job", "allow a terminal that is not the container's own");
+const FILE_LOCKS: Opt = Opt::switch("file-locks", "allow file locks");
+const MANAGE_CGROUPS_MODE: Opt = Opt::value(
+    "manage-cgroups-mode",
+    "MODE",
+    "what criu does about cgroups: soft, full, strict or ignore (default: soft)",
+);
+const NETWORK_LOCK: Opt = Opt::value(
+    "network-lock",
+    "HOW",
+    "how criu keeps connections still: iptables, nftables or skip (default: criu's)",
+);
+const EMPTY_NS: Opt = Opt::value(
+    "empty-ns",
+    "NAMESPACE",
+    "leave out the contents of a namespace: network, which is always left out (repeatable)",
+);
+const AUTO_DEDUP: Opt = Opt::switch("auto-dedup", "take out of parent images what newer ones hold");
+
 const ID: &str = "<container-id>";
 
 /// In the order of the help.
@@ -168,6 +193,42 @@ pub(crate) const VERBS: &[Verb] = &[
         options: &[BUNDLE, CONFIG, Opt { short: None, ..TEXT_FORMAT }],
         enters_containers: false,
         run: verb::check::run,
+    },
+    Verb {
+        name: "checkpoint",
+        operands: ID,
+        count: Count::Exactly(1),
+        trailing: false,
+        about: "save the processes of a running container with criu",
+        details: "Unless it is left running, the container is deleted. Mounts of the host, joined network and pid\n\
+            namespaces and pipes to the outside are saved by name only. The annotation org.criu.config names a\n\
+            file with more options for criu (default: /etc/criu/wharf.conf, else /etc/criu/runc.conf).",
+        options: &[
+            IMAGE_PATH,
+            WORK_PATH,
+            Opt::value(
+                "parent-path",
+                "DIR",
+                "directory of earlier images, relative to --image-path: save only what changed since",
+            ),
+            Opt::switch("leave-running", "let the container go on"),
+            TCP_ESTABLISHED,
+            Opt::switch("tcp-skip-in-flight", "leave out TCP connections that are being made"),
+            Opt::switch("link-remap", "give deleted files that are open a name again, where possible"),
+            EXT_UNIX_SK,
+            SHELL_JOB,
+            Opt::switch("lazy-pages", "serve the memory to criu lazy-pages instead of saving it"),
+            Opt::value("status-fd", "FD", "write a zero byte to FD when --lazy-pages serves"),
+            Opt::value("page-server", "ADDRESS:PORT", "send the memory to a page server, or serve it there"),
+            FILE_LOCKS,
+            Opt::switch("pre-dump", "save memory only, as the parent of a later checkpoint, and go on"),
+            MANAGE_CGROUPS_MODE,
+            NETWORK_LOCK,
+            EMPTY_NS,
+            AUTO_DEDUP,
+        ],
+        enters_containers: false,
+        run: verb::checkpoint::run,
     },
     Verb {
         name: "completion",
@@ -362,6 +423,45 @@ pub(crate) const VERBS: &[Verb] = &[
         options: &[FORMAT],
         enters_containers: false,
         run: verb::ps::run,
+    },
+    Verb {
+        name: "restore",
+        operands: ID,
+        count: Count::Exactly(1),
+        trailing: false,
+        about: "make a container of the images of a checkpoint",
+        details: "The bundle is that of the container or one like it: what the images describe is compared with its\n\
+            config.json before it may run, and refused if it is less confined. The exit code is that of the\n\
+            container's first process, or 128+N if signal N ended it.",
+        options: &[
+            BUNDLE,
+            CONFIG,
+            CONSOLE_SOCKET,
+            IMAGE_PATH,
+            WORK_PATH,
+            TCP_ESTABLISHED,
+            Opt::switch("tcp-close", "restore established TCP connections as closed ones"),
+            EXT_UNIX_SK,
+            SHELL_JOB,
+            FILE_LOCKS,
+            MANAGE_CGROUPS_MODE,
+            NETWORK_LOCK,
+            DETACH,
+            PID_FILE,
+            NO_SUBREAPER,
+            Opt::switch("no-pivot", "without effect: criu makes the mounts"),
+            EMPTY_NS,
+            AUTO_DEDUP,
+            Opt::switch("lazy-pages", "get the memory from criu lazy-pages when it is used"),
+            Opt::value(
+                "lsm-profile",
+                "TYPE:LABEL",
+                "apparmor or selinux label (default: the configuration's)",
+            ),
+            Opt::value("lsm-mount-context", "CONTEXT", "SELinux context for mounts that have one"),
+        ],
+        enters_containers: false,
+        run: verb::restore::run,
     },
     Verb {
         name: "resume",

@@ -45,6 +45,11 @@ pub(crate) fn start_wrong_state(status: impl std::fmt::Display) -> String {
     format!("cannot start a container in the {status} state")
 }
 
+/// checkpoint of a container that is not running.
+pub(crate) fn checkpoint_wrong_state(status: impl std::fmt::Display) -> String {
+    format!("Container cannot be checkpointed in {status} state")
+}
+
 /// A preserved descriptor that the caller did not pass.
 pub(crate) fn preserved_fd_missing(fd: u32, count: u32) -> String {
     format!("please check that preserved-fd {fd} (of {count}) is present")
@@ -79,6 +84,7 @@ mod tests {
             "cannot delete container web that is not stopped: running"
         );
         assert_eq!(start_wrong_state("paused"), "cannot start a container in the paused state");
+        assert_eq!(checkpoint_wrong_state("created"), "Container cannot be checkpointed in created state");
         assert_eq!(preserved_fd_missing(5, 3), "please check that preserved-fd 5 (of 3) is present");
     }
 }

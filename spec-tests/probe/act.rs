@@ -137,6 +137,28 @@ pub fn brood(count: usize) -> c_int {
     wait()
 }
 
+/// Appends 1, 2, 3, ... to a file that it keeps open, with a thread and a child beside it, until there is a file of that
+/// name with `.stop` behind it; then it exits with 7.
+pub fn count(path: &str) -> c_int {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let child = Command::new("/proc/self/exe").arg("idle").stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    let (Ok(mut file), Ok(mut child)) = (file, child) else { return 1 };
+    let (sender, receiver) = std::sync::mpsc::channel::<u64>();
+    let writer = std::thread::spawn(move || receiver.iter().try_for_each(|number| writeln!(file, "{number}")).is_ok());
+    let stop = format!("{path}.stop");
+    for number in 1.. {
+        if std::path::Path::new(&stop).exists() || sender.send(number).is_err() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // A child that was lost on the way has no place in the exit code of one that was not.
+    let lost = !matches!(child.try_wait(), Ok(None));
+    let _gone = child.kill().and_then(|()| child.wait());
+    drop(sender);
+    if writer.join().unwrap_or(false) && !lost { 7 } else { 1 }
+}
+
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _told = writeln!(out, "{line}").and_then(|()| out.flush());

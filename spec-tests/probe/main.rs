@@ -18,7 +18,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::io::Write;
 
 const USAGE: &str = "usage: probe report | try OP... [-- OP...]... | wait | idle | exit N | true | die SIGNAL | hook FILE LABEL [OPTION...] | \
-     alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | delay MS COMMAND... | \
+     alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | count FILE | delay MS COMMAND... | \
      line COMMAND... | say OUT ERR | pour MIB | brood N | bomb | gulp MIB | burn THREADS | latency SECONDS | \
      measure PROGRAM [ARGUMENT...]";
 
@@ -69,6 +69,7 @@ fn run(args: &[String]) -> c_int {
             run(&again)
         }
         ["measure", argv @ ..] => print(&measure::run(argv)),
+        ["count", file] => act::count(file),
         ["delay", ms, rest @ ..] => {
             std::thread::sleep(std::time::Duration::from_millis(ms.parse().unwrap_or(1)));
             let mut again = vec![args[0].clone()];

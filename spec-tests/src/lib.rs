@@ -15,6 +15,7 @@ pub mod bundle;
 pub mod cgroup;
 mod checks;
 pub mod console;
+pub mod criu;
 pub mod faults;
 pub mod format;
 pub mod host;

@@ -273,6 +273,19 @@ impl CgroupPlan {
         Ok(cgroup)
     }
 
+    /// Writes the settings into the cgroup once more, whatever somebody else made of them since; the device rules too if
+    /// that is wished.
+    #[cfg(feature = "criu")]
+    pub(crate) fn apply_again(&self, cgroup: &Cgroup, devices: bool) -> Result<()> {
+        let present = |dir: &&PlannedDir| {
+            cgroup.record().dirs.iter().any(|made| made.mount == dir.mount && made.inner == dir.inner)
+        };
+        let present = self.dirs.iter().filter(present);
+        let mut dirs = Dirs::new(present.map(|dir| (dir.place, dir.mount.join(&dir.inner))));
+        write_all(&mut dirs, &self.settings, None)?;
+        if devices { self.devices.apply(&mut dirs, true, self.rootless) } else { Ok(()) }
+    }
+
     /// Goes on without a hierarchy that may not be written (a read-only mount, a nested or unprivileged runtime), as
     /// long as the configuration needs nothing from it.
     fn do_without(&self, dir: &PlannedDir, errno: Errno, error: Error) -> Result<()> {

@@ -106,6 +106,19 @@ impl Cgroup {
         self.record.dirs.iter().filter(|dir| !dir.is_v2()).map(|dir| dir.path().join("tasks")).collect()
     }
 
+    /// Moves a process of the runtime into the cgroup.
+    #[cfg(feature = "criu")]
+    pub(crate) fn take_in(&self, pid: i32) -> Result<()> {
+        self.record.dirs.iter().try_for_each(|dir| {
+            let path = dir.path();
+            let moved =
+                file::open_dir(&path).and_then(|dir| file::write_at(&dir, "cgroup.procs", &pid.to_string()));
+            moved.map_err(|errno| {
+                Error::os(errno, format!("move process {pid} into cgroup {}", path.display()))
+            })
+        })
+    }
+
     /// The directory in the unified hierarchy.
     pub(crate) fn v2_dir(&self) -> Option<PathBuf> {
         self.record.dirs.iter().find(|dir| dir.is_v2()).map(DirRecord::path)

@@ -12,7 +12,7 @@ use crate::linux::namespace::Namespaces;
 use crate::linux::net_device::{self, Handover};
 
 /// The claims of one creation. Looking for them changes nothing; all can be undone.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Claims {
     devices: Option<Handover>,
     rdt: Option<(intel_rdt::Wish, Membership)>,

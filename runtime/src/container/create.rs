@@ -43,10 +43,10 @@ pub(crate) const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything that is decided before the first side effect.
-struct Prepared {
+pub(super) struct Prepared {
     plan: Plan,
-    cgroup: CgroupPlan,
-    record: Record,
+    pub(super) cgroup: CgroupPlan,
+    pub(super) record: Record,
 }
 
 /// Findings that depend on the host and the bundle's files.
@@ -94,11 +94,11 @@ pub(super) fn check_host(bundle: &Bundle, resctrl: Option<&Path>, findings: &mut
 }
 
 fn hard_limit(resource: u32) -> Option<u64> {
-    process::hard_limit(resource).ok()
+    process::rlimit(0, resource).ok().map(|(_, hard)| hard)
 }
 
 /// `made`: the cgroup that could be made, where it is not all that was planned.
-fn prepare(
+pub(super) fn prepare(
     directory: &Directory,
     bundle: &Bundle,
     options: &CreateOptions,
@@ -290,16 +290,9 @@ pub(super) fn create(
     let mut manager =
         cgroup.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance)).transpose()?;
     let lock = directory.begin(&record, bundle.config_bytes())?;
-    let mut creation = Creation {
-        directory: &directory,
-        spec,
-        record,
-        cgroup: None,
-        late: cgroup.defer_birth_control(),
-        claims,
-        hooked: false,
-        done: false,
-    };
+    let mut creation = Creation::new(&directory, spec, record);
+    creation.late = cgroup.defer_birth_control();
+    creation.claims = claims;
     if options.notify_socket {
         directory.make_notify()?;
     }
@@ -323,7 +316,7 @@ pub(super) fn create(
 
 /// Gives the container's user its cgroup (v2), where the configuration lets it see and write it: the rule of
 /// config-linux.md, Cgroup ownership.
-fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
+pub(super) fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
     if cgroup.record().mode != Mode::V2 || !crate::cgroup::is_delegated(spec) {
         return Ok(());
     }
@@ -343,7 +336,7 @@ fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
 }
 
 /// Has systemd make the scope, with the waiting child in it, and completes its cgroup.
-fn enter_scope(
+pub(super) fn enter_scope(
     spec: &Spec,
     plan: &CgroupPlan,
     manager: &mut Manager,
@@ -359,20 +352,43 @@ fn enter_scope(
 }
 
 /// A creation that undoes itself unless it is completed.
-struct Creation<'c> {
-    directory: &'c Directory,
+pub(super) struct Creation<'c> {
+    pub(super) directory: &'c Directory,
     spec: &'c Spec,
-    record: Record,
-    cgroup: Option<Cgroup>,
+    pub(super) record: Record,
+    pub(super) cgroup: Option<Cgroup>,
     /// Settings of the cgroup that wait for the birth of the first process.
     late: Vec<Setting>,
     claims: Claims,
     /// Whether hooks ran, so that the poststop hooks have something to undo.
     hooked: bool,
-    done: bool,
+    pub(super) done: bool,
 }
 
-impl Creation<'_> {
+/// Runs the hooks of the runtime's side.
+fn run_runtime_hooks(spec: &Spec, id: &str, bundle: &Path, pid: i32) -> Result<()> {
+    let bundle_text = bundle.to_string_lossy();
+    let state = HookState::new(spec, id, &bundle_text, "creating", pid).json();
+    let Some(hooks) = spec.hooks().as_ref() else { return Ok(()) };
+    [HookKind::Prestart, HookKind::CreateRuntime]
+        .into_iter()
+        .try_for_each(|kind| run_hooks(kind, kind.of(hooks), &state, bundle, HookPolicy::StopAtFirst))
+}
+
+impl<'c> Creation<'c> {
+    /// One of which only the state directory is there.
+    pub(super) fn new(directory: &'c Directory, spec: &'c Spec, record: Record) -> Self {
+        let (late, claims) = (Vec::new(), Claims::default());
+        Self { directory, spec, record, cgroup: None, late, claims, hooked: false, done: false }
+    }
+
+    /// Runs the hooks of the runtime's side for a process that is there.
+    #[cfg(feature = "criu")]
+    pub(super) fn run_runtime_hooks(&mut self, pid: i32) -> Result<()> {
+        self.hooked = true;
+        run_runtime_hooks(self.spec, &self.record.id, &self.record.bundle, pid)
+    }
+
     fn spawn(
         &mut self,
         plan: &Plan,
@@ -460,12 +476,7 @@ impl Creation<'_> {
             }
             ParentStep::RuntimeHooks => {
                 *hooked = true;
-                let bundle_text = bundle.to_string_lossy();
-                let state = HookState::new(spec, &id_text, &bundle_text, "creating", child.pid).json();
-                let Some(hooks) = spec.hooks().as_ref() else { return Ok(None) };
-                for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
-                    run_hooks(kind, kind.of(hooks), &state, &bundle, HookPolicy::StopAtFirst)?;
-                }
+                run_runtime_hooks(spec, &id_text, &bundle, child.pid)?;
                 Ok(None)
             }
         };
@@ -603,7 +614,7 @@ fn check_preserved(count: u32) -> Result<()> {
     Ok(())
 }
 
-fn open_namespace(path: &Path) -> Result<OwnedFd> {
+pub(super) fn open_namespace(path: &Path) -> Result<OwnedFd> {
     std::fs::File::open(path)
         .map(OwnedFd::from)
         .map_err(|error| Error::io(&error, format!("open namespace {}", path.display())))

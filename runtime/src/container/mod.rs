@@ -1,5 +1,7 @@
 //! Containers: their state on disk, and the operations on them.
 
+#[cfg(feature = "criu")]
+mod checkpoint;
 mod claims;
 mod create;
 mod delete;
@@ -17,6 +19,8 @@ mod options;
 mod processes;
 mod record;
 mod resources;
+#[cfg(feature = "criu")]
+mod restore;
 mod runtime;
 mod signal;
 mod start;
@@ -25,6 +29,8 @@ mod store;
 mod terminal;
 mod users;
 
+#[cfg(feature = "criu")]
+pub use checkpoint::{CheckpointOptions, CriuOptions, ManageCgroups, NetworkLock, RestoreOptions};
 pub(crate) use create::KEEP_GROUPS;
 pub use exec::ExecProcess;
 pub use exit::{ExitStatus, reap};

@@ -179,6 +179,28 @@ impl Runtime {
         create::create(&self.root, id, bundle, options, Gate::Open, self.cgroups, self.resctrl.as_deref())
     }
 
+    /// Makes a container of the images that [`Container::checkpoint`] wrote; it runs.
+    ///
+    /// The images say what the processes are and do; the configuration says what they may. Before a process runs, its
+    /// namespaces, mounts, cgroups, capabilities, ids, seccomp filters, `no_new_privs`, labels and open files are
+    /// compared with the configuration, and its limits are set. `prestart` and `createRuntime` hooks run; those of
+    /// other kinds do not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::create`]; `Kind::Unsupported` without criu, or if criu or this kernel rules it out;
+    /// `Kind::Corrupt` if the directory holds what no checkpoint has; `Kind::InvalidSpec` if what the images describe is
+    /// less confined than the configuration says. Nothing of the container is left then.
+    #[cfg(feature = "criu")]
+    pub fn restore(
+        &self,
+        id: &ContainerId,
+        bundle: &Bundle,
+        options: &super::RestoreOptions,
+    ) -> Result<Container> {
+        super::restore::restore(&self.root, id, bundle, options, self.cgroups)
+    }
+
     /// Finds a container that was created before, by this or another process.
     ///
     /// # Errors

@@ -39,6 +39,12 @@ impl IdMaps {
     pub(crate) fn host_uid(&self, uid: u32) -> Option<u32> {
         outside(&self.uids, uid)
     }
+
+    /// The same for a group.
+    #[cfg(feature = "criu")]
+    pub(crate) fn host_gid(&self, gid: u32) -> Option<u32> {
+        outside(&self.gids, gid)
+    }
 }
 
 fn first(mappings: &[LinuxIdMapping]) -> u32 {

@@ -10,9 +10,13 @@ pub(crate) mod ioprio;
 pub(crate) mod lsm;
 pub(crate) mod memory_policy;
 pub(crate) mod mount;
+#[cfg(feature = "criu")]
+pub(crate) mod mountinfo;
 pub(crate) mod namespace;
 pub(crate) mod net_device;
 pub(crate) mod personality;
+#[cfg(feature = "criu")]
+pub(crate) mod process_status;
 pub(crate) mod rlimit;
 pub(crate) mod scheduler;
 pub(crate) mod seccomp;

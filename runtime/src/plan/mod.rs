@@ -30,6 +30,10 @@ use crate::linux::net_device::Wish;
 use crate::sys::process::SchedAttr;
 use blame::{Blame, Place};
 pub use explain::{ExplainedStep, Explanation};
+#[cfg(feature = "criu")]
+pub(crate) use order::mounts_of;
+#[cfg(feature = "criu")]
+pub(crate) use process::NATIVE;
 use program::{Op, Program, Slot};
 
 /// What the parent does when the child asks for it.

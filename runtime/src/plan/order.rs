@@ -124,10 +124,14 @@ pub(super) fn begin(program: &mut Program, preserved: u32, oom_score: Option<i32
 }
 
 fn entries(spec: &Spec) -> Vec<(Mount, usize)> {
-    // The file systems that the spec promises, where the configuration says nothing about mounts at all
-    // (config-linux.md, Default Filesystems). A list that leaves one out is a decision of its author.
-    let listed = spec.mounts().clone().unwrap_or_else(default_mounts);
-    listed.into_iter().enumerate().map(|(index, mount)| (mount, index)).collect()
+    mounts_of(spec).into_iter().enumerate().map(|(index, mount)| (mount, index)).collect()
+}
+
+/// The mounts of a container: those listed, or the file systems that the spec promises where the configuration says
+/// nothing about mounts at all (config-linux.md, Default Filesystems). A list that leaves one out is a decision of its
+/// author.
+pub(crate) fn mounts_of(spec: &Spec) -> Vec<Mount> {
+    spec.mounts().clone().unwrap_or_else(default_mounts)
 }
 
 fn default_mounts() -> Vec<Mount> {

@@ -13,7 +13,7 @@ use crate::linux::capability::{Masks, SYS_ADMIN};
 use crate::linux::{ioprio, lsm, personality, rlimit, scheduler, seccomp, user};
 
 /// The architecture whose system calls this build makes.
-const NATIVE: Arch = if cfg!(target_arch = "x86_64") {
+pub(crate) const NATIVE: Arch = if cfg!(target_arch = "x86_64") {
     Arch::ScmpArchX86_64
 } else if cfg!(target_arch = "aarch64") {
     Arch::ScmpArchAarch64
@@ -157,13 +157,7 @@ fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<Filter> {
     // Every engine's default profile has such parts; a warning at each start would drown what matters.
     plan.notes
         .extend(filter.warnings.iter().map(|one| format!("{} (config.json {})", one.message, one.pointer)));
-    let mut bytes = Vec::with_capacity(filter.instructions.len() * 8);
-    for one in &filter.instructions {
-        bytes.extend(one.code.to_ne_bytes());
-        bytes.extend([one.jt, one.jf]);
-        bytes.extend(one.k.to_ne_bytes());
-    }
-    let text = plan.program.text(bytes);
+    let text = plan.program.text(filter.bytes());
     Ok(Filter {
         op: Op::Seccomp { filter: text, flags: filter.flags, listener: filter.notify },
         listener: filter.notify,

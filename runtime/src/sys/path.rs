@@ -59,6 +59,31 @@ pub(crate) fn open_regular_in_root(root: &File, path: &str) -> Result<File> {
     if fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFREG { Ok(file) } else { Err(Errno::EINVAL) }
 }
 
+/// Finds a place as if `root` were the root directory, for the parent: a descriptor that only tells what it refers to.
+#[cfg(feature = "criu")]
+pub(crate) fn find_in_root(root: impl std::os::fd::AsFd, path: &CStr) -> Result<std::os::fd::OwnedFd> {
+    let fd = open_in_root(root.as_fd().as_raw_fd(), path, libc::O_PATH, 0)?;
+    // SAFETY: openat2 has just returned it; nobody else owns it.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+}
+
+/// Finds a place below a directory, for the parent, following nothing.
+#[cfg(feature = "criu")]
+pub(crate) fn find_beneath(dir: impl std::os::fd::AsFd, path: &CStr) -> Result<std::os::fd::OwnedFd> {
+    let strict = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+    let fd = openat2(dir.as_fd().as_raw_fd(), path, libc::O_PATH | libc::O_NOFOLLOW, 0, strict)?;
+    // SAFETY: openat2 has just returned it; nobody else owns it.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens a path that the caller trusts, magic links of procfs included: a descriptor that only tells what it refers to.
+#[cfg(feature = "criu")]
+pub(crate) fn open_path(path: &CStr) -> Result<std::os::fd::OwnedFd> {
+    let fd = openat(libc::AT_FDCWD, path, libc::O_PATH, 0)?;
+    // SAFETY: openat has just returned it; nobody else owns it.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+}
+
 /// openat(2) with `O_CLOEXEC`, for single names under a directory that the caller holds and for trusted paths.
 pub(crate) fn openat(dir: RawFd, path: &CStr, flags: i32, mode: u32) -> Result<RawFd> {
     retry(|| {

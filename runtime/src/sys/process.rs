@@ -172,6 +172,21 @@ pub(crate) fn close_on_exec(command: &mut Command) {
     }
 }
 
+/// Lets a command inherit these descriptors under the numbers that they have, besides its standard streams, and nothing
+/// else.
+#[cfg(feature = "criu")]
+pub(crate) fn inherit_only(command: &mut Command, kept: Vec<std::os::fd::RawFd>) {
+    close_on_exec(command);
+    // SAFETY: the closure runs between fork and exec, after the one above, and makes system calls only.
+    unsafe {
+        command.pre_exec(move || {
+            kept.iter()
+                .try_for_each(|fd| super::path::set_close_on_exec(*fd, false))
+                .map_err(std::io::Error::from)
+        });
+    }
+}
+
 /// kill(2), for the child's own process group of a hook.
 pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: no pointers.
@@ -187,14 +202,15 @@ pub(crate) fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Resul
     })
 }
 
-/// The hard limit of the caller.
-pub(crate) fn hard_limit(resource: u32) -> Result<u64> {
+/// The soft and the hard limit of a process; pid 0 is the caller.
+pub(crate) fn rlimit(pid: i32, resource: u32) -> Result<(u64, u64)> {
     let mut limit = [0u64; 2];
     // SAFETY: struct rlimit64 is two 64-bit numbers.
     check_unit(unsafe {
-        libc::syscall(libc::SYS_prlimit64, 0, resource, ptr::null::<u64>(), limit.as_mut_ptr())
+        libc::syscall(libc::SYS_prlimit64, pid, resource, ptr::null::<u64>(), limit.as_mut_ptr())
     })?;
-    Ok(limit[1])
+    let [soft, hard] = limit;
+    Ok((soft, hard))
 }
 
 /// `struct sched_attr` of `sched_setattr(2)`, version 1 (with utilisation clamps, Linux 5.3).

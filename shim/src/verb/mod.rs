@@ -1,6 +1,7 @@
 //! The verbs, each a function that the table names.
 
 pub(crate) mod check;
+pub(crate) mod checkpoint;
 pub(crate) mod completion;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -13,6 +14,7 @@ pub(crate) mod list;
 pub(crate) mod mounts;
 pub(crate) mod pause;
 pub(crate) mod ps;
+pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod spec;

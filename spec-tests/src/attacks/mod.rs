@@ -2,9 +2,10 @@
 
 use crate::Test;
 
+mod checkpoint;
 mod exec;
 mod image;
 mod leaks;
 
 /// All attacks.
-pub const AREAS: &[&[Test]] = &[image::TESTS, exec::TESTS, leaks::TESTS];
+pub const AREAS: &[&[Test]] = &[image::TESTS, exec::TESTS, leaks::TESTS, checkpoint::TESTS];

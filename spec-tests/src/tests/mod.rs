@@ -4,6 +4,7 @@ use crate::Test;
 
 mod bundle;
 pub(crate) mod cgroups;
+mod checkpoint;
 mod cli;
 mod cpu;
 mod defaults;
@@ -59,6 +60,7 @@ pub const AREAS: &[&[Test]] = &[
     lifecycle::TESTS,
     features::TESTS,
     cli::TESTS,
+    checkpoint::TESTS,
     running_mounts::TESTS,
     notify::TESTS,
 ];

@@ -109,6 +109,19 @@ pub(crate) struct Filter {
     pub(crate) warnings: Vec<Problem>,
 }
 
+impl Filter {
+    /// The program as the kernel takes it and gives it back: 8 bytes for each instruction.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.instructions.len() * 8);
+        for SockFilter { code, jt, jf, k } in &self.instructions {
+            bytes.extend(code.to_ne_bytes());
+            bytes.extend([*jt, *jf]);
+            bytes.extend(k.to_ne_bytes());
+        }
+        bytes
+    }
+}
+
 /// Compiles a profile for a machine whose own architecture is `native`.
 ///
 /// Pure: no system call, no clock, no environment, and no panic on any input.

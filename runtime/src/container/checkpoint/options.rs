@@ -1,0 +1,293 @@
+//! What a caller can choose about a checkpoint and a restore.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use crate::container::options::{Console, Stdio};
+use crate::criu::message;
+
+/// What criu does about cgroups (criu(8), `--manage-cgroups`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ManageCgroups {
+    /// As criu does by itself: [`ManageCgroups::Soft`].
+    #[default]
+    Default,
+    /// Neither saves nor restores them: the processes are in the cgroup of the new configuration.
+    Ignore,
+    /// Restores the properties of cgroups that it made itself.
+    Soft,
+    /// Restores the properties of all, whether they were there or not.
+    Full,
+    /// Fails if a cgroup is there already.
+    Strict,
+}
+
+impl ManageCgroups {
+    pub(crate) fn message(self) -> message::CgroupMode {
+        match self {
+            Self::Default => message::CgroupMode::Default,
+            Self::Ignore => message::CgroupMode::Ignore,
+            Self::Soft => message::CgroupMode::Soft,
+            Self::Full => message::CgroupMode::Full,
+            Self::Strict => message::CgroupMode::Strict,
+        }
+    }
+}
+
+/// How criu keeps connections still while it saves them (criu(8), `--network-lock`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NetworkLock {
+    /// By rules of iptables.
+    Iptables,
+    /// By rules of nftables.
+    Nftables,
+    /// Not at all.
+    Skip,
+}
+
+impl NetworkLock {
+    pub(crate) fn message(self) -> message::NetworkLockMethod {
+        match self {
+            Self::Iptables => message::NetworkLockMethod::Iptables,
+            Self::Nftables => message::NetworkLockMethod::Nftables,
+            Self::Skip => message::NetworkLockMethod::Skip,
+        }
+    }
+}
+
+/// What a checkpoint and the restore from it have in common, and mostly must agree on.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CriuOptions {
+    pub(crate) image: PathBuf,
+    pub(crate) work: Option<PathBuf>,
+    pub(crate) program: Option<PathBuf>,
+    pub(crate) tcp_established: bool,
+    pub(crate) ext_unix_sk: bool,
+    pub(crate) shell_job: bool,
+    pub(crate) file_locks: bool,
+    pub(crate) auto_dedup: bool,
+    pub(crate) lazy_pages: bool,
+    pub(crate) cgroups: ManageCgroups,
+    pub(crate) network_lock: Option<NetworkLock>,
+}
+
+impl CriuOptions {
+    /// The defaults, with the directory of the images.
+    pub fn new(image: impl Into<PathBuf>) -> Self {
+        Self { image: image.into(), ..Self::default() }
+    }
+
+    /// Sets the directory of the log and of what criu notes for itself (default: that of the images).
+    #[must_use]
+    pub fn work_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.work = Some(path.into());
+        self
+    }
+
+    /// Sets the program (default: `criu` in PATH).
+    #[must_use]
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
+        self
+    }
+
+    /// Allows established TCP connections.
+    #[must_use]
+    pub fn tcp_established(mut self, on: bool) -> Self {
+        self.tcp_established = on;
+        self
+    }
+
+    /// Allows unix sockets whose other end is outside of the container.
+    #[must_use]
+    pub fn ext_unix_sk(mut self, on: bool) -> Self {
+        self.ext_unix_sk = on;
+        self
+    }
+
+    /// Allows a terminal that is not the container's own.
+    #[must_use]
+    pub fn shell_job(mut self, on: bool) -> Self {
+        self.shell_job = on;
+        self
+    }
+
+    /// Allows file locks.
+    #[must_use]
+    pub fn file_locks(mut self, on: bool) -> Self {
+        self.file_locks = on;
+        self
+    }
+
+    /// Takes out of the parent images what newer images hold.
+    #[must_use]
+    pub fn auto_dedup(mut self, on: bool) -> Self {
+        self.auto_dedup = on;
+        self
+    }
+
+    /// Leaves memory behind until it is used: needs `criu lazy-pages` at the time of the restore.
+    #[must_use]
+    pub fn lazy_pages(mut self, on: bool) -> Self {
+        self.lazy_pages = on;
+        self
+    }
+
+    /// Says what becomes of cgroups.
+    #[must_use]
+    pub fn manage_cgroups(mut self, mode: ManageCgroups) -> Self {
+        self.cgroups = mode;
+        self
+    }
+
+    /// Says how connections are kept still (default: criu's).
+    #[must_use]
+    pub fn network_lock(mut self, lock: NetworkLock) -> Self {
+        self.network_lock = Some(lock);
+        self
+    }
+}
+
+/// How to save a container.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CheckpointOptions {
+    pub(crate) criu: CriuOptions,
+    pub(crate) parent: Option<PathBuf>,
+    pub(crate) leave_running: bool,
+    pub(crate) pre_dump: bool,
+    pub(crate) tcp_skip_in_flight: bool,
+    pub(crate) link_remap: bool,
+    pub(crate) page_server: Option<(String, u16)>,
+    pub(crate) status_fd: Option<OwnedFd>,
+}
+
+impl CheckpointOptions {
+    /// Saves everything; the container is stopped afterwards.
+    pub fn new(criu: CriuOptions) -> Self {
+        Self {
+            criu,
+            parent: None,
+            leave_running: false,
+            pre_dump: false,
+            tcp_skip_in_flight: false,
+            link_remap: false,
+            page_server: None,
+            status_fd: None,
+        }
+    }
+
+    /// Saves only what changed in memory since an earlier checkpoint or pre-dump, whose directory is named relative to
+    /// that of the images.
+    #[must_use]
+    pub fn parent_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.parent = Some(path.into());
+        self
+    }
+
+    /// Lets the container go on afterwards.
+    #[must_use]
+    pub fn leave_running(mut self, on: bool) -> Self {
+        self.leave_running = on;
+        self
+    }
+
+    /// Saves memory only, for a later checkpoint that names this one as its parent; the container goes on.
+    #[must_use]
+    pub fn pre_dump(mut self, on: bool) -> Self {
+        self.pre_dump = on;
+        self
+    }
+
+    /// Leaves out TCP connections that are being made.
+    #[must_use]
+    pub fn tcp_skip_in_flight(mut self, on: bool) -> Self {
+        self.tcp_skip_in_flight = on;
+        self
+    }
+
+    /// Gives files that were deleted while open a name again, where that is possible.
+    #[must_use]
+    pub fn link_remap(mut self, on: bool) -> Self {
+        self.link_remap = on;
+        self
+    }
+
+    /// Sends the memory to a page server, or with [`CriuOptions::lazy_pages`] is one.
+    #[must_use]
+    pub fn page_server(mut self, address: impl Into<String>, port: u16) -> Self {
+        self.page_server = Some((address.into(), port));
+        self
+    }
+
+    /// A descriptor to which one zero byte is written when pages can be had, with [`CriuOptions::lazy_pages`].
+    #[must_use]
+    pub fn status_fd(mut self, fd: OwnedFd) -> Self {
+        self.status_fd = Some(fd);
+        self
+    }
+}
+
+/// How to make a container of images.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RestoreOptions {
+    pub(crate) criu: CriuOptions,
+    pub(crate) stdio: Stdio,
+    pub(crate) console: Console,
+    pub(crate) tcp_close: bool,
+    pub(crate) lsm_profile: Option<String>,
+    pub(crate) lsm_mount_context: Option<String>,
+}
+
+impl RestoreOptions {
+    /// The defaults: the caller's streams, no terminal.
+    pub fn new(criu: CriuOptions) -> Self {
+        Self {
+            criu,
+            stdio: Stdio::Inherit,
+            console: Console::None,
+            tcp_close: false,
+            lsm_profile: None,
+            lsm_mount_context: None,
+        }
+    }
+
+    /// Sets the standard streams, which take the place of those that the container had.
+    #[must_use]
+    pub fn stdio(mut self, stdio: Stdio) -> Self {
+        self.stdio = stdio;
+        self
+    }
+
+    /// Says where the terminal goes.
+    #[must_use]
+    pub fn console(mut self, console: Console) -> Self {
+        self.console = console;
+        self
+    }
+
+    /// Restores established TCP connections as closed ones.
+    #[must_use]
+    pub fn tcp_close(mut self, on: bool) -> Self {
+        self.tcp_close = on;
+        self
+    }
+
+    /// Sets the profile of the processes, as `apparmor:NAME` or `selinux:LABEL` (default: that of the configuration).
+    #[must_use]
+    pub fn lsm_profile(mut self, profile: impl Into<String>) -> Self {
+        self.lsm_profile = Some(profile.into());
+        self
+    }
+
+    /// Replaces the `SELinux` context of mounts that have one.
+    #[must_use]
+    pub fn lsm_mount_context(mut self, context: impl Into<String>) -> Self {
+        self.lsm_mount_context = Some(context.into());
+        self
+    }
+}

@@ -1,0 +1,193 @@
+//! One run of criu: started with a socket, asked one thing, answered while it asks back.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use prost::Message as _;
+
+use super::image::ImageDirectory;
+use super::log;
+use super::message::{Notification, Request, RequestType, Response};
+use crate::error::{Error, Kind, Result};
+use crate::sys::{process, socket};
+
+/// Longer than any message of criu.
+const LONGEST_MESSAGE: usize = 64 << 10;
+/// All that the helpers of criu (tar, ip, iptables) need; nothing of the caller's environment reaches them.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How criu is started.
+#[derive(Debug, Default)]
+pub(crate) struct Launch<'a> {
+    /// The standard streams; if none, the null device twice, and a standard error that [`Session::end`] returns.
+    pub(crate) streams: Option<[OwnedFd; 3]>,
+    /// Descriptors that it gets under their numbers, which are above the streams'.
+    pub(crate) kept: &'a [BorrowedFd<'a>],
+}
+
+/// A running criu.
+#[derive(Debug)]
+pub(crate) struct Session {
+    child: Child,
+    socket: Option<OwnedFd>,
+    said: Option<File>,
+}
+
+/// Answers a notification of criu, with the descriptor that came with it. An error makes criu stop.
+pub(crate) type Answer<'a> = dyn FnMut(&str, Option<i32>, Option<OwnedFd>) -> Result<()> + 'a;
+
+impl Session {
+    /// Starts criu; it waits for a request.
+    pub(crate) fn start(program: &Path, launch: Launch<'_>) -> Result<Self> {
+        let fail = |errno| Error::os(errno, "make a socket for criu");
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(fail)?;
+        // The copy has a number above those of the streams.
+        let theirs = theirs
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| Error::io(&error, "duplicate the socket for criu"))?;
+        let mut command = Command::new(program);
+        command
+            .arg("swrk")
+            .arg(theirs.as_raw_fd().to_string())
+            .env_clear()
+            .env("PATH", PATH)
+            .current_dir("/");
+        let mut said = None;
+        if let Some([input, output, error]) = launch.streams {
+            command.stdin(input).stdout(output).stderr(error);
+        } else {
+            // A file and no pipe: nobody has to read while criu writes.
+            let file = memfd_create(c"criu", MFdFlags::MFD_CLOEXEC).map(File::from).map_err(fail)?;
+            let copy = file.try_clone().map_err(|error| Error::io(&error, "duplicate a file for criu"))?;
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(copy);
+            said = Some(file);
+        }
+        let kept = launch.kept.iter().copied().chain([theirs.as_fd()]).map(|fd| fd.as_raw_fd()).collect();
+        process::inherit_only(&mut command, kept);
+        let child =
+            command.spawn().map_err(|error| Error::io(&error, format!("start {}", program.display())))?;
+        Ok(Self { child, socket: Some(ours), said })
+    }
+
+    /// The same in a mount namespace of its own, in which `root` is a mount point, as criu wants it. Mounts of the host
+    /// still come there, and none go back.
+    ///
+    /// The directories are opened once more in that namespace: criu takes them from this process by number, and could
+    /// not mount anything in a directory of another namespace.
+    pub(crate) fn start_apart(
+        program: &Path,
+        launch: Launch<'_>,
+        root: &Path,
+        directories: &[&ImageDirectory],
+    ) -> Result<(Self, Vec<ImageDirectory>)> {
+        let start = || {
+            let fail = |errno| Error::os(errno, format!("make {} a mount point for criu", root.display()));
+            let none = None::<&str>;
+            unshare(CloneFlags::CLONE_NEWNS).map_err(fail)?;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).map_err(fail)?;
+            mount(Some(root), root, none, MsFlags::MS_REC | MsFlags::MS_BIND, none).map_err(fail)?;
+            let again = directories.iter().map(|directory| directory.reopen()).collect::<Result<Vec<_>>>()?;
+            Ok((Self::start(program, launch)?, again))
+        };
+        // Only a whole thread can be in another namespace; this one ends with it.
+        std::thread::scope(|scope| scope.spawn(start).join())
+            .unwrap_or_else(|_| Err(Error::new(Kind::System, "the thread that starts criu ended")))
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Sends the request and answers notifications until criu has an answer itself, or none any more.
+    pub(crate) fn ask(&mut self, request: &Request, answer: &mut Answer<'_>) -> Result<Response> {
+        let mut buffer = vec![0_u8; LONGEST_MESSAGE];
+        let mut refusal = None;
+        self.send(request)?;
+        loop {
+            let (length, fd) = match self.receive(&mut buffer) {
+                Ok((0, _)) => {
+                    return Err(
+                        refusal.unwrap_or_else(|| Error::new(Kind::System, "criu ended without an answer"))
+                    );
+                }
+                Ok(received) => received,
+                Err(errno) => return Err(refusal.unwrap_or_else(|| Error::os(errno, "hear from criu"))),
+            };
+            let response = Response::decode(buffer.get(..length).unwrap_or_default()).map_err(|error| {
+                Error::new(Kind::System, format!("criu sent a malformed message: {error}"))
+            })?;
+            if response.kind() != RequestType::Notify {
+                return match refusal {
+                    Some(error) => Err(error),
+                    None => Ok(response),
+                };
+            }
+            let Notification { script, pid } = response.notification.unwrap_or_default();
+            let script = script.unwrap_or_default();
+            ::log::debug!("criu: {script}");
+            let answered = answer(&script, pid, fd);
+            let mut reply = Request::new(RequestType::Notify);
+            reply.notify_success = Some(answered.is_ok());
+            if let Err(error) = answered {
+                refusal.get_or_insert(error);
+            }
+            self.send(&reply)?;
+        }
+    }
+
+    fn send(&self, request: &Request) -> Result<()> {
+        let socket = self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        socket::send(socket, &request.encode_to_vec(), -1).map_err(|errno| Error::os(errno, "talk to criu"))
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> crate::sys::Result<(usize, Option<OwnedFd>)> {
+        let socket = self.socket.as_ref().ok_or(Errno::EBADF)?;
+        socket::receive_owned(socket.as_fd(), buffer)
+    }
+
+    /// Hangs up and waits until criu has ended; the answer is what it said on its standard error, if that was kept.
+    pub(crate) fn end(mut self) -> String {
+        self.socket = None;
+        self.child.wait().ok();
+        let mut said = String::new();
+        if let Some(mut file) = self.said.take() {
+            // Never an obstacle: what is not text is left out.
+            file.rewind().and_then(|()| file.take(8 << 10).read_to_string(&mut said)).ok();
+        }
+        said
+    }
+}
+
+/// A criu that was hung up on ends by itself, and leaves the processes that it had stopped as they were.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.socket = None;
+        self.child.wait().ok();
+    }
+}
+
+/// The error for an answer that is not what was hoped for, with the reason from criu's log.
+pub(crate) fn failure(what: &str, response: &Response, log: Option<&mut File>, log_path: &Path) -> Error {
+    let mut reason = log.map(log::tail).unwrap_or_default();
+    if reason.is_empty() {
+        response.message.as_deref().unwrap_or_default().trim().clone_into(&mut reason);
+    }
+    let errno = response.errno.filter(|&errno| errno != 0).map(|errno| format!(" errno {errno}"));
+    let mut sentence = format!("{what}: criu failed{}", errno.unwrap_or_default());
+    if !reason.is_empty() {
+        sentence = format!("{sentence}: {reason}");
+    }
+    Error::new(Kind::System, sentence).hint(format!("see {}", log_path.display()))
+}

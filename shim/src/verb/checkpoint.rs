@@ -1,0 +1,100 @@
+//! `checkpoint`: the processes of a container go into files.
+
+use std::os::fd::OwnedFd;
+
+use nix::libc::{O_ACCMODE, O_RDONLY};
+use wharf::{CheckpointOptions, Delete};
+
+use crate::args::Call;
+use crate::context::Context;
+use crate::criu;
+use crate::failure::Failure;
+use crate::texts;
+
+/// Without `--leave-running` the container is gone afterwards.
+pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+    let id = call.id()?;
+    let runtime = context.runtime()?;
+    let container = runtime.open(&id)?;
+    let given = &call.options;
+    let (leave_running, pre_dump) = (given.flag("leave-running"), given.flag("pre-dump"));
+    let mut options = CheckpointOptions::new(criu::options(context, given)?)
+        .leave_running(leave_running)
+        .pre_dump(pre_dump)
+        .tcp_skip_in_flight(given.flag("tcp-skip-in-flight"))
+        .link_remap(given.flag("link-remap"));
+    if let Some(parent) = given.path("parent-path")? {
+        options = options.parent_path(parent);
+    }
+    if let Some(server) = given.text("page-server")? {
+        let (address, port) = page_server(server)?;
+        options = options.page_server(address, port);
+    }
+    if let Some(fd) = given.number::<u32>("status-fd")? {
+        options = options.status_fd(status_fd(fd)?);
+    }
+    container.checkpoint(&options).map_err(|error| {
+        super::refused(&container, error, |status| Some(texts::checkpoint_wrong_state(status)))
+    })?;
+    if !leave_running && !pre_dump {
+        // It is saved; what is left of it is not worth a failure.
+        if let Err(error) = runtime.delete(&id, Delete::Force) {
+            log::warn!("delete the container: {error}");
+        }
+    }
+    Ok(0)
+}
+
+/// "ADDRESS:PORT", with brackets around an address that has colons.
+fn page_server(text: &str) -> Result<(&str, u16), Failure> {
+    let split = text.rsplit_once(':').map(|(address, port)| {
+        (address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(address), port)
+    });
+    match split {
+        Some((address, port)) if !address.is_empty() && !port.is_empty() => {
+            let port = port.parse().map_err(|_| Failure::new(format!("invalid port number {port:?}")))?;
+            Ok((address, port))
+        }
+        _ => Err(Failure::new("use --page-server ADDRESS:PORT to specify page server")),
+    }
+}
+
+/// Opens the caller's descriptor, that it is there was checked before this program opened a file.
+fn status_fd(fd: u32) -> Result<OwnedFd, Failure> {
+    let invalid = |why: String| Failure::new(format!("invalid --status-fd argument {fd}: {why}"));
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))
+        .map_err(|error| invalid(error.to_string()))?;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    if flags
+        .and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok())
+        .is_none_or(|flags| flags & O_ACCMODE == O_RDONLY)
+    {
+        return Err(invalid("not writable".to_owned()));
+    }
+    let file = std::fs::File::options().write(true).open(format!("/proc/self/fd/{fd}"));
+    file.map(OwnedFd::from).map_err(|error| invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn a_page_server_is_an_address_and_a_port() {
+        assert_eq!(page_server("10.0.0.1:80").ok(), Some(("10.0.0.1", 80)));
+        assert_eq!(page_server("[::1]:80").ok(), Some(("::1", 80)));
+        for bad in ["", "host", "host:", ":80", "host:x", "host:65536"] {
+            assert!(page_server(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_status_descriptor_must_be_writable() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert!(status_fd(writer.as_raw_fd() as u32).is_ok());
+        assert!(status_fd(reader.as_raw_fd() as u32).is_err());
+        assert!(status_fd(1 << 20).is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! `restore`: a container of the files of a checkpoint.
+
+use oci_spec::runtime::Process;
+use wharf::{Delete, RestoreOptions};
+
+use crate::args::Call;
+use crate::context::Context;
+use crate::criu;
+use crate::failure::Failure;
+use crate::foreground::{self, Job, Signals};
+use crate::launch::{console, open_bundle};
+use crate::pid_file;
+
+/// The exit code is that of the container's first process, unless it is detached.
+pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+    let id = call.id()?;
+    let runtime = context.runtime()?;
+    let given = &call.options;
+    let bundle = open_bundle(call, None)?;
+    let detach = given.flag("detach");
+    let terminal = bundle.spec().process().as_ref().and_then(Process::terminal).unwrap_or(false);
+    let mut options = RestoreOptions::new(criu::options(context, given)?)
+        .console(console(given, terminal, detach)?)
+        .tcp_close(given.flag("tcp-close"));
+    if let Some(profile) = given.text("lsm-profile")? {
+        options = options.lsm_profile(profile);
+    }
+    if let Some(label) = given.text("lsm-mount-context")? {
+        options = options.lsm_mount_context(label);
+    }
+    if given.flag("no-pivot") {
+        log::debug!("--no-pivot has no effect: criu makes the mounts");
+    }
+    let signals = if detach { None } else { Some(Signals::hold()?) };
+    if !detach && !given.flag("no-subreaper") {
+        foreground::adopt_orphans()?;
+    }
+    let mut container = runtime.restore(&id, &bundle, &options)?;
+    let told = match (given.path("pid-file")?, container.pid()) {
+        (Some(file), Some(pid)) => pid_file::write(file, pid),
+        (Some(_), None) => Err(Failure::new("the process of the container is gone")),
+        (None, _) => Ok(()),
+    };
+    if let Err(failure) = told {
+        if let Err(error) = runtime.delete(&id, Delete::Force) {
+            log::warn!("delete the container after a failure: {error}");
+        }
+        return Err(failure);
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let console = container.take_console();
+    let code = match (container.pidfd(), foreground::pid(container.pid())) {
+        (Some(pidfd), Ok(pid)) => foreground::supervise(
+            &signals,
+            Job {
+                pid: pid.as_raw(),
+                pidfd,
+                kill: &|signal| container.kill(signal),
+                wait: &|| container.wait(),
+                console,
+                readiness: None,
+            },
+        ),
+        (_, Err(failure)) => Err(failure),
+        (None, Ok(_)) => Err(Failure::new("the container has no pidfd to wait on")),
+    };
+    if let Err(error) = runtime.delete(&id, Delete::Force) {
+        log::error!("delete the container: {error}");
+    }
+    code
+}

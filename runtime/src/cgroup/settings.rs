@@ -302,9 +302,6 @@ impl Output<'_> {
             return;
         }
         if let Some(place) = self.place("pids", "pids", "/pids/limit") {
-            // A process is born in its cgroup of version 2, and the kernel counts that as a fork. With a limit of 1
-            // the first process can start no other either.
-            let limit = if place == Place::V2 && limit == 0 { 1 } else { limit };
             self.set(place, "pids", "pids.max", super::convert::or_max(limit), "/pids/limit");
         }
     }

@@ -184,6 +184,9 @@ pub(super) fn refuse_what_cannot_be_saved(spec: &Spec) -> Result<()> {
     if linux.and_then(|linux| linux.net_devices().as_ref()).is_some_and(|devices| !devices.is_empty()) {
         return refuse("with network devices of the host", "/linux/netDevices");
     }
+    if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
+        return refuse("in a resctrl group", "/linux/intelRdt");
+    }
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         // criu would mount them without the map.
         let maps = [mount.uid_mappings(), mount.gid_mappings()];

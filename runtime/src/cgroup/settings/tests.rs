@@ -101,7 +101,7 @@ fn what_both_versions_write() {
             &[("cpuset.cpus", "0-1,3"), ("cpuset.mems", "0")],
             &[("cpuset.cpus", "0-1,3"), ("cpuset.mems", "0")],
         ),
-        (r#"{"pids":{"limit":0}}"#, &[("pids.max", "0")], &[("pids.max", "1")]),
+        (r#"{"pids":{"limit":0}}"#, &[("pids.max", "0")], &[("pids.max", "0")]),
         (r#"{"pids":{"limit":-1}}"#, &[("pids.max", "max")], &[("pids.max", "max")]),
         (r#"{"pids":{"limit":64}}"#, &[("pids.max", "64")], &[("pids.max", "64")]),
         (

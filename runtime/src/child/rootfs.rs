@@ -58,9 +58,11 @@ impl Child<'_> {
     ///
     /// All mounts of the clone are read-only before anybody can see it: below /sys there is, for example, a cgroup
     /// tree that the user may write to (CVE-2023-25809). Nothing is taken away from their flags, which are locked.
-    pub(super) fn make_or_clone(&mut self, fs: Text, attributes: u32, host: Text) -> Outcome {
+    pub(super) fn make_or_clone(&mut self, fs: Text, source: Text, attributes: u32, host: Text) -> Outcome {
         let made = mount::fsopen(self.cstr(fs)).and_then(|context| {
-            let made = mount::fsconfig_create(context).and_then(|()| mount::fsmount(context, attributes));
+            let made = mount::fsconfig_string(context, c"source", self.cstr(source))
+                .and_then(|()| mount::fsconfig_create(context))
+                .and_then(|()| mount::fsmount(context, attributes));
             path::close(context);
             made
         });

@@ -77,7 +77,9 @@ impl Child<'_> {
                 self.fill(Slot::FS, -1);
                 Ok(())
             }
-            Op::MakeOrClone { fs, attributes, host } => self.make_or_clone(fs, attributes, host),
+            Op::MakeOrClone { fs, source, attributes, host } => {
+                self.make_or_clone(fs, source, attributes, host)
+            }
             Op::CloneHost { path, recursive } => {
                 let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(path), recursive)?;
                 self.fill(Slot::MOUNT, fd);

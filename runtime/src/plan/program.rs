@@ -118,9 +118,9 @@ pub(crate) enum Op {
     FsOption { key: Text, value: Option<Text> },
     /// Make the superblock and a detached mount with these attributes.
     MakeMount { attributes: u32 },
-    /// Make a file system without options, or, where the kernel lets a user namespace have none of its own, a
+    /// Make a file system without options but its source, or, where the kernel lets a user namespace have none of its own, a
     /// read-only clone of the one that the host has mounted.
-    MakeOrClone { fs: Text, attributes: u32, host: Text },
+    MakeOrClone { fs: Text, source: Text, attributes: u32, host: Text },
     /// Clone a mount (tree) of the host as a detached one.
     CloneHost { path: Text, recursive: bool },
     /// Map the ids of the detached mount through the user namespace in a slot.

@@ -25,6 +25,10 @@ pub(super) const TESTS: &[Test] = &[
             bed.report(&Spec::new().set("/mounts/-", json!({"destination": "/mnt", "type": "tmpfs"})))?;
         same("type", &mount_at(&seen, "/mnt")?["type"], "tmpfs")
     }),
+    test("A17", "a file system that is made in a user namespace shows its source", |bed| {
+        let seen = bed.report(&Spec::new().user_namespace(100_000, 65_536))?;
+        same("source of /sys", &mount_at(&seen, "/sys")?["source"], "sysfs")
+    }),
     test("A17", "a bind without source is refused", |bed| {
         bed.refuses(
             &Spec::new().set("/mounts/-", json!({"destination": "/mnt", "options": ["bind"]})),

@@ -144,7 +144,12 @@ impl<'m> Entry<'m> {
         if let Some(host) = self.host_instance(around) {
             let host = plan.program.text(host);
             let attributes = self.options.mount.to_set() as u32;
-            plan.program.push(Op::MakeOrClone { fs, attributes, host }, blame);
+            let source = self
+                .mount
+                .source()
+                .as_ref()
+                .map_or(fs, |source| plan.program.text(source.as_os_str().as_encoded_bytes()));
+            plan.program.push(Op::MakeOrClone { fs, source, attributes, host }, blame);
             self.plan_attach(&mut plan.program, destination, like, false);
             return;
         }

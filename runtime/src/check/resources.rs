@@ -104,6 +104,13 @@ fn check_cpu(cpu: &LinuxCpu, at: &str, report: &mut Report) {
     {
         report.error(format!("{at}/burst"), "cannot be above the quota");
     }
+    if let (Some(runtime), Some(period)) = (cpu.realtime_runtime(), cpu.realtime_period())
+        && period > 0
+        && runtime > 0
+        && runtime.unsigned_abs() > period
+    {
+        report.error(format!("{at}/realtimeRuntime"), "cannot be above realtimePeriod");
+    }
     if cpu.idle().is_some_and(|idle| !matches!(idle, 0 | 1)) {
         report.error(format!("{at}/idle"), "must be 0 or 1");
     }

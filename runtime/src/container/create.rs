@@ -67,6 +67,10 @@ pub(super) fn check_host(bundle: &Bundle, resctrl: Option<&Path>, findings: &mut
         );
     }
     super::host_check::check(bundle, findings);
+    let spec = bundle.spec();
+    if let Err(error) = lsm::refuse_absent(spec.process().as_ref(), "/process", spec.linux().as_ref()) {
+        findings.push(Finding::error(error.pointer().unwrap_or("/process"), error.plain()));
+    }
     findings.extend(
         Claims::missing(bundle.spec(), resctrl)
             .into_iter()

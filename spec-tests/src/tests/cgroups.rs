@@ -70,7 +70,7 @@ pub(super) const TESTS: &[Test] = &[
     test("A137", "the systemd driver refuses a cgroupsPath that is not slice:prefix:name", |bed| {
         systemd(bed)?;
         for path in ["/suite/x", "system.slice:x", "system.slice:a:b:c", "noslice:suite:x"] {
-            bed.refuses(
+            bed.refuses_when_tried(
                 &Spec::new().set("/linux/cgroupsPath", path),
                 &["cgroupsPath", "slice", "format", path],
             )?;

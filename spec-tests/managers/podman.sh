@@ -60,7 +60,7 @@ ends 'the default seccomp profile filters' 0 'Seccomp:	2' "${pr[@]}" "$image" gr
 cat >"$work/no-mkdir.json" <<'END'
 {"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}
 END
-ends 'a custom seccomp profile' 0 $'No space left on device\ndone$' "${pr[@]}" --security-opt "seccomp=$work/no-mkdir.json" "$image" sh -c 'mkdir /x; touch /y && echo done'
+ends 'a custom seccomp profile' 0 $'No space left on device\ndone$' "${pr[@]}" --security-opt "seccomp=$work/no-mkdir.json" "$image" sh -c 'mkdir /x 2>&1; touch /y && echo done'
 ends 'no-new-privileges' 0 'NoNewPrivs:	1' "${pr[@]}" --security-opt no-new-privileges "$image" grep NoNewPrivs /proc/self/status
 # With one limit given, Podman adds a process limit above what this machine lets anyone set, hence the second.
 ends '--ulimit' 0 $'^100\n200$' "${pr[@]}" --ulimit nofile=100:200 --ulimit nproc=1000:1000 "$image" sh -c 'ulimit -S -n; ulimit -H -n'

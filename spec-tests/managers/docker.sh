@@ -88,7 +88,7 @@ cat >"$work/no-mkdir.json" <<'END'
 {"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32","SCMP_ARCH_AARCH64","SCMP_ARCH_ARM"],
 "syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}
 END
-ends 'a custom seccomp profile: mkdir fails, touch does not' 0 $'No space left on device\ndone$' "${dr[@]}" --security-opt "seccomp=$work/no-mkdir.json" "$image" sh -c 'mkdir /x; touch /y && echo done'
+ends 'a custom seccomp profile: mkdir fails, touch does not' 0 $'No space left on device\ndone$' "${dr[@]}" --security-opt "seccomp=$work/no-mkdir.json" "$image" sh -c 'mkdir /x 2>&1; touch /y && echo done'
 ends 'seccomp=unconfined' 0 'Seccomp:	0' "${dr[@]}" --security-opt seccomp=unconfined "$image" grep Seccomp: /proc/self/status
 ends 'no-new-privileges' 0 'NoNewPrivs:	1' "${dr[@]}" --security-opt no-new-privileges "$image" grep NoNewPrivs /proc/self/status
 ends '--ulimit' 0 $'^100\n200$' "${dr[@]}" --ulimit nofile=100:200 "$image" sh -c 'ulimit -S -n; ulimit -H -n'

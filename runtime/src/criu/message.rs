@@ -233,6 +233,29 @@ pub(crate) struct SeccompEntry {
     pub(crate) filters: Vec<SeccompFilter>,
 }
 
+/// The first message of `pagemap-*.img` (images/pagemap.proto): the number of the file of pages.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct PagemapHead {
+    #[prost(uint32, required, tag = "1")]
+    pub(crate) pages: u32,
+}
+
+/// A run of pages.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct PagemapEntry {
+    #[prost(uint64, required, tag = "1")]
+    pub(crate) address: u64,
+    /// How many, unless `pages` says it.
+    #[prost(uint32, required, tag = "2")]
+    pub(crate) few_pages: u32,
+    #[prost(bool, optional, tag = "3")]
+    pub(crate) in_parent: Option<bool>,
+    #[prost(uint32, optional, tag = "4")]
+    pub(crate) flags: Option<u32>,
+    #[prost(uint64, optional, tag = "5")]
+    pub(crate) pages: Option<u64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

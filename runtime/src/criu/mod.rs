@@ -10,5 +10,6 @@
 pub(crate) mod image;
 mod log;
 pub(crate) mod message;
+mod pages;
 pub(crate) mod program;
 pub(crate) mod session;

@@ -139,9 +139,9 @@ pub(super) const TESTS: &[Test] = &[
                 let (input, output) =
                     (bed.dir().join(format!("in.{round}")), bed.dir().join(format!("out.{round}")));
                 nix::unistd::mkfifo(&input, nix::sys::stat::Mode::S_IRWXU).map_err(std::io::Error::from)?;
-                // A pipe on either side; the one that is read stays open when the writer is gone.
+                // A pipe on either side; the one that is read stays open until the writer is dropped.
                 let pipes = format!(
-                    "(cat <{}; sleep 60) | \"$0\" \"$@\" 2>&1 | cat >{} & wait; exit",
+                    "cat <{} | \"$0\" \"$@\" 2>&1 | cat >{} & wait; exit",
                     input.display(),
                     output.display()
                 );
@@ -267,6 +267,23 @@ pub(super) const TESTS: &[Test] = &[
             })?;
             counter.is_gone()?;
             fs::rename(&saved, &path)?;
+        }
+        counter.restore(&[])?.ok()?;
+        counter.runs()
+    }),
+    test("C15", "memory that is cut off is refused, and nothing waits for the rest", |bed| {
+        let counter = Counter::start(bed, &Spec::new())?;
+        counter.checkpoint(&[])?.ok()?;
+        for name in names(&counter.images)?.iter().filter(|name| name.starts_with("pages-")) {
+            let path = counter.images.join(name);
+            let whole = fs::read(&path)?;
+            for left in [0, whole.len() / 2, whole.len() - 1] {
+                fs::write(&path, &whole[..left])?;
+                let call = counter.restore_command(&["--detach"]).patience(Duration::from_secs(20)).call()?;
+                call.refused(&["pages"])?;
+                counter.is_gone()?;
+            }
+            fs::write(&path, &whole)?;
         }
         counter.restore(&[])?.ok()?;
         counter.runs()

@@ -94,7 +94,7 @@ make_image() {
     configure "$root"
     # The kernel is a program with a C library of its own version: it gets a root that has just that.
     rm -rf "$cache/uml.new"
-    mkdir -p "$cache/uml.new"/{proc,dev,run,tree,image,lib64,lib/x86_64-linux-gnu}
+    mkdir -p "$cache/uml.new"/{lib64,lib/x86_64-linux-gnu}
     cp "$cache/kernel/usr/bin/linux.uml" "$cache/uml.new/linux"
     cp "$root/lib64/ld-linux-x86-64.so.2" "$cache/uml.new/lib64/"
     cp "$root"/lib/x86_64-linux-gnu/lib{c.so.6,gcc_s.so.1} "$cache/uml.new/lib/x86_64-linux-gnu/"

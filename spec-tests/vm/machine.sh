@@ -8,6 +8,8 @@
 #                         delegated.
 #       --tree DIR        what the machine sees of this one, read-write, at the same path; it is COMMAND's working
 #                         directory. Default: this working tree.
+#       --cgroups KIND    v2 (default), or hybrid (controllers in v1 hierarchies, systemd's own tree is v2), or v1 alone;
+#                         the kernel has no memory controller for v1 (CONFIG_MEMCG_V1)
 #       --timeout SECS    kill the machine after SECS seconds (default 600); the exit code is then 124
 #       --memory MIB      default 1024
 #       --console FILE    keep what the kernel and systemd print; else only the end of it, when the machine dies
@@ -22,12 +24,13 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 die() { printf 'machine.sh: %s\n' "$*" >&2; exit 125; }
 
-user=root tree=$(realpath "$here/../..") limit=600 memory=1024 console=''
+user=root tree=$(realpath "$here/../..") limit=600 memory=1024 console='' cgroups=v2
 while [ $# -gt 0 ]; do
     case $1 in
         --user) user=user; shift ;;
         --tree) tree=$(realpath -e "$2"); shift 2 ;;
         --timeout) limit=$2; shift 2 ;;
+        --cgroups) cgroups=$2; shift 2 ;;
         --memory) memory=$2; shift 2 ;;
         --console) console=$2; shift 2 ;;
         --) shift; break ;;
@@ -37,6 +40,12 @@ done
 [ $# -gt 0 ] || die 'no command'
 [ "$(id -u)" = 0 ] || die 'must be root'
 [[ $tree != *[[:space:]]* ]] || die "$tree: the path must have no white space"
+case $cgroups in
+    v2) legacy=() ;;
+    hybrid) legacy=(systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1) ;;
+    v1) legacy=(systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 systemd.legacy_systemd_cgroup_controller=1) ;;
+    *) die "unknown kind of cgroups: $cgroups" ;;
+esac
 
 "$here/image.sh"
 cache=$("$here/image.sh" --print)
@@ -45,15 +54,22 @@ trap 'rm -rf "$run"' EXIT
 # The tmpfs of the machine's memory and its pid namespace end with the process in them, however this script ends.
 trap 'kill "$machine" 2>/dev/null; exit 130' INT
 trap 'kill "$machine" 2>/dev/null; exit 143' TERM
-mkdir -m 755 "$run/exchange"
+mkdir -m 755 "$run/exchange" "$run/root"
 chmod 755 "$run"
 printf '%q ' "$@" >"$run/exchange/command"
 
+# The kernel's root is mounts over a tmpfs: the cache can be made anew while machines run.
 # Descriptors of the kernel: 1 and 4 are the command's streams, 3 its console.
 # shellcheck disable=SC2016  # the inner shell expands
 unshare --mount --pid --fork --kill-child --propagation private bash -ec '
     root=$1 cache=$2 run=$3 tree=$4 limit=$5
     shift 5
+    mount -t tmpfs -o mode=755 root "$root"
+    mkdir -p "$root"/{proc,dev,run,tree,image,lib64,lib}
+    : >"$root/linux"
+    mount --bind "$cache/uml/linux" "$root/linux"
+    mount --bind "$cache/uml/lib" "$root/lib"
+    mount --bind "$cache/uml/lib64" "$root/lib64"
     mount -t proc proc "$root/proc"
     mount --bind "$run" "$root/run"
     mount --bind "$cache" "$root/image"
@@ -65,10 +81,11 @@ unshare --mount --pid --fork --kill-child --propagation private bash -ec '
         mount --bind "/dev/$node" "$root/dev/$node"
     done
     exec timeout -k 5 "$limit" chroot "$root" /linux "$@"
-' - "$cache/uml" "$cache" "$run" "$tree" "$limit" \
+' - "$run/root" "$cache" "$run" "$tree" "$limit" \
     mem="${memory}M" ubd0=/run/changes,/image/image root=/dev/ubda rw quiet panic=-1 noreboot seccomp=auto lsm=yama,apparmor,bpf \
     con=null con0=null,fd:3 ssl=null ssl0=null,fd:1 ssl1=null,fd:4 umid=machine uml_dir=/run \
     vm.run=/run/exchange vm.tree="$tree" vm.user="$user" vm.out=/dev/ttyS0 vm.err=/dev/ttyS1 vm.now="$(date +%s)" \
+    "${legacy[@]}" \
     3>"$run/console" 4>&2 2>>"$run/console" </dev/null &
 machine=$!
 status=0

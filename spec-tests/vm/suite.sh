@@ -1,13 +1,14 @@
 #!/bin/bash
-# Runs the conformance suite in the test machine: pure cgroup v2, systemd, D-Bus.
+# Runs the conformance suite in the test machine: systemd, D-Bus, pure cgroup v2 unless said otherwise.
 #
 #   suite.sh RUNTIME [WAY]... [-- CONFORMANCE-OPTION...]
 #
 #       cgroupfs    as root, cgroups by cgroupfs
 #       systemd     as root, with --systemd-cgroup
 #       user        as a normal user with a systemd instance of his own, cgroups by cgroupfs
+#       hybrid, v1  as root, with --systemd-cgroup, on a machine with that kind of cgroups (see machine.sh)
 #
-# Default: all of them. RUNTIME must be below this working tree, or a name in the machine's PATH (runc, crun). Prints the
+# Default: the first three. RUNTIME must be below this working tree, or a name in the machine's PATH (runc, crun). Prints the
 # failures, the skips and, last, the total of all ways as `N passed, M failed, K skipped`.
 set -euo pipefail
 
@@ -16,7 +17,7 @@ tree=$(realpath "$here/../..")
 suite=${CONFORMANCE:-$tree/target/debug/conformance}
 die() { printf 'suite.sh: %s\n' "$*" >&2; exit 2; }
 
-[ $# -ge 1 ] || die 'usage: suite.sh RUNTIME [cgroupfs|systemd|user]... [-- CONFORMANCE-OPTION...]'
+[ $# -ge 1 ] || die 'usage: suite.sh RUNTIME [cgroupfs|systemd|user|hybrid|v1]... [-- CONFORMANCE-OPTION...]'
 runtime=$1
 shift
 [[ $runtime != */* ]] || runtime=$(realpath -e "$runtime")
@@ -33,6 +34,7 @@ for way in "${ways[@]}"; do
         cgroupfs) ;;
         systemd) options=(--systemd-cgroup) ;;
         user) machine=(--user) ;;
+        hybrid | v1) machine=(--cgroups "$way") options=(--systemd-cgroup) ;;
         *) die "unknown way $way" ;;
     esac
     log=$tree/target/vm-$way.txt

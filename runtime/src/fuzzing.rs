@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Arch, LinuxSeccomp, Spec};
 
-use crate::cgroup::{CgroupPlan, DirRecord, examples};
+use crate::cgroup::{CgroupPlan, Denial, DirRecord, examples};
 use crate::check::document;
 use crate::host::Host;
 use crate::linux::mount::cgroup::Views;
@@ -21,7 +21,9 @@ pub fn plan(bytes: &[u8]) {
     let controllers = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma"];
     let hierarchies = ["cpu,cpuacct", "cpuset", "blkio", "memory", "pids", "devices", "freezer", "hugetlb"];
     for layout in [examples::v2(&controllers), examples::v1(&hierarchies)] {
-        let Ok(cgroup) = CgroupPlan::new(spec.linux().as_ref(), "fuzz", &layout, false) else { continue };
+        let Ok(cgroup) = CgroupPlan::new(spec.linux().as_ref(), "fuzz", &layout, Denial::Odd) else {
+            continue;
+        };
         let record = cgroup.planned_record();
         let tasks: Vec<PathBuf> = record.dirs.iter().map(|dir| dir.path().join("tasks")).collect();
         let views = Views::Unified {

@@ -16,6 +16,7 @@ pub(crate) struct Context {
     root: PathBuf,
     driver: CgroupDriver,
     systemd_annotations: bool,
+    rootless: Option<bool>,
     criu: Option<PathBuf>,
     inherited: Inherited,
 }
@@ -23,17 +24,17 @@ pub(crate) struct Context {
 impl Context {
     /// Reads the global options.
     pub(crate) fn new(globals: &Given, inherited: Inherited) -> Result<Self, Failure> {
-        // Whether cgroup errors may be ignored; wharf finds out by itself, so only the spelling counts.
-        if let Some(when) = globals.text("rootless")?
-            && !matches!(
-                when,
-                "true" | "false" | "auto" | "1" | "0" | "t" | "f" | "T" | "F" | "TRUE" | "FALSE"
-            )
-        {
-            return Err(Failure::new(format!(
-                "invalid value {when:?} for --rootless: not true, false or auto"
-            )));
-        }
+        // The words of Go's strconv.ParseBool, as runc has them.
+        let rootless = match globals.text("rootless")? {
+            None | Some("auto") => None,
+            Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Some(true),
+            Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Some(false),
+            Some(other) => {
+                return Err(Failure::new(format!(
+                    "invalid value {other:?} for --rootless: not true, false or auto"
+                )));
+            }
+        };
         let root = match globals.path("root")? {
             // The library must not depend on a working directory.
             Some(root) => std::path::absolute(root)
@@ -55,7 +56,7 @@ impl Context {
         };
         let systemd_annotations = globals.flag("systemd-annotations");
         let criu = globals.path("criu")?.map(Path::to_owned);
-        Ok(Self { root, driver, systemd_annotations, criu, inherited })
+        Ok(Self { root, driver, systemd_annotations, rootless, criu, inherited })
     }
 
     /// The state directory, absolute.
@@ -76,7 +77,12 @@ impl Context {
     /// The library. The cgroup driver is for new containers; the state of those that exist tells theirs.
     pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
         let builder = Runtime::builder().root(self.root.clone()).cgroup_driver(self.driver);
-        Ok(builder.systemd_annotations(self.systemd_annotations).build()?)
+        let builder = builder.systemd_annotations(self.systemd_annotations);
+        let builder = match self.rootless {
+            Some(rootless) => builder.rootless_cgroups(rootless),
+            None => builder,
+        };
+        Ok(builder.build()?)
     }
 }
 

@@ -75,6 +75,11 @@ impl Host {
         if self.root { Ok(()) } else { skip("needs root") }
     }
 
+    /// Skips unless we are root, telling why it has to be root.
+    pub fn needs_root_because(&self, reason: &str) -> Outcome {
+        if self.root { Ok(()) } else { skip(format!("needs root: {reason}")) }
+    }
+
     /// The directory of a v1 controller; skips when there is none.
     pub fn v1(&self, controller: &str) -> Outcome<PathBuf> {
         let found = Hierarchy::all().into_iter().find(|one| !one.v2 && one.has(controller));

@@ -1,24 +1,17 @@
-//! Planning and making the cgroup of a container.
+//! Planning the cgroup of a container: what `make` and `device_plan` do is decided here.
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use oci_spec::runtime::{Linux, LinuxResources, Spec};
+use oci_spec::runtime::{Linux, Spec};
 
-use super::bpf::device_program;
-use super::controller;
-use super::devices::{DeviceWrite, Whitelist, rules};
-use super::file;
-use super::handle::{Cgroup, CgroupRecord, DirRecord};
+use super::device_plan::DevicePlan;
+use super::devices::rules;
+use super::handle::{CgroupRecord, DirRecord};
 use super::layout::{CgroupLayout, Mode, Place};
 use super::path::CgroupPath;
-use super::settings::{Current, Problem, Setting, translate};
+use super::settings::{Current, Setting, translate};
 use super::systemd::{self, Instance, ScopeName, ScopePlan};
-use super::tree;
-use super::write::{Dirs, write_all};
-use crate::error::{Error, Kind, Result};
-use crate::sys::bpf;
+use crate::error::Result;
 
 /// Everything that will be done to make the cgroup of a container, decided without a system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +26,22 @@ pub(crate) struct CgroupPlan {
     pub(crate) settings: Vec<Setting>,
     /// How the device rules get into the kernel.
     pub(crate) devices: DevicePlan,
-    /// Whether the caller has no rights over the machine's cgroups but those that were delegated to him.
-    rootless: bool,
+    /// What it means that the kernel denies the caller a cgroup.
+    pub(super) denial: Denial,
     /// The scope that systemd makes of it.
     pub(crate) scope: Option<ScopePlan>,
+}
+
+/// What it means that the kernel denies the caller a cgroup in which nothing is to be limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    /// It is normal: he has no rights over the machine's cgroups but those that were delegated to him. The container has
+    /// none then, and device rules are left out.
+    Expected,
+    /// It is odd, and worth a warning: the cgroups are mounted read-only, for example.
+    Odd,
+    /// It is an error, as the caller has asked for.
+    Fatal,
 }
 
 /// One cgroup directory to be.
@@ -52,42 +57,20 @@ pub(crate) struct PlannedDir {
     pub(crate) inner: PathBuf,
 }
 
-/// How the device rules get into the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum DevicePlan {
-    /// Lines for the devices controller of version 1.
-    V1 {
-        /// Its hierarchy.
-        place: Place,
-        /// The lines, in order.
-        writes: Vec<DeviceWrite>,
-        /// Whether the configuration has device rules.
-        asked: bool,
-    },
-    /// A program for version 2; none if everything is allowed.
-    V2 {
-        /// The instructions.
-        program: Option<Vec<bpf::Insn>>,
-        /// Whether the configuration has device rules.
-        asked: bool,
-    },
-    /// This machine has no way to filter devices, and nobody asked for one.
-    Unavailable,
-}
-
 impl CgroupPlan {
     /// Plans the cgroup of the container `id`, to be made by writing to cgroupfs.
     ///
-    /// `rootless`: the cgroups are somebody else's. Where the configuration names no place, it is below the caller's own
-    /// cgroup, which may be delegated to him; and that there can be none is expected.
+    /// Where the configuration names no place, and it is expected that a cgroup is denied, it is below the caller's own, which
+    /// may be delegated to him.
     pub(crate) fn new(
         linux: Option<&Linux>,
         id: &str,
         layout: &CgroupLayout,
-        rootless: bool,
+        denial: Denial,
     ) -> Result<Self> {
-        let path = CgroupPath::parse(linux.and_then(|linux| linux.cgroups_path().as_deref()), id, rootless)?;
-        let mut plan = Self::at(linux, layout, &|place| path.inside(layout, place), rootless)?;
+        let own = denial == Denial::Expected;
+        let path = CgroupPath::parse(linux.and_then(|linux| linux.cgroups_path().as_deref()), id, own)?;
+        let mut plan = Self::at(linux, layout, &|place| path.inside(layout, place), denial)?;
         // Statistics need all controllers, so a v2 cgroup gets all. The unified tree of a hybrid machine is not ours
         // to rearrange beyond what the configuration needs.
         if let (Some(v2), Mode::V2) = (&layout.v2, layout.mode) {
@@ -103,6 +86,7 @@ impl CgroupPlan {
         id: &str,
         layout: &CgroupLayout,
         instance: &Instance,
+        denial: Denial,
         trusted: bool,
     ) -> Result<Self> {
         let linux = spec.linux().as_ref();
@@ -113,8 +97,7 @@ impl CgroupPlan {
         let own = layout.v2.as_ref().map_or(Path::new("/"), |v2| v2.own.as_path());
         let root = instance.root(own);
         let inner = root.strip_prefix("/").unwrap_or(&root).join(name.inside());
-        let rootless = *instance != Instance::System;
-        let mut plan = Self::at(linux, layout, &|_| inner.clone(), rootless)?;
+        let mut plan = Self::at(linux, layout, &|_| inner.clone(), denial)?;
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let rules = rules(resources.and_then(|r| r.devices().as_deref()).unwrap_or_default())?;
         let annotations = systemd::annotated(spec.annotations().as_ref(), trusted)?;
@@ -126,7 +109,7 @@ impl CgroupPlan {
         linux: Option<&Linux>,
         layout: &CgroupLayout,
         inside: &dyn Fn(Place) -> PathBuf,
-        rootless: bool,
+        denial: Denial,
     ) -> Result<Self> {
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let (settings, problems) = match resources {
@@ -154,7 +137,7 @@ impl CgroupPlan {
             }
         }
         let devices = DevicePlan::new(resources, layout)?;
-        Ok(Self { mode: layout.mode, dirs, enable, settings, devices, rootless, scope: None })
+        Ok(Self { mode: layout.mode, dirs, enable, settings, devices, denial, scope: None })
     }
 
     /// What [`CgroupPlan::apply`] is going to make, to be written down before it begins: so that a crash in the middle
@@ -199,125 +182,7 @@ impl CgroupPlan {
         late
     }
 
-    /// Makes the cgroup; on failure removes exactly what it made.
-    pub(crate) fn apply(&self) -> Result<Cgroup> {
-        let mut made = Vec::new();
-        self.make(&mut made).inspect_err(|_| tree::unmake(&made))
-    }
-
-    /// Refuses a scope whose cgroup somebody uses already.
-    pub(crate) fn check_free(&self) -> Result<()> {
-        let existing: Vec<PathBuf> =
-            self.dirs.iter().map(|dir| dir.mount.join(&dir.inner)).filter(|path| path.exists()).collect();
-        if existing.is_empty() {
-            Ok(())
-        } else {
-            refuse_used(&Cgroup::open(self.planned_record()), &existing)
-        }
-    }
-
-    /// Completes the cgroup of a scope that systemd has made with the container's process in it: the hierarchies that
-    /// systemd does not manage, and the files.
-    pub(crate) fn complete_scope(&self, pid: i32) -> Result<()> {
-        if let Some(dir) = self.dirs.iter().find(|dir| dir.place == Place::V2) {
-            let text = file::read(Path::new(&format!("/proc/{pid}/cgroup")))?;
-            let found = super::path::unified_membership(&text).unwrap_or_default();
-            if Path::new(found).strip_prefix("/").ok() != Some(&dir.inner) {
-                let message = format!(
-                    "systemd has put the container's process into {found}, not /{}",
-                    dir.inner.display()
-                );
-                return Err(Error::new(Kind::System, message).at("/linux/cgroupsPath"));
-            }
-        }
-        self.make(&mut Vec::new()).map(drop)
-    }
-
-    fn make(&self, made: &mut Vec<PathBuf>) -> Result<Cgroup> {
-        let mut present = Vec::new();
-        let mut existing = Vec::new();
-        for dir in &self.dirs {
-            match tree::make(&dir.mount, &dir.inner, made) {
-                Ok(true) => present.push(dir),
-                Ok(false) => {
-                    existing.push(dir.mount.join(&dir.inner));
-                    present.push(dir);
-                }
-                Err(errno) => {
-                    let path = dir.mount.join(&dir.inner);
-                    let error = Error::os(errno, format!("mkdir cgroup {}", path.display()));
-                    self.do_without(dir, errno, error)?;
-                }
-            }
-        }
-        let record = self.record(|dir| present.iter().any(|p| p.place == dir.place), std::mem::take(made));
-        made.clone_from(&record.made);
-        let cgroup = Cgroup::open(record);
-        // In a scope the process is the container's own, and the device programs are systemd's to keep.
-        let used_before = !existing.is_empty() && self.scope.is_none();
-        if used_before {
-            refuse_used(&cgroup, &existing)?;
-        }
-        let mut dirs = Dirs::new(present.iter().map(|dir| (dir.place, dir.mount.join(&dir.inner))));
-        for dir in &present {
-            if dir.place == Place::V2 && !self.enable.is_empty() {
-                let needed: Vec<&Setting> = self.settings.iter().filter(|s| s.place == Place::V2).collect();
-                controller::enable(&dir.mount, &dir.inner, dirs.open(Place::V2)?.1, &self.enable, &needed)?;
-            }
-            if dir.controllers.iter().any(|name| name == "cpuset") {
-                controller::fill_cpuset(&dir.mount, &dir.inner)?;
-            }
-        }
-        write_all(&mut dirs, &self.settings, None)?;
-        self.devices.apply(&mut dirs, used_before, self.rootless)?;
-        Ok(cgroup)
-    }
-
-    /// Writes the settings into the cgroup once more, whatever somebody else made of them since; the device rules too if
-    /// that is wished.
-    #[cfg(feature = "criu")]
-    pub(crate) fn apply_again(&self, cgroup: &Cgroup, devices: bool) -> Result<()> {
-        let present = |dir: &&PlannedDir| {
-            cgroup.record().dirs.iter().any(|made| made.mount == dir.mount && made.inner == dir.inner)
-        };
-        let present = self.dirs.iter().filter(present);
-        let mut dirs = Dirs::new(present.map(|dir| (dir.place, dir.mount.join(&dir.inner))));
-        write_all(&mut dirs, &self.settings, None)?;
-        if devices { self.devices.apply(&mut dirs, true, self.rootless) } else { Ok(()) }
-    }
-
-    /// Goes on without a hierarchy that may not be written (a read-only mount, a nested or unprivileged runtime), as
-    /// long as the configuration needs nothing from it.
-    fn do_without(&self, dir: &PlannedDir, errno: Errno, error: Error) -> Result<()> {
-        let refused = matches!(errno, Errno::EROFS | Errno::EACCES | Errno::EPERM);
-        let needed = self.settings.iter().find(|s| s.place == dir.place).map(|s| s.pointer.clone());
-        let devices = match &self.devices {
-            DevicePlan::V1 { place, asked, .. } => *asked && *place == dir.place,
-            DevicePlan::V2 { program, asked } => *asked && dir.place == Place::V2 && program.is_some(),
-            DevicePlan::Unavailable => false,
-        };
-        // A user has no devices to hand on but those that he may open himself, and can make no nodes of others.
-        let devices = devices && !(self.rootless && refused);
-        let needed = needed.or_else(|| devices.then(|| "/linux/resources/devices".to_owned()));
-        match needed {
-            Some(pointer) if refused && self.rootless => Err(error.at(pointer).hint(
-                "without privileges limits need a cgroup that is delegated to the caller: below his own cgroup on \
-                 cgroup v2, or by the user's systemd",
-            )),
-            Some(pointer) => Err(error.at(pointer)),
-            None if refused && self.rootless => {
-                log::debug!("{error}; going on without it, as nothing is configured there");
-                Ok(())
-            }
-            None if refused => {
-                log::warn!("{error}; going on without it, as nothing is configured there");
-                Ok(())
-            }
-            None => Err(error),
-        }
-    }
-
-    fn record(&self, present: impl Fn(&PlannedDir) -> bool, made: Vec<PathBuf>) -> CgroupRecord {
+    pub(super) fn record(&self, present: impl Fn(&PlannedDir) -> bool, made: Vec<PathBuf>) -> CgroupRecord {
         let dirs = self.dirs.iter().filter(|dir| present(dir)).map(|dir| DirRecord {
             controllers: dir.controllers.clone(),
             mount: dir.mount.clone(),
@@ -326,132 +191,6 @@ impl CgroupPlan {
         let scope = self.scope.as_ref().map(|scope| scope.record.clone());
         CgroupRecord { mode: self.mode, dirs: dirs.collect(), made, scope }
     }
-}
-
-/// A cgroup in which somebody else's processes live would be limited, and killed, with the container; in a frozen one
-/// the container would never run.
-fn refuse_used(cgroup: &Cgroup, existing: &[PathBuf]) -> Result<()> {
-    for path in existing {
-        let count = super::process::list(path, true)?.len();
-        if count > 0 {
-            let message = format!("container's cgroup is not empty: {count} process(es) found");
-            return Err(Error::new(Kind::WrongState, message)
-                .at("/linux/cgroupsPath")
-                .hint(format!("they are in {}", path.display())));
-        }
-    }
-    if cgroup.frozen()? {
-        return Err(
-            Error::new(Kind::WrongState, "container's cgroup unexpectedly frozen").at("/linux/cgroupsPath")
-        );
-    }
-    Ok(())
-}
-
-impl DevicePlan {
-    fn new(resources: Option<&LinuxResources>, layout: &CgroupLayout) -> Result<Self, Problem> {
-        let configured = resources.and_then(|r| r.devices().as_deref()).unwrap_or_default();
-        let asked = !configured.is_empty();
-        let list = rules(configured)?;
-        let v1 = layout.v1.iter().position(|h| h.controllers.iter().any(|c| c == "devices"));
-        Ok(match (v1, &layout.v2) {
-            (Some(index), _) => {
-                Self::V1 { place: Place::V1(index), writes: Whitelist::new(&list)?.writes(), asked }
-            }
-            (None, Some(_)) => Self::V2 { program: device_program(&list), asked },
-            (None, None) if asked => {
-                return Err(Problem::unsupported(
-                    "/linux/resources/devices",
-                    "the devices controller of cgroup v1 is not available on this machine",
-                ));
-            }
-            (None, None) => Self::Unavailable,
-        })
-    }
-
-    /// `rootless`: rules that the kernel does not take are left out. What they are about cannot be made in a user
-    /// namespace, and a node that the configuration binds opens only for whom it opens outside.
-    fn apply(&self, dirs: &mut Dirs, used_before: bool, rootless: bool) -> Result<()> {
-        match self {
-            Self::Unavailable => Ok(()),
-            Self::V1 { place, writes, asked } => match dirs.open(*place) {
-                Ok((path, dir)) => {
-                    let path = path.to_owned();
-                    write_devices(dir, writes).or_else(|(errno, write)| {
-                        let file = if write.deny { "devices.deny" } else { "devices.allow" };
-                        let error =
-                            Error::os(errno, format!("write {:?} to {}/{file}", write.line, path.display()));
-                        if rootless && matches!(errno, Errno::EPERM | Errno::EACCES) {
-                            log::debug!("{error}; device rules are not applied");
-                            return Ok(());
-                        }
-                        match write.index {
-                            Some(index) => Err(error.at(format!("/linux/resources/devices/{index}"))),
-                            None if *asked || errno != Errno::EPERM => {
-                                Err(error.at("/linux/resources/devices"))
-                            }
-                            None => Ok(()),
-                        }
-                    })
-                }
-                // The directory could not be made, and no rule needs it.
-                Err(_) if !asked || rootless => Ok(()),
-                Err(error) => Err(error.at("/linux/resources/devices")),
-            },
-            Self::V2 { program, asked } => match dirs.open(Place::V2) {
-                Ok((path, dir)) => {
-                    let path = path.to_owned();
-                    filter_devices(dir, program.as_deref(), used_before).or_else(|errno| {
-                        if (!asked || rootless) && errno == Errno::EPERM {
-                            log::debug!("no device filter: bpf(2) is not permitted here");
-                            return Ok(());
-                        }
-                        let what = format!("attach the device filter to cgroup {}", path.display());
-                        Err(Error::os(errno, what).at("/linux/resources/devices"))
-                    })
-                }
-                Err(_) if !asked || rootless || program.is_none() => Ok(()),
-                Err(error) => Err(error.at("/linux/resources/devices")),
-            },
-        }
-    }
-}
-
-/// Writes the lines, with each of the two files open once.
-fn write_devices<'a>(dir: &OwnedFd, writes: &'a [DeviceWrite]) -> Result<(), (Errno, &'a DeviceWrite)> {
-    let mut files: [Option<OwnedFd>; 2] = [None, None];
-    for write in writes {
-        let (slot, name) = if write.deny { (0, "devices.deny") } else { (1, "devices.allow") };
-        if files[slot].is_none() {
-            files[slot] = Some(file::open_write(dir, name).map_err(|errno| (errno, write))?);
-        }
-        let Some(file) = &files[slot] else { continue };
-        match file::put(file, &write.line) {
-            Ok(()) => {}
-            // A parent that denies a default device has the last word on it; nobody asked for that device.
-            Err(Errno::EPERM) if write.index.is_none() && write.line != "a" => {
-                log::debug!("device {} is not allowed by the parent cgroup", write.line);
-            }
-            Err(errno) => return Err((errno, write)),
-        }
-    }
-    Ok(())
-}
-
-/// Puts the program in the place of those that an earlier container left on the cgroup.
-fn filter_devices(dir: &OwnedFd, program: Option<&[bpf::Insn]>, used_before: bool) -> nix::Result<()> {
-    let old = if used_before { bpf::device_programs(dir.as_fd())? } else { Vec::new() };
-    if let Some(program) = program {
-        let program = bpf::load_device_program(program)?;
-        if let [only] = &old[..] {
-            return bpf::attach_device_program(dir.as_fd(), program.as_fd(), Some(only.as_fd()));
-        }
-        bpf::attach_device_program(dir.as_fd(), program.as_fd(), None)?;
-    }
-    for program in &old {
-        bpf::detach_device_program(dir.as_fd(), program.as_fd())?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ fn name() -> String {
 
 fn plan(linux: &str, layout: &CgroupLayout) -> Result<CgroupPlan> {
     let linux: Linux = serde_json::from_str(linux).unwrap();
-    CgroupPlan::new(Some(&linux), &name(), layout, false)
+    CgroupPlan::new(Some(&linux), &name(), layout, Denial::Odd)
 }
 
 fn resources(json: &str) -> LinuxResources {

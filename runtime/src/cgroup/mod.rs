@@ -9,7 +9,7 @@
 //! | where | `path` | |
 //! | which files | `settings`, `convert` | |
 //! | which devices | `devices`, `bpf` | |
-//! | make | `create` (plan) | `create` (apply), `tree`, `controller`, `write` |
+//! | make | `create` (plan), `device_plan` | `make`, `tree`, `controller`, `write`, `device_plan` |
 //! | use | | `process`, `freezer`, `update`, `stats`, `oom`, `delegate` |
 //! | end | | `remove` |
 //! | where systemd does it | `systemd` | `systemd` |
@@ -22,11 +22,13 @@ mod controller;
 mod convert;
 mod create;
 mod delegate;
+mod device_plan;
 mod devices;
 mod file;
 mod freezer;
 mod handle;
 mod layout;
+mod make;
 mod oom;
 mod path;
 mod process;
@@ -38,7 +40,7 @@ mod tree;
 mod update;
 mod write;
 
-pub(crate) use self::create::CgroupPlan;
+pub(crate) use self::create::{CgroupPlan, Denial};
 pub(crate) use self::delegate::{delegate, is_delegated};
 pub(crate) use self::handle::{Cgroup, CgroupRecord, DirRecord, no_cgroup};
 #[cfg(feature = "fuzzing")]

@@ -137,7 +137,9 @@ pub(super) fn prepare(
     let namespaces = Namespaces::of(linux);
     refuse_host_sysctls(spec, &namespaces)?;
     lsm::refuse_absent(spec.process().as_ref(), "/process", linux)?;
-    into_result(rootless::check(spec, host, hard_limit))?;
+    for warning in into_result(rootless::check(spec, host, hard_limit))? {
+        warning.log();
+    }
     let layout = layout(bundle)?;
     let cgroup = cgroups.plan(spec, id.as_str(), &layout, host.is_rootless())?;
     let planned = Cgroup::open(cgroup.planned_record());
@@ -253,7 +255,7 @@ pub(super) fn plan_again(container: &Container) -> Result<Plan> {
         .preserve_fds(record.preserved)
         .notify_socket(directory.notify().is_dir());
     let cgroup = container.cgroup();
-    let cgroups = Cgroups { driver: container.cgroup_driver(), trusted: true };
+    let cgroups = Cgroups { driver: container.cgroup_driver(), trusted: true, rootless: None };
     prepare(directory, &container.bundle()?, &options, Gate::Socket, Some(&cgroup), cgroups)
         .map(|prepared| prepared.plan)
 }

@@ -13,7 +13,7 @@ use super::runtime::Cgroups;
 use super::state::Status;
 use super::store::{Directory, Known, Lock};
 use crate::bundle::Bundle;
-use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan};
+use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Denial};
 use crate::error::{Error, Kind, Result};
 use crate::hook::{HookKind, HookPolicy, run_hooks};
 use crate::host::Host;
@@ -131,7 +131,7 @@ fn guess_cgroup(directory: &Directory) -> Option<Cgroup> {
     let spec = bundle.as_ref().map_or(&bare, Bundle::spec);
     // Each driver refuses the paths of the other; without a path, the scope counts if there is one.
     for driver in [CgroupDriver::Systemd, CgroupDriver::Cgroupfs] {
-        let cgroup = Cgroups { driver, trusted: true }
+        let cgroup = Cgroups { driver, trusted: true, rootless: None }
             .plan(spec, id, &layout, rootless)
             .map(|plan| Cgroup::open(plan.claimed_record()));
         if let Ok(cgroup) = cgroup
@@ -140,7 +140,8 @@ fn guess_cgroup(directory: &Directory) -> Option<Cgroup> {
             return Some(cgroup);
         }
     }
-    let plan = CgroupPlan::new(None, id, &layout, rootless).ok()?;
+    let denial = if rootless { Denial::Expected } else { Denial::Odd };
+    let plan = CgroupPlan::new(None, id, &layout, denial).ok()?;
     Some(Cgroup::open(plan.claimed_record()))
 }
 

@@ -12,7 +12,7 @@ use super::options::{CgroupDriver, CreateOptions, Delete};
 use super::state::State;
 use super::store::Directory;
 use crate::bundle::Bundle;
-use crate::cgroup::{CgroupLayout, CgroupPlan, Instance};
+use crate::cgroup::{CgroupLayout, CgroupPlan, Denial, Instance};
 use crate::check::finding::Finding;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
@@ -31,6 +31,7 @@ pub struct Runtime {
 pub(super) struct Cgroups {
     pub(super) driver: CgroupDriver,
     pub(super) trusted: bool,
+    pub(super) rootless: Option<bool>,
 }
 
 impl Cgroups {
@@ -42,20 +43,26 @@ impl Cgroups {
         layout: &CgroupLayout,
         rootless: bool,
     ) -> Result<CgroupPlan> {
+        let denial = match self.rootless {
+            Some(true) => Denial::Expected,
+            Some(false) => Denial::Fatal,
+            None if rootless => Denial::Expected,
+            None => Denial::Odd,
+        };
         match self.driver {
             CgroupDriver::Cgroupfs => {
                 let linux = spec.linux().as_ref();
                 let named = linux.and_then(|linux| linux.cgroups_path().as_deref());
-                if rootless && named.is_none_or(|path| path.as_os_str().is_empty()) {
-                    return CgroupPlan::new(linux, id, &layout.clone().one_up(), rootless);
+                if denial == Denial::Expected && named.is_none_or(|path| path.as_os_str().is_empty()) {
+                    return CgroupPlan::new(linux, id, &layout.clone().one_up(), denial);
                 }
-                CgroupPlan::new(linux, id, layout, rootless)
+                CgroupPlan::new(linux, id, layout, denial)
             }
             CgroupDriver::Systemd => {
-                CgroupPlan::in_scope(spec, id, layout, &Instance::of_caller(), self.trusted)
+                CgroupPlan::in_scope(spec, id, layout, &Instance::of_caller(), denial, self.trusted)
             }
             CgroupDriver::Disabled => {
-                CgroupPlan::new(spec.linux().as_ref(), id, &layout.without_hierarchies(), rootless)
+                CgroupPlan::new(spec.linux().as_ref(), id, &layout.without_hierarchies(), denial)
             }
         }
     }
@@ -107,6 +114,17 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn systemd_annotations(mut self, trusted: bool) -> Self {
         self.cgroups.trusted = trusted;
+        self
+    }
+
+    /// Sets what happens where the caller may not make a container's cgroup, or filter its devices: `true` does without, as
+    /// long as nothing is limited, and puts cgroups that no configuration names below the caller's own; `false` makes it
+    /// an error. By default a caller without privileges over the machine does without, and any other gets a warning.
+    ///
+    /// A limit that cannot be set is always an error.
+    #[must_use]
+    pub fn rootless_cgroups(mut self, rootless: bool) -> Self {
+        self.cgroups.rootless = Some(rootless);
         self
     }
 

@@ -28,6 +28,7 @@ mod privileges;
 pub(crate) mod process;
 mod resources;
 mod root;
+mod rootless;
 mod running_mounts;
 mod scheduling;
 mod seccomp;
@@ -60,6 +61,7 @@ pub const AREAS: &[&[Test]] = &[
     lifecycle::TESTS,
     features::TESTS,
     cli::TESTS,
+    rootless::TESTS,
     checkpoint::TESTS,
     running_mounts::TESTS,
     notify::TESTS,

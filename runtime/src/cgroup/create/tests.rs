@@ -1,5 +1,6 @@
 use super::super::layout::examples::{v1, v2};
 use super::*;
+use crate::error::Kind;
 
 fn linux(json: &str) -> Linux {
     serde_json::from_str(json).unwrap()
@@ -10,7 +11,8 @@ fn the_plan_has_a_directory_in_every_hierarchy() {
     let mut layout = v1(&["cpu,cpuacct", "memory", "name=systemd"]);
     layout.v2 = v2(&[]).v2;
     layout.mode = Mode::Hybrid;
-    let plan = CgroupPlan::new(Some(&linux(r#"{"cgroupsPath":"/a/b"}"#)), "id", &layout, false).unwrap();
+    let plan =
+        CgroupPlan::new(Some(&linux(r#"{"cgroupsPath":"/a/b"}"#)), "id", &layout, Denial::Odd).unwrap();
     let paths: Vec<_> = plan.dirs.iter().map(|dir| dir.mount.join(&dir.inner)).collect();
     let expected = ["cpu,cpuacct/a/b", "memory/a/b", "name=systemd/a/b", "a/b"];
     assert_eq!(paths, expected.map(|path| PathBuf::from("/sys/fs/cgroup").join(path)));
@@ -20,7 +22,7 @@ fn the_plan_has_a_directory_in_every_hierarchy() {
 
 #[test]
 fn the_plan_without_any_configuration() {
-    let plan = CgroupPlan::new(None, "web", &v2(&["cpu", "memory"]), false).unwrap();
+    let plan = CgroupPlan::new(None, "web", &v2(&["cpu", "memory"]), Denial::Odd).unwrap();
     assert_eq!(plan.dirs[0].inner, PathBuf::from("web"));
     assert_eq!(plan.enable, ["cpu", "memory"]);
     assert_eq!(plan.settings, []);
@@ -29,11 +31,11 @@ fn the_plan_without_any_configuration() {
 #[test]
 fn a_finding_ends_the_planning() {
     let json = r#"{"resources":{"memory":{"swappiness":5}}}"#;
-    let error = CgroupPlan::new(Some(&linux(json)), "id", &v2(&["memory"]), false).unwrap_err();
+    let error = CgroupPlan::new(Some(&linux(json)), "id", &v2(&["memory"]), Denial::Odd).unwrap_err();
     assert_eq!(error.pointer(), Some("/linux/resources/memory/swappiness"));
     assert_eq!(error.kind(), Kind::Unsupported);
     let json = r#"{"cgroupsPath":"../x"}"#;
-    let error = CgroupPlan::new(Some(&linux(json)), "id", &v2(&["memory"]), false).unwrap_err();
+    let error = CgroupPlan::new(Some(&linux(json)), "id", &v2(&["memory"]), Denial::Odd).unwrap_err();
     assert_eq!((error.pointer(), error.kind()), (Some("/linux/cgroupsPath"), Kind::InvalidSpec));
 }
 
@@ -44,7 +46,7 @@ fn a_failure_takes_back_exactly_what_was_made() {
     layout.v1[0].mount = dir.path().to_owned();
     std::fs::create_dir(dir.path().join("old")).unwrap();
     let json = r#"{"cgroupsPath":"/old/new/leaf","resources":{"pids":{"limit":5}}}"#;
-    let plan = CgroupPlan::new(Some(&linux(json)), "id", &layout, false).unwrap();
+    let plan = CgroupPlan::new(Some(&linux(json)), "id", &layout, Denial::Odd).unwrap();
     assert_eq!(plan.intent().made, [dir.path().join("old/new/leaf")]);
     // A plain directory has no pids.max.
     let error = plan.apply().unwrap_err();
@@ -56,7 +58,7 @@ fn a_failure_takes_back_exactly_what_was_made() {
 fn a_limit_of_no_task_waits_for_the_birth_where_it_would_prevent_it() {
     let json = |limit: i64| format!(r#"{{"resources":{{"pids":{{"limit":{limit}}}}}}}"#);
     for (layout, limit, late) in [(v2(&["pids"]), 0, 1), (v2(&["pids"]), 5, 0), (v1(&["pids"]), 0, 0)] {
-        let mut plan = CgroupPlan::new(Some(&linux(&json(limit))), "id", &layout, false).unwrap();
+        let mut plan = CgroupPlan::new(Some(&linux(&json(limit))), "id", &layout, Denial::Odd).unwrap();
         let all = plan.settings.len();
         assert_eq!(plan.defer_birth_control().len(), late);
         assert_eq!(plan.settings.len(), all - late);

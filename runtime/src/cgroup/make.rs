@@ -1,0 +1,154 @@
+//! Making the cgroup of a container as it was planned, or taking back what was made.
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use super::controller;
+use super::create::{CgroupPlan, Denial, PlannedDir};
+use super::device_plan::DevicePlan;
+use super::file;
+use super::handle::Cgroup;
+use super::layout::Place;
+use super::settings::Setting;
+use super::tree;
+use super::write::{Dirs, write_all};
+use crate::error::{Error, Kind, Result};
+
+impl CgroupPlan {
+    /// Makes the cgroup; on failure removes exactly what it made.
+    pub(crate) fn apply(&self) -> Result<Cgroup> {
+        let mut made = Vec::new();
+        self.make(&mut made).inspect_err(|_| tree::unmake(&made))
+    }
+
+    /// Refuses a scope whose cgroup somebody uses already.
+    pub(crate) fn check_free(&self) -> Result<()> {
+        let existing: Vec<PathBuf> =
+            self.dirs.iter().map(|dir| dir.mount.join(&dir.inner)).filter(|path| path.exists()).collect();
+        if existing.is_empty() {
+            Ok(())
+        } else {
+            refuse_used(&Cgroup::open(self.planned_record()), &existing)
+        }
+    }
+
+    /// Completes the cgroup of a scope that systemd has made with the container's process in it: the hierarchies that
+    /// systemd does not manage, and the files.
+    pub(crate) fn complete_scope(&self, pid: i32) -> Result<()> {
+        if let Some(dir) = self.dirs.iter().find(|dir| dir.place == Place::V2) {
+            let text = file::read(Path::new(&format!("/proc/{pid}/cgroup")))?;
+            let found = super::path::unified_membership(&text).unwrap_or_default();
+            if Path::new(found).strip_prefix("/").ok() != Some(&dir.inner) {
+                let message = format!(
+                    "systemd has put the container's process into {found}, not /{}",
+                    dir.inner.display()
+                );
+                return Err(Error::new(Kind::System, message).at("/linux/cgroupsPath"));
+            }
+        }
+        self.make(&mut Vec::new()).map(drop)
+    }
+
+    fn make(&self, made: &mut Vec<PathBuf>) -> Result<Cgroup> {
+        let mut present = Vec::new();
+        let mut existing = Vec::new();
+        for dir in &self.dirs {
+            match tree::make(&dir.mount, &dir.inner, made) {
+                Ok(true) => present.push(dir),
+                Ok(false) => {
+                    existing.push(dir.mount.join(&dir.inner));
+                    present.push(dir);
+                }
+                Err(errno) => {
+                    let path = dir.mount.join(&dir.inner);
+                    let error = Error::os(errno, format!("mkdir cgroup {}", path.display()));
+                    self.do_without(dir, errno, error)?;
+                }
+            }
+        }
+        let record = self.record(|dir| present.iter().any(|p| p.place == dir.place), std::mem::take(made));
+        made.clone_from(&record.made);
+        let cgroup = Cgroup::open(record);
+        // In a scope the process is the container's own, and the device programs are systemd's to keep.
+        let used_before = !existing.is_empty() && self.scope.is_none();
+        if used_before {
+            refuse_used(&cgroup, &existing)?;
+        }
+        let mut dirs = Dirs::new(present.iter().map(|dir| (dir.place, dir.mount.join(&dir.inner))));
+        for dir in &present {
+            if dir.place == Place::V2 && !self.enable.is_empty() {
+                let needed: Vec<&Setting> = self.settings.iter().filter(|s| s.place == Place::V2).collect();
+                controller::enable(&dir.mount, &dir.inner, dirs.open(Place::V2)?.1, &self.enable, &needed)?;
+            }
+            if dir.controllers.iter().any(|name| name == "cpuset") {
+                controller::fill_cpuset(&dir.mount, &dir.inner)?;
+            }
+        }
+        write_all(&mut dirs, &self.settings, None)?;
+        self.devices.apply(&mut dirs, used_before, self.denial)?;
+        Ok(cgroup)
+    }
+
+    /// Writes the settings into the cgroup once more, whatever somebody else made of them since; the device rules too if
+    /// that is wished.
+    #[cfg(feature = "criu")]
+    pub(crate) fn apply_again(&self, cgroup: &Cgroup, devices: bool) -> Result<()> {
+        let present = |dir: &&PlannedDir| {
+            cgroup.record().dirs.iter().any(|made| made.mount == dir.mount && made.inner == dir.inner)
+        };
+        let present = self.dirs.iter().filter(present);
+        let mut dirs = Dirs::new(present.map(|dir| (dir.place, dir.mount.join(&dir.inner))));
+        write_all(&mut dirs, &self.settings, None)?;
+        if devices { self.devices.apply(&mut dirs, true, self.denial) } else { Ok(()) }
+    }
+
+    /// Goes on without a hierarchy that may not be written (a read-only mount, a nested or unprivileged runtime), as
+    /// long as the configuration needs nothing from it.
+    fn do_without(&self, dir: &PlannedDir, errno: Errno, error: Error) -> Result<()> {
+        let refused = matches!(errno, Errno::EROFS | Errno::EACCES | Errno::EPERM);
+        let needed = self.settings.iter().find(|s| s.place == dir.place).map(|s| s.pointer.clone());
+        let devices = match &self.devices {
+            DevicePlan::V1 { place, asked, .. } => *asked && *place == dir.place,
+            DevicePlan::V2 { program, asked } => *asked && dir.place == Place::V2 && program.is_some(),
+            DevicePlan::Unavailable => false,
+        };
+        // A user has no devices to hand on but those that he may open himself, and can make no nodes of others.
+        let expected = self.denial == Denial::Expected;
+        let devices = devices && !(expected && refused);
+        let needed = needed.or_else(|| devices.then(|| "/linux/resources/devices".to_owned()));
+        match needed {
+            Some(pointer) if refused && expected => Err(error.at(pointer).hint(
+                "without privileges limits need a cgroup that is delegated to the caller: below his own cgroup on \
+                 cgroup v2, or by the user's systemd",
+            )),
+            Some(pointer) => Err(error.at(pointer)),
+            None if refused && self.denial != Denial::Fatal => {
+                let level = if expected { log::Level::Debug } else { log::Level::Warn };
+                log::log!(level, "{error}; going on without it, as nothing is configured there");
+                Ok(())
+            }
+            None => Err(error),
+        }
+    }
+}
+
+/// A cgroup in which somebody else's processes live would be limited, and killed, with the container; in a frozen one
+/// the container would never run.
+fn refuse_used(cgroup: &Cgroup, existing: &[PathBuf]) -> Result<()> {
+    for path in existing {
+        let count = super::process::list(path, true)?.len();
+        if count > 0 {
+            let message = format!("container's cgroup is not empty: {count} process(es) found");
+            return Err(Error::new(Kind::WrongState, message)
+                .at("/linux/cgroupsPath")
+                .hint(format!("they are in {}", path.display())));
+        }
+    }
+    if cgroup.frozen()? {
+        return Err(
+            Error::new(Kind::WrongState, "container's cgroup unexpectedly frozen").at("/linux/cgroupsPath")
+        );
+    }
+    Ok(())
+}

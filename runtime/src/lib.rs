@@ -154,7 +154,8 @@
 //! | no privileges, no cgroup, and no limits asked | the container has no cgroup, without a word; a limit asked is an error | that is the normal case of a user |
 //! | device rules without the right to filter devices | left out, without a word | engines always send them; a user cannot make nodes, and binds only what he can open |
 //! | mappings with a user namespace that is joined | must be those that the namespace has | else one of the two is a mistake |
-//! | a device that a user namespace cannot make | the host's node is bound | the specification allows it |
+//! | a device that a user namespace cannot make | the host's node is bound; `fileMode`, `uid` and `gid` that ask for anything but 0666 and root are warned about | the specification allows it; the node is the host's own, and its mode and owner are the host's business |
+//! | a file at the place of a device that is bound | error, unless it is that device or an empty regular file | the letter of the specification; a bind needs a file and leaves it in a root file system that is used again |
 //! | a restored process with more than the configuration gives | error | images are no authority; other runtimes believe them |
 //! | deleting a *created* container | kills and deletes it; [`Delete::Strict`] refuses | callers rely on it |
 //! | [`Container::start`] | returns when `execve` has succeeded, or with its failure | every caller wants to know |

@@ -2,10 +2,11 @@
 //!
 //! Pure like the rest: the facts about the caller are values ([`Host`], [`Ranges`]).
 
-use oci_spec::runtime::{LinuxIdMapping, Spec};
+use oci_spec::runtime::{LinuxDeviceType, LinuxIdMapping, Spec};
 
 use super::finding::{Finding, Report};
 use crate::host::Host;
+use crate::linux::device::DEFAULT_MODE;
 use crate::linux::idmap;
 use crate::linux::mount::options;
 use crate::linux::namespace::{Namespaces, Origin};
@@ -34,7 +35,36 @@ pub(crate) fn check(spec: &Spec, host: Host, hard: impl Fn(u32) -> Option<u64>) 
         check_id_mapped_mounts(spec, &mut report);
         check_groups(spec, &namespaces, host, &mut report);
     }
+    check_devices(spec, host, &mut report);
     report.into_findings()
+}
+
+/// A node that is bound is the host's own file: it has the mode and the owner that it has there.
+fn check_devices(spec: &Spec, host: Host, report: &mut Report) {
+    let linux = spec.linux().as_ref();
+    if host.makes_devices() && !Namespaces::of(linux).user.is_own() {
+        return;
+    }
+    let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+    for (index, device) in devices.iter().enumerate().filter(|(_, device)| device.typ() != LinuxDeviceType::P)
+    {
+        let mode = device.file_mode().map(|mode| mode & 0o7777).filter(|mode| *mode != DEFAULT_MODE);
+        let asked = [
+            ("fileMode", mode.map(|mode| format!("{mode:04o}"))),
+            ("uid", device.uid().filter(|uid| *uid != 0).map(|uid| uid.to_string())),
+            ("gid", device.gid().filter(|gid| *gid != 0).map(|gid| gid.to_string())),
+        ];
+        for (property, value) in asked.into_iter().filter_map(|(property, value)| Some((property, value?))) {
+            report.warning(
+                format!("/linux/devices/{index}/{property}"),
+                format!(
+                    "{property} {value} of {} has no effect: a user namespace cannot make devices, so the host's node is \
+                     bound, with its mode and owner",
+                    device.path().display()
+                ),
+            );
+        }
+    }
 }
 
 fn check_limits(spec: &Spec, hard: impl Fn(u32) -> Option<u64>, report: &mut Report) {
@@ -242,6 +272,26 @@ mod tests {
             pointers(|spec| spec["process"]["user"]["additionalGids"] = groups),
             ["/process/user/additionalGids"]
         );
+    }
+
+    #[test]
+    fn mode_and_owner_that_a_bound_node_cannot_have_are_told() {
+        let devices = json!([
+            {"type": "c", "path": "/dev/zero", "major": 1, "minor": 5, "fileMode": 0o20666, "uid": 0, "gid": 0},
+            {"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229, "fileMode": 0o600, "gid": 5},
+            {"type": "p", "path": "/run/pipe", "fileMode": 0o600, "uid": 5},
+        ]);
+        let told = ["/linux/devices/1/fileMode", "/linux/devices/1/gid"];
+        assert_eq!(pointers(|spec| spec["linux"]["devices"] = devices.clone()), told);
+        let of_root = |namespaces: Value| {
+            let spec = spec(|spec| {
+                spec["linux"]["devices"] = devices.clone();
+                spec["linux"]["namespaces"] = namespaces;
+            });
+            check(&spec, Host::of_root(), |_| None).len()
+        };
+        assert_eq!(of_root(json!([{"type": "user"}, {"type": "mount"}])), 2);
+        assert_eq!(of_root(json!([{"type": "mount"}])), 0);
     }
 
     #[test]

@@ -31,6 +31,16 @@ impl Child<'_> {
         result
     }
 
+    /// Holds the place where a node of the host will be bound. An empty file is one that an earlier container of this
+    /// root file system needed for the same; anything else that is not the device belongs to the image.
+    pub(super) fn device_place(&mut self, text: Text, mode: u32, device: u64) -> Outcome {
+        let (directory, name) = self.directory_of(text)?;
+        let result = open_place(directory, &name, mode, device);
+        path::close(directory);
+        self.fill(Slot::TARGET, result?);
+        Ok(())
+    }
+
     /// Clones a node of the host. The path is the configuration's, so what it leads to must be the device it names.
     pub(super) fn host_device(&mut self, text: Text, mode: u32, device: u64) -> Outcome {
         let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(text), false)?;
@@ -76,8 +86,36 @@ fn same_device(directory: RawFd, name: &PathBuffer, mode: u32, device: u64) -> O
     let fd = path::openat(directory, name.as_cstr(), libc::O_PATH | libc::O_NOFOLLOW, 0)?;
     let stat = path::fstat(fd);
     path::close(fd);
-    let stat = stat?;
+    if is_device(&stat?, mode, device) { Ok(()) } else { Err(other_device()) }
+}
+
+fn open_place(directory: RawFd, name: &PathBuffer, mode: u32, device: u64) -> Outcome<RawFd> {
+    let make = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_WRONLY;
+    match path::openat(directory, name.as_cstr(), make, 0o644) {
+        Ok(made) => path::close(made),
+        // Whatever is there shows below; there may also be nothing to write on.
+        Err(Errno::EEXIST | Errno::EROFS) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let fd = path::openat(directory, name.as_cstr(), libc::O_PATH | libc::O_NOFOLLOW, 0)?;
+    let fits = path::fstat(fd).map(|stat| {
+        let empty = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_size == 0;
+        empty || is_device(&stat, mode, device)
+    });
+    match fits {
+        Ok(true) => Ok(fd),
+        other => {
+            path::close(fd);
+            Err(other.map_or_else(Failure::from, |_| other_device()))
+        }
+    }
+}
+
+fn is_device(stat: &libc::stat, mode: u32, device: u64) -> bool {
     let kind = mode & libc::S_IFMT;
-    let same = stat.st_mode & libc::S_IFMT == kind && (kind == libc::S_IFIFO || stat.st_rdev == device);
-    if same { Ok(()) } else { Err(Failure::with(Errno::EEXIST, Detail::OtherDevice)) }
+    stat.st_mode & libc::S_IFMT == kind && (kind == libc::S_IFIFO || stat.st_rdev == device)
+}
+
+fn other_device() -> Failure {
+    Failure::with(Errno::EEXIST, Detail::OtherDevice)
 }

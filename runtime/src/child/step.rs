@@ -134,6 +134,7 @@ impl Child<'_> {
             Op::DetachCondemned => self.detach_remembered(),
             Op::EnsureDirectory(path) => self.ensure_directory(self.bytes(path)).map(path::close),
             Op::Device { path, mode, device, uid, gid } => self.device(path, mode, device, uid, gid),
+            Op::DevicePlace { path, mode, device } => self.device_place(path, mode, device),
             Op::HostDevice { path, mode, device } => self.host_device(path, mode, device),
             Op::Link { target, path, source, replace } => self.link(target, path, source, replace),
             Op::Terminal { rows, columns, uid, console } => self.terminal(rows, columns, uid, console),

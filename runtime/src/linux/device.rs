@@ -24,7 +24,7 @@ const LINKS: [(&str, &str, &str); 4] = [
 ];
 
 /// Mode of a device node whose configuration has none.
-const DEFAULT_MODE: u32 = 0o666;
+pub(crate) const DEFAULT_MODE: u32 = 0o666;
 
 /// One node to make.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use oci_spec::runtime::{Linux, Mount, Process, Spec};
 
 use super::blame::{Blame, Place};
 use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_keyring, plan_terminal};
-use super::program::{Like, Op, Program, Slot};
+use super::program::{Op, Program, Slot};
 use super::{Gate, ParentStep, Plan, Request, hooks};
 use crate::error::{Error, Kind, Result};
 use crate::linux::idmap::IdMaps;
@@ -453,7 +453,8 @@ fn plan_devices(plan: &mut Plan, linux: Option<&Linux>, namespaces: &Namespaces,
                 let source = plan.program.text(source.as_os_str().as_encoded_bytes());
                 plan.program.push(Op::HostDevice { path: source, mode, device }, blame);
             }
-            plan.program.push(Op::Target { path, like: Like::Slot(Slot::MOUNT) }, blame);
+            let place = Blame::new("make device", node.place).on(path);
+            plan.program.push(Op::DevicePlace { path, mode, device }, place);
             plan.program.push(Op::Attach, blame);
         } else {
             node.plan(&mut plan.program);

@@ -155,6 +155,8 @@ pub(crate) enum Op {
     EnsureDirectory(Text),
     /// Make a device node, or check that the one that exists is right.
     Device { path: Text, mode: u32, device: u64, uid: u32, gid: u32 },
+    /// Find the place of a node that is bound, or make it; what is there must be that device or an empty file.
+    DevicePlace { path: Text, mode: u32, device: u64 },
     /// Clone the host's node of a device, after checking that it is that device.
     HostDevice { path: Text, mode: u32, device: u64 },
     /// Make a symbolic link, if `source` (inside the root) exists; `replace` what is in its way.

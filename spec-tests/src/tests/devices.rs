@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 pub(super) const TESTS: &[Test] = &[
     test("A118", "character, block, unbuffered and fifo nodes are made", |bed| {
+        bed.host.needs_root_because(BOUND)?;
         let spec = devices(json!([
             {"type": "c", "path": "/dev/a-char", "major": 10, "minor": 229},
             {"type": "b", "path": "/dev/a-block", "major": 7, "minor": 300},
@@ -72,6 +73,7 @@ pub(super) const TESTS: &[Test] = &[
         bed.refuses(&devices(json!([{"type": "b", "path": "/dev/odd", "major": 7}])), &["minor", "/dev/odd"])
     }),
     test("A124", "fileMode is applied whatever the umask, and 0666 without", |bed| {
+        bed.host.needs_root_because(BOUND)?;
         let spec = devices(json!([
             {"type": "c", "path": "/dev/plain", "major": 1, "minor": 3},
             {"type": "c", "path": "/dev/strict", "major": 1, "minor": 3, "fileMode": 0o640},
@@ -88,10 +90,52 @@ pub(super) const TESTS: &[Test] = &[
         )
     }),
     test("A125", "uid and gid are applied", |bed| {
+        bed.host.needs_root_because(BOUND)?;
         let spec =
             devices(json!([{"type": "c", "path": "/dev/owned", "major": 1, "minor": 3, "uid": 5, "gid": 6}]));
         let node = &bed.report(&spec)?["dev"]["owned"];
         same("owner", (&node["uid"], &node["gid"]), (&json!(5), &json!(6)))
+    }),
+    test(
+        "A124 A125",
+        "in a user namespace mode and owner are applied, or it is told that they are not",
+        |bed| {
+            for (property, value, seen) in [("fileMode", 0o640, "mode"), ("uid", 5, "uid"), ("gid", 6, "gid")]
+            {
+                let mut node = json!({"type": "c", "path": "/dev/zero", "major": 1, "minor": 5});
+                node[property] = json!(value);
+                let spec = devices(json!([node])).user_namespace(100_000, 65_536);
+                let called = bed.run(&spec)?.ok()?;
+                let wanted = if property == "fileMode" { json!("0640") } else { json!(value) };
+                let told = called.stderr.contains("/linux/devices/0") && called.stderr.contains(property);
+                let found = called.json()?["dev"]["zero"][seen].clone();
+                check(found == wanted || told, || {
+                    format!("{property}: {found}, and not a word: {}", called.stderr)
+                })?;
+            }
+            Ok(())
+        },
+    ),
+    test("A121 A126", "in a user namespace a file with contents at the place of a node is refused", |bed| {
+        let spec = devices(json!([{"type": "c", "path": "/opt/node", "major": 1, "minor": 3}]));
+        let bundle = bed.bundle(&spec.user_namespace(100_000, 65_536))?;
+        bundle.file("opt/node", "text")?;
+        bed.refuses_bundle_when_tried(&bundle, &["/opt/node", "opt/node"])
+    }),
+    test("A121 A126", "in a user namespace a link at the place of a node is refused", |bed| {
+        let spec = devices(json!([{"type": "c", "path": "/opt/node", "major": 1, "minor": 3}]));
+        let bundle = bed.bundle(&spec.user_namespace(100_000, 65_536))?;
+        bundle.file("opt/other", "")?;
+        bundle.link("opt/node", "other")?;
+        bed.refuses_bundle_when_tried(&bundle, &["/opt/node", "opt/node"])
+    }),
+    test("A126", "in a user namespace a bundle with a node outside of /dev runs twice", |bed| {
+        let spec = devices(json!([{"type": "c", "path": "/tmp/node", "major": 1, "minor": 3}]));
+        let bundle = bed.bundle(
+            &crate::bed::script_spec(spec, &[&["stat", "/tmp/node"]]).user_namespace(100_000, 65_536),
+        )?;
+        bed.tries_in(&bundle)?[0].worked()?;
+        same("numbers", &bed.tries_in(&bundle)?[0].worked()?["rdev"], "1:3")
     }),
     test("A125 A126", "a node of the configuration exists in a user namespace", |bed| {
         let spec = devices(json!([{"type": "c", "path": "/dev/extra", "major": 1, "minor": 3}]));
@@ -189,6 +233,9 @@ pub(super) const TESTS: &[Test] = &[
         answers.iter().try_for_each(|answer| answer.worked().map(drop))
     }),
 ];
+
+/// Why a user cannot have it.
+const BOUND: &str = "a user can make no device nodes, only bind those of the host";
 
 fn devices(list: Value) -> Spec {
     Spec::new().set("/linux/devices", list)

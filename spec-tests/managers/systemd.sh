@@ -62,7 +62,8 @@ podman() {
     is "podman, $driver: daemon-reload takes nothing away" "$(of memory.max "$pid") $(of cpu.max "$pid") $(of pids.max "$pid")" '50331648 40000 100000 50'
     ends "podman, $driver: devices after daemon-reload" 0 '^1$' "${p[@]}" exec long sh -c 'echo x >/dev/null && head -c1 /dev/zero | wc -c'
     ends "podman, $driver: rm -f" 0 '' "${p[@]}" rm -f -t 1 long
-    run "${run[@]}" --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero'
+    # The shell lives on for a moment: with its last process systemd takes the scope away, and the count that conmon reads.
+    run "${run[@]}" --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; code=$?; sleep 1; exit $code'
     is "podman, $driver: OOM kill is reported" "$CODE $(command podman inspect -f '{{.State.OOMKilled}}' oom)" '137 true'
     run "${p[@]}" rm -f oom
     many "podman, $driver" "${run[@]}" --rm "$image" true

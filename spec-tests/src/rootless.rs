@@ -96,27 +96,44 @@ fn user_namespace(mut spec: Spec, ids: &Ids, room: u64) -> Outcome<Spec> {
     if user.is_some_and(|entry| entry.get("path").is_some()) {
         return Ok(spec);
     }
-    let ends = ["/linux/uidMappings", "/linux/gidMappings"].into_iter().flat_map(|pointer| {
-        let map = spec.0.pointer(pointer).and_then(Value::as_array);
-        map.into_iter()
-            .flatten()
-            .map(|entry| {
-                entry["containerID"].as_u64().unwrap_or(0).saturating_add(entry["size"].as_u64().unwrap_or(0))
-            })
-            .collect::<Vec<_>>()
-    });
-    if user.is_some() && ends.max().unwrap_or(0) > room {
+    let maps = ["/linux/uidMappings", "/linux/gidMappings"].map(|pointer| spec.0.pointer(pointer));
+    let wanted = match (user.is_some(), maps) {
+        (false, [None, None]) => room,
+        (true, [Some(uids), Some(gids)]) if uids == gids => match plain(uids) {
+            Some(size) => size,
+            None => return Ok(spec),
+        },
+        // The maps, or that there are none, are what the test is about.
+        _ => return Ok(spec),
+    };
+    if wanted > room {
         return skip(format!("needs root, or more than the {room} ids of this user"));
     }
     if user.is_none() {
         spec = spec.namespace("user", None);
     }
-    let list = |map: &[(u64, u64, u64)]| -> Value {
-        map.iter()
-            .map(|(inside, outside, size)| json!({"containerID": inside, "hostID": outside, "size": size}))
-            .collect()
-    };
-    Ok(spec.set("/linux/uidMappings", list(&ids.uids)).set("/linux/gidMappings", list(&ids.gids)))
+    let (uids, gids) = (first(&ids.uids, wanted), first(&ids.gids, wanted));
+    Ok(spec.set("/linux/uidMappings", uids).set("/linux/gidMappings", gids))
+}
+
+/// The size of a map as [`Spec::user_namespace`] writes it: one range that starts with root of the container.
+fn plain(map: &Value) -> Option<u64> {
+    let [only] = &map.as_array()?[..] else { return None };
+    let size = only["size"].as_u64().filter(|size| *size > 0)?;
+    (only["containerID"] == 0).then_some(size)
+}
+
+/// The map of the first ids of the container.
+fn first(map: &[(u64, u64, u64)], mut count: u64) -> Value {
+    let mut entries = Vec::new();
+    for (inside, outside, size) in map {
+        let size = count.min(*size);
+        if size > 0 {
+            entries.push(json!({"containerID": inside, "hostID": outside, "size": size}));
+        }
+        count -= size;
+    }
+    Value::Array(entries)
 }
 
 /// Device rules are for root; other limits need a cgroup that is the user's.
@@ -176,6 +193,28 @@ mod tests {
         assert_eq!(spec.0.pointer("/linux/uidMappings/1/hostID").unwrap(), 100_000);
         assert_eq!(spec.0.pointer("/linux/gidMappings/1/hostID").unwrap(), 200_000);
         assert!(spec.0.pointer("/linux/resources/devices").is_none());
+    }
+
+    #[test]
+    fn a_map_keeps_its_size_and_an_odd_one_stays_as_it_is() {
+        let spec = adapt(&Spec::new().user_namespace(500_000, 1000), &ids(65_536)).unwrap();
+        let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1, "hostID": 100_000, "size": 999}]);
+        assert_eq!(spec.0.pointer("/linux/uidMappings"), Some(&map));
+        let odd = [
+            Spec::new().user_namespace(500_000, 0),
+            Spec::new().namespace("user", None),
+            Spec::new().set("/linux/uidMappings", map.clone()),
+            Spec::new()
+                .namespace("user", None)
+                .set("/linux/uidMappings", map.clone())
+                .set("/linux/gidMappings", map),
+        ];
+        for spec in odd {
+            assert_eq!(
+                adapt(&spec, &ids(65_536)).unwrap().0.pointer("/linux/uidMappings"),
+                spec.0.pointer("/linux/uidMappings")
+            );
+        }
     }
 
     #[test]

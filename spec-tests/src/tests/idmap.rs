@@ -11,21 +11,25 @@ use std::path::PathBuf;
 
 pub(super) const TESTS: &[Test] = &[
     test("A37 A42", "idmap with mappings of its own shifts the owners", |bed| {
+        bed.host.needs_root_because(OWNER)?;
         let source = volume(bed)?;
         let spec = Spec::new().set("/mounts/-", entry(&source, &["bind", "idmap"], Some(1000..2000)));
         same("owner", owner(bed, &spec, "/mnt/file")?, 2000)
     }),
     test("A43", "mappings without the idmap option apply too", |bed| {
+        bed.host.needs_root_because(OWNER)?;
         let source = volume(bed)?;
         let spec = Spec::new().set("/mounts/-", entry(&source, &["bind"], Some(1000..2000)));
         same("owner", owner(bed, &spec, "/mnt/file")?, 2000)
     }),
     test("A42", "idmap without mappings takes those of the user namespace", |bed| {
+        bed.host.needs_root_because(OWNER)?;
         let source = volume(bed)?;
         let spec = open_root(Spec::new()).set("/mounts/-", entry(&source, &["bind", "idmap"], None));
         same("owner", owner(bed, &spec, "/mnt/file")?, 1000)
     }),
     test("A42", "idmap without mappings and without user namespace is refused", |bed| {
+        bed.host.needs_root_because("every container of a user has a user namespace")?;
         let source = volume(bed)?;
         bed.refuses(
             &Spec::new().set("/mounts/-", entry(&source, &["bind", "idmap"], None)),
@@ -40,6 +44,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A38", "ridmap maps submounts and idmap does not", submounts),
     test("A44", "idmap is not limited to binds", |bed| {
+        bed.host.needs_root_because("a user has only the ids of his own (A45 is about those)")?;
         bed.host.needs_kernel(6, 3)?;
         let mut mount = entry(&PathBuf::from("tmpfs"), &["idmap"], Some(0..2000));
         mount["type"] = json!("tmpfs");
@@ -61,12 +66,16 @@ pub(super) const TESTS: &[Test] = &[
         called.refused(&["idmap", "map the ids", "/mounts/6"])
     }),
     test("A46", "an id-mapped mount leaves the files of the host alone", |bed| {
+        bed.host.needs_root_because(OWNER)?;
         let source = volume(bed)?;
         let spec = Spec::new().set("/mounts/-", entry(&source, &["bind", "idmap"], Some(1000..2000)));
         bed.report(&spec)?;
         same("owner on the host", fs::metadata(source.join("file"))?.uid(), 1000)
     }),
 ];
+
+/// Why a user cannot do it.
+const OWNER: &str = "only the owner of a file system may map the ids of its mounts";
 
 /// A directory with a file of user 1000.
 fn volume(bed: &Bed<'_>) -> Outcome<PathBuf> {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 pub(super) const TESTS: &[Test] = &[
     test("A166", "without intelRdt no file of a resctrl file system is opened for writing or made", |bed| {
+        bed.host.needs_root_because("newuidmap has no privileges under strace")?;
         let bundle = bed.bundle(&Spec::new().args(&["/probe", "true"]))?;
         let trace = bed.dir().join("trace");
         let called = traced(bed, &bundle, &trace)?;

@@ -1,5 +1,6 @@
 //! State, operations and errors: rows A205 to A222, A238.
 
+use super::namespaces::with_owner;
 use crate::outcome::{Outcome, check, same};
 use crate::{Bed, Spec, Test, test};
 use serde_json::json;
@@ -206,8 +207,9 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A218", "delete leaves namespaces that were joined and files that were bound", |bed| {
         let first = bed.waiting(&Spec::new())?;
-        let path = format!("/proc/{}/ns/net", first.pid()?.as_raw_pid());
-        let second = bed.waiting(&Spec::new().namespace("network", Some(&path)))?;
+        let pid = first.pid()?.as_raw_pid();
+        let spec = with_owner(bed, Spec::new(), pid);
+        let second = bed.waiting(&spec.namespace("network", Some(&format!("/proc/{pid}/ns/net"))))?;
         bed.call(["delete", "--force", second.id()])?.ok()?;
         first.tries(&[&["list", "/sys/class/net"]])?[0].worked()?;
         same("status", first.status()?, "running")

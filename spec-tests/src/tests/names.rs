@@ -1,5 +1,6 @@
 //! Hostname, domain name, sysctl: rows A78, A79, A179 to A181.
 
+use super::namespaces::with_owner;
 use crate::outcome::{Outcome, same};
 use crate::{Bed, Spec, Test, test};
 use serde_json::json;
@@ -13,8 +14,9 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A78", "hostname is set in a joined uts namespace", |bed| {
         let first = bed.waiting(&Spec::new().set("/hostname", "first"))?;
-        let path = format!("/proc/{}/ns/uts", first.pid()?.as_raw_pid());
-        let seen = bed.report(&Spec::new().set("/hostname", "second").namespace("uts", Some(&path)))?;
+        let pid = first.pid()?.as_raw_pid();
+        let spec = with_owner(bed, Spec::new().set("/hostname", "second"), pid);
+        let seen = bed.report(&spec.namespace("uts", Some(&format!("/proc/{pid}/ns/uts"))))?;
         same("hostname", &seen["hostname"], "second")
     }),
     test("A78", "a hostname that is too long is refused", |bed| {

@@ -136,6 +136,9 @@ pub(super) const TESTS: &[Test] = &[
         if bed.host.cgroups == CgroupMode::V2 {
             return skip("this host has cgroup v2");
         }
+        if cgroup::Hierarchy::all().iter().any(|one| one.v2 && one.has("memory")) {
+            return skip("the v2 hierarchy of this host has the controller");
+        }
         bed.refuses(&resource("unified", json!({"memory.high": "10000000"})), &["unified", "memory.high"])
     }),
     test("A163", "unified settings are written, and their controllers enabled first", |bed| {

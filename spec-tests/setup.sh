@@ -22,6 +22,8 @@ PACKAGES=(
     uidmap fuse-overlayfs slirp4netns
     # what the scenarios look with
     iproute2 iptables jq strace util-linux bsdutils procps psmisc
+    # what counts instructions; what lets programs of another Debian release run with its own libraries
+    valgrind patchelf
     # the reference compiler for seccomp filters, for differential tests only
     libseccomp-dev pkg-config
     # the machine of spec-tests/vm

@@ -19,6 +19,18 @@ pub enum CgroupMode {
     V2,
 }
 
+impl CgroupMode {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "no cgroups",
+            Self::V1 => "cgroup v1",
+            Self::Hybrid => "cgroup v1 and v2",
+            Self::V2 => "cgroup v2",
+        }
+    }
+}
+
 /// Facts about the host, read once.
 #[derive(Debug, Clone)]
 pub struct Host {

@@ -1,12 +1,13 @@
 //! How runtimes compare, as markdown: one line per row of the specification, one column per runtime.
 
+use crate::markers;
 use crate::outcome::Fault;
 use crate::rows;
 use crate::runner::{Totals, Verdict};
 use std::fmt::Write;
 
-/// The lines of a file between which the table stands.
-pub const MARKERS: [&str; 2] = ["<!-- matrix: begin -->", "<!-- matrix: end -->"];
+/// The block of a file that is the table, as [`markers`] names it.
+pub const BLOCK: &str = "matrix";
 
 /// Tests that belong to no row of the specification.
 const GROUPS: [(char, &str); 3] =
@@ -163,16 +164,9 @@ fn group(column: &Column, letter: char) -> (usize, usize) {
     })
 }
 
-/// A text with the table put between the markers.
-pub fn replace(text: &str, table: &str) -> Result<String, String> {
-    let (start, end) = span(text)?;
-    Ok(format!("{}\n\n{table}\n\n{}", &text[..start], &text[end..]))
-}
-
 /// Does the table in this text have exactly the rows of the suite?
 pub fn check(text: &str) -> Result<(), String> {
-    let (start, end) = span(text)?;
-    let found: Vec<String> = text[start..end]
+    let found: Vec<String> = markers::read(text, BLOCK)?
         .lines()
         .filter(|line| line.starts_with("| A"))
         .map(|line| line.splitn(4, '|').take(3).collect::<Vec<_>>().join("|").trim_end().to_owned())
@@ -187,14 +181,6 @@ pub fn check(text: &str) -> Result<(), String> {
         None if found.len() != wanted.len() => Err("the table has rows twice".into()),
         None => Ok(()),
     }
-}
-
-/// Where the table is.
-fn span(text: &str) -> Result<(usize, usize), String> {
-    let [begin, end] = MARKERS;
-    let start = text.find(begin).map(|at| at + begin.len()).ok_or_else(|| format!("no {begin}"))?;
-    let length = text[start..].find(end).ok_or_else(|| format!("no {end} after {begin}"))?;
-    Ok((start, start + length))
 }
 
 #[cfg(test)]
@@ -256,17 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn the_table_goes_between_the_markers_and_is_checked_there() {
-        let [begin, end] = MARKERS;
-        let text = replace(&format!("before\n{begin}\nold\n{end}\nafter\n"), &example()).unwrap();
-        assert!(
-            text.starts_with("before\n") && text.ends_with("\nafter\n") && !text.contains("old"),
-            "{text}"
-        );
+    fn the_table_is_checked_between_its_markers() {
+        let [begin, end] = markers::markers(BLOCK);
+        let text = markers::replace(&format!("{begin}\nold\n{end}\n"), BLOCK, &example()).unwrap();
         assert_eq!(check(&text), Ok(()));
         assert!(check(&text.replace("| A77 |", "| B77 |")).is_err());
         assert!(check(&text.replace("| A5 | ", "| A5 | other ")).is_err());
-        assert!(replace("no markers", "").is_err());
+        assert!(check("no markers").is_err());
     }
 
     #[test]

@@ -267,6 +267,12 @@ impl Running {
         }
     }
 
+    /// Somebody else has waited for the process: gives its arguments and what it said on stderr.
+    pub(crate) fn was_waited_for(self) -> (String, String) {
+        reaper::forget(&self.child);
+        (self.line, fs::read_to_string(&self.err).unwrap_or_default())
+    }
+
     /// Waits until the time limit; then ends the whole process group and fails.
     pub fn finish(mut self, patience: Duration) -> Outcome<Called> {
         let left =

@@ -84,6 +84,11 @@ impl Image {
         Ok(Self { rootfs, hierarchies, program: busybox.display().to_string() })
     }
 
+    /// The root file system.
+    pub fn rootfs(&self) -> &Path {
+        &self.rootfs
+    }
+
     /// Writes a bundle whose container runs `args` in the cgroup `cgroup`, and gives its directory back.
     ///
     /// # Errors

@@ -88,9 +88,14 @@ impl Contestant {
     }
 
     /// A call of another program that calls the runtime, such as a tracer.
-    pub fn through(&self, program: &Path, before: &[&str], args: &[&str]) -> Outcome<Called> {
+    pub fn through(&self, program: &Path, before: &[&str], args: &[&str]) -> Invocation {
         let words = before.iter().map(OsString::from).chain([self.runtime.path.clone().into_os_string()]);
-        Invocation::new(program, &self.dir).args(words).args(self.words(args)).call()
+        Invocation::new(program, &self.dir).args(words).args(self.words(args))
+    }
+
+    /// A call that nobody measures, not yet made.
+    pub fn unmeasured(&self, args: &[&str]) -> Invocation {
+        Invocation::new(&self.runtime.path, &self.dir).args(self.words(args))
     }
 
     /// A call that nobody measures.
@@ -99,7 +104,7 @@ impl Contestant {
     ///
     /// When it fails or hangs.
     pub fn call(&self, args: &[&str]) -> Outcome<Called> {
-        Invocation::new(&self.runtime.path, &self.dir).args(self.words(args)).call()?.ok()
+        self.unmeasured(args).call()?.ok()
     }
 
     /// The CPU time so far of a container's first process, microseconds.
@@ -127,13 +132,28 @@ impl Contestant {
 
     /// Deletes what may be left of the first `count` containers.
     pub fn clean_up(&self, host: &Host, count: usize) {
-        for n in 0..count {
+        let delete = |n: usize| {
             if self.root.join(self.id(n)).exists() {
                 let _gone = self.call(&["delete", "--force", &self.id(n)]);
             }
-        }
+        };
+        std::thread::scope(|scope| {
+            for lane in 0..count.min(2) {
+                scope.spawn(move || (lane..count).step_by(2).for_each(delete));
+            }
+        });
+        // What was killed leaves its cgroup a moment later, and nobody is told when.
+        let end = Instant::now() + Duration::from_secs(5);
         for hierarchy in &host.hierarchies {
-            cgroup::remove(&hierarchy.join(cgroup::parent().trim_start_matches('/')));
+            let parent = hierarchy.join(cgroup::parent().trim_start_matches('/'));
+            loop {
+                cgroup::remove(&parent);
+                let busy = (0..count).any(|n| parent.join(self.id(n)).exists());
+                if !busy || Instant::now() > end {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
         }
     }
 }

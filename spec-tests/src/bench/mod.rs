@@ -4,10 +4,14 @@
 //! operation on one bundle; each measurement of it is one call of a contestant, timed by the probe ([`stopwatch`]).
 
 pub mod arguments;
+pub mod bar;
 pub mod bundle;
 pub mod chart;
 pub mod contestant;
 mod filter;
+pub mod interrupt;
+pub mod machine;
+pub mod report;
 pub mod rows;
 pub mod stopwatch;
 pub mod table;

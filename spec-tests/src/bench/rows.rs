@@ -1,6 +1,7 @@
 //! What is measured.
 
 use super::arguments::Options;
+use super::bar::Bar;
 use super::bundle::{Image, Kind};
 use super::contestant::Contestant;
 use super::stopwatch::{Cost, Stopwatch};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 mod counts;
 mod crowd;
 mod memory;
+mod parallel;
 
 /// A measurement under way.
 pub struct Bench {
@@ -27,17 +29,18 @@ pub struct Bench {
     pub options: Options,
     /// What came out so far.
     pub table: Table,
+    /// What a user sees meanwhile.
+    pub bar: Bar,
 }
 
 /// The groups of rows, by the word that chooses them.
 type Group = (&'static str, fn(&mut Bench));
 
 /// Every group, in the order of measuring.
-pub const GROUPS: [Group; 8] = [
+pub const GROUPS: [Group; 7] = [
     ("run", Bench::run),
     ("life", Bench::life),
     ("bursts", Bench::bursts),
-    ("list", Bench::list),
     ("parallel", Bench::parallel),
     ("crowd", Bench::crowd),
     ("memory", Bench::memory),
@@ -48,19 +51,28 @@ const TRUE: [&str; 1] = ["/bin/true"];
 const SLEEP: [&str; 2] = ["/bin/sleep", "100000"];
 
 impl Bench {
-    /// Measures everything that was asked for, telling each step to `say`.
+    /// Measures everything that was asked for.
     ///
     /// A contestant that fails lacks its figures, and the table says why.
-    pub fn measure(&mut self, say: &mut dyn FnMut(&str)) {
-        for (word, group) in GROUPS {
-            if self.options.only.is_empty() || self.options.only.iter().any(|one| one == word) {
-                say(word);
-                group(self);
-                for contestant in &self.contestants {
-                    contestant.clean_up(&self.host, 0);
-                }
+    pub fn measure(&mut self) {
+        let only = self.options.only.clone();
+        let wanted = |word: &str| only.is_empty() || only.iter().any(|one| one == word);
+        let groups: Vec<Group> = GROUPS.into_iter().filter(|(word, _)| wanted(word)).collect();
+        for (at, (_, group)) in groups.iter().enumerate() {
+            self.bar.group(at + 1, groups.len());
+            group(self);
+            for contestant in &self.contestants {
+                contestant.clean_up(&self.host, 0);
             }
         }
+        self.bar.end();
+    }
+
+    /// The contestants in another order each time.
+    fn shuffled(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.contestants.len()).collect();
+        fastrand::shuffle(&mut order);
+        order
     }
 
     /// Calls `one` in random order for each contestant that has not failed in `title`, `runs` times.
@@ -71,12 +83,12 @@ impl Bench {
         gap: Duration,
         one: &mut dyn FnMut(&Contestant, &Image, &mut Table) -> Outcome,
     ) {
+        self.bar.row(title, (runs + 1) * self.contestants.len());
         for round in 0..=runs {
-            let mut order: Vec<usize> = (0..self.contestants.len()).collect();
-            fastrand::shuffle(&mut order);
-            for index in order {
+            for index in self.shuffled() {
                 let contestant = &self.contestants[index];
-                if self.table.row(title, Unit::Time).failures.contains_key(&contestant.name) {
+                let failures = &self.table.row(title, Unit::Time).failures;
+                if self.bar.step().is_err() || failures.contains_key(&contestant.name) {
                     continue;
                 }
                 std::thread::sleep(gap);
@@ -147,41 +159,6 @@ impl Bench {
             table.add("create + start + delete B", name, sum);
             Ok(())
         });
-    }
-
-    /// `list` where 500 containers are.
-    fn list(&mut self) {
-        let count = self.options.many(500);
-        self.with_many("list of 500", count, false, &mut |contestant, table, runs| {
-            for _ in 0..runs {
-                table.add("list of 500", &contestant.name, contestant.measure(&["list"])?);
-            }
-            Ok(())
-        });
-    }
-
-    /// Makes `count` containers of each contestant, one contestant after the other, and measures among them.
-    fn with_many(
-        &mut self,
-        title: &str,
-        count: usize,
-        start: bool,
-        measure: &mut dyn FnMut(&Contestant, &mut Table, usize) -> Outcome,
-    ) {
-        for contestant in &self.contestants {
-            let made = (0..count).try_for_each(|n| {
-                let bundle = contestant.bundle(&self.image, Kind::A, n, &SLEEP)?;
-                let id = contestant.id(n);
-                contestant.call(&["create", "--bundle", &bundle.to_string_lossy(), &id])?;
-                if start { contestant.call(&["start", &id]).map(drop) } else { Ok(()) }
-            });
-            let done = made.and_then(|()| measure(contestant, &mut self.table, self.options.runs));
-            contestant.clean_up(&self.host, count + 1);
-            if let Err(fault) = done {
-                let failures = &mut self.table.row(title, Unit::Time).failures;
-                failures.insert(contestant.name.clone(), fault.to_string());
-            }
-        }
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Table {
     pub names: Vec<String>,
     /// The rows.
     pub rows: Vec<Row>,
+    /// What a reader must know besides.
+    pub notes: Vec<String>,
 }
 
 /// The middle of the numbers.
@@ -137,10 +139,40 @@ impl Table {
         }
         for row in &self.rows {
             for (name, reason) in &row.failures {
-                let _ = write!(text, "\n{}: {name} has no figure: {reason}", row.title);
+                let _ = writeln!(text, "\n{}: {name} has no figure: {reason}", row.title);
             }
         }
         text
+    }
+
+    /// The rows in which another contestant is better than the first, each with who is and in what.
+    pub fn behind(&self, ignore: &[&str]) -> Vec<String> {
+        let Some((first, others)) = self.names.split_first() else { return Vec::new() };
+        let others = others.iter().filter(|name| !ignore.contains(&name.as_str()));
+        let mut found = Vec::new();
+        for (name, row) in others.flat_map(|name| self.rows.iter().map(move |row| (name, row))) {
+            let kinds: &[(&str, Part)] = match row.unit {
+                Unit::Time => &[("wall", |cost| cost.wall), ("CPU", |cost| cost.cpu)],
+                Unit::Kibibytes | Unit::Count => &[("", |cost| cost.wall)],
+            };
+            for (kind, get) in kinds {
+                let of = |name: &str| median(row.samples.get(name).into_iter().flatten().map(get));
+                if let (Some(own), Some(other)) = (of(first), of(name))
+                    && other < own
+                {
+                    let show =
+                        |number| if row.unit == Unit::Time { ms(number) } else { format!("{number:.0}") };
+                    let kind = if kind.is_empty() { String::new() } else { format!(", {kind}") };
+                    found.push(format!(
+                        "{}{kind} ({name} {}, {first} {})",
+                        row.title,
+                        show(other),
+                        show(own)
+                    ));
+                }
+            }
+        }
+        found
     }
 
     /// All samples as JSON.
@@ -169,7 +201,11 @@ impl Table {
     }
 }
 
-fn ms(us: f64) -> String {
+/// One figure of a sample.
+type Part = fn(&Cost) -> f64;
+
+/// Microseconds as milliseconds with three digits.
+pub(super) fn ms(us: f64) -> String {
     let ms = us / 1000.0;
     if ms < 10.0 { format!("{ms:.2}") } else { format!("{ms:.1}") }
 }
@@ -183,7 +219,7 @@ mod tests {
         assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median([4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median([]), None);
-        let mut table = Table { names: vec!["a".into(), "b".into()], rows: Vec::new() };
+        let mut table = Table { names: vec!["a".into(), "b".into()], ..Table::default() };
         for (name, cpu) in [("a", 1000.0), ("b", 4000.0), ("b", 4000.0)] {
             table.add("run", name, Cost { wall: cpu * 2.0, cpu, rss: 0.0 });
         }
@@ -192,5 +228,10 @@ mod tests {
         assert!(text.contains("| run | 2.00 / 2.00 / 1.00 | 8.00 / 8.00 / 4.00 |"), "{text}");
         assert!(text.contains("| run | 0.25 |"), "{text}");
         assert!(text.contains("run: c has no figure: hangs"), "{text}");
+        assert_eq!(table.behind(&[]), Vec::<String>::new());
+        table.count("memory", Unit::Kibibytes, "a", 300.0);
+        table.count("memory", Unit::Kibibytes, "b", 200.0);
+        assert_eq!(table.behind(&[]), ["memory (b 200, a 300)"]);
+        assert_eq!(table.behind(&["b"]), Vec::<String>::new());
     }
 }

@@ -1,20 +1,21 @@
 //! `bench NAME=PATH...`: what OCI runtimes cost, side by side. See `wharf_spec_tests::bench`.
 
 use std::fs;
-use std::io::IsTerminal as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::ExitCode;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use wharf_spec_tests::bench::arguments::{Options, USAGE};
+use wharf_spec_tests::bench::bar::Bar;
 use wharf_spec_tests::bench::bundle::Image;
-use wharf_spec_tests::bench::chart;
 use wharf_spec_tests::bench::contestant::Contestant;
+use wharf_spec_tests::bench::report::Surroundings;
 use wharf_spec_tests::bench::rows::Bench;
 use wharf_spec_tests::bench::stopwatch::Stopwatch;
 use wharf_spec_tests::bench::table::Table;
-use wharf_spec_tests::{FLOOR, Outcome, PROBE, session};
+use wharf_spec_tests::bench::{chart, interrupt, machine, report};
+use wharf_spec_tests::{FLOOR, Outcome, PROBE, markers, session};
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args_os().skip(1)) {
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> Outcome {
+    let surroundings = Surroundings::look();
+    interrupt::watch()?;
     let mut session = session::prepare()?;
     let work = session.work().to_owned();
     // Where runtimes have their state on most hosts, /run. On a disk its file system would be measured.
@@ -53,15 +56,14 @@ fn measure(options: &Options) -> Outcome {
         .collect::<Outcome<Vec<_>>>()?;
     let runtimes: Vec<_> = contestants.iter().map(|one| one.runtime.clone()).collect();
     session.accommodate(&runtimes)?;
-    for contestant in &contestants {
-        eprintln!("{}: {}", contestant.name, contestant.runtime.version());
-    }
+    let versions: Vec<_> = contestants.iter().map(|one| (one.name.clone(), one.runtime.version())).collect();
+    eprint!("{}", report::versions(&versions));
     for note in &session.notes {
         eprintln!("{note}");
     }
     if options.floor {
         let floor = install(&work, "floor", FLOOR)?;
-        for (name, word) in [("floor", "--plain"), ("floor-min", "--minimal")] {
+        for (name, word) in report::FLOORS.into_iter().zip(["--plain", "--minimal"]) {
             let mut one = Contestant::new(name, &floor.to_string_lossy(), &work, &memory, watch.clone())?;
             one.runtime.globals.push(word.to_owned());
             contestants.push(one);
@@ -69,17 +71,32 @@ fn measure(options: &Options) -> Outcome {
     }
     let image = Image::make(&work, &session.host)?;
     let names = contestants.iter().map(|one| one.name.clone()).collect();
-    let table = Table { names, rows: Vec::new() };
-    let mut bench = Bench { contestants, image, host: session.host.clone(), options: options.clone(), table };
-    let terminal = std::io::stderr().is_terminal();
-    bench.measure(&mut |step| eprintln!("{}measuring: {step}", if terminal { "\r" } else { "" }));
-    let _busy = umount2(&memory, MntFlags::MNT_DETACH);
-    println!("{}", bench.table.markdown());
-    if let Some(path) = &options.json {
-        fs::write(path, bench.table.json().to_string())?;
+    let table = Table { names, ..Table::default() };
+    let (host, bar) = (session.host.clone(), Bar::new());
+    let mut bench = Bench { contestants, image, host, options: options.clone(), table, bar };
+    bench.measure();
+    if interrupt::came() {
+        return wharf_spec_tests::outcome::fail("interrupted; everything is cleaned up");
     }
-    if let Some(path) = &options.svg {
-        chart::write(&bench.table, path).map_err(wharf_spec_tests::Fault::Failed)?;
+    let table = &bench.table;
+    let mut text = surroundings.sentences(session.host.cgroups.name()) + "\n" + &report::versions(&versions);
+    for note in &table.notes {
+        text = text + "\n" + note + "\n";
+    }
+    text = text + "\n" + &table.markdown() + "\n" + &report::honesty(table);
+    if options.machine {
+        text = text + "\n" + &machine::measure(&watch, &bench.image, &work, options.runs, table)?;
+    }
+    let _busy = umount2(&memory, MntFlags::MNT_DETACH);
+    println!("{text}");
+    if let Some(path) = &options.json {
+        fs::write(path, table.json().to_string())?;
+    }
+    if let Some(path) = &options.chart {
+        chart::write(table, path).map_err(wharf_spec_tests::Fault::Failed)?;
+    }
+    if let Some(path) = &options.into {
+        markers::write(path, "bench", &text).map_err(wharf_spec_tests::Fault::Failed)?;
     }
     Ok(())
 }

@@ -1,43 +1,90 @@
 //! System calls and instructions, which no load of the machine changes.
 
-use super::{Bench, Path, TRUE, Unit};
-use super::{Contestant, Kind};
+use super::{Bench, Contestant, Kind, Outcome, Path, SLEEP, TRUE, Unit};
+use crate::outcome::fail;
+
+/// What is counted, with the words after the global options.
+const COUNTED: [&str; 3] = ["run B", "state", "exec B"];
 
 impl Bench {
     pub(super) fn counts(&mut self) {
-        let strace = ["/usr/bin/strace", "/bin/strace"].map(Path::new).into_iter().find(|path| path.exists());
-        let perf = ["/usr/bin/perf", "/bin/perf"].map(Path::new).into_iter().find(|path| path.exists());
-        for contestant in &self.contestants {
-            let Ok(bundle) = contestant.bundle(&self.image, Kind::B, 0, &TRUE) else { continue };
-            if let Some(strace) = strace
-                && let Some(calls) = system_calls(strace, contestant, &bundle)
-            {
-                self.table.count("system calls of run B", Unit::Count, &contestant.name, calls);
+        let found = |names: [&'static str; 2]| names.map(Path::new).into_iter().find(|path| path.exists());
+        let strace = found(["/usr/bin/strace", "/bin/strace"]);
+        let perf = found(["/usr/bin/perf", "/bin/perf"]).filter(|perf| {
+            let answer =
+                std::process::Command::new(perf).args(["stat", "-x", ",", "-e", EVENT, "true"]).output();
+            answer.is_ok_and(|answer| counted(&String::from_utf8_lossy(&answer.stderr)).is_ok())
+        });
+        let ways: [(&str, Option<&Path>, Way, f64); 2] = [
+            ("system calls of", strace, system_calls, 1.0),
+            ("instructions in user space, thousands, of", perf, instructions, 1000.0),
+        ];
+        for (what, program, count, unit) in ways {
+            let Some(program) = program else {
+                self.table
+                    .notes
+                    .push(format!("No row \"{what} ...\": this machine has no means to count them."));
+                continue;
+            };
+            self.bar.row(what, COUNTED.len() * self.contestants.len());
+            for contestant in &self.contestants {
+                for operation in COUNTED {
+                    let title = format!("{what} {operation}");
+                    let done = self.bar.step().and_then(|()| {
+                        let args = self.begin(contestant, operation)?;
+                        count(program, contestant, &args.iter().map(String::as_str).collect::<Vec<_>>())
+                    });
+                    contestant.clean_up(&self.host, 1);
+                    match done {
+                        Ok(number) => self.table.count(&title, Unit::Count, &contestant.name, number / unit),
+                        Err(fault) => {
+                            let failures = &mut self.table.row(&title, Unit::Count).failures;
+                            failures.insert(contestant.name.clone(), fault.to_string());
+                        }
+                    }
+                }
             }
-            contestant.clean_up(&self.host, 1);
-            if let Some(perf) = perf
-                && let Some(instructions) = instructions(perf, contestant, &bundle)
-            {
-                let title = "instructions of run B in user space, thousands";
-                self.table.count(title, Unit::Count, &contestant.name, instructions / 1000.0);
-            }
-            contestant.clean_up(&self.host, 1);
         }
+    }
+
+    /// Makes what an operation needs, and gives its words.
+    fn begin(&self, contestant: &Contestant, operation: &str) -> Outcome<Vec<String>> {
+        let id = contestant.id(0);
+        if operation == "run B" {
+            let bundle = contestant.bundle(&self.image, Kind::B, 0, &TRUE)?;
+            return Ok(["run", "--bundle", &bundle.to_string_lossy(), &id].map(str::to_owned).into());
+        }
+        let bundle = contestant.bundle(&self.image, Kind::B, 0, &SLEEP)?;
+        contestant.call(&["create", "--bundle", &bundle.to_string_lossy(), &id])?;
+        contestant.call(&["start", &id])?;
+        let words: &[&str] = if operation == "state" { &["state", &id] } else { &["exec", &id, "/bin/true"] };
+        Ok(words.iter().map(ToString::to_string).collect())
     }
 }
 
+/// A way to count: the program that does, who is measured, the words.
+type Way = fn(&Path, &Contestant, &[&str]) -> Outcome<f64>;
+
+const EVENT: &str = "instructions:u";
+
 /// All calls of the runtime, and of what it starts up to the end of the container.
-fn system_calls(strace: &Path, contestant: &Contestant, bundle: &Path) -> Option<f64> {
-    let args = ["run", "--bundle", &bundle.to_string_lossy(), &contestant.id(0)];
-    let called = contestant.through(strace, &["-f", "-c", "-U", "calls,name"], &args).ok()?;
-    let total = called.stderr.lines().rev().find(|line| line.trim_end().ends_with("total"))?;
-    total.split_whitespace().next()?.parse().ok()
+fn system_calls(strace: &Path, contestant: &Contestant, args: &[&str]) -> Outcome<f64> {
+    let called = contestant.through(strace, &["-f", "-c", "-U", "calls,name"], args).call()?;
+    let total = called.stderr.lines().rev().find(|line| line.trim_end().ends_with("total"));
+    let number = total.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.map_or_else(
+        || fail(format!("strace printed no total: {}", crate::runtime::brief(&called.stderr))),
+        Ok,
+    )
 }
 
-fn instructions(perf: &Path, contestant: &Contestant, bundle: &Path) -> Option<f64> {
-    let args = ["run", "--bundle", &bundle.to_string_lossy(), &contestant.id(0)];
-    let before = ["stat", "-x", ",", "-e", "instructions:u", "--"];
-    let called = contestant.through(perf, &before, &args).ok()?;
-    let line = called.stderr.lines().find(|line| line.contains("instructions"))?;
-    line.split(',').next()?.parse().ok()
+fn instructions(perf: &Path, contestant: &Contestant, args: &[&str]) -> Outcome<f64> {
+    counted(&contestant.through(perf, &["stat", "-x", ",", "-e", EVENT, "--"], args).call()?.stderr)
+}
+
+/// The number in what perf stat prints, if the machine can count.
+fn counted(text: &str) -> Outcome<f64> {
+    let line = text.lines().find(|line| line.contains("instructions")).unwrap_or_default();
+    let number = line.split(',').next().and_then(|word| word.parse().ok());
+    number.map_or_else(|| fail(format!("perf stat printed {line:?}")), Ok)
 }

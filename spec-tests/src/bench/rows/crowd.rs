@@ -1,75 +1,87 @@
-//! Many containers at once, and beside each other.
+//! Many containers of one contestant: `run` beside them, and `list`.
 
-use super::{Bench, Contestant, Cost, Duration, Image, Instant, Kind, Outcome, Stopwatch, TRUE, Table};
+use super::{Bench, Contestant, Image, Kind, Outcome, SLEEP, TRUE, Unit};
 
-/// Containers of the parallel rows.
-const TOGETHER: usize = 50;
+/// Running containers beside which `run` is measured.
+const CROWD: usize = 200;
+/// Containers that `list` tells.
+const LISTED: usize = 500;
+/// Containers are made so many at a time.
+const LANES: usize = 2;
 
 impl Bench {
-    /// 50 runs, two at a time and all at once; the wall time is that of all of them.
-    pub(super) fn parallel(&mut self) {
-        let count = self.options.many(TOGETHER);
-        let runs = self.options.runs.div_ceil(10);
-        for (title, lanes) in [("50 x run B, 2 at a time", 2), ("50 x run B, all at once", count)] {
-            self.rounds(title, runs, self.options.gap, &mut |contestant, image, table| {
-                table.add(title, &contestant.name, together(contestant, image, count, lanes)?);
-                Ok(())
-            });
+    /// One contestant after the other, in random order: all their crowds together would be another row.
+    pub(super) fn crowd(&mut self) {
+        let (crowd, listed) = (self.options.many(CROWD), self.options.many(LISTED));
+        let rows = [format!("run B beside {crowd} containers"), format!("list of {listed}")];
+        self.bar.row("many containers", self.contestants.len() * (listed + 2 * self.options.runs));
+        for index in self.shuffled() {
+            let title = |at: usize| rows[at].as_str();
+            let steps = [
+                self.people(index, 0..crowd).and_then(|()| self.beside(index, title(0), listed)),
+                self.people(index, crowd..listed).and_then(|()| self.list(index, title(1))),
+            ];
+            let contestant = &self.contestants[index];
+            contestant.clean_up(&self.host, listed + 1);
+            for (at, step) in steps.into_iter().enumerate() {
+                if let Err(fault) = step {
+                    let failures = &mut self.table.row(title(at), Unit::Time).failures;
+                    failures.insert(contestant.name.clone(), fault.to_string());
+                }
+            }
         }
     }
 
-    /// A run beside 200 running containers.
-    pub(super) fn crowd(&mut self) {
-        let (count, title) = (self.options.many(200), "run B beside 200 containers");
-        let gap = self.options.gap;
-        let image = self.image.clone();
-        self.with_many(title, count, true, &mut |contestant: &Contestant, table: &mut Table, runs| {
-            let bundle = contestant.bundle(&image, Kind::B, count, &TRUE)?;
-            for _ in 0..runs {
-                std::thread::sleep(gap);
-                let args = ["run", "--bundle", &bundle.to_string_lossy(), &contestant.id(count)];
-                table.add(title, &contestant.name, contestant.measure(&args)?);
+    /// Makes and starts containers with these numbers.
+    fn people(&self, index: usize, numbers: std::ops::Range<usize>) -> Outcome {
+        let (contestant, image, bar) = (&self.contestants[index], &self.image, &self.bar);
+        std::thread::scope(|scope| {
+            let lanes: Vec<_> = (0..LANES)
+                .map(|lane| numbers.clone().skip(lane).step_by(LANES))
+                .map(|mut lane| {
+                    scope.spawn(move || {
+                        lane.try_for_each(|n| bar.step().and_then(|()| person(contestant, image, n)))
+                    })
+                })
+                .collect();
+            let end = |lane: std::thread::ScopedJoinHandle<'_, Outcome>| {
+                lane.join().unwrap_or_else(|_| crate::outcome::fail("a thread panicked"))
+            };
+            lanes.into_iter().try_for_each(end)
+        })
+    }
+
+    fn beside(&mut self, index: usize, title: &str, number: usize) -> Outcome {
+        let contestant = &self.contestants[index];
+        let bundle = contestant.bundle(&self.image, Kind::B, number, &TRUE)?;
+        for round in 0..=self.options.runs {
+            self.bar.step()?;
+            std::thread::sleep(self.options.gap);
+            let args = ["run", "--bundle", &bundle.to_string_lossy(), &contestant.id(number)];
+            let cost = contestant.measure(&args)?;
+            if round > 0 {
+                self.table.add(title, &contestant.name, cost);
             }
-            Ok(())
-        });
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, index: usize, title: &str) -> Outcome {
+        let contestant = &self.contestants[index];
+        for round in 0..=self.options.runs {
+            self.bar.step()?;
+            let cost = contestant.measure(&["list"])?;
+            if round > 0 {
+                self.table.add(title, &contestant.name, cost);
+            }
+        }
+        Ok(())
     }
 }
 
-/// `count` runs, at most `lanes` of them at a time.
-fn together(contestant: &Contestant, image: &Image, count: usize, lanes: usize) -> Outcome<Cost> {
-    let bundles = (0..count)
-        .map(|n| {
-            contestant.bundle(image, Kind::B, n, &TRUE).map(|bundle| bundle.to_string_lossy().into_owned())
-        })
-        .collect::<Outcome<Vec<_>>>()?;
-    let begin = Instant::now();
-    let costs = std::thread::scope(|scope| {
-        let lanes: Vec<_> = (0..lanes)
-            .map(|lane| {
-                let bundles = &bundles;
-                scope.spawn(move || {
-                    (lane..count)
-                        .step_by(lanes)
-                        .map(|n| {
-                            let args = ["run", "--bundle", &bundles[n], &contestant.id(n)];
-                            Stopwatch::read(
-                                &contestant.prepare(&args).patience(Duration::from_secs(60)).call()?,
-                            )
-                        })
-                        .collect::<Outcome<Vec<_>>>()
-                })
-            })
-            .collect();
-        lanes
-            .into_iter()
-            .map(|lane| lane.join().unwrap_or_else(|_| crate::outcome::fail("a measuring thread panicked")))
-            .collect::<Outcome<Vec<_>>>()
-    })?;
-    let wall = begin.elapsed().as_secs_f64() * 1e6;
-    let all = costs.iter().flatten();
-    Ok(Cost {
-        wall,
-        cpu: all.clone().map(|cost| cost.cpu).sum(),
-        rss: all.map(|cost| cost.rss).fold(0.0, f64::max),
-    })
+fn person(contestant: &Contestant, image: &Image, n: usize) -> Outcome {
+    let bundle = contestant.bundle(image, Kind::A, n, &SLEEP)?;
+    let id = contestant.id(n);
+    contestant.call(&["create", "--bundle", &bundle.to_string_lossy(), &id])?;
+    contestant.call(&["start", &id]).map(drop)
 }

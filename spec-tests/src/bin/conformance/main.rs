@@ -5,6 +5,7 @@ mod options;
 use options::{Format, Options, Task};
 use std::path::Path;
 use std::process::ExitCode;
+use wharf_spec_tests::markers;
 use wharf_spec_tests::matrix::{self, Column};
 use wharf_spec_tests::outcome::Fault;
 use wharf_spec_tests::progress::{Progress, summary};
@@ -106,7 +107,8 @@ fn compare(options: &Options, into: Option<&Path>) -> Result<bool, String> {
     if let Some(file) = into {
         let error = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
         let text = std::fs::read_to_string(file).map_err(|e| error(&e))?;
-        let text = matrix::replace(&text, &matrix::markdown(&columns)).map_err(|e| error(&e))?;
+        let text =
+            markers::replace(&text, matrix::BLOCK, &matrix::markdown(&columns)).map_err(|e| error(&e))?;
         std::fs::write(file, text).map_err(|e| error(&e))?;
     }
     Ok(true)

@@ -1,0 +1,67 @@
+//! How far the benchmark is: a bar on a terminal, else one line for each row.
+
+use super::interrupt;
+use crate::outcome::{Outcome, fail};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal as _;
+
+/// Shows rows as they are measured.
+pub struct Bar {
+    bar: Option<ProgressBar>,
+    group: String,
+}
+
+impl Bar {
+    /// On standard error.
+    pub fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {elapsed} {msg}");
+            ProgressBar::new(0)
+                .with_style(style.map_or_else(|_| ProgressStyle::default_bar(), |s| s.progress_chars("##.")))
+        });
+        Self { bar, group: String::new() }
+    }
+
+    /// The `number`th group of `count` begins.
+    pub fn group(&mut self, number: usize, count: usize) {
+        self.group = format!("[{number}/{count}]");
+    }
+
+    /// A row that takes so many steps begins.
+    pub fn row(&self, title: &str, steps: usize) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_prefix(self.group.clone());
+                bar.set_length(steps as u64);
+                bar.set_position(0);
+                bar.set_message(title.to_owned());
+            }
+            None => eprintln!("{} {title}", self.group),
+        }
+    }
+
+    /// One more step is done.
+    ///
+    /// # Errors
+    ///
+    /// When the benchmark is to end early.
+    pub fn step(&self) -> Outcome {
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+        }
+        if interrupt::came() { fail("interrupted") } else { Ok(()) }
+    }
+
+    /// Wipes the bar.
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Default for Bar {
+    fn default() -> Self {
+        Self::new()
+    }
+}

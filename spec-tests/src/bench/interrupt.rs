@@ -1,0 +1,31 @@
+//! Being told to stop, so that containers and cgroups are removed before the end.
+
+use nix::sys::signal::{SigSet, Signal};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static CAME: AtomicBool = AtomicBool::new(false);
+
+/// From now on SIGINT and SIGTERM are taken by a thread of their own. Call it before any other thread is started.
+///
+/// Programs that are started afterwards have no signal blocked: the standard library sees to that.
+///
+/// # Errors
+///
+/// When the signals cannot be blocked.
+pub fn watch() -> std::io::Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block()?;
+    std::thread::spawn(move || {
+        while signals.wait().is_ok() {
+            CAME.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(())
+}
+
+/// Did one come?
+pub fn came() -> bool {
+    CAME.load(Ordering::Relaxed)
+}

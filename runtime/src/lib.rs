@@ -252,6 +252,7 @@ pub mod protect {
 /// exit statuses with [`worker::reap`].
 pub mod worker {
     pub use crate::container::{id_mapped_mount, reap};
+    pub use crate::sys::loop_device::LoopDevice;
     pub use crate::sys::worker::{core_scheduling_group, fork, pass_descriptors, signal_child};
 }
 

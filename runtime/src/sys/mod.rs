@@ -2,10 +2,11 @@
 //!
 //! Both halves of a creation use them: the parent, and the child between `clone3` and `execve`, where the heap may be
 //! locked by a thread that does not exist there. Hence raw `syscall(2)` with borrowed C strings throughout; only
-//! `netlink` and `own_binary` are for the parent alone. With `child/`, this is the only place where `unsafe` is allowed.
+//! `loop_device`, `netlink` and `own_binary` are for the parent alone. With `child/`, this is the only place where `unsafe` is allowed.
 
 pub(crate) mod bpf;
 pub(crate) mod clone;
+pub(crate) mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod netlink;
 pub(crate) mod own_binary;

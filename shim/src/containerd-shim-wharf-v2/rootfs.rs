@@ -25,6 +25,8 @@ struct Parsed {
     data: Vec<String>,
     /// The owners of files are mapped as in a user namespace.
     maps: Maps,
+    /// The source is a file with a file system, of which a block device is to be made.
+    from_file: bool,
 }
 
 /// Makes the mounts in their order, the first at `rootfs`; when one fails, none is left.
@@ -56,6 +58,11 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
     let what = || format!("mount {} of type {:?} on {}", one.source, one.type_, target.display());
     let failed = |errno: Errno| Refusal::io(what(), errno);
     if parsed.maps != Maps::default() {
+        if parsed.from_file {
+            return Err(
+                Refusal::precondition("a loop device can have neither uidmap nor gidmap").during(&what())
+            );
+        }
         return mount_mapped(one, &parsed, &target).map_err(|refusal| refusal.during(&what()));
     }
     let mut data = parsed.data.join(",");
@@ -72,7 +79,17 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
     let data = (!data.is_empty()).then_some(data.as_str());
     // A bind mount has the type of its source, whatever is said.
     let kind = if parsed.flags.contains(MsFlags::MS_BIND) { None } else { Some(one.type_.as_str()) };
-    mount(Some(one.source.as_str()), &target, kind, parsed.flags, data).map_err(failed)?;
+    // The mount keeps the device, which is gone when the mount is.
+    let device = parsed
+        .from_file
+        .then(|| {
+            let read_only = parsed.flags.contains(MsFlags::MS_RDONLY);
+            wharf::worker::LoopDevice::attach(Path::new(&one.source), read_only)
+        })
+        .transpose()
+        .map_err(|error| Refusal::from(error).during(&what()))?;
+    let source = device.as_ref().map_or(Path::new(&one.source), |device| device.path());
+    mount(Some(source), &target, kind, parsed.flags, data).map_err(failed)?;
     let remount = MsFlags::MS_BIND | MsFlags::MS_RDONLY;
     if parsed.flags.contains(remount) {
         let flags = (parsed.flags - MsFlags::MS_REC) | MsFlags::MS_REMOUNT;
@@ -114,7 +131,8 @@ fn inside(rootfs: &Path, target: &str) -> Result<PathBuf, Refusal> {
 }
 
 fn parse(options: &[String]) -> Result<Parsed, String> {
-    let mut parsed = Parsed { flags: MsFlags::empty(), data: Vec::new(), maps: Maps::default() };
+    let mut parsed =
+        Parsed { flags: MsFlags::empty(), data: Vec::new(), maps: Maps::default(), from_file: false };
     for option in options {
         let (set, flags) = match option.as_str() {
             "defaults" => continue,
@@ -142,7 +160,10 @@ fn parse(options: &[String]) -> Result<Parsed, String> {
             "strictatime" => (true, MsFlags::MS_STRICTATIME),
             "suid" => (false, MsFlags::MS_NOSUID),
             "sync" => (true, MsFlags::MS_SYNCHRONOUS),
-            "loop" => return Err("loop devices are made by the daemon, not by this shim".to_owned()),
+            "loop" => {
+                parsed.from_file = true;
+                continue;
+            }
             // Notes of the daemon to itself.
             option if option.starts_with("X-containerd.") => continue,
             option => {
@@ -224,7 +245,8 @@ mod tests {
             parse(&options("rbind ro nosuid X-containerd.x=1 lowerdir=/a:/b index=off suid")).unwrap();
         assert_eq!(parsed.flags, MsFlags::MS_BIND | MsFlags::MS_REC | MsFlags::MS_RDONLY);
         assert_eq!(parsed.data, ["lowerdir=/a:/b", "index=off"]);
-        assert!(parse(&options("loop")).is_err() && parse(&options("uidmap=0:1")).is_err());
+        assert!(parse(&options("loop ro")).unwrap().from_file && !parsed.from_file);
+        assert!(parse(&options("uidmap=0:1")).is_err());
         let mapped = parse(&options("uidmap=0:1:2 gidmap=0:3:4 lowerdir=/a")).unwrap();
         assert_eq!((mapped.maps.uids.len(), mapped.maps.gids.len(), mapped.data.len()), (1, 1, 1));
     }

@@ -1,32 +1,29 @@
 //! The bed of one test: a stand-in containerd with a directory, an event socket, bundles, and the search for leftovers.
 
 use super::Subject;
-use super::client::{Client, PATIENCE};
 use super::daemon::Daemon;
-use super::launch::{Answer, Call, read_answer, service};
+use super::launch::{Call, read_answer, service};
+use super::pod::Pod;
 use super::stdio::Streams;
 use super::task::Task;
 use crate::bundle::Bundle;
 use crate::cgroup;
 use crate::host::Host;
-use crate::outcome::{Fault, Outcome, check, fail};
-use crate::runtime::{brief, readable};
+use crate::outcome::{Fault, Outcome, fail};
+use crate::runtime::brief;
 use crate::spec::Spec;
-use containerd_shim_protos::api::{
-    ConnectRequest, ConnectResponse, CreateTaskRequest, Empty, ShutdownRequest,
-};
+use containerd_shim_protos::api::{CreateTaskRequest, Empty, ShutdownRequest};
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::mount::Mount;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rustix::fs::OFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -129,21 +126,7 @@ impl<'a> Bed<'a> {
         if let Some(pod) = known {
             return Ok(pod);
         }
-        let client = Client::connect(&answer.address)?;
-        let mut pod = Pod {
-            answer,
-            client,
-            pid: 0,
-            handle: None,
-            crashed: Cell::new(false),
-            log: RefCell::new(log),
-            said: RefCell::default(),
-        };
-        let request = ConnectRequest { id: call.id.clone(), ..ConnectRequest::default() };
-        let connected: ConnectResponse = super::client::granted("Connect", pod.ask("Connect", &request))?;
-        pod.pid = connected.shim_pid;
-        pod.handle = Some(pidfd_open(pod.process()?, PidfdFlags::empty())?);
-        let pod = Rc::new(pod);
+        let pod = Rc::new(Pod::connect(answer, log, &call.id)?);
         self.pods.borrow_mut().push(Rc::clone(&pod));
         Ok(pod)
     }
@@ -273,7 +256,7 @@ impl<'a> Bed<'a> {
             self.sweep(bundle);
         }
         // What a killed shim leaves, the next start of its group takes over.
-        for pod in self.pods.borrow().iter().filter(|pod| !pod.crashed.get()) {
+        for pod in self.pods.borrow().iter().filter(|pod| !pod.crashed()) {
             if super::client::socket_path(&pod.answer.address).exists() {
                 left.push(format!("socket {}", pod.answer.address));
             }
@@ -326,88 +309,6 @@ pub fn processes(bundle: &Bundle) -> Vec<Pid> {
         })
         .filter_map(Pid::from_raw)
         .collect()
-}
-
-/// A shim process that serves.
-#[derive(Debug)]
-pub struct Pod {
-    /// What `start` said.
-    pub answer: Answer,
-    /// The connection to it.
-    pub client: Client,
-    /// Its process id.
-    pub pid: u32,
-    handle: Option<OwnedFd>,
-    crashed: Cell<bool>,
-    log: RefCell<File>,
-    said: RefCell<String>,
-}
-
-impl Pod {
-    /// Calls a method of the task service.
-    pub fn ask<Q, A>(&self, method: &str, question: &Q) -> super::client::Reply<A>
-    where
-        Q: containerd_shim_protos::protobuf::Message,
-        A: containerd_shim_protos::protobuf::Message,
-    {
-        self.client.call(service(self.answer.version), method, question)
-    }
-
-    /// Its process.
-    pub fn process(&self) -> Outcome<Pid> {
-        Pid::from_raw(self.pid.cast_signed()).map_or_else(|| fail("Connect gave pid 0 for the shim"), Ok)
-    }
-
-    /// Does it run?
-    pub fn alive(&self) -> bool {
-        self.handle.as_ref().is_some_and(|handle| !readable(handle, Duration::ZERO).unwrap_or(true))
-    }
-
-    /// Waits for its end.
-    pub fn ends(&self, limit: Duration) -> Outcome<bool> {
-        Ok(self.handle.as_ref().is_none_or(|handle| readable(handle, limit).unwrap_or(true)))
-    }
-
-    /// Sends it a signal.
-    pub fn kill(&self, signal: Signal) {
-        if let Some(handle) = &self.handle {
-            let _gone = rustix::process::pidfd_send_signal(handle, signal);
-        }
-    }
-
-    /// Kills it and waits for its end.
-    pub fn crash(&self) -> Outcome {
-        self.crashed.set(true);
-        self.kill(Signal::KILL);
-        check(self.ends(PATIENCE)?, || "the shim survived SIGKILL".into())
-    }
-
-    /// `Shutdown`.
-    pub fn shutdown(&self) -> super::client::Reply<Empty> {
-        self.ask("Shutdown", &ShutdownRequest::default())
-    }
-
-    /// What it has written to its log FIFO.
-    pub fn log(&self) -> String {
-        let mut block = [0; 8192];
-        while let Ok(n @ 1..) = self.log.borrow_mut().read(&mut block) {
-            self.said.borrow_mut().push_str(&String::from_utf8_lossy(&block[..n]));
-        }
-        self.said.borrow().clone()
-    }
-
-    /// Kills and deletes a container, if it is there.
-    fn discard(&self, id: &str) {
-        use containerd_shim_protos::api::{
-            DeleteRequest, DeleteResponse, KillRequest, WaitRequest, WaitResponse,
-        };
-        let kill = KillRequest { id: id.into(), signal: 9, all: true, ..KillRequest::default() };
-        let wait = WaitRequest { id: id.into(), ..WaitRequest::default() };
-        let delete = DeleteRequest { id: id.into(), ..DeleteRequest::default() };
-        let _gone: Result<Empty, _> = self.ask("Kill", &kill);
-        let _gone: Result<WaitResponse, _> = self.ask("Wait", &wait);
-        let _gone: Result<DeleteResponse, _> = self.ask("Delete", &delete);
-    }
 }
 
 /// The request that creates a container.

@@ -8,12 +8,14 @@ pub mod bed;
 pub mod client;
 pub mod daemon;
 pub mod launch;
+pub mod pod;
 pub mod stdio;
 pub mod task;
 pub mod tests;
 pub mod wire;
 
-pub use bed::{Bed, Pod};
+pub use bed::Bed;
+pub use pod::Pod;
 pub use stdio::Streams;
 pub use task::Task;
 

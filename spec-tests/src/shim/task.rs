@@ -1,8 +1,9 @@
 //! A container as a client of the task API sees it: one method per RPC, and what tests often want of it.
 
-use super::bed::{Bed, Pod, create_request};
+use super::bed::{Bed, create_request};
 use super::client::{PATIENCE, Pending, Reply, granted};
 use super::launch::{any, service};
+use super::pod::Pod;
 use super::stdio::Streams;
 use crate::bundle::Bundle;
 use crate::outcome::Outcome;

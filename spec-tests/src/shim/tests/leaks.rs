@@ -1,11 +1,11 @@
 //! An idle shim after much work: its memory, file descriptors and sockets are what they were.
 
 use crate::outcome::{Outcome, check, fail};
-use crate::shim::bed::{Bed, Pod};
+use crate::shim::bed::Bed;
 use crate::shim::client::{granted, refused};
 use crate::shim::stdio::Streams;
 use crate::shim::task::{Task, process};
-use crate::shim::{Test, test};
+use crate::shim::{Pod, Test, test};
 use crate::spec::Spec;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;

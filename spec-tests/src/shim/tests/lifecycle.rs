@@ -1,7 +1,7 @@
 //! The RPCs of a container: create, start, kill, wait, delete, and what each refuses.
 
 use crate::outcome::{Outcome, check, fail, same};
-use crate::shim::bed::{Bed, mount};
+use crate::shim::bed::Bed;
 use crate::shim::client::{PATIENCE, code, granted, refused};
 use crate::shim::stdio::Streams;
 use crate::shim::task::{Task, process};
@@ -33,10 +33,6 @@ pub(super) const TESTS: &[Test] = &[
     test("T16", "a missing program: the error says so, nothing is left", missing_program),
     test("T17", "a second Create with the same id is refused and harms nothing", second_create),
     test("T18", "Create of a bundle that is no bundle is refused and leaves nothing", no_bundle),
-    test("T19", "rootfs: a bind mount is there while the container is, and goes with it", bind_rootfs),
-    test("T20", "rootfs: an overlay with long options", overlay_rootfs),
-    test("T21", "rootfs: a mount that fails is reported and those before it are undone", bad_rootfs),
-    test("T22", "rootfs: what was mounted goes when the create fails", rootfs_of_failure),
     test("T23", "Connect names the shim and the first process", connect),
     test("T24", "Shutdown with a container changes nothing", shutdown_ignored),
     test(
@@ -292,93 +288,6 @@ fn no_bundle(bed: &Bed<'_>) -> Outcome {
     refused("Create", task.create(None, &[]), &[], &[])?;
     refused("State", task.state(""), &[code::NOT_FOUND], &[])?;
     bed.until_gone(&task.bundle)
-}
-
-/// Moves the bundle's rootfs elsewhere, as an image's unpacked layer, and gives that place.
-fn layer(bed: &Bed<'_>, task: &Task<'_, '_>) -> Outcome<std::path::PathBuf> {
-    let layer = bed.dir().join(format!("layer-{}", task.id()));
-    fs::rename(&task.bundle.rootfs, &layer)?;
-    Ok(layer)
-}
-
-fn mounts_below(dir: &Path) -> usize {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let dir = dir.to_string_lossy().into_owned();
-    table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|target| target.starts_with(&dir)).count()
-}
-
-fn bind_rootfs(bed: &Bed<'_>) -> Outcome {
-    let task = bed.planned(&Spec::new().args(&["/probe", "wait"]), Streams::output(bed.dir())?)?;
-    let layer = layer(bed, &task)?;
-    let pid = granted("Create", task.create(None, &[mount("bind", &layer, &["rbind", "rw"])]))?.pid;
-    same("mounts", mounts_below(&task.bundle.dir), 1)?;
-    task.begin()?;
-    task.streams.borrow_mut().until("ready")?;
-    let event = bed.daemon.wait_for("/tasks/create", task.id())?;
-    let created: containerd_shim_protos::events::task::TaskCreate = event.parse()?;
-    same("pid in the event", created.pid, pid)?;
-    same("mounts in the event", created.rootfs.len(), 1)?;
-    task.finish()?;
-    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
-}
-
-fn overlay_rootfs(bed: &Bed<'_>) -> Outcome {
-    let task = bed.planned(
-        &Spec::new().args(&["/probe", "try", "write", "/here", "x", "--", "list", "/"]),
-        Streams::output(bed.dir())?,
-    )?;
-    // As many layers as make the options longer than a page, which mount(2) takes no more than.
-    let deep = bed.dir().join("l".repeat(200));
-    fs::create_dir(&deep)?;
-    let layer = deep.join("layer");
-    fs::rename(&task.bundle.rootfs, &layer)?;
-    let mut lower = vec![layer.to_string_lossy().into_owned()];
-    for number in 0..30 {
-        let dir = deep.join(number.to_string());
-        fs::create_dir_all(dir.join(format!("dir{number}")))?;
-        lower.push(dir.to_string_lossy().into_owned());
-    }
-    let (upper, work) = (bed.dir().join("upper"), bed.dir().join("work"));
-    fs::create_dir_all(&upper)?;
-    fs::create_dir_all(&work)?;
-    let options = [
-        format!("lowerdir={}", lower.join(":")),
-        format!("upperdir={}", upper.display()),
-        format!("workdir={}", work.display()),
-    ];
-    check(options[0].len() > 4096, || "the options are too short for this test".into())?;
-    let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    granted("Create", task.create(None, &[mount("overlay", Path::new("overlay"), &options)]))?;
-    task.begin()?;
-    same("exit status", task.exit("")?, 0)?;
-    let (out, _) = task.streams.borrow_mut().to_end()?;
-    check(out.contains("dir29"), || format!("the lowest layer does not show: {out}"))?;
-    check(upper.join("here").exists(), || "the upper layer was not written".into())?;
-    granted("Delete", task.delete(""))?;
-    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
-}
-
-fn bad_rootfs(bed: &Bed<'_>) -> Outcome {
-    let task = bed.planned(&Spec::new(), Streams::output(bed.dir())?)?;
-    let layer = layer(bed, &task)?;
-    let missing = bed.dir().join("missing");
-    let mounts = [mount("bind", &layer, &["rbind"]), mount("bind", &missing, &["rbind"])];
-    refused("Create", task.create(None, &mounts), &[], &["missing", "no such file"])?;
-    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)?;
-    refused("State", task.state(""), &[code::NOT_FOUND], &[])
-}
-
-fn rootfs_of_failure(bed: &Bed<'_>) -> Outcome {
-    let task = bed.planned(&Spec::new().args(&["nope"]), Streams::output(bed.dir())?)?;
-    let layer = layer(bed, &task)?;
-    match task.create(None, &[mount("bind", &layer, &["rbind"])]) {
-        Ok(_) => {
-            refused("Start", task.start(""), &[], &["executable file not found"])?;
-            granted("Delete", task.delete(""))?;
-        }
-        answer => refused("Create", answer, &[], &["executable file not found"])?,
-    }
-    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
 }
 
 fn connect(bed: &Bed<'_>) -> Outcome {

@@ -10,6 +10,7 @@ mod options;
 mod pods;
 mod protocol;
 mod resources;
+mod rootfs;
 mod streams;
 
 use super::Test;
@@ -19,6 +20,7 @@ pub const AREAS: &[&[Test]] = &[
     bootstrap::TESTS,
     protocol::TESTS,
     lifecycle::TESTS,
+    rootfs::TESTS,
     exec::TESTS,
     streams::TESTS,
     resources::TESTS,

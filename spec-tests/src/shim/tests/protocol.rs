@@ -1,11 +1,11 @@
 //! The socket itself: wrong names, wrong bytes, too many, too much.
 
 use crate::outcome::{Outcome, check, same};
-use crate::shim::bed::{Bed, Pod};
+use crate::shim::bed::Bed;
 use crate::shim::client::{Client, PATIENCE, Refusal, code, granted, refused};
 use crate::shim::launch::{Era, service};
 use crate::shim::wire::Frame;
-use crate::shim::{Test, test};
+use crate::shim::{Pod, Test, test};
 use crate::spec::Spec;
 use containerd_shim_protos::api::{ConnectRequest, ConnectResponse, Empty};
 use containerd_shim_protos::protobuf::Message;

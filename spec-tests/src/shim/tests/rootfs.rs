@@ -1,0 +1,161 @@
+//! The mounts of the root file system that a create makes, and what is left of them.
+
+use crate::outcome::{Outcome, check, fail, same, skip};
+use crate::shim::bed::{Bed, mount};
+use crate::shim::client::{code, granted, refused};
+use crate::shim::stdio::Streams;
+use crate::shim::task::Task;
+use crate::shim::{Test, test};
+use crate::spec::Spec;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub(super) const TESTS: &[Test] = &[
+    test("T19", "rootfs: a bind mount is there while the container is, and goes with it", bind_rootfs),
+    test("T20", "rootfs: an overlay with long options", overlay_rootfs),
+    test("T21", "rootfs: a mount that fails is reported and those before it are undone", bad_rootfs),
+    test("T22", "rootfs: what was mounted goes when the create fails", rootfs_of_failure),
+    test("T29", "rootfs: a file system in a file, by a loop device that goes with it", loop_rootfs),
+];
+
+/// Moves the bundle's rootfs elsewhere, as an image's unpacked layer, and gives that place.
+fn layer(bed: &Bed<'_>, task: &Task<'_, '_>) -> Outcome<PathBuf> {
+    let layer = bed.dir().join(format!("layer-{}", task.id()));
+    fs::rename(&task.bundle.rootfs, &layer)?;
+    Ok(layer)
+}
+
+fn mounts_below(dir: &Path) -> usize {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let dir = dir.to_string_lossy().into_owned();
+    table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|target| target.starts_with(&dir)).count()
+}
+
+fn bind_rootfs(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(&Spec::new().args(&["/probe", "wait"]), Streams::output(bed.dir())?)?;
+    let layer = layer(bed, &task)?;
+    let pid = granted("Create", task.create(None, &[mount("bind", &layer, &["rbind", "rw"])]))?.pid;
+    same("mounts", mounts_below(&task.bundle.dir), 1)?;
+    task.begin()?;
+    task.streams.borrow_mut().until("ready")?;
+    let event = bed.daemon.wait_for("/tasks/create", task.id())?;
+    let created: containerd_shim_protos::events::task::TaskCreate = event.parse()?;
+    same("pid in the event", created.pid, pid)?;
+    same("mounts in the event", created.rootfs.len(), 1)?;
+    task.finish()?;
+    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
+}
+
+fn overlay_rootfs(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(
+        &Spec::new().args(&["/probe", "try", "write", "/here", "x", "--", "list", "/"]),
+        Streams::output(bed.dir())?,
+    )?;
+    // As many layers as make the options longer than a page, which mount(2) takes no more than.
+    let deep = bed.dir().join("l".repeat(200));
+    fs::create_dir(&deep)?;
+    let layer = deep.join("layer");
+    fs::rename(&task.bundle.rootfs, &layer)?;
+    let mut lower = vec![layer.to_string_lossy().into_owned()];
+    for number in 0..30 {
+        let dir = deep.join(number.to_string());
+        fs::create_dir_all(dir.join(format!("dir{number}")))?;
+        lower.push(dir.to_string_lossy().into_owned());
+    }
+    let (upper, work) = (bed.dir().join("upper"), bed.dir().join("work"));
+    fs::create_dir_all(&upper)?;
+    fs::create_dir_all(&work)?;
+    let options = [
+        format!("lowerdir={}", lower.join(":")),
+        format!("upperdir={}", upper.display()),
+        format!("workdir={}", work.display()),
+    ];
+    check(options[0].len() > 4096, || "the options are too short for this test".into())?;
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    granted("Create", task.create(None, &[mount("overlay", Path::new("overlay"), &options)]))?;
+    task.begin()?;
+    same("exit status", task.exit("")?, 0)?;
+    let (out, _) = task.streams.borrow_mut().to_end()?;
+    check(out.contains("dir29"), || format!("the lowest layer does not show: {out}"))?;
+    check(upper.join("here").exists(), || "the upper layer was not written".into())?;
+    granted("Delete", task.delete(""))?;
+    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
+}
+
+fn bad_rootfs(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(&Spec::new(), Streams::output(bed.dir())?)?;
+    let layer = layer(bed, &task)?;
+    let missing = bed.dir().join("missing");
+    let mounts = [mount("bind", &layer, &["rbind"]), mount("bind", &missing, &["rbind"])];
+    refused("Create", task.create(None, &mounts), &[], &["missing", "no such file"])?;
+    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)?;
+    refused("State", task.state(""), &[code::NOT_FOUND], &[])
+}
+
+fn rootfs_of_failure(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(&Spec::new().args(&["nope"]), Streams::output(bed.dir())?)?;
+    let layer = layer(bed, &task)?;
+    match task.create(None, &[mount("bind", &layer, &["rbind"])]) {
+        Ok(_) => {
+            refused("Start", task.start(""), &[], &["executable file not found"])?;
+            granted("Delete", task.delete(""))?;
+        }
+        answer => refused("Create", answer, &[], &["executable file not found"])?,
+    }
+    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
+}
+
+/// A file with an ext4 file system that has what a directory has.
+fn file_system(bed: &Bed<'_>, dir: &Path) -> Outcome<PathBuf> {
+    if !Path::new("/dev/loop-control").exists() {
+        return skip("there is no /dev/loop-control");
+    }
+    let image = bed.dir().join("image");
+    File::create(&image)?.set_len(32 << 20)?;
+    let made = Command::new("mkfs.ext4").arg("-q").arg("-d").arg(dir).arg(&image).output();
+    match made {
+        Ok(output) if output.status.success() => Ok(image),
+        Ok(output) => fail(format!("mkfs.ext4: {}", String::from_utf8_lossy(&output.stderr))),
+        Err(error) => skip(format!("mkfs.ext4: {error}")),
+    }
+}
+
+/// The loop devices of a file.
+fn devices_of(image: &Path) -> Outcome<Vec<String>> {
+    let mut found = Vec::new();
+    for device in fs::read_dir("/sys/block")? {
+        let name = device?.file_name().to_string_lossy().into_owned();
+        let backing = fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap_or_default();
+        // The kernel names it as in the mount namespace of whoever made the device.
+        if backing.trim_end().ends_with(&*image.to_string_lossy()) {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
+fn loop_rootfs(bed: &Bed<'_>) -> Outcome {
+    for options in [&["loop"][..], &["loop", "ro"]] {
+        let task = bed.planned(
+            &Spec::new().set("/root/readonly", options.contains(&"ro")).args(&["/probe", "wait"]),
+            Streams::output(bed.dir())?,
+        )?;
+        let layer = layer(bed, &task)?;
+        // Mount points cannot be made in a file system that is read-only.
+        for place in ["proc", "dev", "sys"] {
+            fs::create_dir_all(layer.join(place))?;
+        }
+        let image = file_system(bed, &layer)?;
+        granted("Create", task.create(None, &[mount("ext4", &image, options)]))?;
+        same("loop devices", devices_of(&image)?.len(), 1)?;
+        task.begin()?;
+        task.streams.borrow_mut().until("ready")?;
+        task.finish()?;
+        same("mounts afterwards", mounts_below(&task.bundle.dir), 0)?;
+        bed.until("the loop device to be gone", || Ok(devices_of(&image)?.is_empty().then_some(())))?;
+        let missing = bed.dir().join("missing");
+        refused("Create", task.create(None, &[mount("ext4", &missing, options)]), &[], &["missing"])?;
+    }
+    Ok(())
+}

@@ -34,6 +34,14 @@ fn directory() -> &'static Result<PathBuf, String> {
     })
 }
 
+/// A PATH in which criu is found; skips the test where none works.
+pub fn search_path() -> Outcome<String> {
+    match directory() {
+        Ok(dir) => Ok(format!("{}:{PATH}", dir.display())),
+        Err(reason) => skip(reason.clone()),
+    }
+}
+
 /// A container that counts into a file, and where its images go.
 pub struct Counter<'b, 'a> {
     /// Where it lives.

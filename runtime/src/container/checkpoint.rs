@@ -264,6 +264,8 @@ fn freezer(cgroup: &Cgroup, program: &Program) -> Option<String> {
     let dir = match cgroup.record().mode {
         Mode::V2 if program.has(FREEZES_V2) => cgroup.v2_dir(),
         Mode::V2 => None,
+        // A container that was paused there would not go on for the sake of the other freezer, and criu wait for ever.
+        Mode::Hybrid if program.has(FREEZES_V2) && cgroup.v2_dir().is_some() => cgroup.v2_dir(),
         Mode::V1 | Mode::Hybrid => cgroup.v1_dir("freezer"),
     };
     dir.and_then(|dir| dir.to_str().map(str::to_owned))

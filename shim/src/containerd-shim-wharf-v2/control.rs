@@ -3,11 +3,10 @@
 use std::rc::Rc;
 
 use containerd_shim_protos::api::{
-    CheckpointTaskRequest, CloseIORequest, Empty, KillRequest, PauseRequest, ResizePtyRequest, ResumeRequest,
-    ShutdownRequest, UpdateTaskRequest,
+    CloseIORequest, Empty, KillRequest, PauseRequest, ResizePtyRequest, ResumeRequest, ShutdownRequest,
+    UpdateTaskRequest,
 };
 use containerd_shim_protos::events::task::{TaskPaused, TaskResumed};
-use containerd_shim_protos::ttrpc::Code;
 use nix::libc::SIGKILL;
 use wharf::Kind;
 
@@ -46,7 +45,8 @@ pub(crate) async fn kill(pod: &Rc<Pod>, request: &KillRequest) -> Result<Empty, 
     Ok(Empty::new())
 }
 
-async fn with_container(
+/// Calls the library for a container, in a worker.
+pub(crate) async fn with_container(
     pod: &Rc<Pod>,
     task: &Rc<Task>,
     act: impl FnOnce(&wharf::Container) -> wharf::Result<()>,
@@ -108,16 +108,6 @@ pub(crate) async fn update(pod: &Rc<Pod>, request: UpdateTaskRequest) -> Result<
     })
     .await?;
     Ok(Empty::new())
-}
-
-/// `Checkpoint`.
-pub(crate) async fn checkpoint(pod: &Rc<Pod>, request: &CheckpointTaskRequest) -> Result<Empty, Refusal> {
-    let task = pod.task(&request.id)?;
-    let _turn = task.turn.write().await;
-    if !matches!(task.word(), "running" | "paused") {
-        return Err(Refusal::precondition(format!("cannot checkpoint a {} task", task.word())));
-    }
-    Err(Refusal::new(Code::UNIMPLEMENTED, "checkpoints are not supported by this shim"))
 }
 
 /// `ResizePty`.

@@ -7,7 +7,7 @@ use containerd_shim_protos::ttrpc::Code;
 
 use crate::pod::Pod;
 use crate::refusal::Refusal;
-use crate::{control, execs, lifecycle, queries};
+use crate::{checkpoint, control, execs, lifecycle, queries};
 
 const SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
 
@@ -31,7 +31,7 @@ pub(crate) async fn call(
         "Pids" => encoded(queries::pids(pod, &decoded(payload)?).await),
         "Pause" => encoded(control::pause(pod, &decoded(payload)?).await),
         "Resume" => encoded(control::resume(pod, &decoded(payload)?).await),
-        "Checkpoint" => encoded(control::checkpoint(pod, &decoded(payload)?).await),
+        "Checkpoint" => encoded(checkpoint::checkpoint(pod, &decoded(payload)?).await),
         "Kill" => encoded(control::kill(pod, &decoded(payload)?).await),
         "Exec" => encoded(execs::exec(pod, decoded(payload)?)),
         "ResizePty" => encoded(control::resize(pod, &decoded(payload)?)),

@@ -8,7 +8,8 @@ use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
 use containerd_shim_protos::protobuf::MessageField;
 use wharf::{Console, ExecOptions, Stdio};
 
-use crate::lifecycle::{purpose, write_pid};
+use crate::creation::write_pid;
+use crate::lifecycle::purpose;
 use crate::pod::Pod;
 use crate::process::{Exit, Phase, Process};
 use crate::refusal::Refusal;

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -11,49 +11,26 @@ use containerd_shim_protos::api::{
 };
 use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskIO, TaskStart};
 use containerd_shim_protos::protobuf::MessageField;
-use containerd_shim_protos::types::mount::Mount;
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use serde::{Deserialize, Serialize};
 use tokio::sync::RwLock;
-use wharf::{Bundle, CgroupDriver, Console, ContainerId, CreateOptions, Delete, Kind, Runtime, Stdio};
+use wharf::{CgroupDriver, ContainerId, Delete, Kind, Runtime};
 
+use crate::checkpoint::Saved;
+use crate::creation::{Created, Creation};
 use crate::options::Options;
 use crate::pod::Pod;
-use crate::process::{Phase, Process};
+use crate::process::{Exit, Phase, Process};
 use crate::refusal::Refusal;
 use crate::stdio::{self, Owner, Purpose, Streams};
 use crate::task::{Freeze, Task};
 use crate::worker::{self, Answer};
-use crate::{execs, exits, rootfs};
-
-/// What the worker tells of a container that it made.
-#[derive(Debug, Serialize, Deserialize)]
-struct Created {
-    pid: i32,
-    owns_pids: bool,
-}
-
-/// What the worker needs to make a container.
-struct Creation {
-    runtime: Runtime,
-    id: ContainerId,
-    bundle: PathBuf,
-    mounts: Vec<Mount>,
-    options: Options,
-    terminal: bool,
-    streams: [OwnedFd; 3],
-}
+use crate::{checkpoint, execs, exits, rootfs, time};
 
 /// `Create`.
 pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<CreateTaskResponse, Refusal> {
     let id = ContainerId::new(&request.id)?;
     let options = Options::decode(request.options.get_or_default())?;
     options.check()?;
-    if !request.checkpoint.is_empty() {
-        return Err(Refusal::precondition(
-            "restoring a container from a checkpoint is not supported by this shim",
-        ));
-    }
+    let images = checkpoint::images(&request)?;
     let runtime = runtime(pod, &options)?;
     let reservation = pod.reserve(&request.id)?;
     let bundle = PathBuf::from(&request.bundle);
@@ -68,7 +45,9 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
     };
     let opened = stdio::open(&streams, &purpose(pod, &options, &request.id)).await?;
     let (child, pending) = opened.split();
-    let keep = child.each_ref().map(AsRawFd::as_raw_fd);
+    // The streams of a saved container are for the worker that restores it.
+    let (child, saved) = if images.is_some() { (None, Some(child)) } else { (Some(child), None) };
+    let keep: Vec<_> = child.iter().flatten().map(AsRawFd::as_raw_fd).collect();
     let flight = pod.flight();
     let creation = Creation {
         runtime: runtime.clone(),
@@ -90,10 +69,14 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
     };
     let created: Created =
         serde_json::from_slice(&answer.bytes).map_err(|error| Refusal::io("hear from a worker", error))?;
-    let io = pending.begin(answer.descriptor)?;
     let init = Rc::new(Process::new(String::new(), streams, Vec::new()));
     init.pid.set(created.pid);
-    *init.io.borrow_mut() = Some(io);
+    let saved = if let (Some(images), Some(streams)) = (images, saved) {
+        Some(Saved::new(images, streams, pending))
+    } else {
+        *init.io.borrow_mut() = Some(pending.begin(answer.descriptor)?);
+        None
+    };
     let task = Rc::new(Task {
         id,
         bundle,
@@ -106,8 +89,11 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
         owns_pids: created.owns_pids,
         last_exit: RefCell::new(None),
         oom: RefCell::new(None),
+        saved: RefCell::new(saved),
     });
-    exits::watch_memory(pod, &task);
+    if created.pid != 0 {
+        exits::watch_memory(pod, &task);
+    }
     reservation.fill(task.clone());
     announce_creation(pod, &request, created.pid as u32);
     exits::started(pod, &task, &init, Some(&flight));
@@ -117,7 +103,7 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
 }
 
 /// Removes what a worker has left that was killed while it made a container.
-async fn clean_up(pod: &Pod, runtime: &Runtime, id: &ContainerId, bundle: &Path) {
+pub(crate) async fn clean_up(pod: &Pod, runtime: &Runtime, id: &ContainerId, bundle: &Path) {
     let (runtime, id, rootfs) = (runtime.clone(), id.clone(), bundle.join("rootfs"));
     let cleaned = worker::run(pod, &[], move || {
         runtime.delete(&id, Delete::Force)?;
@@ -161,60 +147,6 @@ fn announce_creation(pod: &Pod, request: &CreateTaskRequest, pid: u32) {
     pod.events.publish("/tasks/create", &event);
 }
 
-impl Creation {
-    /// In the worker: makes the container, or leaves nothing of it.
-    fn perform(self) -> Result<Answer, Refusal> {
-        let rootfs = self.bundle.join("rootfs");
-        rootfs::mount_all(&self.mounts, &rootfs)?;
-        let mounted = !self.mounts.is_empty();
-        self.make().inspect_err(|_| {
-            if mounted && let Err(reason) = rootfs::unmount(&rootfs) {
-                log::warn!("{reason}");
-            }
-        })
-    }
-
-    fn make(self) -> Result<Answer, Refusal> {
-        let during = |error: wharf::Error| Refusal::from(error).during("OCI runtime create failed");
-        let bundle = Bundle::open(&self.bundle).map_err(during)?;
-        let owns_pids = owns_pids(bundle.spec());
-        let options = CreateOptions::new()
-            .stdio(Stdio::Fds(self.streams))
-            .console(if self.terminal { Console::Keep } else { Console::None })
-            .no_pivot(self.options.no_pivot_root)
-            .new_keyring(!self.options.no_new_keyring)
-            .sibling(true);
-        let mut container = self.runtime.create(&self.id, &bundle, options).map_err(during)?;
-        let pid = container.pid().unwrap_or(0);
-        if let Err(refusal) = write_pid(&self.bundle, "init.pid", pid) {
-            if let Err(error) = self.runtime.delete(&self.id, Delete::Force) {
-                log::warn!("{error}");
-            }
-            return Err(refusal);
-        }
-        Ok(Answer {
-            bytes: serde_json::to_vec(&Created { pid, owns_pids }).unwrap_or_default(),
-            descriptor: container.take_console(),
-        })
-    }
-}
-
-/// Whether the kernel ends all processes of a container when its init ends: in a pid namespace of its own.
-fn owns_pids(spec: &Spec) -> bool {
-    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    namespaces.into_iter().flatten().any(|namespace| {
-        namespace.typ() == LinuxNamespaceType::Pid
-            && namespace.path().as_ref().is_none_or(|path| path.as_os_str().is_empty())
-    })
-}
-
-/// Other programs read it, and `delete` does.
-pub(crate) fn write_pid(bundle: &Path, file: &str, pid: i32) -> Result<(), Refusal> {
-    let path = bundle.join(file);
-    std::fs::write(&path, pid.to_string())
-        .map_err(|error| Refusal::io(format_args!("write {}", path.display()), error))
-}
-
 /// `Start`.
 pub(crate) async fn start(pod: &Rc<Pod>, request: &StartRequest) -> Result<StartResponse, Refusal> {
     let task = pod.task(&request.id)?;
@@ -241,14 +173,13 @@ async fn start_init(pod: &Rc<Pod>, task: &Rc<Task>, init: &Rc<Process>) -> Resul
             return Err(Refusal::precondition("init process is not running: failed precondition"));
         }
     }
-    let (runtime, id) = (task.runtime.clone(), task.id.clone());
     init.starting.set(true);
-    let started = worker::run(pod, &[], move || {
-        let during = |error: wharf::Error| Refusal::from(error).during("OCI runtime start failed");
-        runtime.open(&id).and_then(|container| container.start()).map_err(during)?;
-        Ok(Answer::default())
-    })
-    .await;
+    let flight = pod.flight();
+    let saved = task.saved.borrow_mut().take();
+    let started = match saved {
+        Some(saved) => saved.restore(pod, task, init).await,
+        None => release(pod, task).await,
+    };
     if started.is_ok() {
         init.set_running();
         let mut event = TaskStart::new();
@@ -256,8 +187,19 @@ async fn start_init(pod: &Rc<Pod>, task: &Rc<Task>, init: &Rc<Process>) -> Resul
         event.pid = init.pid.get() as u32;
         pod.events.publish("/tasks/start", &event);
     }
-    exits::started(pod, task, init, None);
-    started.map(|_| init.pid.get() as u32)
+    exits::started(pod, task, init, Some(&flight));
+    started.map(|()| init.pid.get() as u32)
+}
+
+/// Lets the first process execute its program.
+async fn release(pod: &Rc<Pod>, task: &Rc<Task>) -> Result<(), Refusal> {
+    let (runtime, id) = (task.runtime.clone(), task.id.clone());
+    let released = worker::run(pod, &[], move || {
+        let during = |error: wharf::Error| Refusal::from(error).during("OCI runtime start failed");
+        runtime.open(&id).and_then(|container| container.start()).map_err(during)?;
+        Ok(Answer::default())
+    });
+    released.await.map(drop)
 }
 
 /// `Delete`.
@@ -284,6 +226,9 @@ pub(crate) async fn delete(pod: &Rc<Pod>, request: &DeleteRequest) -> Result<Del
         Ok(Answer::default())
     })
     .await?;
+    if task.saved.borrow_mut().take().is_some() {
+        process.set_exit(Exit { status: checkpoint::NOT_RESTORED, at: time::now() });
+    }
     // One that was never started has been killed, and its exit comes before its deletion.
     let exit = process.wait().await;
     let io = process.io.borrow_mut().take();
@@ -302,20 +247,4 @@ pub(crate) async fn delete(pod: &Rc<Pod>, request: &DeleteRequest) -> Result<Del
     response.exit_status = exit.status;
     response.exited_at = MessageField::some(exit.at);
     Ok(response)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pid_namespace_of_its_own_has_no_path() {
-        let spec = |namespaces: &str| -> Spec {
-            let text = format!(r#"{{"ociVersion":"1.0.0","linux":{{"namespaces":[{namespaces}]}}}}"#);
-            serde_json::from_str(&text).unwrap()
-        };
-        assert!(owns_pids(&spec(r#"{"type":"mount"},{"type":"pid"}"#)));
-        assert!(!owns_pids(&spec(r#"{"type":"pid","path":"/proc/1/ns/pid"}"#)));
-        assert!(!owns_pids(&spec(r#"{"type":"mount"}"#)));
-    }
 }

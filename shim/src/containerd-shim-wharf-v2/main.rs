@@ -12,7 +12,8 @@
 //! | `options` | the options of the runtime, in both of their forms |
 //! | `server`, `wire`, `dispatch` | connections, frames, and from the name of a method to the method |
 //! | `pod`, `task`, `process` | what is known of containers and their processes |
-//! | `lifecycle`, `execs`, `control`, `queries` | the methods |
+//! | `lifecycle`, `execs`, `control`, `checkpoint`, `queries` | the methods |
+//! | `creation` | what a worker does to make a container |
 //! | `worker` | heavy work in a process of its own |
 //! | `exits` | which child has ended, and in which order that is told |
 //! | `events` | the queue of events to containerd |
@@ -24,8 +25,10 @@
 mod address;
 mod args;
 mod bootstrap;
+mod checkpoint;
 mod cleanup;
 mod control;
+mod creation;
 mod dispatch;
 mod events;
 mod execs;

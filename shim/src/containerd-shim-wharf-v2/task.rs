@@ -9,6 +9,7 @@ use containerd_shim_protos::api::Status;
 use tokio::sync::RwLock;
 use wharf::{ContainerId, OomWatch, Runtime};
 
+use crate::checkpoint::Saved;
 use crate::options::Options;
 use crate::process::{Exit, Phase, Process};
 use crate::refusal::Refusal;
@@ -41,6 +42,8 @@ pub(crate) struct Task {
     /// The end of init, while other processes of the container have not ended: its exit comes last.
     pub(crate) last_exit: RefCell<Option<Exit>>,
     pub(crate) oom: RefCell<Option<OomWatch>>,
+    /// What the container is made of when it is started, if that is a checkpoint.
+    pub(crate) saved: RefCell<Option<Saved>>,
 }
 
 impl Task {

@@ -63,7 +63,7 @@ impl Subject {
 #[derive(Clone, Copy)]
 pub struct Test {
     /// The row: B bootstrap, T task, X exec, I streams, R resources, O options, E events, P pods,
-    /// K crashes, W wire, L leaks.
+    /// C checkpoints, K crashes, W wire, L leaks.
     pub row: &'static str,
     /// What must be true, as one sentence.
     pub sentence: &'static str,

@@ -217,6 +217,19 @@ pub(super) const TESTS: &[Test] = &[
         counter.checkpoint(&[])?.refused(&["cannot be checkpointed in stopped state"])?;
         check(!counter.images.join("inventory.img").exists(), || "it wrote images".into())
     }),
+    test("C15", "a paused container can be checkpointed, and stays paused", |bed| {
+        let counter = Counter::start(bed, &Spec::new())?;
+        bed.call(["pause", counter.id()])?.ok()?;
+        counter.checkpoint(&["--leave-running"])?.ok()?;
+        same("status", counter.container().status()?, "paused")?;
+        bed.call(["resume", counter.id()])?.ok()?;
+        counter.runs()?;
+        counter.container().stop()?;
+        counter.container().delete()?;
+        counter.bundle.file("data/count", "")?;
+        counter.restore(&[])?.ok()?;
+        same("status", counter.container().status()?, "running")
+    }),
     test("C15", "wrong options are refused, and the container goes on", |bed| {
         let counter = Counter::start(bed, &Spec::new())?;
         for (option, value, word) in [

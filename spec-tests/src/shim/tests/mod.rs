@@ -1,6 +1,7 @@
 //! What a shim must do, by area.
 
 mod bootstrap;
+mod checkpoint;
 mod crashes;
 mod events;
 mod exec;
@@ -27,6 +28,7 @@ pub const AREAS: &[&[Test]] = &[
     options::TESTS,
     events::TESTS,
     pods::TESTS,
+    checkpoint::TESTS,
     crashes::TESTS,
     leaks::TESTS,
 ];

@@ -42,6 +42,11 @@ use crate::args::{Call, Request};
 use crate::context::Context;
 use crate::failure::Failure;
 
+/// musl's own allocator asks the kernel for a page again and again, and gives it back each time: more than a hundred
+/// system calls for one `run`, and each page that comes back is cleared and faulted in once more.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     protect::forbid_inspection();
     let args::Parsed { globals, request } = args::parse(std::env::args_os());

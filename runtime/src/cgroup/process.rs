@@ -67,7 +67,7 @@ impl Cgroup {
     }
 
     /// The same, and on a hybrid machine one of version 1 as well: a process can have left one of the two.
-    fn process_dirs(&self) -> impl Iterator<Item = PathBuf> {
+    pub(super) fn process_dirs(&self) -> impl Iterator<Item = PathBuf> {
         let v1 = ["freezer", "pids", "memory", "devices"].into_iter().find_map(|name| self.v1_dir(name));
         let v1 = v1
             .or_else(|| self.record.dirs.iter().find(|dir| !dir.is_v2()).map(super::handle::DirRecord::path));

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::freezer::wait_for;
 use super::handle::Cgroup;
@@ -16,6 +18,9 @@ impl Cgroup {
     ///
     /// Processes that share the pid namespace, or that init left behind, live as long as the cgroup lets them.
     pub(crate) fn destroy(&self, patience: Duration) -> Result<()> {
+        if self.is_vacated() {
+            return self.remove(patience);
+        }
         self.kill(libc::SIGKILL)?;
         if self.frozen().unwrap_or(false) {
             self.thaw()?;
@@ -27,6 +32,18 @@ impl Cgroup {
             log::warn!("{error}");
         }
         self.remove(patience)
+    }
+
+    /// Whether nobody is left to be ended: an empty cgroup can be removed, one with a process or a sub-cgroup cannot. So the
+    /// directories that tell of processes are gone afterwards, or it is false. The usual case at the end of a container.
+    fn is_vacated(&self) -> bool {
+        let is_gone = |dir: &Path| {
+            let removed = unlinkat(AT_FDCWD, dir, UnlinkatFlags::RemoveDir);
+            matches!(removed, Ok(()) | Err(Errno::ENOENT | Errno::ENODEV))
+        };
+        // systemd removes the directories of its scopes itself, with the unit.
+        self.record.scope.is_none()
+            && self.process_dirs().all(|dir| self.record.made.contains(&dir) && is_gone(&dir))
     }
 
     /// Removes the directories that the creation made, with everything that the container nested in them.
@@ -59,7 +76,7 @@ fn remove_tree(path: &Path, v2: bool, end: Instant) -> Result<()> {
     let fail = |errno: Errno| Error::os(errno, format!("remove cgroup {}", path.display()));
     let mut pause = Duration::from_millis(1);
     loop {
-        match nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, path, nix::unistd::UnlinkatFlags::RemoveDir) {
+        match unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
             Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
             Err(Errno::EINTR) => continue,

@@ -91,16 +91,24 @@ fn read_checked<T: DeserializeOwned>(
 
 /// A missing value always comes with an error among the findings.
 fn read<T: DeserializeOwned>(bytes: &[u8], object: &'static Object) -> (Option<T>, Vec<Finding>) {
-    let mut scan = scan::scan(bytes, object);
+    // Once for all strings, not once for each.
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("not valid JSON: invalid UTF-8 at byte {}", error.valid_up_to());
+            return (None, vec![Finding::error("", message)]);
+        }
+    };
+    let mut scan = scan::scan(text, object);
     if scan.findings.iter().any(Finding::is_error) {
         return (None, scan.findings);
     }
     if !scan.needs_repair
-        && let Ok(value) = serde_json::from_slice(bytes)
+        && let Ok(value) = serde_json::from_str(text)
     {
         return (Some(value), scan.findings);
     }
-    let repaired = serde_json::from_slice::<Value>(bytes).and_then(|mut value| {
+    let repaired = serde_json::from_str::<Value>(text).and_then(|mut value| {
         repair::for_types(&mut value, object);
         T::deserialize(value)
     });
@@ -289,7 +297,7 @@ mod tests {
             (b"", "error: not valid JSON: EOF"),
             (b"{]", "error: not valid JSON: key must be a string at line 1 column 2"),
             (b"{} {}", "error: not valid JSON: trailing characters"),
-            (b"{\"hostname\":\"\xff\"}", "error: not valid JSON: invalid unicode code point"),
+            (b"{\"hostname\":\"\xff\"}", "error: not valid JSON: invalid UTF-8 at byte 13"),
             (b"\xef\xbb\xbf{}", "error: not valid JSON: expected value"),
             (br#"{"hostname":"a","hostname":"a"}"#, "error: /hostname: the name occurs twice"),
             (br#"{"annotations":{"a":"","\u0061":""}}"#, "error: /annotations/a: the name occurs twice"),

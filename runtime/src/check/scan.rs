@@ -1,4 +1,4 @@
-//! One pass over the bytes of a document, against the tables of `schema.rs`, without building a tree.
+//! One pass over the text of a document, against the tables of `schema.rs`, without building a tree.
 //!
 //! It reports every value of the wrong type, every word that the spec does not have, every missing property and every
 //! repeated name at once, each with its pointer, and goes on after each of them. Only broken JSON ends it early.
@@ -27,9 +27,9 @@ pub(crate) struct Scan {
 }
 
 /// Scans a document whose top is `object`.
-pub(crate) fn scan(bytes: &[u8], object: &'static Object) -> Scan {
+pub(crate) fn scan(text: &str, object: &'static Object) -> Scan {
     let mut scan = Scan::default();
-    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let mut json = serde_json::Deserializer::from_str(text);
     let top = Shape::Object(object);
     let walk = Walk { scan: &mut scan, shape: &top, at: &Path::Root, nullable: false };
     if let Err(error) = walk.deserialize(&mut json).and_then(|_| json.end()) {

@@ -78,6 +78,8 @@ pub(crate) struct Child<'p> {
     /// Where failures are told: the parent, later `start`.
     peer: RawFd,
     slots: [RawFd; Slot::COUNT],
+    /// By slot: whether the source of masks in it is itself the mask of some path by now.
+    attached: [bool; Slot::COUNT],
     /// Mounts that were made, or are going to be removed, in a running container; -1 where there is none yet.
     remembered: &'p mut [RawFd],
     /// The program to execute.
@@ -104,6 +106,7 @@ impl<'p> Child<'p> {
             sync: inherited.sync,
             peer: inherited.sync,
             slots: [-1; Slot::COUNT],
+            attached: [false; Slot::COUNT],
             remembered,
             chosen: None,
             in_working_directory: false,

@@ -75,12 +75,41 @@ impl Child<'_> {
         }
     }
 
+    /// Makes a mount point whose parent is there, as most are: three system calls. Nothing is made and nothing is told if
+    /// there is more to it.
+    fn make_last(&self, bytes: &[u8], last: Last) -> Outcome<Option<RawFd>> {
+        let (above, name) = split_last(bytes);
+        if above.is_empty() || matches!(name, b"" | b"." | b"..") {
+            return Ok(None);
+        }
+        let (mut parent, mut entry) = (PathBuffer::new(), PathBuffer::new());
+        parent.push(above)?;
+        entry.push(name)?;
+        let root = self.slot(Slot::ROOT);
+        let Ok(parent) = path::open_in_root(root, parent.as_cstr(), libc::O_PATH | libc::O_DIRECTORY, 0)
+        else {
+            return Ok(None);
+        };
+        let made = make_entry(parent, &entry, last).and_then(|()| open_entry(parent, &entry));
+        path::close(parent);
+        let Ok(fd) = made else { return Ok(None) };
+        if path::fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFLNK {
+            // Somebody exchanged it.
+            path::close(fd);
+            return Ok(None);
+        }
+        Ok(Some(fd))
+    }
+
     /// Walks a path component by component, following links as if the root were "/", and makes what is missing.
     ///
     /// The kernel creates nothing behind a dangling link, but images have them: /etc/resolv.conf often points to a
     /// place below /run that exists only on a booted system. `walked` holds real names only, so each lookup can forbid
     /// links altogether: a link that appears meanwhile is an error, never a way out.
     fn make(&self, bytes: &[u8], last: Last) -> Outcome<RawFd> {
+        if let Some(fd) = self.make_last(bytes, last)? {
+            return Ok(fd);
+        }
         let root = self.slot(Slot::ROOT);
         let strict = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
         let mut walked = PathBuffer::new();
@@ -120,19 +149,11 @@ impl Child<'_> {
             }
             let next = match open_entry(fd, &name) {
                 Err(Errno::ENOENT) => {
-                    if is_last && last == Last::File {
-                        let made = path::openat(
-                            fd,
-                            name.as_cstr(),
-                            libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_WRONLY,
-                            0o644,
-                        )?;
-                        path::close(made);
-                    } else {
-                        match path::mkdirat(fd, name.as_cstr(), 0o755) {
-                            Ok(()) | Err(Errno::EEXIST) => {}
-                            Err(errno) => return Err(errno.into()),
-                        }
+                    let kind = if is_last { last } else { Last::Directory };
+                    match make_entry(fd, &name, kind) {
+                        Ok(()) => {}
+                        Err(Errno::EEXIST) if kind == Last::Directory => {}
+                        Err(errno) => return Err(errno.into()),
                     }
                     open_entry(fd, &name)?
                 }
@@ -166,6 +187,17 @@ impl Child<'_> {
             path::close(fd);
             fd = next;
             rest = after;
+        }
+    }
+}
+
+/// Makes an empty directory or file.
+fn make_entry(directory: RawFd, name: &PathBuffer, last: Last) -> crate::sys::Result<()> {
+    match last {
+        Last::Directory => path::mkdirat(directory, name.as_cstr(), 0o755),
+        Last::File => {
+            let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_WRONLY;
+            path::openat(directory, name.as_cstr(), flags, 0o644).map(path::close)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The container's root: taking hold of it, closing it against the host, and covering paths inside it.
 
 use std::ffi::CStr;
+use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
@@ -186,11 +187,24 @@ impl Child<'_> {
         } else {
             Slot::NULL_DEVICE
         };
-        let clone = mount::clone_tree(self.slot(source), c"", false)?;
-        let result = mount::attach(clone, target);
-        path::close(clone);
+        let result = self.attach_mask(source, target);
         path::close(target);
-        Ok(result?)
+        result
+    }
+
+    /// The first path gets the source itself and the others clones of it: a mount that never found a place makes whoever
+    /// closes it wait for a grace period of the kernel.
+    fn attach_mask(&mut self, source: Slot, target: RawFd) -> Outcome {
+        let fd = self.slot(source);
+        let Some(attached) = self.attached.get_mut(source.0 as usize).filter(|attached| !**attached) else {
+            let clone = mount::clone_tree(fd, c"", false)?;
+            let result = mount::attach(clone, target);
+            path::close(clone);
+            return Ok(result?);
+        };
+        mount::attach(fd, target)?;
+        *attached = true;
+        Ok(())
     }
 }
 

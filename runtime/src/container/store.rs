@@ -282,7 +282,9 @@ impl Directory {
             }
             Err(error) => return Err(Error::io(&error, format!("open {}", path.display()))),
         };
-        let mut bytes = Vec::new();
+        // The size saves the reads that would feel for the end; it is no promise.
+        let size = file.metadata().map_or(0, |metadata| metadata.len().min(MOST));
+        let mut bytes = Vec::with_capacity(size as usize + 1);
         file.take(MOST)
             .read_to_end(&mut bytes)
             .map_err(|error| Error::io(&error, format!("read {}", path.display())))?;

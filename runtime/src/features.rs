@@ -189,7 +189,12 @@ fn describe(known: Known<'_>) -> Features {
             .then_some("org.criu.config")
             .into_iter()
             .chain(known.cgroup.systemd.then_some(ANNOTATION_PREFIX))
-            .chain([crate::container::KEEP_GROUPS, "run.oci.pidfd_receiver", "run.oci.seccomp.receiver"])
+            .chain([
+                crate::container::KEEP_GROUPS,
+                "run.oci.pidfd_receiver",
+                "run.oci.seccomp.receiver",
+                "run.oci.seccomp_fail_unknown_syscall",
+            ])
             .collect(),
     }
 }

@@ -3,38 +3,60 @@
 use crate::bed::Bed;
 use crate::bundle::Bundle;
 use crate::outcome::{Outcome, check};
-use crate::runtime::Invocation;
+use crate::runtime::{Called, Invocation};
+use crate::spec::Spec;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// Which runtimes have the command, and can be executed by a user without privileges.
-static KNOWN: LazyLock<Mutex<HashMap<PathBuf, bool>>> = LazyLock::new(Mutex::default);
+/// What the command says of a good configuration to a user without privileges, where the runtime has it and can be
+/// executed by such a user.
+type Usual = Option<Arc<[String]>>;
+
+static KNOWN: LazyLock<Mutex<HashMap<PathBuf, Usual>>> = LazyLock::new(Mutex::default);
 
 /// Passes when `check`, called by a user without privileges, exits with an error, names one of the words and leaves
 /// nothing; and when the runtime has no such command.
 pub(crate) fn finds(bed: &Bed<'_>, bundle: &Bundle, words: &[&str]) -> Outcome {
-    if !has_command(bed)? {
-        return Ok(());
-    }
+    finds_in(bed, bundle, words, None)
+}
+
+/// The same in another network namespace.
+pub(crate) fn finds_in(bed: &Bed<'_>, bundle: &Bundle, words: &[&str], network: Option<&str>) -> Outcome {
+    let Some(usual) = usual(bed)? else { return Ok(()) };
     let root = bed.root();
     let before = root.exists();
-    let called = nobody(bed, &["check", &bundle.dir.to_string_lossy()]).call()?;
+    let call = nobody(bed, &["check", &bundle.dir.to_string_lossy()]);
+    let mut called = network.into_iter().fold(call, Invocation::in_network).call()?;
+    // What such a user cannot do at all is not what is wrong with this configuration.
+    called.stdout = called
+        .stdout
+        .lines()
+        .filter(|line| !usual.iter().any(|one| one == line))
+        .collect::<Vec<_>>()
+        .join("\n");
     called.refused(words)?;
     let left = bed.leftovers(bundle);
     check(left.is_empty() && root.exists() == before, || format!("check left {}", left.join(", ")))
 }
 
-fn has_command(bed: &Bed<'_>) -> Outcome<bool> {
+fn usual(bed: &Bed<'_>) -> Outcome<Usual> {
     let path = &bed.runtime.path;
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = known().get(path) {
-        return Ok(*known);
+        return Ok(known.clone());
     }
     let help = nobody(bed, &["--help"]).call()?;
     let has = help.stdout.lines().any(|line| line.split_whitespace().next() == Some("check"));
-    known().insert(path.clone(), has);
-    Ok(has)
+    let says = |called: Called| called.stdout.lines().map(str::to_owned).collect();
+    let usual = if has {
+        let bundle = bed.bundle(&Spec::new())?;
+        Some(says(nobody(bed, &["check", &bundle.dir.to_string_lossy()]).call()?))
+    } else {
+        None
+    };
+    known().insert(path.clone(), usual.clone());
+    Ok(usual)
 }
 
 /// A call by a user without privileges.

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | what is here | | `layout` |
 //! | where | `path` | |
-//! | which files | `settings`, `convert` | |
+//! | which files | `settings`, `convert` | `present` (for `check`) |
 //! | which devices | `devices`, `bpf` | |
 //! | make | `create` (plan), `device_plan` | `make`, `tree`, `controller`, `write`, `device_plan` |
 //! | use | | `process`, `freezer`, `update`, `stats`, `oom`, `delegate` |
@@ -31,6 +31,7 @@ mod layout;
 mod make;
 mod oom;
 mod path;
+mod present;
 mod process;
 mod remove;
 mod settings;
@@ -45,9 +46,10 @@ pub(crate) use self::delegate::{delegate, is_delegated};
 pub(crate) use self::handle::{Cgroup, CgroupRecord, DirRecord, no_cgroup};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::layout::examples;
-pub(crate) use self::layout::{CgroupLayout, Mode, V1Hierarchy};
+pub(crate) use self::layout::{CgroupLayout, Mode, Place, V1Hierarchy};
 pub use self::oom::OomWatch;
 pub(crate) use self::path::SubCgroup;
+pub(crate) use self::present::missing_files;
 pub(crate) use self::settings::{Setting, check};
 pub use self::stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, MemoryEntry, MemoryStats,

@@ -3,6 +3,7 @@
 use oci_spec::runtime::Spec;
 
 use super::finding::{Report, escape};
+use crate::linux::seccomp;
 
 /// Annotations of crun that ask for something without which the container would not be what was asked for.
 const REFUSED: [(&str, &str); 4] = [
@@ -15,9 +16,12 @@ const REFUSED: [(&str, &str); 4] = [
     ),
 ];
 
-/// Those without which it still is.
-const IGNORED: [&str; 3] =
-    ["run.oci.hooks.stdout", "run.oci.hooks.stderr", "run.oci.seccomp_fail_unknown_syscall"];
+/// Those without which it still is. Whoever writes annotations, which may be a user of the engine, would have root
+/// make files of the host and append to them.
+const IGNORED: [&str; 2] = ["run.oci.hooks.stdout", "run.oci.hooks.stderr"];
+
+/// Asks that a profile names no system call that this runtime does not know, unless its value is 0.
+const STRICT: &str = "run.oci.seccomp_fail_unknown_syscall";
 
 /// Where the seccomp listener goes, when the profile does not say it.
 const RECEIVER: &str = "run.oci.seccomp.receiver";
@@ -39,8 +43,14 @@ pub(super) fn check(spec: &Spec, report: &mut Report) {
     }
     for name in IGNORED {
         if value(name).is_some() {
-            report.warning(at(name), "this runtime does not know it; it has no effect");
+            report.warning(
+                at(name),
+                "it has no effect: an annotation does not choose a file of the host for root to write to",
+            );
         }
+    }
+    if value(STRICT).is_some_and(|value| value != "0") {
+        unknown_calls(spec, report);
     }
     for name in [RECEIVER, "run.oci.pidfd_receiver"] {
         if value(name).is_some_and(|path| !path.starts_with('/')) {
@@ -52,6 +62,22 @@ pub(super) fn check(spec: &Spec, report: &mut Report) {
         && value(CONTEXT_TYPE).is_some_and(|kind| kind != "context")
     {
         report.error(at(CONTEXT_TYPE), "only the mount option \"context\" is set for a mount label");
+    }
+}
+
+fn unknown_calls(spec: &Spec, report: &mut Report) {
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    for (entry, call) in
+        seccomp.and_then(|seccomp| seccomp.syscalls().as_ref()).into_iter().flatten().enumerate()
+    {
+        for (index, name) in call.names().iter().enumerate() {
+            if !name.is_empty() && !seccomp::knows(name) {
+                report.error(
+                    format!("/linux/seccomp/syscalls/{entry}/names/{index}"),
+                    format!("unknown system call {name:?}, which the annotation {STRICT} makes an error"),
+                );
+            }
+        }
     }
 }
 
@@ -107,6 +133,25 @@ mod tests {
         assert_eq!(findings(json!({"run.oci.mount_context_type": "context"})), [""; 0]);
         let all = findings(json!({"run.oci.hooks.stdout": "/log"}));
         assert!(all.len() == 1 && all[0].starts_with("warning: "), "{all:?}");
+    }
+
+    #[test]
+    fn unknown_calls_are_errors_where_an_annotation_says_so() {
+        let found = |value: &str| {
+            let spec: Spec = serde_json::from_value(json!({
+                "ociVersion": "1.2.0",
+                "annotations": {STRICT: value},
+                "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+                    {"names": ["read", "made_up", "vm86", "other"], "action": "SCMP_ACT_ALLOW"}]}}
+            }))
+            .unwrap();
+            let mut report = Report::default();
+            check(&spec, &mut report);
+            report.into_findings().into_iter().map(|finding| finding.pointer).collect::<Vec<_>>()
+        };
+        assert_eq!(found("1"), ["/linux/seccomp/syscalls/0/names/1", "/linux/seccomp/syscalls/0/names/3"]);
+        assert_eq!(found("0"), [""; 0]);
+        assert_eq!(found(""), [""; 0]);
     }
 
     #[test]

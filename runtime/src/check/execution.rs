@@ -1,4 +1,4 @@
-//! `linux.personality`, `linux.memoryPolicy` and `linux.rootfsPropagation`.
+//! `linux.personality`, `linux.memoryPolicy`, `linux.mountLabel` and `linux.rootfsPropagation`.
 
 use oci_spec::runtime::{
     Linux, LinuxMemoryPolicy, MemoryPolicyFlagType as Flag, MemoryPolicyModeType as Mode,
@@ -6,6 +6,7 @@ use oci_spec::runtime::{
 
 use super::finding::Report;
 use super::list;
+use crate::linux::lsm;
 
 pub(super) fn check(linux: &Linux, report: &mut Report) {
     if let Some(personality) = linux.personality()
@@ -16,6 +17,9 @@ pub(super) fn check(linux: &Linux, report: &mut Report) {
     }
     if let Some(policy) = linux.memory_policy() {
         check_memory_policy(policy, report);
+    }
+    if lsm::mount_label(Some(linux)).is_some_and(|label| !lsm::is_context(label)) {
+        report.error("/linux/mountLabel", lsm::NO_CONTEXT);
     }
     if let Some(word) = linux.rootfs_propagation()
         && !matches!(

@@ -50,6 +50,14 @@ pub(super) fn check(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
         {
             report.error(format!("{at}/path"), format!("the path {} is not absolute", path.display()));
         }
+        if let Some(path) = namespace.path()
+            && kind_by_name(path).is_some_and(|kind| kind != namespace.typ())
+        {
+            report.error(
+                format!("{at}/path"),
+                format!("{} is not a {} namespace", path.display(), namespace.typ()),
+            );
+        }
         let earlier = *first.entry(namespace.typ() as u32).or_insert(index);
         if earlier != index {
             report.error(format!("{at}/type"), format!("this namespace is already entry {earlier}"));
@@ -58,6 +66,37 @@ pub(super) fn check(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
     id_mappings(linux, namespaces, report);
     time_offsets(linux, namespaces, report);
     masks(linux, namespaces, report);
+}
+
+/// The kind that the name of a process's namespace tells: `/proc/PID/ns/net` and `/proc/PID/task/TID/ns/net`
+/// (namespaces(7)). Nobody without privileges can open those of others' processes.
+fn kind_by_name(path: &Path) -> Option<LinuxNamespaceType> {
+    let mut names = path.to_str()?.strip_prefix("/proc/")?.split('/');
+    let process = |name: &str| {
+        matches!(name, "self" | "thread-self")
+            || (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    names.next().filter(|name| process(name))?;
+    let mut next = names.next()?;
+    if next == "task" {
+        names.next().filter(|name| process(name))?;
+        next = names.next()?;
+    }
+    let name = names.next().filter(|_| next == "ns")?;
+    if names.next().is_some() {
+        return None;
+    }
+    Some(match name {
+        "cgroup" => LinuxNamespaceType::Cgroup,
+        "ipc" => LinuxNamespaceType::Ipc,
+        "mnt" => LinuxNamespaceType::Mount,
+        "net" => LinuxNamespaceType::Network,
+        "pid" | "pid_for_children" => LinuxNamespaceType::Pid,
+        "time" | "time_for_children" => LinuxNamespaceType::Time,
+        "user" => LinuxNamespaceType::User,
+        "uts" => LinuxNamespaceType::Uts,
+        _ => return None,
+    })
 }
 
 fn names(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
@@ -127,6 +166,29 @@ fn masks(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
                     format!("the path {path:?} is not absolute"),
                 );
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_below_proc_tell_the_kind() {
+        use LinuxNamespaceType::{Mount, Network, Pid};
+        for (path, kind) in [
+            ("/proc/1/ns/net", Some(Network)),
+            ("/proc/self/ns/mnt", Some(Mount)),
+            ("/proc/12/task/13/ns/pid_for_children", Some(Pid)),
+            ("/proc/1/ns/other", None),
+            ("/proc/1/ns/net/x", None),
+            ("/proc/x/ns/net", None),
+            ("/proc/ns/net", None),
+            ("/run/netns/uts", None),
+            ("/run/proc/1/ns/net", None),
+        ] {
+            assert_eq!(kind_by_name(Path::new(path)), kind, "{path}");
         }
     }
 }

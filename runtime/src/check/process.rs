@@ -4,6 +4,7 @@ use oci_spec::runtime::{LinuxIdMapping, PosixRlimit, Process, User};
 
 use super::finding::Report;
 use super::mappings;
+use crate::linux::lsm;
 
 pub(super) fn check(process: &Process, at: &str, report: &mut Report) {
     if process.args().as_ref().is_none_or(Vec::is_empty) {
@@ -38,6 +39,9 @@ pub(super) fn check(process: &Process, at: &str, report: &mut Report) {
         if label.as_deref().is_some_and(|label| label.contains(char::is_control)) {
             report.error(format!("{at}/{property}"), "must not have control characters");
         }
+    }
+    if lsm::selinux_label(process).is_some_and(|label| !lsm::is_context(label)) {
+        report.error(format!("{at}/selinuxLabel"), lsm::NO_CONTEXT);
     }
     user(process.user(), at, report);
     rlimits(process.rlimits().as_deref().unwrap_or_default(), at, report);

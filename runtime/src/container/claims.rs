@@ -29,10 +29,11 @@ impl Claims {
     pub(super) fn missing(spec: &Spec, resctrl: Option<&Path>) -> Vec<Error> {
         // No container can have this id.
         let id = "?";
-        [find_devices(spec).map(drop), find_rdt(spec, id, resctrl).map(drop)]
+        let devices = net_device::wishes(spec.linux().as_ref())
             .into_iter()
-            .filter_map(Result::err)
-            .collect()
+            .filter_map(|wish| Handover::prepare(vec![wish]).err());
+        let shared = refuse_own_network(spec).err();
+        shared.into_iter().chain(devices).chain(find_rdt(spec, id, resctrl).err()).collect()
     }
 
     /// The resctrl groups, for the record.
@@ -82,14 +83,16 @@ impl Claims {
 }
 
 fn find_devices(spec: &Spec) -> Result<Option<Handover>> {
+    refuse_own_network(spec)?;
+    Handover::prepare(net_device::wishes(spec.linux().as_ref()))
+}
+
+fn refuse_own_network(spec: &Spec) -> Result<()> {
     let linux = spec.linux().as_ref();
-    let wishes = net_device::wishes(linux);
-    if let Some(path) = Namespaces::of(linux).network.joined()
-        && !wishes.is_empty()
-    {
-        Handover::refuse_own(path)?;
+    match Namespaces::of(linux).network.joined() {
+        Some(path) if !net_device::wishes(linux).is_empty() => Handover::refuse_own(path),
+        _ => Ok(()),
     }
-    Handover::prepare(wishes)
 }
 
 fn find_rdt(spec: &Spec, id: &str, resctrl: Option<&Path>) -> Result<Option<(intel_rdt::Wish, Membership)>> {

@@ -3,7 +3,6 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use oci_spec::runtime::Spec;
 use super::claims::Claims;
 use super::gate;
 use super::handle::Container;
+use super::host_check::{hard_limit, refuse_host_sysctls};
 use super::identity::ProcessIdentity;
 use super::nodes;
 use super::options::{Console, CreateOptions};
@@ -21,7 +21,7 @@ use super::store::Directory;
 use super::terminal::ConsoleSocket;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Manager, Mode, Setting, V1Hierarchy};
-use crate::check::finding::{Finding, into_result};
+use crate::check::finding::into_result;
 use crate::check::rootless;
 use crate::error::{Error, Kind, Result};
 use crate::hook::{HookKind, HookPolicy, run_hooks};
@@ -31,10 +31,9 @@ use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
 use crate::linux::mount::cgroup::{View, Views};
 use crate::linux::namespace::Namespaces;
-use crate::linux::sysctl;
 use crate::plan::{Explanation, Gate, ParentStep, Plan, Request, hooks::HookState};
 use crate::spawn::{self, Resources, Spawned};
-use crate::sys::{mount, process};
+use crate::sys::mount;
 
 /// The annotation that keeps the caller's supplementary groups.
 pub(crate) const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
@@ -47,58 +46,6 @@ pub(super) struct Prepared {
     plan: Plan,
     pub(super) cgroup: CgroupPlan,
     pub(super) record: Record,
-}
-
-/// Findings that depend on the host and the bundle's files.
-pub(super) fn check_host(bundle: &Bundle, resctrl: Option<&Path>, findings: &mut Vec<Finding>) {
-    if let Some(root) = bundle.spec().root() {
-        let rootfs = bundle.dir().join(root.path());
-        if !rootfs.is_dir() {
-            findings.push(Finding::error("/root/path", format!("{} is not a directory", rootfs.display())));
-        }
-    }
-    if let Ok(layout) = layout(bundle)
-        && let Some(resources) = bundle.spec().linux().as_ref().and_then(|linux| linux.resources().as_ref())
-    {
-        findings.extend(
-            crate::cgroup::check(resources, &layout)
-                .into_iter()
-                .map(|problem| Finding::error(problem.pointer, problem.message)),
-        );
-    }
-    super::host_check::check(bundle, findings);
-    let spec = bundle.spec();
-    if let Err(error) = lsm::refuse_absent(spec.process().as_ref(), "/process", spec.linux().as_ref()) {
-        findings.push(Finding::error(error.pointer().unwrap_or("/process"), error.plain()));
-    }
-    findings.extend(
-        Claims::missing(bundle.spec(), resctrl)
-            .into_iter()
-            .map(|error| Finding::error(error.pointer().unwrap_or("/linux"), error.plain())),
-    );
-    if let Ok(host) = Host::probe() {
-        let spec = bundle.spec();
-        findings.extend(rootless::check(spec, host, hard_limit));
-        let read = |file: &str| {
-            let user = nix::unistd::User::from_uid(host.euid.into()).ok().flatten();
-            let text = std::fs::read_to_string(file).unwrap_or_default();
-            rootless::ranges(&text, user.as_ref().map(|user| user.name.as_str()), host.euid)
-        };
-        if !host.maps_ids() {
-            findings.extend(rootless::check_ranges(spec, host, &read("/etc/subuid"), &read("/etc/subgid")));
-        }
-    }
-    if let Some(seccomp) = bundle.spec().linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
-        findings.extend(
-            crate::linux::seccomp::validate(seccomp)
-                .into_iter()
-                .map(|problem| Finding::error(problem.pointer, problem.message)),
-        );
-    }
-}
-
-fn hard_limit(resource: u32) -> Option<u64> {
-    process::rlimit(0, resource).ok().map(|(_, hard)| hard)
 }
 
 /// `made`: the cgroup that could be made, where it is not all that was planned.
@@ -188,32 +135,6 @@ pub(super) fn prepare(
 /// `--group-add keep-groups`: it may then use files of groups that have no id inside.
 pub(super) fn keeps_groups(spec: &Spec) -> bool {
     spec.annotations().as_ref().is_some_and(|all| all.contains_key(KEEP_GROUPS))
-}
-
-/// A namespace that is joined may be the runtime's own: then its parameters are the host's.
-fn refuse_host_sysctls(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
-    let sysctls = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
-    for key in sysctls.into_iter().flat_map(std::collections::HashMap::keys) {
-        let (origin, own) = match sysctl::path(key).as_deref().and_then(sysctl::scope) {
-            Some(sysctl::Scope::Net) => (&namespaces.network, "/proc/self/ns/net"),
-            Some(sysctl::Scope::Ipc) => (&namespaces.ipc, "/proc/self/ns/ipc"),
-            Some(sysctl::Scope::Uts) => (&namespaces.uts, "/proc/self/ns/uts"),
-            Some(sysctl::Scope::User) => (&namespaces.user, "/proc/self/ns/user"),
-            None => continue,
-        };
-        let inode =
-            |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-        if let Some(joined) = origin.joined()
-            && inode(joined).is_some_and(|joined| Some(joined) == inode(Path::new(own)))
-        {
-            let what = format!(
-                "sysctl {key:?} is not allowed in the host's own namespace, which {} is",
-                joined.display()
-            );
-            return Err(Error::new(Kind::InvalidSpec, what).at("/linux/sysctl"));
-        }
-    }
-    Ok(())
 }
 
 /// What a cgroup mount of the container shows: its own cgroups, and where it has none, the runtime's.

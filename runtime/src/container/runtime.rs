@@ -8,6 +8,7 @@ use oci_spec::runtime::Spec;
 use super::create;
 use super::delete;
 use super::handle::Container;
+use super::host_check;
 use super::options::{CgroupDriver, CreateOptions, Delete};
 use super::state::State;
 use super::store::Directory;
@@ -154,11 +155,12 @@ impl Runtime {
 
     /// Everything that is wrong with a bundle, and what would be warned about, before any side effect.
     ///
-    /// The answer is the same for every user; it needs no privilege.
+    /// It needs no privilege. What the caller may not look at, and what only the attempt shows, is left out; what he lacks
+    /// the rights for is told.
     pub fn check(&self, bundle: &Bundle) -> Vec<Finding> {
         let mut findings = bundle.warnings().to_vec();
         findings.extend(crate::check::check(bundle.spec()));
-        create::check_host(bundle, self.resctrl.as_deref(), &mut findings);
+        host_check::check(bundle, self.cgroups, self.resctrl.as_deref(), &mut findings);
         findings
     }
 

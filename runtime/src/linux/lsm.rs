@@ -46,6 +46,16 @@ pub(crate) fn mount_label(linux: Option<&Linux>) -> Option<&str> {
     linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty())
 }
 
+/// What is wrong with a text that has not the form of an SELinux context.
+pub(crate) const NO_CONTEXT: &str =
+    "not an SELinux label, which has the form user:role:type or user:role:type:level";
+
+/// Whether a text has the form of an SELinux context: USER:ROLE:TYPE, often with a level. Only the policy knows whether
+/// it is one.
+pub(crate) fn is_context(label: &str) -> bool {
+    label.split(':').take(3).filter(|part| !part.is_empty()).count() == 3
+}
+
 /// Refuses labels of a security module that the kernel runs without. `at` is the pointer of the process object.
 ///
 /// # Errors

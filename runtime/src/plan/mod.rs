@@ -29,8 +29,8 @@ use crate::linux::mount::cgroup::Views;
 use crate::linux::net_device::Wish;
 use crate::sys::process::SchedAttr;
 use blame::{Blame, Place};
+pub(crate) use candidates::candidates;
 pub use explain::{ExplainedStep, Explanation};
-#[cfg(feature = "criu")]
 pub(crate) use order::mounts_of;
 #[cfg(feature = "criu")]
 pub(crate) use process::NATIVE;

@@ -8,6 +8,7 @@ pub(crate) mod bpf;
 pub(crate) mod clone;
 pub(crate) mod loop_device;
 pub(crate) mod mount;
+pub(crate) mod namespace;
 pub(crate) mod netlink;
 pub(crate) mod own_binary;
 pub(crate) mod path;

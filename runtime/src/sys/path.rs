@@ -60,7 +60,6 @@ pub(crate) fn open_regular_in_root(root: &File, path: &str) -> Result<File> {
 }
 
 /// Finds a place as if `root` were the root directory, for the parent: a descriptor that only tells what it refers to.
-#[cfg(feature = "criu")]
 pub(crate) fn find_in_root(root: impl std::os::fd::AsFd, path: &CStr) -> Result<std::os::fd::OwnedFd> {
     let fd = open_in_root(root.as_fd().as_raw_fd(), path, libc::O_PATH, 0)?;
     // SAFETY: openat2 has just returned it; nobody else owns it.
@@ -68,7 +67,6 @@ pub(crate) fn find_in_root(root: impl std::os::fd::AsFd, path: &CStr) -> Result<
 }
 
 /// Finds a place below a directory, for the parent, following nothing.
-#[cfg(feature = "criu")]
 pub(crate) fn find_beneath(dir: impl std::os::fd::AsFd, path: &CStr) -> Result<std::os::fd::OwnedFd> {
     let strict = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
     let fd = openat2(dir.as_fd().as_raw_fd(), path, libc::O_PATH | libc::O_NOFOLLOW, 0, strict)?;

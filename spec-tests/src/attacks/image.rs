@@ -83,6 +83,7 @@ pub(super) const TESTS: &[Test] = &[
                 bed.bundle(&Spec::new().args(&["/probe", "try", "list", &format!("/data/{name}")]))?;
             bundle.directory(&format!("data/{name}"))?;
             bundle.link(name, format!("data/{name}"))?;
+            crate::checks::finds(bed, &bundle, &["symbolic link"])?;
             let called = bed.run_bundle(&bundle)?;
             // A volume under a name of the container's choice must not become the /proc that the runtime trusts.
             called.refused(&["proc", "sys", "symlink", "directory"])?;

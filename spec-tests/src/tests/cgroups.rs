@@ -70,7 +70,7 @@ pub(super) const TESTS: &[Test] = &[
     test("A137", "the systemd driver refuses a cgroupsPath that is not slice:prefix:name", |bed| {
         systemd(bed)?;
         for path in ["/suite/x", "system.slice:x", "system.slice:a:b:c", "noslice:suite:x"] {
-            bed.refuses_when_tried(
+            bed.refuses(
                 &Spec::new().set("/linux/cgroupsPath", path),
                 &["cgroupsPath", "slice", "format", path],
             )?;
@@ -81,6 +81,7 @@ pub(super) const TESTS: &[Test] = &[
         let first = bed.waiting(&Spec::new())?;
         let path = Spec(first.bundle.spec()?).0["linux"]["cgroupsPath"].clone();
         let second = bed.bundle(&Spec::new().set("/linux/cgroupsPath", path).args(&["/probe", "true"]))?;
+        crate::checks::finds(bed, &second, &["cgroup"])?;
         let called = bed.call(["run", "--bundle", &second.dir.to_string_lossy(), &second.id])?;
         same("status of the first", first.status()?, "running")?;
         called.refused(&["cgroup", "unit"])

@@ -464,17 +464,7 @@ pub(super) const TESTS: &[Test] = &[
         "C10",
         "so does the annotation run.oci.pidfd_receiver, where the runtime says that it knows it",
         |bed| {
-            let features = bed.call(["features"])?;
-            let known = features.json().is_ok_and(|features| {
-                let listed = strings(&features["potentiallyUnsafeConfigAnnotations"]).into_iter();
-                listed.into_iter().any(|name| {
-                    name == "run.oci.pidfd_receiver"
-                        || name.ends_with('.') && "run.oci.pidfd_receiver".starts_with(name)
-                })
-            });
-            if !known {
-                return skip("the runtime does not list the annotation");
-            }
+            super::features::lists_annotation(bed, "run.oci.pidfd_receiver")?;
             let receiver = Receiver::listen(bed.dir(), "pidfd")?;
             let path = receiver.path.to_string_lossy().into_owned();
             let bundle =

@@ -37,6 +37,7 @@ pub(super) const TESTS: &[Test] = &[
         same("terminals", &bed.report(&spec)?["terminals"], &json!([null, null, null]))
     }),
     test("A47", "a detached terminal without --console-socket is refused", |bed| {
+        // The configuration is right; what is wrong is the call.
         bed.refuses_when_tried(&Spec::new().set("/process/terminal", true), &["console"])
     }),
     test("A47", "--console-socket without terminal is refused", |bed| {

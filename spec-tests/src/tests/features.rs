@@ -1,7 +1,7 @@
 //! The features document: rows A223 to A236.
 
 use crate::observe::strings;
-use crate::outcome::{Outcome, check, fail};
+use crate::outcome::{Outcome, check, fail, skip};
 use crate::{Bed, Test, anyone};
 use serde_json::Value;
 
@@ -244,4 +244,13 @@ fn lists(bed: &Bed<'_>, pointer: &str, wanted: &[&str]) -> Outcome {
     };
     let missing: Vec<_> = wanted.iter().filter(|word| !strings(list).contains(word)).copied().collect();
     check(missing.is_empty(), || format!("{pointer} lacks {}", missing.join(" ")))
+}
+
+/// Skips unless the runtime says that an annotation changes what it does.
+pub(super) fn lists_annotation(bed: &Bed<'_>, wanted: &str) -> Outcome {
+    let listed = bed.call(["features"])?.json().is_ok_and(|features| {
+        let names = strings(&features["potentiallyUnsafeConfigAnnotations"]);
+        names.into_iter().any(|name| name == wanted || name.ends_with('.') && wanted.starts_with(name))
+    });
+    if listed { Ok(()) } else { skip("the runtime does not list the annotation") }
 }

@@ -108,6 +108,7 @@ pub(super) const TESTS: &[Test] = &[
             .hook("createRuntime", "first", &["exit=3"])
             .hook("createRuntime", "second", &[])
             .write()?;
+        // What a hook will answer nobody knows.
         bed.refuses_bundle_when_tried(&bundle, &["hook"])?;
         same("hooks that ran", labels(&bundle)?, ["first"])
     }),
@@ -437,6 +438,7 @@ fn poststart_is_late(bed: &Bed<'_>) -> Outcome {
 fn create_fails(bed: &Bed<'_>, kind: &str) -> Outcome {
     let bundle =
         Hooks::new(bed)?.hook(kind, "failing", &["exit=3"]).hook("poststop", "poststop", &[]).write()?;
+    // What a hook will answer nobody knows.
     bed.refuses_bundle_when_tried(&bundle, &["hook"])?;
     same("hooks that ran", labels(&bundle)?, ["failing", "poststop"])
 }

@@ -120,6 +120,8 @@ fn refuses(bed: &Bed<'_>, property: &str, value: Value) -> Outcome {
         let words = words.split(' ').filter(|word| !word.starts_with("time=")).collect::<Vec<_>>().join(" ");
         Ok((called, words))
     };
+    let bad = Spec::new().set(&format!("/linux/intelRdt/{property}"), value.clone());
+    crate::checks::finds(bed, &bed.bundle(&bad)?, &[property])?;
     let (called, words) = answer(value)?;
     called.refused(&[property])?;
     let (_, others) = answer(good)?;

@@ -299,6 +299,7 @@ fn bad_program(bed: &Bed<'_>, contents: &str, word: &str) -> Outcome {
     let bundle = bed.bundle(&Spec::new().args(&["/data/program"]))?;
     bundle.file("data/program", contents)?;
     fs::set_permissions(bundle.rootfs.join("data/program"), fs::Permissions::from_mode(0o755))?;
+    crate::checks::finds(bed, &bundle, &[word])?;
     // To refuse it at create already is as good.
     let called = bed.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?;
     let called = if called.status.success() { bed.call(["start", &bundle.id])? } else { called };

@@ -85,8 +85,9 @@ pub(super) const TESTS: &[Test] = &[
             joined.veth("eth0", "eth1")?;
             let before = (state_of(&host, "suite0")?, state_of(&joined, "eth0")?);
             for devices in [json!({"suite0": {"name": "eth0"}}), json!({"suite0": {"name": "lo"}})] {
+                // The names in there are seen only from within, which takes privileges.
                 let spec = spec(devices).namespace("network", Some(&joined.path()));
-                refuses(bed, &host, &spec, &["exist", "eth0", "lo"])?;
+                refuses_when_tried(bed, &host, &spec, &["exist", "eth0", "lo"])?;
                 same("both devices", &(state_of(&host, "suite0")?, state_of(&joined, "eth0")?), &before)?;
             }
             Ok(())
@@ -293,7 +294,9 @@ pub(super) const TESTS: &[Test] = &[
             return crate::outcome::skip("this kernel has no bridges");
         }
         let before = state_of(&host, "suite0")?;
-        refuses(bed, &host, &spec(json!({"suite0": {"name": "eth0"}, "suitebr": {}})), &["suitebr"])?;
+        // Which devices stay where they are no kernel before 6.14 tells.
+        let devices = json!({"suite0": {"name": "eth0"}, "suitebr": {}});
+        refuses_when_tried(bed, &host, &spec(devices), &["suitebr"])?;
         same("the device", state_of(&host, "suite0")?, before)
     }),
     test("A135", "delete --force brings the device back after a create that was killed", |bed| {
@@ -325,8 +328,15 @@ fn create<'b, 'a>(bed: &'b Bed<'a>, host: &Network, spec: &Spec) -> Outcome<Cont
     Ok(Container { bed, bundle, out: called.out })
 }
 
-/// `create` by a runtime in this namespace must refuse this, name one of these words, and leave nothing.
+/// `create` by a runtime in this namespace must refuse this, name one of these words, and leave nothing; and `check`,
+/// where there is one, must find it.
 fn refuses(bed: &Bed<'_>, host: &Network, spec: &Spec, words: &[&str]) -> Outcome {
+    crate::checks::finds_in(bed, &bed.bundle(spec)?, words, Some(&host.path()))?;
+    refuses_when_tried(bed, host, spec, words)
+}
+
+/// The same for what only the attempt can show.
+fn refuses_when_tried(bed: &Bed<'_>, host: &Network, spec: &Spec, words: &[&str]) -> Outcome {
     let bundle = bed.bundle(spec)?;
     let dir = bundle.dir.to_string_lossy().into_owned();
     let called = bed.command(["create", "--bundle", &dir, &bundle.id]).in_network(&host.path()).call()?;

@@ -2,7 +2,7 @@
 
 use crate::observe::strings;
 use crate::outcome::{Outcome, check, same};
-use crate::{Spec, Test, test};
+use crate::{Bed, Spec, Test, test};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -60,18 +60,21 @@ pub(super) const TESTS: &[Test] = &[
         same("args", &seen["args"], &json!(["tool", "report"]))
     }),
     test("A52", "args[0] that is nowhere in PATH is refused with the text that engines look for", |bed| {
-        let called = bed.run(&Spec::new().args(&["nope"]))?;
-        called.refused(&["executable file not found in $PATH"])
+        let bundle = bed.bundle(&Spec::new().args(&["nope"]))?;
+        unexecutable(bed, &bundle, "executable file not found in $PATH")
     }),
     test(
         "A52",
         "a path in args[0] that does not exist is refused with the text that engines look for",
-        |bed| bed.run(&Spec::new().args(&["/nope"]))?.refused(&["no such file or directory"]),
+        |bed| {
+            let bundle = bed.bundle(&Spec::new().args(&["/nope"]))?;
+            unexecutable(bed, &bundle, "no such file or directory")
+        },
     ),
     test("A52", "a program that is not executable is refused with the text that engines look for", |bed| {
         let bundle = bed.bundle(&Spec::new().args(&["/etc/plain"]))?;
         bundle.file("etc/plain", "text")?;
-        bed.run_bundle(&bundle)?.refused(&["permission denied"])
+        unexecutable(bed, &bundle, "permission denied")
     }),
     test("A52", "args[0] with a slash counts from the working directory", |bed| {
         let bundle = bed.bundle(&Spec::new().args(&["./tool", "report"]).set("/process/cwd", "/opt"))?;
@@ -162,6 +165,12 @@ pub(super) const TESTS: &[Test] = &[
         same("owner and mode", of(&called.out)?, of(&untouched)?)
     }),
 ];
+
+/// `run` and `check` must say why.
+fn unexecutable(bed: &Bed<'_>, bundle: &crate::bundle::Bundle, word: &str) -> Outcome {
+    crate::checks::finds(bed, bundle, &[word])?;
+    bed.run_bundle(bundle)?.refused(&[word])
+}
 
 /// Numbers of the open file descriptors.
 pub(crate) fn descriptors(report: &Value) -> Vec<String> {

@@ -146,6 +146,17 @@ pub(super) const TESTS: &[Test] = &[
         let names = ["mkdir", "mkdirat", "a_call_of_the_future"];
         try_mkdir(bed, json!([{"names": names, "action": "SCMP_ACT_ERRNO"}]))?.failed(&[1])
     }),
+    test("A189", "an annotation makes it an error, where the runtime says that it knows it", |bed| {
+        const ANNOTATION: &str = "run.oci.seccomp_fail_unknown_syscall";
+        super::features::lists_annotation(bed, ANNOTATION)?;
+        let names = ["mkdir", "a_call_of_the_future"];
+        let spec = |value: &str| {
+            rules(json!([{"names": names, "action": "SCMP_ACT_ERRNO"}]))
+                .set("/annotations", json!({ANNOTATION: value}))
+        };
+        bed.refuses(&spec("1"), &["a_call_of_the_future"])?;
+        bed.run(&spec("0").args(&["/probe", "true"]))?.ok().map(drop)
+    }),
     test("A190", "all seven operators compare arguments", operators),
     test("A190", "several conditions on different arguments must all hold", |bed| {
         // No process has these numbers, so kill answers ESRCH (3) where the filter lets it through.
@@ -208,8 +219,7 @@ pub(super) const TESTS: &[Test] = &[
     test("A194", "a listener that nobody serves is an error", |bed| {
         let path = bed.dir().join("nobody").to_string_lossy().into_owned();
         let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "syscalls": [{"names": MKDIR, "action": "SCMP_ACT_NOTIFY"}]});
-        let called = bed.run(&Spec::new().set("/linux/seccomp", seccomp))?;
-        called.refused(&[&path, "listener", "seccomp"])
+        bed.refuses(&Spec::new().set("/linux/seccomp", seccomp), &[&path, "listener", "seccomp"])
     }),
     test("A195", "a call newer than the profile answers ENOSYS, one that it leaves out the default", |bed| {
         // No kernel has call 700 yet; it is newer than anything allowed here.

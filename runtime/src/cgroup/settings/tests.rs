@@ -160,18 +160,27 @@ fn what_only_version_1_can() {
             &[("net_prio.ifpriomap", "eth0 5")],
             "/network/priorities/0",
         ),
-        (r#"{"blockIO":{"leafWeight":20}}"#, &[("blkio.leaf_weight", "20")], "/blockIO/leafWeight"),
-        (
-            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":20}]}}"#,
-            &[("blkio.leaf_weight_device", "8:0 20")],
-            "/blockIO/weightDevice/0/leafWeight",
-        ),
     ];
     for (json, one, pointer) in cases {
         assert_eq!(on(&v1(&ALL_V1), json, &Current::fresh()), Ok(pairs(one)), "{json}");
         let (_, problems) = translate(&resources(json), &v2(&ALL_V2), &Current::fresh());
         let seen: Vec<_> = problems.iter().map(|p| (p.pointer.as_str(), p.unsupported)).collect();
         assert_eq!(seen, [(format!("{ROOT}{pointer}").as_str(), true)], "{json}");
+    }
+    // No supported kernel has the scheduler of these, whatever the version of cgroups.
+    for (json, pointer) in [
+        (r#"{"blockIO":{"leafWeight":20}}"#, "/blockIO/leafWeight"),
+        (
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":20}]}}"#,
+            "/blockIO/weightDevice/0/leafWeight",
+        ),
+    ] {
+        for layout in [v1(&ALL_V1), v2(&ALL_V2)] {
+            let (settings, problems) = translate(&resources(json), &layout, &Current::fresh());
+            let seen: Vec<_> = problems.iter().map(|p| (p.pointer.as_str(), p.unsupported)).collect();
+            assert_eq!(seen, [(format!("{ROOT}{pointer}").as_str(), true)], "{json}");
+            assert_eq!(settings, [], "{json}");
+        }
     }
 }
 

@@ -46,6 +46,10 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
                 out.problems
                     .push(Problem::invalid(format!("{ROOT}{property}"), "the value has a NUL character"));
             }
+            Some(_) if Format::of(key).is_some_and(|format| !format.takes(value.trim_ascii())) => {
+                let message = format!("unified resource {key:?} does not take the value {value:?}");
+                out.problems.push(Problem::invalid(format!("{ROOT}{property}"), message));
+            }
             Some(controller) => out.settings.push(Setting {
                 place: Place::V2,
                 controller: Cow::Owned(controller.to_owned()),
@@ -59,9 +63,85 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
     }
 }
 
+/// What the files take whose format the kernel documents (Documentation/admin-guide/cgroup-v2.rst). The kernel is the
+/// judge of the rest, and of the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// A number or `max`.
+    Limit,
+    /// The same in bytes, with a unit.
+    Bytes,
+    /// A number.
+    Number,
+    /// `0` or `1`.
+    Switch,
+    /// CPUs or memory nodes.
+    List,
+}
+
+impl Format {
+    fn of(file: &str) -> Option<Self> {
+        Some(match file {
+            "pids.max" | "cgroup.max.depth" | "cgroup.max.descendants" => Self::Limit,
+            "memory.min" | "memory.low" | "memory.high" | "memory.max" | "memory.swap.high"
+            | "memory.swap.max" | "memory.zswap.max" => Self::Bytes,
+            "cpu.weight" | "cpu.weight.nice" | "cpu.max.burst" => Self::Number,
+            "cpu.idle"
+            | "cgroup.freeze"
+            | "cgroup.pressure"
+            | "memory.oom.group"
+            | "memory.zswap.writeback" => Self::Switch,
+            "cpuset.cpus" | "cpuset.mems" | "cpuset.cpus.exclusive" => Self::List,
+            _ => return None,
+        })
+    }
+
+    fn takes(self, value: &str) -> bool {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        // Numbers may be octal or hexadecimal (kstrtoll, memparse).
+        let number = |text: &str| {
+            let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+            digits(text)
+                || hexadecimal
+                    .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        match self {
+            Self::Limit => value == "max" || number(value),
+            Self::Bytes => {
+                value == "max"
+                    || number(value.strip_suffix(|c: char| "kKmMgGtTpPeE".contains(c)).unwrap_or(value))
+            }
+            Self::Number => number(value.strip_prefix('-').unwrap_or(value)),
+            Self::Switch => matches!(value, "0" | "1"),
+            Self::List => crate::check::list::parse(value).is_ok(),
+        }
+    }
+}
+
 /// The controller of a file name `CONTROLLER.NAME`, if the key is nothing but a file name.
 fn controller(key: &str) -> Option<&str> {
     let (controller, rest) = key.split_once('.')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     (!controller.is_empty() && !rest.is_empty() && key.chars().all(plain)).then_some(controller)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Format;
+
+    #[test]
+    fn values_of_documented_files_are_told_from_nonsense() {
+        for (file, good, bad) in [
+            ("pids.max", &["max", "0", "23", "0x10"][..], &["many", "", "-1", "1k", "max 1", "0x"][..]),
+            ("memory.high", &["max", "104857600", "100M", "4g"], &["many", "", "-1", "1.5G", "M", "1 2"]),
+            ("cpu.weight.nice", &["-20", "19"], &["low", "-", ""]),
+            ("memory.oom.group", &["0", "1"], &["2", "true", ""]),
+            ("cpuset.cpus", &["0-3,7", ""], &["zero", "3-1"]),
+        ] {
+            let format = Format::of(file).unwrap();
+            assert!(good.iter().all(|value| format.takes(value)), "{file}");
+            assert!(bad.iter().all(|value| !format.takes(value)), "{file}");
+        }
+        assert_eq!(Format::of("io.max"), None);
+    }
 }

@@ -5,6 +5,9 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory};
 use super::super::layout::Place;
 use super::{Absent, Current, Group, Output, ROOT, Setting, Throttle, set_size, swappiness};
 
+const NO_LEAF_WEIGHT: &str =
+    "a leaf weight was a property of the CFQ scheduler, which Linux has not had since 5.0; use weight";
+
 pub(super) fn cpu(out: &mut Output<'_>, place: Place, cpu: &LinuxCpu) {
     // Shares cannot be set while the group is idle: leave that state first, enter it last.
     if cpu.idle() == Some(0) {
@@ -108,8 +111,8 @@ pub(super) fn block_io(out: &mut Output<'_>, place: Place, block_io: &LinuxBlock
     if let Some(value) = block_io.weight().filter(|&weight| weight != 0) {
         weight(out, ["blkio.bfq.weight", "blkio.weight"], value.to_string(), "/blockIO/weight");
     }
-    if let Some(value) = block_io.leaf_weight().filter(|&weight| weight != 0) {
-        out.set(place, "blkio", "blkio.leaf_weight", value, "/blockIO/leafWeight");
+    if block_io.leaf_weight().is_some_and(|weight| weight != 0) {
+        out.unsupported("/blockIO/leafWeight", NO_LEAF_WEIGHT);
     }
     for (index, device) in block_io.weight_device().iter().flatten().enumerate() {
         let number = format!("{}:{}", device.major(), device.minor());
@@ -122,9 +125,8 @@ pub(super) fn block_io(out: &mut Output<'_>, place: Place, block_io: &LinuxBlock
                 &property,
             );
         }
-        if let Some(value) = device.leaf_weight().filter(|&weight| weight != 0) {
-            let property = format!("/blockIO/weightDevice/{index}/leafWeight");
-            out.set(place, "blkio", "blkio.leaf_weight_device", format!("{number} {value}"), &property);
+        if device.leaf_weight().is_some_and(|weight| weight != 0) {
+            out.unsupported(&format!("/blockIO/weightDevice/{index}/leafWeight"), NO_LEAF_WEIGHT);
         }
     }
     for throttle in throttles {

@@ -26,7 +26,7 @@ fn full() -> Value {
             "user": {"uid": 1, "gid": 2, "umask": 18, "additionalGids": [3, 4]},
             "capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"], "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL"]},
             "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}, {"type": "RLIMIT_CORE", "soft": u64::MAX, "hard": u64::MAX}],
-            "noNewPrivileges": true, "oomScoreAdj": -1000, "apparmorProfile": "p", "selinuxLabel": "l",
+            "noNewPrivileges": true, "oomScoreAdj": -1000, "apparmorProfile": "p", "selinuxLabel": "u:r:t:s0",
             "scheduler": {"policy": "SCHED_FIFO", "priority": 1, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
             "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 7},
             "execCPUAffinity": {"initial": "0-3,7", "final": ""},

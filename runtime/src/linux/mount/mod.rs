@@ -2,4 +2,5 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod entry;
+pub(crate) mod filesystem;
 pub(crate) mod options;

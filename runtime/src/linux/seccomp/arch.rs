@@ -67,7 +67,6 @@ pub(super) enum Target {
 pub(super) type Row = (&'static str, [u16; 18]);
 
 /// Finds a system call by name.
-#[cfg(test)]
 pub(super) fn lookup(name: &str) -> Option<&'static Row> {
     lookup_from(0, name).map(|(_, row)| row)
 }

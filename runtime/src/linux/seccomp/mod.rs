@@ -122,6 +122,11 @@ impl Filter {
     }
 }
 
+/// Whether some architecture has a system call of this name.
+pub(crate) fn knows(name: &str) -> bool {
+    arch::lookup(name).is_some()
+}
+
 /// Compiles a profile for a machine whose own architecture is `native`.
 ///
 /// Pure: no system call, no clock, no environment, and no panic on any input.

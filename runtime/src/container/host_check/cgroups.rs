@@ -1,0 +1,71 @@
+//! The cgroup of a container: its place, its limits, and the CPUs and memory nodes that the machine has.
+
+use std::path::Path;
+
+use oci_spec::runtime::Spec;
+
+use crate::cgroup::{self, CgroupLayout};
+use crate::check::finding::Finding;
+use crate::check::list;
+use crate::container::options::CgroupDriver;
+use crate::container::runtime::Cgroups;
+use crate::error::Error;
+
+pub(super) fn check(
+    spec: &Spec,
+    cgroups: Cgroups,
+    layout: &CgroupLayout,
+    rootless: bool,
+    findings: &mut Vec<Finding>,
+) {
+    let linux = spec.linux().as_ref();
+    if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
+        super::add(findings, cgroup::check(resources, layout).into_iter().map(Error::from));
+        super::add(findings, cgroup::missing_files(resources, layout).into_iter().map(Error::from));
+        if let Some(cpu) = resources.cpu() {
+            let at = "/linux/resources/cpu";
+            present(cpu.cpus().as_deref(), &format!("{at}/cpus"), "CPU", "cpu", layout, findings);
+            present(cpu.mems().as_deref(), &format!("{at}/mems"), "memory node", "node", layout, findings);
+        }
+    }
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let path = path.filter(|path| !path.as_os_str().is_empty());
+    // The id stands in paths that leave it open; those are not looked at.
+    match cgroups.plan(spec, "check", layout, rootless) {
+        Err(error) => super::add(findings, [error]),
+        Ok(plan) if path.is_some_and(|path| names_all(path, cgroups.driver)) => {
+            super::add(findings, plan.check_free().err());
+        }
+        Ok(_) => {}
+    }
+}
+
+/// Whether a path says everything about the place.
+fn names_all(path: &Path, driver: CgroupDriver) -> bool {
+    driver == CgroupDriver::Cgroupfs
+        || (driver == CgroupDriver::Systemd && !path.as_os_str().as_encoded_bytes().ends_with(b":"))
+}
+
+/// Tells of the highest number in a list if the machine can never have it. cpuset of version 1 refuses such a list;
+/// that of version 2 takes some of them, without effect.
+fn present(
+    wanted: Option<&str>,
+    at: &str,
+    what: &str,
+    kind: &str,
+    layout: &CgroupLayout,
+    findings: &mut Vec<Finding>,
+) {
+    let highest =
+        |text: &str| Some(*list::parse(text).ok()?.iter().map(std::ops::RangeInclusive::end).max()?);
+    let Some(wanted) = wanted.and_then(highest) else { return };
+    let possible = std::fs::read_to_string(format!("/sys/devices/system/{kind}/possible"));
+    // Without NUMA there is one node, and no directory for it.
+    let Some(last) = possible.map_or((kind == "node").then_some(0), |text| highest(&text)) else { return };
+    if wanted <= last {
+        return;
+    }
+    let sentence = format!("this machine has no {what} {wanted}; the last one is {last}");
+    let refused = layout.place("cpuset", "cpuset").is_some_and(|place| place != cgroup::Place::V2);
+    findings.push(if refused { Finding::error(at, sentence) } else { Finding::warning(at, sentence) });
+}

@@ -1,0 +1,101 @@
+//! What `check` can tell of the host and of the image without changing them, as any user.
+//!
+//! The host may change before a container is created, so a creation does not ask: it tries. What cannot be looked at
+//! (for lack of rights, or because a mount will cover it) is no finding.
+
+mod cgroups;
+mod filesystems;
+mod image;
+mod namespaces;
+mod places;
+mod present;
+mod program;
+mod sysctls;
+
+use std::path::Path;
+
+pub(super) use self::namespaces::refuse_host_sysctls;
+
+use super::claims::Claims;
+use super::runtime::{Cgroups, layout};
+use crate::bundle::Bundle;
+use crate::check::finding::Finding;
+use crate::check::rootless;
+use crate::error::Error;
+use crate::host::Host;
+use crate::linux::lsm;
+use crate::sys::process;
+use image::Image;
+
+/// Everything of a bundle that the host or the image is not fit for.
+pub(super) fn check(bundle: &Bundle, cgroups: Cgroups, resctrl: Option<&Path>, findings: &mut Vec<Finding>) {
+    let spec = bundle.spec();
+    let host = Host::probe().ok();
+    if let Some(root) = spec.root() {
+        let rootfs = bundle.dir().join(root.path());
+        if !rootfs.is_dir() {
+            findings.push(Finding::error("/root/path", format!("{} is not a directory", rootfs.display())));
+        } else if let Some(image) = Image::open(&rootfs, spec) {
+            places::check(bundle, &image, findings);
+            program::check(spec, &image, findings);
+        }
+    }
+    if let Ok(layout) = layout(bundle) {
+        let rootless = host.is_some_and(Host::is_rootless);
+        cgroups::check(spec, cgroups, &layout, rootless, findings);
+    }
+    present::check(bundle, findings);
+    filesystems::check(spec, findings);
+    namespaces::check(spec, findings);
+    sysctls::check(spec, findings);
+    add(findings, lsm::refuse_absent(spec.process().as_ref(), "/process", spec.linux().as_ref()).err());
+    add(findings, Claims::missing(spec, resctrl));
+    if let Some(host) = host {
+        findings.extend(rootless::check(spec, host, hard_limit));
+        let read = |file: &str| {
+            let user = nix::unistd::User::from_uid(host.euid.into()).ok().flatten();
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            rootless::ranges(&text, user.as_ref().map(|user| user.name.as_str()), host.euid)
+        };
+        if !host.maps_ids() {
+            findings.extend(rootless::check_ranges(spec, host, &read("/etc/subuid"), &read("/etc/subgid")));
+        }
+    }
+    if let Some(seccomp) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+        findings.extend(
+            crate::linux::seccomp::validate(seccomp)
+                .into_iter()
+                .map(|problem| Finding::error(problem.pointer, problem.message)),
+        );
+    }
+}
+
+/// The caller's own hard limit of a resource.
+pub(super) fn hard_limit(resource: u32) -> Option<u64> {
+    process::rlimit(0, resource).ok().map(|(_, hard)| hard)
+}
+
+/// Adds what an attempt would say, unless an error about the same property is there: one mistake is told once.
+fn add(findings: &mut Vec<Finding>, errors: impl IntoIterator<Item = Error>) {
+    for error in errors {
+        let pointer = error.pointer().unwrap_or_default().to_owned();
+        if !findings.iter().any(|finding| finding.is_error() && finding.pointer == pointer) {
+            findings.push(Finding::error(pointer, error.plain()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn one_mistake_is_told_once() {
+        let mut findings = vec![Finding::error("/a", "first"), Finding::warning("/b", "warned")];
+        let error = |at: &str| Error::new(Kind::InvalidSpec, "again").at(at);
+        add(&mut findings, [error("/a"), error("/b"), error("/c")]);
+        let told: Vec<_> = findings.iter().map(|finding| (&*finding.pointer, &*finding.message)).collect();
+        assert_eq!(told, [("/a", "first"), ("/b", "warned"), ("/b", "again"), ("/c", "again")]);
+    }
+}

@@ -1,7 +1,29 @@
 //! Statistics as containerd has them: a message for each version of cgroups.
 
+/// The use of RDMA devices: both versions have messages of the same fields and names.
+macro_rules! rdma {
+    ($stats:expr, $message:ident, $entry:ident) => {{
+        let entries = |devices: &std::collections::BTreeMap<String, wharf::stats::RdmaStats>| {
+            let entry = |(device, stats): (&String, &wharf::stats::RdmaStats)| {
+                let mut entry = $entry::new();
+                entry.device.clone_from(device);
+                entry.hca_handles = stats.hca_handles;
+                entry.hca_objects = stats.hca_objects;
+                entry
+            };
+            devices.iter().map(entry).collect()
+        };
+        let mut rdma = $message::new();
+        rdma.current = entries(&$stats.rdma_current);
+        rdma.limit = entries(&$stats.rdma_limit);
+        MessageField::some(rdma)
+    }};
+}
+
 mod v1;
 mod v2;
+
+use std::collections::BTreeMap;
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{Message as _, Result};
@@ -18,4 +40,9 @@ pub(crate) fn encode(stats: &Stats) -> Result<Any> {
         any.value = v1::metrics(stats).write_to_bytes()?;
     }
     Ok(any)
+}
+
+/// A number that the kernel tells by name; 0 if it does not.
+fn number(numbers: &BTreeMap<String, u64>, name: &str) -> u64 {
+    numbers.get(name).copied().unwrap_or(0)
 }

@@ -9,7 +9,9 @@ use containerd_shim_protos::cgroups::metrics::{
 };
 use containerd_shim_protos::protobuf::MessageField;
 use wharf::Stats;
-use wharf::stats::{BlkioEntry, CpuStats, MemoryStats, RdmaStats};
+use wharf::stats::{BlkioEntry, CpuStats, MemoryStats};
+
+use super::number;
 
 /// The message.
 pub(super) fn metrics(stats: &Stats) -> Metrics {
@@ -30,10 +32,7 @@ pub(super) fn metrics(stats: &Stats) -> Metrics {
     metrics.memory = MessageField::some(memory(&stats.memory));
     metrics.memory_oom_control = MessageField::some(oom_control(&stats.memory.events));
     metrics.blkio = MessageField::some(blkio(stats));
-    let mut rdma = RdmaStat::new();
-    rdma.current = rdma_entries(&stats.rdma_current);
-    rdma.limit = rdma_entries(&stats.rdma_limit);
-    metrics.rdma = MessageField::some(rdma);
+    metrics.rdma = rdma!(stats, RdmaStat, RdmaEntry);
     metrics
 }
 
@@ -54,7 +53,7 @@ fn cpu(stats: &CpuStats) -> CPUStat {
 }
 
 fn memory(stats: &MemoryStats) -> MemoryStat {
-    let raw = |key: &str| stats.raw.get(key).copied().unwrap_or(0);
+    let raw = |name| number(&stats.raw, name);
     let mut memory = MemoryStat::new();
     memory.cache = raw("cache");
     memory.rss = raw("rss");
@@ -105,7 +104,7 @@ fn memory_entry(stats: wharf::stats::MemoryEntry) -> MessageField<MemoryEntry> {
 }
 
 fn oom_control(events: &BTreeMap<String, u64>) -> MemoryOomControl {
-    let value = |key: &str| events.get(key).copied().unwrap_or(0);
+    let value = |name| number(events, name);
     let mut control = MemoryOomControl::new();
     control.oom_kill_disable = value("oom_kill_disable");
     control.under_oom = value("under_oom");
@@ -142,17 +141,6 @@ fn blkio_entry(stats: &BlkioEntry) -> BlkIOEntry {
 fn device_name(major: u64, minor: u64) -> Option<String> {
     let link = fs::read_link(format!("/sys/dev/block/{major}:{minor}")).ok()?;
     Some(format!("/dev/{}", link.file_name()?.to_str()?))
-}
-
-fn rdma_entries(stats: &BTreeMap<String, RdmaStats>) -> Vec<RdmaEntry> {
-    let entry = |(device, stats): (&String, &RdmaStats)| {
-        let mut entry = RdmaEntry::new();
-        entry.device.clone_from(device);
-        entry.hca_handles = stats.hca_handles;
-        entry.hca_objects = stats.hca_objects;
-        entry
-    };
-    stats.iter().map(entry).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use containerd_shim_protos::cgroups_v2::metrics::{
 };
 use containerd_shim_protos::protobuf::MessageField;
 use wharf::Stats;
-use wharf::stats::{BlkioStats, CpuStats, MemoryStats, Pressure, PressureLine, RdmaStats};
+use wharf::stats::{BlkioStats, CpuStats, MemoryStats, Pressure, PressureLine};
+
+use super::number;
 
 /// Nanoseconds.
 const MICROSECOND: u64 = 1000;
@@ -25,10 +27,7 @@ pub(super) fn metrics(stats: &Stats) -> Metrics {
     metrics.memory = MessageField::some(memory(&stats.memory));
     metrics.memory_events = MessageField::some(memory_events(&stats.memory.events));
     metrics.io = MessageField::some(io(&stats.blkio));
-    let mut rdma = RdmaStat::new();
-    rdma.current = rdma_entries(&stats.rdma_current);
-    rdma.limit = rdma_entries(&stats.rdma_limit);
-    metrics.rdma = MessageField::some(rdma);
+    metrics.rdma = rdma!(stats, RdmaStat, RdmaEntry);
     for (size, pages) in &stats.hugetlb {
         let mut entry = HugeTlbStat::new();
         entry.current = pages.usage;
@@ -55,7 +54,7 @@ fn cpu(stats: &CpuStats) -> CPUStat {
 }
 
 fn memory(stats: &MemoryStats) -> MemoryStat {
-    let raw = |key: &str| stats.raw.get(key).copied().unwrap_or(0);
+    let raw = |name| number(&stats.raw, name);
     let mut memory = MemoryStat::new();
     memory.anon = raw("anon");
     memory.file = raw("file");
@@ -102,7 +101,7 @@ fn memory(stats: &MemoryStats) -> MemoryStat {
 }
 
 fn memory_events(events: &BTreeMap<String, u64>) -> MemoryEvents {
-    let value = |key: &str| events.get(key).copied().unwrap_or(0);
+    let value = |name| number(events, name);
     let mut message = MemoryEvents::new();
     message.low = value("low");
     message.high = value("high");
@@ -155,17 +154,6 @@ fn pressure(stats: Option<Pressure>) -> MessageField<PSIStats> {
         message
     });
     message.map_or_else(MessageField::none, MessageField::some)
-}
-
-fn rdma_entries(stats: &BTreeMap<String, RdmaStats>) -> Vec<RdmaEntry> {
-    let entry = |(device, stats): (&String, &RdmaStats)| {
-        let mut entry = RdmaEntry::new();
-        entry.device.clone_from(device);
-        entry.hca_handles = stats.hca_handles;
-        entry.hca_objects = stats.hca_objects;
-        entry
-    };
-    stats.iter().map(entry).collect()
 }
 
 #[cfg(test)]

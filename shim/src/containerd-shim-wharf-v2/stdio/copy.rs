@@ -157,20 +157,23 @@ mod tests {
         run(async {
             let ((from_reader, from_writer), (to_reader, to_writer)) = (pipe(), pipe());
             let source = watch(from_reader, Interest::READABLE).unwrap();
-            let sink = Sink::Stream(watch(to_writer, Interest::WRITABLE).unwrap());
-            tokio::task::spawn_local(copy(source, sink));
+            let sink = watch(to_writer, Interest::WRITABLE).unwrap();
+            tokio::task::spawn_local(copy(source, Sink::Stream(sink.clone())));
             let text: Vec<u8> = (0..1_000_000u32).map(|number| number as u8).collect();
             let sent = text.clone();
             let writer = std::thread::spawn(move || File::from(from_writer).write_all(&sent));
-            let reader = std::thread::spawn(move || {
-                // The sink is full by now.
-                std::thread::sleep(Duration::from_millis(20));
-                let mut all = Vec::new();
-                File::from(to_reader).read_to_end(&mut all).map(|_| all)
-            });
-            while !reader.is_finished() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            while is_ready(sink.get_ref(), PollFlags::OUT) {
+                tokio::task::yield_now().await;
             }
+            drop(sink);
+            let (told, done) = tokio::sync::oneshot::channel();
+            let reader = std::thread::spawn(move || {
+                let mut all = Vec::new();
+                let read = File::from(to_reader).read_to_end(&mut all).map(|_| all);
+                told.send(()).unwrap();
+                read
+            });
+            done.await.unwrap();
             writer.join().unwrap().unwrap();
             assert!(reader.join().unwrap().unwrap() == text);
         });

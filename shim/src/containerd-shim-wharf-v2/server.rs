@@ -31,7 +31,7 @@ use crate::{dispatch, exits, log as logging, wire};
 /// A daemon has one connection for each container; nobody else may connect.
 const MOST_CONNECTIONS: usize = 1024;
 /// As long does a server stay that has no container and that nobody talks to.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(20);
 /// As long may the daemon take for the last events.
 const FLUSH: Duration = Duration::from_secs(5);
 /// As long may a caller take for the last answer.

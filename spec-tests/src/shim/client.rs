@@ -168,6 +168,12 @@ impl Client {
         io::Write::write_all(&mut &self.stream, bytes)
     }
 
+    /// Ends the connection, as the end of a daemon does.
+    pub fn hang_up(&self) {
+        // The reading thread holds a copy of the descriptor; this ends it too. There may be no other end any more.
+        let _ended = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
     /// Has the shim closed the connection?
     pub fn ended(&self) -> bool {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).ended
@@ -176,8 +182,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // The reading thread holds a copy of the fd; this ends it too.
-        let _ended = self.stream.shutdown(std::net::Shutdown::Both);
+        self.hang_up();
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) const TESTS: &[Test] = &[
     test("K10", "after a crash and `delete` the same id serves again", again),
     test("K11", "a killed shim in the middle of a create: `delete` removes what there is", killed_in_create),
     test("K12", "a member of a pod is deleted, the others stay", pod_member),
+    test("K13", "a shim without a container whose daemon is gone for good ends by itself", deserted),
 ];
 
 fn crash(task: &Task<'_, '_>) -> Outcome<Ran> {
@@ -148,12 +149,14 @@ fn again(bed: &Bed<'_>) -> Outcome {
 }
 
 fn killed_in_create(bed: &Bed<'_>) -> Outcome {
-    let hook = serde_json::json!({"path": "/bin/sleep", "args": ["sleep", "2"]});
+    let marker = bed.dir().join("marker");
+    let script = format!("echo >{}; exec sleep 20", marker.display());
+    let hook = serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
     let task = bed.planned(&Spec::new().hook("createRuntime", hook), Streams::none())?;
     let request = crate::shim::bed::create_request(&task.bundle, &Streams::none(), None, &[]);
     let service = crate::shim::launch::service(task.pod.answer.version);
     let pending = task.pod.client.begin(service, "Create", request.write_to_bytes().unwrap_or_default());
-    std::thread::sleep(Duration::from_millis(700));
+    bed.until("the hook", || Ok(marker.exists().then_some(())))?;
     task.pod.crash()?;
     let answer: Result<DeleteResponse, _> = pending.answer(PATIENCE);
     check(answer.is_err(), || "an answer came from a dead shim".into())?;
@@ -171,4 +174,14 @@ fn pod_member(bed: &Bed<'_>) -> Outcome {
     check(two.lives(), || "the other one was killed with it".into())?;
     bed.call(&two.bundle).delete()?.ok("delete")?;
     check(two.until_dead()?, || "the other's process lives".into())
+}
+
+fn deserted(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    bed.daemon.down()?;
+    task.finish()?;
+    task.pod.client.hang_up();
+    check(task.pod.ends(Duration::from_secs(90))?, || "it is still there after a minute and a half".into())?;
+    let socket = crate::shim::client::socket_path(&task.pod.answer.address);
+    check(!socket.exists(), || format!("{} is left", socket.display()))
 }

@@ -7,6 +7,7 @@ mod events;
 mod exec;
 mod leaks;
 mod lifecycle;
+mod loggers;
 mod options;
 mod pods;
 mod protocol;
@@ -24,6 +25,7 @@ pub const AREAS: &[&[Test]] = &[
     rootfs::TESTS,
     exec::TESTS,
     streams::TESTS,
+    loggers::TESTS,
     resources::TESTS,
     options::TESTS,
     events::TESTS,

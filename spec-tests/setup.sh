@@ -20,6 +20,8 @@ PACKAGES=(
     docker-compose docker-registry redis-server
     # rootless and user-namespaced storage
     uidmap fuse-overlayfs slirp4netns
+    # the client of the scenario with pods, and a check of the Kubernetes manifests
+    python3-grpcio python3-protobuf python3-yaml
     # what the scenarios look with
     iproute2 iptables jq strace util-linux bsdutils procps psmisc
     # what counts instructions; what lets programs of another Debian release run with its own libraries

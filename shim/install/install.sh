@@ -7,6 +7,10 @@ set -eu
 root=${1:-} here=$(cd "$(dirname "$0")" && pwd)
 config=$root/etc/containerd/config.toml
 
+# On the node: its process 1 is visible with hostPID.
+on_node() { if [ -n "$root" ]; then nsenter -t 1 -m -u -i -n -- "$@"; else "$@"; fi; }
+
+mkdir -p "$root/usr/local/bin" "$(dirname "$config")"
 for program in wharf containerd-shim-wharf-v2; do
     # By rename: the file may be in use.
     cp "$here/$program" "$root/usr/local/bin/.$program.new"
@@ -16,26 +20,29 @@ done
 
 [ ! -e "$config" ] || version=$(sed -n 's/^version *= *\([0-9]*\).*/\1/p' "$config" | head -n1)
 # Without a configuration, version 2 is what every containerd from 1.6 on understands.
-part=$here/containerd-config-v${version:-2}.toml
+part=$here/containerd-config-v${version:-2}
+case $(on_node containerd --version) in *' 1.6.'* | *' v1.6.'*) part=$part-1.6 ;; esac
+part=$part.toml
 [ -e "$part" ] || { echo "$config is of version ${version:-1}: 2 and 3 are known" >&2; exit 1; }
-table=$(grep '^\[' "$part")
-if [ -e "$config" ] && grep -qF "$table" "$config"; then
-    echo "$config has the runtime already"
-    exit 0
-fi
-mkdir -p "$(dirname "$config")"
 if [ -e "$config" ]; then
+    # Of the tables, those that are not there yet, however their names are quoted there.
+    {
+        cat "$config"
+        awk 'function plain(name) { gsub(/#.*|["'"'"' \t]/, "", name); return name }
+            FNR == NR { if (/^[ \t]*\[/) there[plain($0)]; next }
+            /^\[/ { wanted = !(plain($0) in there); if (wanted) print "" }
+            wanted' "$config" "$part"
+    } >"$config.new"
+    if cmp -s "$config" "$config.new"; then
+        rm "$config.new"
+        echo "$config has the runtime already"
+        exit 0
+    fi
     cp -p "$config" "$config.before-wharf"
-    { cat "$config.before-wharf"; echo; sed '/^version/d; /^#/d' "$part"; } >"$config.new"
 else
     cp "$part" "$config.new"
 fi
 mv "$config.new" "$config"
 
-if [ -n "$root" ]; then
-    # The service manager is that of the node: process 1, which is visible with hostPID.
-    nsenter -t 1 -m -u -i -n -- systemctl restart containerd
-else
-    systemctl restart containerd
-fi
+on_node systemctl restart containerd
 echo "containerd has the runtime wharf"

@@ -6,6 +6,7 @@
 NEEDS='containerd dockerd docker-init docker-proxy docker-compose docker-registry redis-server redis-cli iptables'
 : "${SHIM:=$(command -v containerd-shim-runc-v2)}"
 export SHIM
+BOX_OPTIONS="--ro $(realpath -m "$(dirname "$0")/../../shim/install"):/opt/install"
 . "$(dirname "$0")/scenario.sh"
 
 docker=/usr/bin/docker
@@ -177,6 +178,40 @@ else
     wait_for 60 none_of_both
     is 'no task of them is left' "$(running many)$(running front)" ''
     ends 'swarm leave' 0 '' "$docker" swarm leave --force
+fi
+
+# --- the installer of Kubernetes nodes: its image, and what its DaemonSet says
+if ! /usr/bin/python3 -c 'import yaml' 2>/dev/null; then
+    skip 'the node installer' 'there is no python3-yaml to read the manifests with'
+else
+    cp -r /opt/install installer
+    cp "$RUNTIME" installer/wharf
+    cp "$SHIM" installer/containerd-shim-wharf-v2
+    run "$docker" tag "$image" busybox:stable-musl
+    installer=registry.example.com/wharf-installer:0.1.0
+    ends 'build: the node installer' 0 'Successfully built' "$docker" build --network none -t $installer installer
+    # The options of `docker run` for what the manifest says of its first container, one on a line.
+    /usr/bin/python3 - installer/kubernetes.yaml >daemonset <<'END'
+import sys, yaml
+documents = {document["kind"]: document for document in yaml.safe_load_all(open(sys.argv[1]))}
+pod = documents["DaemonSet"]["spec"]["template"]["spec"]
+volumes = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"]}
+container = pod["initContainers"][0]
+assert documents["RuntimeClass"]["handler"] == "wharf"
+print("--privileged" if container["securityContext"]["privileged"] else "--privileged=false")
+print("--pid=host" if pod["hostPID"] else "--pid=")
+for mount in container["volumeMounts"]:
+    print(f"--volume={volumes[mount['name']]}:{mount['mountPath']}")
+print("--entrypoint=" + container["command"][0], container["image"], *container["command"][1:], sep="\n")
+END
+    printf '#!/bin/sh\necho "$*" >>%s/systemctl.log\n' "$work" >/usr/local/sbin/systemctl
+    chmod 755 /usr/local/sbin/systemctl
+    mapfile -t words <daemonset
+    ends 'the installer in its pod' 0 'containerd has the runtime wharf' "$docker" run --rm "${words[@]}"
+    like 'the node has the programs' "$(/usr/local/bin/containerd-shim-wharf-v2 -v 2>&1 | tr '\n' ' ')" 'wharf'
+    is 'and the runtime in its configuration' "$(grep -c 'runtimes.wharf' /etc/containerd/config.toml)" 1
+    is 'its containerd is started anew' "$(cat systemctl.log)" 'restart containerd'
+    ends 'the installer finds it there the next time' 0 'has the runtime already' "$docker" run --rm "${words[@]}"
 fi
 
 # --- live restore is off: the end of the daemon ends everything

@@ -1,11 +1,14 @@
 #!/bin/bash
-# Makes the image of all scenarios as one tar, offline: image.sh OUT.tar
+# Makes the image of all scenarios as one tar, offline: image.sh OUT.tar [NAME [COMMAND...]]
 #
 # docker-archive form, which containerd, Docker and Podman all read. Two layers: busybox with users and links, then
 # /layer2 on top of it (one new file, one file replaced), so that the order of layers shows.
 set -euo pipefail
 
 out=$(realpath -m "$1")
+name=${2:-docker.io/library/scenario:1}
+shift $(($# < 2 ? $# : 2))
+[ $# -gt 0 ] || set -- /bin/sh
 busybox=$(command -v busybox)
 # A dynamically linked busybox would start nowhere; its error would read like one of the runtime.
 if head -c 65536 "$busybox" | grep -q -a 'ld-linux\|ld-musl'; then
@@ -55,12 +58,12 @@ for layer in 1:$one 2:$two; do
 done
 cat >"$dir/config.json" <<END
 {"architecture":"$(dpkg --print-architecture)","os":"linux","created":"2023-11-14T22:13:20Z",
-"config":{"Cmd":["/bin/sh"],"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"WorkingDir":"/"},
+"config":{"Cmd":$(jq -nc '$ARGS.positional' --args -- "$@"),"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"WorkingDir":"/"},
 "rootfs":{"type":"layers","diff_ids":["sha256:$one","sha256:$two"]},
 "history":[{"created":"2023-11-14T22:13:20Z","created_by":"busybox"},{"created":"2023-11-14T22:13:20Z","created_by":"layer2"}]}
 END
 config=$(sha256sum <"$dir/config.json" | cut -d' ' -f1)
 mv "$dir/config.json" "$dir/image/$config.json"
-printf '[{"Config":"%s.json","RepoTags":["docker.io/library/scenario:1"],"Layers":["%s/layer.tar","%s/layer.tar"]}]' \
-    "$config" "$one" "$two" >"$dir/image/manifest.json"
+printf '[{"Config":"%s.json","RepoTags":["%s"],"Layers":["%s/layer.tar","%s/layer.tar"]}]' \
+    "$config" "$name" "$one" "$two" >"$dir/image/manifest.json"
 tar -C "$dir/image" -cf "$out" .

@@ -1,0 +1,208 @@
+#!/bin/bash
+# Pods as a kubelet makes them, through containerd's CRI plugin: [SHIM=/abs/path] [PROGRAMS=/abs/dir] cri.sh
+#
+# With SHIM, containerd is configured by shim/install/install.sh with the files beside it, exactly as on a node; else the
+# pods are those of containerd's own shim. The client is crictl where it is in PATH ($CRICTL names another), else the
+# part of it in crictl.py, which needs Debian's python3-grpcio.
+NEEDS='containerd ctr'
+[ -n "${CRICTL:=$(command -v crictl)}" ] || CRICTL=$(dirname "$(realpath "$0")")/crictl.py
+export CRICTL
+if [ "${CRICTL##*.}" = py ] && ! /usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null; then
+    echo 'ok 1 - cri.sh # SKIP there is neither crictl nor python3-grpcio (spec-tests/setup.sh installs it)'
+    echo '0 passed, 0 failed, 1 skipped'
+    exit 0
+fi
+BOX_OPTIONS="--ro $CRICTL:/opt/client/$(basename "$CRICTL") --ro $(realpath -m "$(dirname "$0")/../../shim/install"):/opt/install"
+. "$(dirname "$0")/scenario.sh"
+
+handler='' name=containerd-shim-runc-v2
+image=docker.io/library/scenario:1
+config=/etc/containerd/config.toml
+"$here/image.sh" "$work/pause.tar" docker.io/library/pause:1 sleep infinity
+mkdir -p "$work/bin" /etc/containerd /etc/cni/net.d
+printf '#!/bin/sh\nexec %s --runtime-endpoint unix:///run/containerd/containerd.sock "$@"\n' "/opt/client/$(basename "$CRICTL")" >"$work/bin/crictl"
+chmod 755 "$work/bin/crictl"
+PATH=$work/bin:$PATH
+: >/etc/crictl.yaml
+
+start_containerd() {
+    containerd --config $config --log-level debug >>"$work/containerd.log" 2>&1 &
+    daemon=$!
+    wait_for 30 ctr version && wait_for 30 crictl version || { log_tail "$work/containerd.log"; fail 'containerd starts'; finish; }
+}
+stop_containerd() {
+    kill "$daemon"
+    wait "$daemon" 2>/dev/null
+}
+ready() { crictl inspect "$1" | jq -r .status.state; }
+has_state() { [ "$(ready "$1")" = "CONTAINER_$2" ]; }
+shims() { pgrep -f "$name -namespace k8s.io" | wc -l; }
+field() { jq -r "$1" <<<"$OUT"; }
+
+# --- the node: containerd as a distribution leaves it, a network, and the runtime put there by the installer
+ln -sf "$RUNTIME" "$work/bin/runc"
+cat >/etc/cni/net.d/10-pods.conflist <<'END'
+{"cniVersion": "0.4.0", "name": "pods", "plugins": [
+  {"type": "bridge", "bridge": "pods0", "isGateway": true, "ipam":
+    {"type": "host-local", "ranges": [[{"subnet": "198.51.100.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
+END
+if [[ $(containerd --version) =~ [[:space:]]v?1\. ]]; then
+    cat >$config <<'END'
+version = 2
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs"]
+
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "docker.io/library/pause:1"
+restrict_oom_score_adj = true
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/usr/lib/cni"
+END
+else
+    cat >$config <<'END'
+version = 3
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.nri.v1.nri"]
+
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = "docker.io/library/pause:1"
+
+[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = true
+
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+bin_dirs = ["/usr/lib/cni"]
+END
+fi
+if [ -n "${SHIM:-}" ]; then
+    handler=wharf name=containerd-shim-wharf-v2
+    mkdir "$work/install"
+    cp /opt/install/* "$work/install"
+    cp "$RUNTIME" "$work/install/wharf"
+    cp "$SHIM" "$work/install/containerd-shim-wharf-v2"
+    # The service manager of the node, as far as the installer is concerned.
+    printf '#!/bin/sh\necho "$*" >>%s\n' "$work/systemctl.log" >"/usr/local/sbin/systemctl"
+    chmod 755 /usr/local/sbin/systemctl
+    cp $config "$work/before.toml"
+    ends 'the installer adds the runtime' 0 'containerd has the runtime wharf' "$work/install/install.sh"
+    is 'the installer restarts containerd' "$(cat "$work/systemctl.log")" 'restart containerd'
+    is 'the rest of the configuration is as it was' "$(diff "$work/before.toml" $config | grep -c '^<')" 0
+    ends 'the installer finds it there the second time' 0 'has the runtime already' "$work/install/install.sh"
+    is 'and leaves everything alone' "$(wc -l <"$work/systemctl.log")" 1
+    # As the DaemonSet does it: the root of the node is mounted somewhere, and its process 1 is visible.
+    mkdir -p "$work/node/usr/local/bin" "$work/node/etc/containerd"
+    cp "$work/before.toml" "$work/node$config"
+    ends 'the installer, as the DaemonSet calls it' 0 'containerd has the runtime wharf' "$work/install/install.sh" "$work/node"
+    is 'it writes what the node has' "$(diff $config "$work/node$config")" ''
+    is 'it restarts containerd on the node' "$(wc -l <"$work/systemctl.log")" 2
+    ends 'the programs are there' 0 'wharf' "$work/node/usr/local/bin/containerd-shim-wharf-v2" -v
+fi
+
+start_containerd
+printf '# %s, client %s\n' "$(containerd --version)" "$(basename "$CRICTL")"
+for tar in "$IMAGE_TAR" "$work/pause.tar"; do ends 'import an image' 0 '' ctr -n k8s.io images import "$tar"; done
+wait_for 20 bash -c 'grep -q "cni config load\|Start cni network conf\|start cni network conf" /run/scenario/containerd.log'
+
+# --- one pod with two containers
+cat >"$work/pod.json" <<END
+{"metadata": {"name": "pod", "uid": "u1", "namespace": "default", "attempt": 0}, "hostname": "pod",
+ "log_directory": "$work/logs", "linux": {"cgroup_parent": "/kubepods/pod1", "sysctls": {"net.ipv4.ip_unprivileged_port_start": "79"}}}
+END
+container() {
+    cat >"$work/$1.json" <<END
+{"metadata": {"name": "$1", "attempt": 0}, "image": {"image": "$image"}, "command": ["sh", "-c"], "args": ["$2"],
+ "envs": [{"key": "WHO", "value": "$1"}], "log_path": "$1.log", "mounts": [{"container_path": "/shared", "host_path": "$work/shared"}],
+ "linux": {"resources": {"memory_limit_in_bytes": 67108864, "cpu_shares": 512}}}
+END
+}
+mkdir -p "$work/shared"
+container one 'echo out of $WHO; echo err of $WHO >&2; echo hello >/shared/file; httpd -p 80 -h /shared; trap \"exit 3\" TERM; while :; do sleep 0.1; done'
+container two 'echo out of $WHO; until [ -e /shared/go ]; do sleep 0.1; done; exit 4'
+run crictl runp ${handler:+--runtime "$handler"} "$work/pod.json"
+pod=$(tail -n1 <<<"$OUT")
+like 'run a pod' "$CODE $pod" '^0 [0-9a-f]{64}$'
+[ "$CODE" = 0 ] || { log_tail "$work/containerd.log" 20; finish; }
+ends 'the pod is ready' 0 SANDBOX_READY crictl inspectp -o json "$pod"
+is 'it has an address' "$(crictl inspectp -o json "$pod" | jq -r .status.network.ip | cut -d. -f1-3)" 198.51.100
+for each in one two; do
+    run crictl create "$pod" "$work/$each.json" "$work/pod.json"
+    declare "$each=$(tail -n1 <<<"$OUT")"
+    like "create container $each" "$CODE ${!each}" '^0 [0-9a-f]{64}$'
+    is 'it is created' "$(ready "${!each}")" CONTAINER_CREATED
+    ends "start container $each" 0 '' crictl start "${!each}"
+    wait_for 10 has_state "${!each}" RUNNING
+    is 'it runs' "$(ready "${!each}")" CONTAINER_RUNNING
+done
+is 'one shim for the pod and both containers' "$(shims)" 1
+[ -z "$handler" ] || is "and none of containerd's own" "$(pgrep -fc 'containerd-shim-runc-v2 -namespace')" 0
+
+# --- what a kubelet asks and does
+ends 'exec' 0 '^two$' crictl exec -s "$two" sh -c 'echo $WHO'
+ends 'exec: the exit code' '1|7' '' crictl exec -s "$one" sh -c 'exit 7'
+ends 'exec of a missing program' '[1-9][0-9]*' 'executable file not found|no such file' crictl exec -s "$one" nope
+ends 'both share the network: a server in one is reached from the other' 0 '^hello$' crictl exec -s "$two" wget -q -O - http://127.0.0.1/file
+ends 'the host name is that of the pod' 0 '^pod$' crictl exec -s "$one" hostname
+ends 'the sysctl of the pod' 0 '^79$' crictl exec -s "$two" cat /proc/sys/net/ipv4/ip_unprivileged_port_start
+ends 'logs: both streams' 0 'out of one' crictl logs "$one"
+like 'logs: both streams' "$OUT" 'err of one'
+used() { crictl stats -o json | jq -e '(.stats | length) == 2 and all(.stats[]; (.memory.workingSetBytes.value // "0" | tonumber) > 0 and (.cpu.usageCoreNanoSeconds.value // "0" | tonumber) > 0)'; }
+wait_for 30 used
+is 'stats: memory and CPU of both' "$(used)" true
+ends 'update of the memory limit' 0 '' crictl update --memory 33554432 "$one"
+limit=$(cat /sys/fs/cgroup/memory/kubepods/pod1/"$one"/memory.limit_in_bytes /sys/fs/cgroup/kubepods/pod1/"$one"/memory.max 2>/dev/null)
+is 'the limit is set' "$limit" 33554432
+bash -c 'for i in $(seq 20); do crictl exec -s "$1" echo "yes$i" & done; wait' - "$one" >"$work/output" 2>&1
+is 'twenty execs at once' "$(grep -c '^yes' "$work/output")" 20
+
+# --- containerd goes and comes back
+stop_containerd
+start_containerd
+is 'after a restart of containerd both run' "$(ready "$one") $(ready "$two")" 'CONTAINER_RUNNING CONTAINER_RUNNING'
+is 'in the same shim' "$(shims)" 1
+ends 'exec after the restart' 0 '^again$' crictl exec -s "$one" echo again
+
+# --- one container ends and comes again, as a kubelet restarts it
+touch "$work/shared/go"
+wait_for 10 has_state "$two" EXITED
+is 'a container ends by itself' "$(ready "$two") $(crictl inspect "$two" | jq -r .status.exitCode)" 'CONTAINER_EXITED 4'
+ends 'the other does not' 0 '^here$' crictl exec -s "$one" echo here
+ends 'remove it' 0 '' crictl rm "$two"
+rm "$work/shared/go"
+sed 's/"attempt": 0/"attempt": 1/' "$work/two.json" >"$work/again.json"
+run crictl create "$pod" "$work/again.json" "$work/pod.json"
+again=$(tail -n1 <<<"$OUT")
+ends 'start it once more in the same pod' 0 '' crictl start "$again"
+is 'still one shim' "$(shims)" 1
+ends 'stop' 0 '' crictl stop --timeout 10 "$one"
+is 'it ended by the signal that it was given' "$(crictl inspect "$one" | jq -r .status.exitCode)" 3
+
+# --- two pods: one of them in the host's network and with pids for all
+cat >"$work/host.json" <<END
+{"metadata": {"name": "host", "uid": "u2", "namespace": "default", "attempt": 0}, "log_directory": "$work/logs",
+ "linux": {"cgroup_parent": "/kubepods/pod2", "security_context": {"namespace_options": {"network": 2, "pid": 0}}}}
+END
+sed 's/"linux": {/"linux": {"security_context": {"namespace_options": {"network": 2, "pid": 0}}, /' "$work/two.json" >"$work/shared.json"
+run crictl runp ${handler:+--runtime "$handler"} "$work/host.json"
+other=$(tail -n1 <<<"$OUT")
+like 'a second pod, on the network of the host' "$CODE $other" '^0 [0-9a-f]{64}$'
+is 'each pod has its shim' "$(shims)" 2
+run crictl create "$other" "$work/shared.json" "$work/host.json"
+third=$(tail -n1 <<<"$OUT")
+ends 'a container in it' 0 '' crictl start "$third"
+ends 'it sees the interfaces of the host' 0 'box0' crictl exec -s "$third" ip link
+ends 'and the processes of its pod' 0 'sleep' crictl exec -s "$third" ps
+
+# --- all goes, while a container still runs
+for one in "$pod" "$other"; do
+    ends 'stop a pod with a running container' 0 '' crictl stopp "$one"
+    ends 'remove the pod' 0 '' crictl rmp "$one"
+done
+no_shims() { [ "$(shims)" = 0 ]; }
+wait_for 20 no_shims
+is 'nothing is left: no shim' "$(shims)" 0
+is 'nothing is left: no container, no pod' "$(crictl ps -a -o json | jq '.containers // [] | length') $(crictl pods -o json | jq '.items // [] | length')" '0 0'
+is 'nothing is left: no cgroup' "$(find /sys/fs/cgroup -mindepth 3 -type d -path '*/kubepods/pod*' | grep -c /pod./)" 0
+is 'nothing is left: no state of the runtime' "$(find /run/containerd/runc -mindepth 2 2>/dev/null | wc -l)" 0
+is 'nothing is left: no mount' "$(grep -c /run/containerd/io.containerd.runtime.v2.task /proc/self/mountinfo)" 0
+
+[ "$failed" = 0 ] || log_tail "$work/containerd.log" "${LOG_LINES:-20}"
+finish

@@ -2,28 +2,17 @@
 # Pods as a kubelet makes them, through containerd's CRI plugin: [SHIM=/abs/path] [PROGRAMS=/abs/dir] cri.sh
 #
 # With SHIM, containerd is configured by shim/install/install.sh with the files beside it, exactly as on a node; else the
-# pods are those of containerd's own shim. The client is crictl where it is in PATH ($CRICTL names another), else the
-# part of it in crictl.py, which needs Debian's python3-grpcio.
+# pods are those of containerd's own shim.
 NEEDS='containerd ctr'
-[ -n "${CRICTL:=$(command -v crictl)}" ] || CRICTL=$(dirname "$(realpath "$0")")/crictl.py
-export CRICTL
-if [ "${CRICTL##*.}" = py ] && ! /usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null; then
-    echo 'ok 1 - cri.sh # SKIP there is neither crictl nor python3-grpcio (spec-tests/setup.sh installs it)'
-    echo '0 passed, 0 failed, 1 skipped'
-    exit 0
-fi
-BOX_OPTIONS="--ro $CRICTL:/opt/client/$(basename "$CRICTL") --ro $(realpath -m "$(dirname "$0")/../../shim/install"):/opt/install"
+. "$(dirname "$0")/pods.sh"
 . "$(dirname "$0")/scenario.sh"
 
 handler='' name=containerd-shim-runc-v2
 image=docker.io/library/scenario:1
 config=/etc/containerd/config.toml
 "$here/image.sh" "$work/pause.tar" docker.io/library/pause:1 sleep infinity
-mkdir -p "$work/bin" /etc/containerd /etc/cni/net.d
-printf '#!/bin/sh\nexec %s --runtime-endpoint unix:///run/containerd/containerd.sock "$@"\n' "/opt/client/$(basename "$CRICTL")" >"$work/bin/crictl"
-chmod 755 "$work/bin/crictl"
-PATH=$work/bin:$PATH
-: >/etc/crictl.yaml
+prepare_pods /run/containerd/containerd.sock
+mkdir /etc/containerd 2>/dev/null
 
 start_containerd() {
     containerd --config $config --log-level debug >>"$work/containerd.log" 2>&1 &
@@ -34,18 +23,10 @@ stop_containerd() {
     kill "$daemon"
     wait "$daemon" 2>/dev/null
 }
-ready() { crictl inspect "$1" | jq -r .status.state; }
-has_state() { [ "$(ready "$1")" = "CONTAINER_$2" ]; }
 shims() { pgrep -f "$name -namespace k8s.io" | wc -l; }
-field() { jq -r "$1" <<<"$OUT"; }
 
 # --- the node: containerd as a distribution leaves it, a network, and the runtime put there by the installer
 ln -sf "$RUNTIME" "$work/bin/runc"
-cat >/etc/cni/net.d/10-pods.conflist <<'END'
-{"cniVersion": "0.4.0", "name": "pods", "plugins": [
-  {"type": "bridge", "bridge": "pods0", "isGateway": true, "ipam":
-    {"type": "host-local", "ranges": [[{"subnet": "198.51.100.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
-END
 if [[ $(containerd --version) =~ [[:space:]]v?1\. ]]; then
     cat >$config <<'END'
 version = 2
@@ -127,10 +108,10 @@ for each in one two; do
     run crictl create "$pod" "$work/$each.json" "$work/pod.json"
     declare "$each=$(tail -n1 <<<"$OUT")"
     like "create container $each" "$CODE ${!each}" '^0 [0-9a-f]{64}$'
-    is 'it is created' "$(ready "${!each}")" CONTAINER_CREATED
+    is 'it is created' "$(state "${!each}")" CONTAINER_CREATED
     ends "start container $each" 0 '' crictl start "${!each}"
     wait_for 10 has_state "${!each}" RUNNING
-    is 'it runs' "$(ready "${!each}")" CONTAINER_RUNNING
+    is 'it runs' "$(state "${!each}")" CONTAINER_RUNNING
 done
 is 'one shim for the pod and both containers' "$(shims)" 1
 [ -z "$handler" ] || is "and none of containerd's own" "$(pgrep -fc 'containerd-shim-runc-v2 -namespace')" 0
@@ -144,9 +125,8 @@ ends 'the host name is that of the pod' 0 '^pod$' crictl exec -s "$one" hostname
 ends 'the sysctl of the pod' 0 '^79$' crictl exec -s "$two" cat /proc/sys/net/ipv4/ip_unprivileged_port_start
 ends 'logs: both streams' 0 'out of one' crictl logs "$one"
 like 'logs: both streams' "$OUT" 'err of one'
-used() { crictl stats -o json | jq -e '(.stats | length) == 2 and all(.stats[]; (.memory.workingSetBytes.value // "0" | tonumber) > 0 and (.cpu.usageCoreNanoSeconds.value // "0" | tonumber) > 0)'; }
-wait_for 30 used
-is 'stats: memory and CPU of both' "$(used)" true
+wait_for 30 both_used
+is 'stats: memory and CPU of both' "$(both_used)" true
 ends 'update of the memory limit' 0 '' crictl update --memory 33554432 "$one"
 limit=$(cat /sys/fs/cgroup/memory/kubepods/pod1/"$one"/memory.limit_in_bytes /sys/fs/cgroup/kubepods/pod1/"$one"/memory.max 2>/dev/null)
 is 'the limit is set' "$limit" 33554432
@@ -156,14 +136,14 @@ is 'twenty execs at once' "$(grep -c '^yes' "$work/output")" 20
 # --- containerd goes and comes back
 stop_containerd
 start_containerd
-is 'after a restart of containerd both run' "$(ready "$one") $(ready "$two")" 'CONTAINER_RUNNING CONTAINER_RUNNING'
+is 'after a restart of containerd both run' "$(state "$one") $(state "$two")" 'CONTAINER_RUNNING CONTAINER_RUNNING'
 is 'in the same shim' "$(shims)" 1
 ends 'exec after the restart' 0 '^again$' crictl exec -s "$one" echo again
 
 # --- one container ends and comes again, as a kubelet restarts it
 touch "$work/shared/go"
 wait_for 10 has_state "$two" EXITED
-is 'a container ends by itself' "$(ready "$two") $(crictl inspect "$two" | jq -r .status.exitCode)" 'CONTAINER_EXITED 4'
+is 'a container ends by itself' "$(state "$two") $(crictl inspect "$two" | jq -r .status.exitCode)" 'CONTAINER_EXITED 4'
 ends 'the other does not' 0 '^here$' crictl exec -s "$one" echo here
 ends 'remove it' 0 '' crictl rm "$two"
 rm "$work/shared/go"

@@ -2,11 +2,11 @@
 # Docker Engine on a containerd shim: Compose, Swarm, a registry, the builder. RUNTIME=/abs/path [SHIM=/abs/path] docker-shim.sh
 #
 # From Docker 23 on the shim is a runtime of daemon.json by `runtimeType`; before, Docker knows only containerd's own type,
-# so the shim is put where containerd looks for that, and is told the runtime's path as BinaryName.
+# so the shim is put where containerd looks for that, and is told the runtime's path as BinaryName. Either way the file is
+# one of shim/install.
 NEEDS='containerd dockerd docker-init docker-proxy docker-compose docker-registry redis-server redis-cli iptables'
 : "${SHIM:=$(command -v containerd-shim-runc-v2)}"
 export SHIM
-BOX_OPTIONS="--ro $(realpath -m "$(dirname "$0")/../../shim/install"):/opt/install"
 . "$(dirname "$0")/scenario.sh"
 
 docker=/usr/bin/docker
@@ -18,11 +18,15 @@ image=scenario:1
 
 mkdir -p bin /etc/docker
 engine=$(dockerd --version | sed -E 's/[^0-9]*([0-9]+).*/\1/')
-if [ "$engine" -ge 23 ]; then
-    printf '{"runtimes": {"tested": {"runtimeType": "%s"}}, "default-runtime": "tested"}\n' "$SHIM" >daemon.json
-else
+install "$RUNTIME" /usr/local/bin/wharf
+install "$SHIM" /usr/local/bin
+if [ "$engine" -lt 23 ]; then
     ln -s "$SHIM" bin/containerd-shim-runc-v2
-    printf '{"runtimes": {"tested": {"path": "%s"}}, "default-runtime": "tested"}\n' "$RUNTIME" >daemon.json
+    cp /opt/install/docker-daemon-cli.json daemon.json
+elif [ "$(basename "$SHIM")" = containerd-shim-wharf-v2 ]; then
+    cp /opt/install/docker-daemon-shim.json daemon.json
+else
+    printf '{"runtimes": {"tested": {"runtimeType": "%s"}}, "default-runtime": "tested"}\n' "$SHIM" >daemon.json
 fi
 PATH=$work/bin:$PATH dockerd --config-file daemon.json --host "$DOCKER_HOST" --exec-opt native.cgroupdriver=cgroupfs \
     --bip 172.30.0.1/24 --shutdown-timeout 3 >dockerd.log 2>&1 &

@@ -32,6 +32,14 @@ ends 'load an image' 0 'scenario:1' "${podman[@]}" load -i "$IMAGE_TAR"
 printf '# Podman %s, runtime %s: %s\n' "$(p version --format '{{.Client.Version}}')" "$NAME" "$("$RUNTIME" --version 2>&1 | head -n1)"
 ends 'info: the runtime and its version' 0 "$RUNTIME" "${podman[@]}" info --format '{{.Host.OCIRuntime.Path}} {{.Host.OCIRuntime.Version}}'
 
+# --- the file for users
+install "$RUNTIME" /usr/local/bin/wharf
+mkdir -p /etc/containers/containers.conf.d
+cp /opt/install/podman-containers.conf /etc/containers/containers.conf.d/wharf.conf
+ends 'containers.conf: the runtime is the default' 0 '^/usr/local/bin/wharf$' podman info --format '{{.Host.OCIRuntime.Path}}'
+ends 'containers.conf: a container runs' 0 '^hello$' podman run --rm "$image" echo hello
+rm /etc/containers/containers.conf.d/wharf.conf
+
 # --- run
 ends 'run: output and exit code 0' 0 '^hello$' "${pr[@]}" "$image" echo hello
 ends 'run: exit code 7' 7 '^$' "${pr[@]}" "$image" sh -c 'exit 7'

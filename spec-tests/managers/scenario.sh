@@ -4,7 +4,7 @@
 # In:  RUNTIME=/abs/path of the runtime (default: runc of this machine), NAME (default: the file's name)
 #      SHIM=/abs/path of a containerd shim to be used in place of containerd's own (default: none)
 #      PROGRAMS=/abs/dir where another release's packages were unpacked (unpack.sh); its programs come first in PATH
-# Out: the same, as paths inside the box; IMAGE_TAR; $work, a directory of the box
+# Out: the same, as paths inside the box; IMAGE_TAR; $work, a directory of the box; /opt/install, the files for users
 set -uo pipefail
 
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
@@ -23,7 +23,7 @@ if [ -z "${WHARF_BOX:-}" ]; then
     fi
     # The runtime lies in a directory of its own, so that what it writes beside itself cannot go unseen.
     inside=/opt/runtime/$NAME
-    shares=(--ro "$here/.." --ro "$RUNTIME:$inside")
+    shares=(--ro "$here/.." --ro "$RUNTIME:$inside" --ro "$here/../../shim/install:/opt/install")
     if [ -n "${SHIM:-}" ]; then
         SHIM=$(realpath -e "$SHIM") || exit 125
         shares+=(--ro "$SHIM:/opt/shim/$(basename "$SHIM")")

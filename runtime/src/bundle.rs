@@ -103,6 +103,11 @@ impl Bundle {
         &self.warnings
     }
 
+    /// The configuration that was saved at a creation. The directory may be gone by now.
+    pub(crate) fn saved(config: Vec<u8>, dir: PathBuf) -> Result<Self> {
+        Self::parse(config, dir)
+    }
+
     fn parse(config: Vec<u8>, dir: PathBuf) -> Result<Self> {
         let (spec, findings) = document::read_config(&config);
         let warnings = into_result(findings)?;

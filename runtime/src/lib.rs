@@ -40,7 +40,7 @@
 //!                                                                        (or 16 bytes: why not)
 //!                                                                        poststart hooks, returns
 //!
-//!   exec:  [thread: setns(pid)] clone3 ─>  cgroup, setns(the rest), ids, execve; returns once that succeeded
+//!   exec:  setns(pid), clone3, back ─────>  cgroup, setns(the rest), ids, execve; returns once that succeeded
 //!   mounts: clone3 ─────────────────────>  setns, mounts as at a creation; undone by descriptor if one fails
 //! ```
 //!
@@ -53,8 +53,8 @@
 //!
 //! The caller's process stays as it was: working directory, umask, environment, limits, signal mask, descriptors,
 //! namespaces, cgroup, dumpable flag. Everything may be called from any thread (`tests/caller_untouched.rs`,
-//! `tests/busy_caller.rs`). Joining a pid namespace changes where children of the *thread* are born, so that is done by
-//! a thread that ends right after. Waits are on descriptors, so an event loop can drive them; only where cgroups of
+//! `tests/busy_caller.rs`). Joining a pid namespace changes where children of the *thread* are born: it goes
+//! back at once. A thread that joins others for a child ends right after. Waits are on descriptors, so an event loop can drive them; only where cgroups of
 //! version 1 notify nobody, when one is frozen or removed, does the library look again after a pause.
 //!
 //! # The order of a creation

@@ -29,6 +29,8 @@ mod relay;
 mod selection;
 mod signal;
 mod size;
+#[allow(unsafe_code, reason = "the one place of this program that may: see its documentation")]
+mod sys;
 mod table;
 mod terminal;
 mod texts;
@@ -41,11 +43,10 @@ use std::process::ExitCode;
 use crate::args::{Call, Request};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::sys::allocator::Allocator;
 
-/// musl's own allocator asks the kernel for a page again and again, and gives it back each time: more than a hundred
-/// system calls for one `run`, and each page that comes back is cleared and faulted in once more.
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: Allocator = Allocator::new();
 
 fn main() -> ExitCode {
     protect::forbid_inspection();

@@ -108,9 +108,10 @@ fn read<T: DeserializeOwned>(bytes: &[u8], object: &'static Object) -> (Option<T
     {
         return (Some(value), scan.findings);
     }
+    // By way of a text again: a second reader for all types, of values, would be a tenth of the program.
     let repaired = serde_json::from_str::<Value>(text).and_then(|mut value| {
         repair::for_types(&mut value, object);
-        T::deserialize(value)
+        serde_json::from_str(&value.to_string())
     });
     match repaired {
         Ok(value) => (Some(value), scan.findings),

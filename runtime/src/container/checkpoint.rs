@@ -82,7 +82,7 @@ impl Container {
         let cgroup = self.cgroup();
         let mut names = Vec::new();
         if !options.pre_dump {
-            let mounts = host_mounts(spec, bundle.dir(), &create::views(&layout(&bundle)?, &cgroup));
+            let mounts = host_mounts(spec, bundle.dir(), &create::views(&layout(bundle)?, &cgroup));
             external.extend(external::words_for_dump(spec, &mounts, &MountView::of(&pid.to_string())?)?);
             let mut pids = cgroup.processes(true)?;
             pids.sort_by_key(|&other| (other != pid, other));

@@ -177,7 +177,7 @@ pub(super) fn plan_again(container: &Container) -> Result<Plan> {
         .notify_socket(directory.notify().is_dir());
     let cgroup = container.cgroup();
     let cgroups = Cgroups { driver: container.cgroup_driver(), trusted: true, rootless: None };
-    prepare(directory, &container.bundle()?, &options, Gate::Socket, Some(&cgroup), cgroups)
+    prepare(directory, container.bundle()?, &options, Gate::Socket, Some(&cgroup), cgroups)
         .map(|prepared| prepared.plan)
 }
 

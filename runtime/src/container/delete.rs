@@ -56,7 +56,7 @@ pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
     unmount(&record);
     let spec = record
         .poststop
-        .then(|| directory.config().and_then(|bytes| Bundle::from_bytes(&bytes, &record.bundle)));
+        .then(|| directory.config().and_then(|bytes| Bundle::saved(bytes, record.bundle.clone())));
     directory.remove()?;
     drop(lock);
     match spec {
@@ -123,7 +123,7 @@ fn end(directory: &Directory, record: &Record, how: Delete) -> Result<()> {
 
 /// Where the cgroup of a container is of which no record is left: where its configuration says.
 fn guess_cgroup(directory: &Directory) -> Option<Cgroup> {
-    let bundle = directory.config().ok().and_then(|bytes| Bundle::from_bytes(&bytes, "/").ok());
+    let bundle = directory.config().ok().and_then(|bytes| Bundle::saved(bytes, "/".into()).ok());
     let id = directory.path().file_name()?.to_str()?;
     let layout = CgroupLayout::probe(None).ok()?;
     let rootless = Host::probe().ok()?.is_rootless();

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::sync::OnceLock;
 
 use oci_spec::runtime::Spec;
 
@@ -29,6 +30,8 @@ pub struct Container {
     /// The init process, if it is a child of this process.
     child: Option<OwnedFd>,
     console: Option<OwnedFd>,
+    /// The saved configuration, once it was needed.
+    bundle: OnceLock<Bundle>,
 }
 
 impl Container {
@@ -39,12 +42,12 @@ impl Container {
         child: OwnedFd,
         console: Option<OwnedFd>,
     ) -> Self {
-        Self { directory, id, record, child: Some(child), console }
+        Self { directory, id, record, child: Some(child), console, bundle: OnceLock::new() }
     }
 
     pub(super) fn open(directory: Directory, id: &ContainerId) -> Result<Self> {
         let record = directory.record()?;
-        Ok(Self { directory, id: id.clone(), record, child: None, console: None })
+        Ok(Self { directory, id: id.clone(), record, child: None, console: None, bundle: OnceLock::new() })
     }
 
     /// The container's id.
@@ -58,7 +61,12 @@ impl Container {
     ///
     /// `Kind::NotFound` if it was deleted meanwhile.
     pub fn state(&self) -> Result<State> {
-        state_of(&self.directory)
+        // A record never changes, but it may be gone.
+        if !self.directory.is_complete() {
+            return Err(self.directory.unknown());
+        }
+        let now = status_of(&self.directory, &self.record)?;
+        Ok(describe(self.record.clone(), now))
     }
 
     /// The init process in the caller's pid namespace, whether it still runs or not.
@@ -108,13 +116,17 @@ impl Container {
     /// # Errors
     ///
     /// If the saved copy cannot be read.
-    pub fn spec(&self) -> Result<Spec> {
-        Ok(self.bundle()?.spec().clone())
+    pub fn spec(&self) -> Result<&Spec> {
+        Ok(self.bundle()?.spec())
     }
 
     /// The saved configuration together with the bundle directory.
-    pub(super) fn bundle(&self) -> Result<Bundle> {
-        Bundle::from_bytes(&self.directory.config()?, &self.record.bundle)
+    pub(super) fn bundle(&self) -> Result<&Bundle> {
+        if let Some(bundle) = self.bundle.get() {
+            return Ok(bundle);
+        }
+        let bundle = Bundle::saved(self.directory.config()?, self.record.bundle.clone())?;
+        Ok(self.bundle.get_or_init(|| bundle))
     }
 
     /// Binds the socket to which the container's process sends `sd_notify(3)` messages, replacing an earlier one. None
@@ -199,19 +211,22 @@ pub(super) fn wait_child(pidfd: &OwnedFd, pid: i32) -> Result<ExitStatus> {
 
 /// The state that a directory tells, without the lock.
 pub(super) fn state_of(directory: &Directory) -> Result<State> {
-    let (record, status, pid) = match directory.read()? {
+    match directory.read()? {
         Known::Complete(record) => {
-            let (status, pid) = status_of(directory, &record)?;
-            (record, status, pid)
+            let now = status_of(directory, &record)?;
+            Ok(describe(record, now))
         }
         Known::Intent(record) => {
             // An operation holds the lock: the creation is under way. Else it was interrupted.
             let status = if directory.is_busy() { Status::Creating } else { Status::Stopped };
-            (record, status, 0)
+            Ok(describe(record, (status, 0)))
         }
-        Known::Nothing => return Err(directory.record().err().unwrap_or_else(|| directory.unknown())),
-    };
-    Ok(State {
+        Known::Nothing => Err(directory.record().err().unwrap_or_else(|| directory.unknown())),
+    }
+}
+
+fn describe(record: Record, (status, pid): (Status, i32)) -> State {
+    State {
         oci_version: record.oci_version,
         id: record.id,
         pid,
@@ -221,7 +236,7 @@ pub(super) fn state_of(directory: &Directory) -> Result<State> {
         created: record.created,
         annotations: record.annotations,
         owner: super::users::name_of(record.owner),
-    })
+    }
 }
 
 /// Status and pid of a complete container.

@@ -58,7 +58,7 @@ impl Container {
         let init_pid = self.pid().unwrap_or(0);
         let bundle = self.bundle()?;
         let host = Host::probe()?;
-        let views = views(&layout(&bundle)?, &self.cgroup());
+        let views = views(&layout(bundle)?, &self.cgroup());
         let namespaces = self.record.namespaces;
         let request = MountsRequest { spec: bundle.spec(), bundle: bundle.dir(), namespaces, views: &views };
         let plan = plan(mounts, &request)?;

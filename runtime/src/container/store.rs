@@ -237,6 +237,11 @@ impl Directory {
             .hint(format!("{} is not there", self.path.display()))
     }
 
+    /// Whether the record of a complete container is there.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.path.join(STATE).exists()
+    }
+
     /// Reads what is known.
     pub(crate) fn read(&self) -> Result<Known> {
         if let Some(record) = self.read_file(STATE)?.as_deref().and_then(Record::parse) {
@@ -253,7 +258,7 @@ impl Directory {
     pub(crate) fn record(&self) -> Result<Record> {
         match self.read()? {
             Known::Complete(record) => Ok(record),
-            Known::Intent(_) if self.path.join(STATE).exists() => Err(Error::new(
+            Known::Intent(_) if self.is_complete() => Err(Error::new(
                 Kind::Corrupt,
                 format!("{} cannot be understood", self.path.join(STATE).display()),
             )

@@ -1,13 +1,14 @@
 //! The parent's half of a creation: make the child, serve its requests, word its failures.
 //!
 //! The caller may be any thread of any program. Nothing of its process changes: the signal mask of the calling thread
-//! is blocked around the clone and restored, and a pid namespace is joined by a thread that ends right after.
+//! is blocked around the clone and restored, and so is the pid namespace that its children are born in.
 
 mod failure;
 pub(crate) mod id_map;
 mod mapping;
 mod steps;
 
+use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -235,6 +236,12 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
     if resources.born_into.is_none() && resources.born_joined.is_empty() {
         return clone_child(plan, inherited, resources);
     }
+    if resources.born_joined.is_empty()
+        && let Some(pid_namespace) = resources.born_into
+        && let Ok(own) = File::open("/proc/thread-self/ns/pid_for_children")
+    {
+        return in_pid_namespace(pid_namespace, own.as_fd(), || clone_child(plan, inherited, resources));
+    }
     // setns(2) changes this *thread* only, or, with CLONE_NEWPID, where its children are born; the thread ends right
     // after, so that nothing else of the caller is affected.
     std::thread::scope(|scope| {
@@ -259,6 +266,30 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
             .join()
             .unwrap_or_else(|_| Err(Error::new(Kind::System, "the thread that joins namespaces panicked")))
     })
+}
+
+/// Has the calling thread's children born in another pid namespace while `make` runs. That needs no thread of its own: unlike
+/// other namespaces, the thread's own stays what it is, and the way back is always open (`pid_namespaces(7)`).
+fn in_pid_namespace(
+    other: BorrowedFd<'_>,
+    own: BorrowedFd<'_>,
+    make: impl FnOnce() -> Result<(i32, OwnedFd)>,
+) -> Result<(i32, OwnedFd)> {
+    clone::setns(other.as_raw_fd(), libc::CLONE_NEWPID)
+        .map_err(|errno| Error::os(errno, "join the container's pid namespace"))?;
+    let made = make();
+    match clone::setns(own.as_raw_fd(), libc::CLONE_NEWPID) {
+        Ok(()) => made,
+        // The kernel had no memory for it.
+        Err(errno) => {
+            if let Ok((_, child)) = made {
+                let _ = pidfd::send_signal(child.as_fd(), libc::SIGKILL);
+                let _ = pidfd::wait(child.as_raw_fd(), 0);
+            }
+            Err(Error::os(errno, "leave the container's pid namespace")
+                .hint("further processes of this thread would be born in that namespace: end the thread"))
+        }
+    }
 }
 
 fn clone_child(plan: &Plan, inherited: Inherited<'_>, resources: &Resources<'_>) -> Result<(i32, OwnedFd)> {

@@ -1,0 +1,3 @@
+//! What needs `unsafe` in the program `wharf`.
+
+pub(crate) mod allocator;

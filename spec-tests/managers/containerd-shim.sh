@@ -133,6 +133,37 @@ wait_for 20 bash -c '! pgrep -xf "sleep 68"'
 is 'containerd cleans up when it starts' "$(pgrep -xfc 'sleep 68') $(status orphan)" '0 '
 run ctr container rm orphan
 
+# --- a task is saved and made again
+if ! criu check >/dev/null 2>&1; then
+    skip 'checkpoint and restore' "criu does not work here: $(criu check 2>&1 | grep -m1 Error)"
+else
+    count() { exec_in "$1" cat /count; }
+    ends 'run -d' 0 '' "${ctr_run[@]}" -d "$image" saved sh -c 'i=0; while :; do i=$((i + 1)); echo $i >/count; sleep 0.05; done'
+    wait_for 10 count saved
+    ends 'checkpoint of the task, with its files' 0 '' ctr container checkpoint --task --image --rw saved docker.io/library/saved:1
+    is 'it runs on' "$(status saved)" RUNNING
+    if [[ $(containerd --version) =~ [[:space:]]v?1\. ]]; then
+        skip 'checkpoint of the task alone' 'this client has --image-path for containerd'"'"'s own runtime type only'
+    else
+        ends 'checkpoint of the task alone' 0 '' ctr task checkpoint --image-path "$work/images" saved
+        like 'the images are there' "$(ls "$work/images" 2>&1)" 'inventory.img'
+    fi
+    before=$(count saved)
+    remove saved >/dev/null
+    ends 'restore' 0 '' ctr container restore --rw --live back docker.io/library/saved:1
+    is 'the restored task runs' "$(status back)" RUNNING
+    goes_on() { [ "$(count back)" -gt "$first" ]; }
+    first=$(count back)
+    is 'it did not begin anew' "$((first > 1 && before > 1))" 1
+    wait_for 10 goes_on
+    is 'it goes on' "$(($(count back) > first))" 1
+    ends 'pause and resume of it' 0 '' bash -c 'ctr task pause back && ctr task resume back'
+    ctr task kill -s KILL back
+    wait_for 10 has_status back STOPPED
+    ends 'its exit code' 0 'exit code 137' ctr task rm back
+    run ctr container rm back
+fi
+
 # --- many
 ends 'a hundred tasks' 0 '' bash -c 'for i in $(seq 100); do "$@" -d docker.io/library/scenario:1 m$i sleep 69 || exit; done' - "${ctr_run[@]}"
 is 'a hundred run' "$(ctr task ls | grep -c RUNNING) $(pgrep -xfc 'sleep 69')" '100 100'

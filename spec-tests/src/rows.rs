@@ -247,10 +247,8 @@ pub const SUBJECTS: [&str; 238] = [
 ];
 
 /// Rows that no test of this suite can have, and why.
-pub const UNTESTED: &[(RangeInclusive<usize>, &str)] = &[
-    (170..=171, "needs RDT hardware; the library tests it in a directory that stands in for resctrl"),
-    (173..=173, "needs RDT hardware; the library tests it in a directory that stands in for resctrl"),
-];
+pub const UNTESTED: &[(RangeInclusive<usize>, &str)] =
+    &[(170..=171, "needs RDT hardware; the library tests it in a directory that stands in for resctrl")];
 
 /// The numbers of all rows.
 pub fn numbers() -> RangeInclusive<usize> {

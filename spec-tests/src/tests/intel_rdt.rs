@@ -52,8 +52,8 @@ pub(super) const TESTS: &[Test] = &[
         Ok(())
     }),
     test(
-        "A168",
-        "the first process is in the tasks of a class with the container's id, which delete removes (A173)",
+        "A168 A173",
+        "the first process is in the tasks of a class with the container's id, which delete removes",
         |bed| {
             let root = needs_root()?;
             let container = bed.waiting(&Spec::new().set("/linux/intelRdt", json!({})))?;

@@ -67,6 +67,13 @@ fn portable(file: &Path) -> Value {
     let mut config = document(file);
     if let Some(resources) = config.pointer_mut("/linux/resources").and_then(Value::as_object_mut) {
         resources.retain(|name, _| !["hugepageLimits", "network", "rdma"].contains(&name.as_str()));
+        if let Some(io) = resources.get_mut("blockIO").and_then(Value::as_object_mut) {
+            // No kernel has the scheduler any more.
+            io.remove("leafWeight");
+            for device in io.get_mut("weightDevice").and_then(Value::as_array_mut).into_iter().flatten() {
+                device.as_object_mut().map(|device| device.remove("leafWeight"));
+            }
+        }
     }
     for (object, label) in
         [("/process", "apparmorProfile"), ("/process", "selinuxLabel"), ("/linux", "mountLabel")]
@@ -96,13 +103,14 @@ fn is_root() -> bool {
     root
 }
 
-/// Properties whose findings depend on what this host has: controllers, files of the machine where a document was
-/// written, hooks, namespaces.
+/// Properties whose findings depend on what this host and the image, which is empty, have: controllers, files of the
+/// machine where a document was written, hooks, namespaces, kernel parameters, the program, file systems.
 fn is_of_the_host(pointer: &str) -> bool {
+    let prefixes = ["/linux/resources", "/linux/netDevices/", "/linux/sysctl/", "/process/args/0"];
     let host_path = pointer.starts_with("/mounts/") && pointer.ends_with("/source")
         || pointer.starts_with("/hooks/") && pointer.ends_with("/path")
         || pointer.starts_with("/linux/namespaces/") && pointer.ends_with("/path");
-    host_path || pointer.starts_with("/linux/resources") || pointer.starts_with("/linux/netDevices/")
+    host_path || prefixes.iter().any(|prefix| pointer.starts_with(prefix))
 }
 
 /// Labels of a security module that this host may run without.

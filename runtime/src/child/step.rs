@@ -31,6 +31,12 @@ impl Child<'_> {
                 let fd = self.inherited.namespaces.get(usize::from(namespace)).copied().unwrap_or(-1);
                 Ok(clone::setns(fd, kinds)?)
             }
+            Op::HoldView => {
+                let fd = path::openat(libc::AT_FDCWD, c"/proc/self/ns/mnt", libc::O_RDONLY, 0)?;
+                self.fill(Slot::VIEW, fd);
+                Ok(())
+            }
+            Op::EnterView => Ok(clone::setns(self.slot(Slot::VIEW), libc::CLONE_NEWNS)?),
             Op::Unshare { kinds } => Ok(clone::unshare(kinds)?),
             Op::Reborn { kinds } => self.reborn(kinds),
             Op::RootIds { uid, gid, keep_groups } => root_ids(uid, gid, keep_groups),

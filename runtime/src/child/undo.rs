@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::message::Detail;
 use super::{Child, Failure, Outcome, PathBuffer};
 use crate::plan::program::Slot;
-use crate::sys::{mount, path};
+use crate::sys::{clone, mount, path};
 
 impl Child<'_> {
     /// Holds the directory of this process' descriptors.
@@ -59,8 +59,19 @@ impl Child<'_> {
     /// After a failed step: nothing that the program has made may stay.
     pub(super) fn undo(&self) {
         if self.program.undoes {
+            self.come_back();
             // The failure that led here is the one to tell.
             let _ = self.detach_remembered();
+        }
+    }
+
+    /// From a view of the host's mounts to those of the container, if a step failed there.
+    fn come_back(&self) {
+        if self.slot(Slot::VIEW) >= 0
+            && let Some(init) = self.inherited.namespaces.first()
+        {
+            // Where that fails nothing was attached yet.
+            let _ = clone::setns(*init, libc::CLONE_NEWNS);
         }
     }
 

@@ -30,9 +30,6 @@ impl Container {
         for warning in into_result(crate::check::check_added_mounts(mounts, bundle.spec()))? {
             log::warn!("{warning}");
         }
-        if !Host::probe()?.is_admin() {
-            refuse_of_host(mounts)?;
-        }
         self.change_mounts(mounts, add)
     }
 
@@ -60,7 +57,13 @@ impl Container {
         let host = Host::probe()?;
         let views = views(&layout(bundle)?, &self.cgroup());
         let namespaces = self.record.namespaces;
-        let request = MountsRequest { spec: bundle.spec(), bundle: bundle.dir(), namespaces, views: &views };
+        let request = MountsRequest {
+            spec: bundle.spec(),
+            bundle: bundle.dir(),
+            namespaces,
+            views: &views,
+            admin: host.is_admin(),
+        };
         let plan = plan(mounts, &request)?;
         plan.log();
         let mut inherited: Vec<OwnedFd> =
@@ -76,7 +79,8 @@ impl Container {
             cgroup: None,
             cgroup_optional: false,
             born_joined: &[],
-            born_into: needs_pid_namespace(mounts, namespaces).then(|| init.as_fd()),
+            // Without privileges the child enters it by itself.
+            born_into: (host.is_admin() && needs_pid_namespace(mounts, namespaces)).then(|| init.as_fd()),
             namespaces: &inherited,
             sibling: false,
         };
@@ -90,22 +94,4 @@ impl Container {
         // The child has nothing left to do when it reports, and is ended with the value.
         spawn::spawn(&plan, &resources, &mut |_| Ok(()), &mut serve).map(drop)
     }
-}
-
-/// What is cloned from the host, or must be made in the pid namespace, a caller without privileges can give to a container
-/// only while it is created.
-fn refuse_of_host(mounts: &[Mount]) -> Result<()> {
-    for (index, mount) in mounts.iter().enumerate() {
-        let options = mount.options().as_deref().unwrap_or_default();
-        let of_host = options.iter().any(|option| matches!(option.as_str(), "bind" | "rbind"))
-            || mount
-                .typ()
-                .as_deref()
-                .is_some_and(|typ| matches!(typ, "bind" | "cgroup" | "cgroup2" | "proc"));
-        if of_host {
-            let what = "only a privileged caller (CAP_SYS_ADMIN) can add a mount of the host, or a procfs, to a running container";
-            return Err(Error::new(Kind::Permission, what).at(format!("/mounts/{index}")));
-        }
-    }
-    Ok(())
 }

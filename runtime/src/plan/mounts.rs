@@ -10,13 +10,13 @@ use oci_spec::runtime::{Mount, Spec};
 
 use super::Plan;
 use super::blame::{Blame, Place};
-use super::order::{begin, host_propagation, understand};
+use super::order::{begin, host_propagation, plan_reborn, understand};
 use super::program::{Op, Slot};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
 use crate::linux::mount::cgroup::Views;
-use crate::linux::mount::entry::Surroundings;
+use crate::linux::mount::entry::{Reaches, Surroundings};
 use crate::linux::namespace::Namespaces;
 
 /// Facts about the container.
@@ -28,6 +28,15 @@ pub(crate) struct MountsRequest<'r> {
     pub(crate) namespaces: i32,
     /// What a cgroup mount shows.
     pub(crate) views: &'r Views,
+    /// Whether the parent may enter namespaces and clone mounts.
+    pub(crate) admin: bool,
+}
+
+impl MountsRequest<'_> {
+    /// Whether the child has to do all by itself, with the rights of the container's user namespace.
+    fn visits(&self) -> bool {
+        !self.admin && self.namespaces & libc::CLONE_NEWUSER != 0 && self.namespaces & libc::CLONE_NEWNS != 0
+    }
 }
 
 /// Number of the init process' pidfd among the inherited descriptors.
@@ -38,7 +47,7 @@ const ROOT: u8 = 1;
 /// Plans the addition of mounts. They were checked.
 pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
-    enter(&mut plan, request);
+    enter(&mut plan, request, needs_pid_namespace(mounts, request.namespaces));
     let linux = request.spec.linux().as_ref();
     let maps = IdMaps::of(
         linux.and_then(|l| l.uid_mappings().as_ref()),
@@ -47,7 +56,7 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
     let joined = Namespaces::of(linux);
     let around = Surroundings {
         bundle: request.bundle,
-        host_out_of_reach: true,
+        host: if request.visits() { Reaches::ByVisit(INIT) } else { Reaches::ByParent },
         propagation: if request.namespaces & libc::CLONE_NEWNS == 0 { 0 } else { host_propagation(linux) },
         in_user_namespace: false,
         own_pids: request.namespaces & libc::CLONE_NEWPID != 0,
@@ -83,7 +92,7 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
 /// Plans the removal of the mounts at the destinations. All are found to be removable before the first goes.
 pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
     let mut plan = Plan::default();
-    enter(&mut plan, request);
+    enter(&mut plan, request, false);
     for (index, mount) in mounts.iter().enumerate() {
         let destination = Path::new("/").join(mount.destination());
         let path = plan.program.text(destination.as_os_str().as_encoded_bytes());
@@ -103,23 +112,30 @@ pub(crate) fn needs_pid_namespace(mounts: &[Mount], namespaces: i32) -> bool {
     namespaces & libc::CLONE_NEWPID != 0 && mounts.iter().any(|mount| mount.typ().as_deref() == Some("proc"))
 }
 
-fn enter(plan: &mut Plan, request: &MountsRequest<'_>) {
+/// `pids`: what is made shows the pid namespace. A parent with privileges has the child born into it.
+fn enter(plan: &mut Plan, request: &MountsRequest<'_>, pids: bool) {
     begin(&mut plan.program, 0, None, false);
     plan.program.push_own(Op::NewSession, "start a new session");
+    let mut kinds = request.namespaces & !libc::CLONE_NEWPID;
+    if request.visits() {
+        let early = libc::CLONE_NEWUSER | if pids { libc::CLONE_NEWPID } else { 0 };
+        kinds &= !early;
+        let op = Op::Enter { namespace: INIT, kinds: early };
+        plan.program.push_own(op, "join the container's user namespace");
+        if pids {
+            plan_reborn(&mut plan.program, 0, Place::NONE);
+        }
+        become_root(plan, request);
+        let op = Op::Unshare { kinds: libc::CLONE_NEWNS };
+        plan.program.push_own(op, "take a view of the host's mounts");
+        plan.program.push_own(Op::HoldView, "hold the view of the host's mounts");
+    }
     plan.program.push_own(Op::OwnDescriptors, "hold the directory of own descriptors");
-    let kinds = request.namespaces & !libc::CLONE_NEWPID;
     if kinds != 0 {
         plan.program.push_own(Op::Enter { namespace: INIT, kinds }, "join the container's namespaces");
     }
-    if request.namespaces & libc::CLONE_NEWUSER != 0 {
-        let linux = request.spec.linux().as_ref();
-        let maps = IdMaps::of(
-            linux.and_then(|l| l.uid_mappings().as_ref()),
-            linux.and_then(|l| l.gid_mappings().as_ref()),
-        );
-        let (uid, gid) = maps.root();
-        let op = Op::RootIds { uid, gid, keep_groups: false };
-        plan.program.push_own(op, "become root of the container's user namespace");
+    if kinds & libc::CLONE_NEWUSER != 0 {
+        become_root(plan, request);
     }
     if kinds & libc::CLONE_NEWNS == 0 {
         plan.program.push_own(Op::HoldInherited { namespace: ROOT }, "hold the container's root");
@@ -128,17 +144,29 @@ fn enter(plan: &mut Plan, request: &MountsRequest<'_>) {
     }
 }
 
+fn become_root(plan: &mut Plan, request: &MountsRequest<'_>) {
+    let linux = request.spec.linux().as_ref();
+    let maps = IdMaps::of(
+        linux.and_then(|l| l.uid_mappings().as_ref()),
+        linux.and_then(|l| l.gid_mappings().as_ref()),
+    );
+    let (uid, gid) = maps.root();
+    let op = Op::RootIds { uid, gid, keep_groups: false };
+    plan.program.push_own(op, "become root of the container's user namespace");
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn plan_of(mounts: &serde_json::Value, namespaces: i32) -> Plan {
+    fn plan_of(mounts: &serde_json::Value, namespaces: i32, admin: bool) -> Plan {
         let mounts: Vec<Mount> = serde_json::from_value(mounts.clone()).unwrap();
         let spec = Spec::default();
         let views = Views::Unified { directory: "/sys/fs/cgroup/web".into(), is_own: true };
-        let request = MountsRequest { spec: &spec, bundle: Path::new("/bundle"), namespaces, views: &views };
+        let bundle = Path::new("/bundle");
+        let request = MountsRequest { spec: &spec, bundle, namespaces, views: &views, admin };
         add(&mounts, &request).unwrap()
     }
 
@@ -153,6 +181,7 @@ mod tests {
                 {"destination": "/d", "type": "cgroup", "source": "cgroup"}
             ]),
             libc::CLONE_NEWNS,
+            true,
         );
         assert_eq!(plan.program.remembered, 4);
         assert!(!plan.program.ops.iter().any(|op| matches!(op, Op::CloneHost { .. })));
@@ -160,6 +189,31 @@ mod tests {
         let held = plan.program.ops.iter().position(|op| *op == Op::OwnDescriptors);
         let entered = plan.program.ops.iter().position(|op| matches!(op, Op::Enter { .. }));
         assert!(held < entered, "the procfs must be the host's");
+    }
+
+    #[test]
+    fn without_privileges_the_child_visits_the_hosts_mounts_and_comes_back() {
+        let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNET;
+        let mounts = json!([{"destination": "/a", "source": "volume", "options": ["bind"]}, {"destination": "/b", "type": "proc"}]);
+        let plan = plan_of(&mounts, namespaces, false);
+        assert_eq!(plan.steps.len(), 0);
+        let mut visiting = false;
+        let mut visits = 0;
+        for op in &plan.program.ops {
+            match op {
+                Op::EnterView => (visiting, visits) = (true, visits + 1),
+                Op::Enter { kinds, .. } if kinds & libc::CLONE_NEWNS != 0 => visiting = false,
+                Op::CloneHost { .. } | Op::MakeMount { .. } => assert!(visiting),
+                Op::Target { .. } | Op::Attach | Op::HoldCurrentRoot => assert!(!visiting),
+                _ => {}
+            }
+        }
+        assert_eq!(visits, 2);
+        let at = |wanted: fn(&Op) -> bool| plan.program.ops.iter().position(wanted);
+        assert!(
+            at(|op| matches!(op, Op::Reborn { .. })) < at(|op| *op == Op::OwnDescriptors),
+            "they must be the child's"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::program::{Op, Program, Slot};
 use super::{Gate, ParentStep, Plan, Request, hooks};
 use crate::error::{Error, Kind, Result};
 use crate::linux::idmap::IdMaps;
-use crate::linux::mount::entry::{Entry, Surroundings, propagation};
+use crate::linux::mount::entry::{Entry, Reaches, Surroundings, propagation};
 use crate::linux::mount::options::Propagation;
 use crate::linux::namespace::Namespaces;
 use crate::linux::{device, intel_rdt, lsm, memory_policy, net_device, sysctl, timens};
@@ -329,7 +329,11 @@ fn fill_root(
 
     let around = Surroundings {
         bundle: request.bundle,
-        host_out_of_reach: namespaces.user.is_own() && request.host.is_admin(),
+        host: if namespaces.user.is_own() && request.host.is_admin() {
+            Reaches::ByParent
+        } else {
+            Reaches::Itself
+        },
         propagation: if namespaces.mount.is_new() { host_propagation(linux) } else { 0 },
         in_user_namespace: namespaces.user.is_own() || request.host.is_rootless(),
         own_pids: namespaces.pid.is_own(),

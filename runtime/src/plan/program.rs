@@ -25,7 +25,7 @@ pub(crate) struct Slot(pub(crate) u8);
 
 impl Slot {
     /// How many slots there are.
-    pub(crate) const COUNT: usize = 10;
+    pub(crate) const COUNT: usize = 11;
     /// Takes no descriptor.
     pub(crate) const NONE: Self = Self(0);
     /// The root of the container's file system.
@@ -46,6 +46,8 @@ impl Slot {
     pub(crate) const ID_MAP: Self = Self(8);
     /// The directory of the child's own descriptors in the host's procfs.
     pub(crate) const OWN_FDS: Self = Self(9);
+    /// A mount namespace with what the host shows, for a child that has joined the container's.
+    pub(crate) const VIEW: Self = Self(10);
 }
 
 /// Which inode a mount point has to be.
@@ -84,6 +86,10 @@ pub(crate) enum Op {
     Affinity(Text),
     /// Join namespaces through the descriptor of that number among those that the parent opened.
     Enter { namespace: u8, kinds: i32 },
+    /// Hold the mount namespace of the process as the view of the host.
+    HoldView,
+    /// Go to the view of the host.
+    EnterView,
     /// Unshare namespaces.
     Unshare { kinds: i32 },
     /// Continue in a child of our parent, so that a pid namespace takes effect.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::entry::{Entry, Surroundings, plan_label};
+use super::entry::{Entry, Reaches, Surroundings, plan_label};
 use crate::plan::blame::Blame;
 use crate::plan::program::{Like, Op, Slot};
 use crate::plan::{ParentStep, Plan};
@@ -145,14 +145,16 @@ impl Entry<'_> {
         blame: Blame,
         is_own: bool,
     ) {
-        if around.host_out_of_reach {
+        if around.host == Reaches::ByParent {
             let source = directory.to_owned();
             let propagation = around.propagation;
             let step = ParentStep::OpenMount { source, recursive: false, propagation, id_map: None };
             plan.ask(step, Slot::MOUNT, blame);
         } else {
             let path = plan.program.text(directory.as_os_str().as_encoded_bytes());
+            around.host.plan_leave(&mut plan.program, blame);
             plan.program.push(Op::CloneHost { path, recursive: false }, blame);
+            around.host.plan_return(&mut plan.program, blame);
         }
         let set = self.cgroup_attributes(is_own);
         let clear = self.options.mount.to_clear() as u32 & !set;

@@ -19,14 +19,41 @@ const LONGEST_VALUE: usize = 255;
 const PSEUDO: [&str; 9] =
     ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "bpf", "securityfs"];
 
+/// How a child comes by mounts of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaches {
+    /// They are around it, and it has the right to clone them.
+    Itself,
+    /// It cannot, being in a user namespace or among the mounts of a running container: the parent does.
+    ByParent,
+    /// The parent may not either: the child holds a mount namespace with what the host shows, and goes there from that of the
+    /// container (the number of the inherited descriptor) and back.
+    ByVisit(u8),
+}
+
+impl Reaches {
+    /// To where the host's mounts are.
+    pub(crate) fn plan_leave(self, program: &mut Program, blame: Blame) {
+        if let Self::ByVisit(_) = self {
+            program.push(Op::EnterView, blame);
+        }
+    }
+
+    /// Back to where the container's are.
+    pub(crate) fn plan_return(self, program: &mut Program, blame: Blame) {
+        if let Self::ByVisit(namespace) = self {
+            program.push(Op::Enter { namespace, kinds: libc::CLONE_NEWNS }, blame);
+        }
+    }
+}
+
 /// What the steps of a mount depend on besides its entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Surroundings<'s> {
     /// Relative bind sources are relative to it.
     pub(crate) bundle: &'s Path,
-    /// The child cannot open what the host owns, being in a user namespace or among the mounts of a running container:
-    /// the parent does, if it has the right to.
-    pub(crate) host_out_of_reach: bool,
+    /// How the child comes by what the host owns.
+    pub(crate) host: Reaches,
     /// What the propagation of the host's mounts becomes in the container; 0 where they stay as they are. What the
     /// parent opens is not reached by the change that the child makes to its own copies.
     pub(crate) propagation: u32,
@@ -120,11 +147,13 @@ impl<'m> Entry<'m> {
         let text = plan.program.text(source.as_os_str().as_encoded_bytes());
         let blame = Blame::new("bind", self.place().property("/source")).on(text).and("to", destination);
         let id_map = self.id_map(around);
-        if around.host_out_of_reach {
+        if around.host == Reaches::ByParent {
             let step = ParentStep::OpenMount { source, recursive, propagation: around.propagation, id_map };
             plan.ask(step, Slot::MOUNT, blame);
         } else {
+            around.host.plan_leave(&mut plan.program, blame);
             plan.program.push(Op::CloneHost { path: text, recursive }, blame);
+            around.host.plan_return(&mut plan.program, blame);
             self.plan_id_map(plan, id_map);
         }
         let blame =
@@ -154,6 +183,11 @@ impl<'m> Entry<'m> {
             return;
         }
         let program = &mut plan.program;
+        // The kernel lets a user namespace have a new procfs or sysfs only where one is to be seen uncovered.
+        let visits = matches!(self.fs(), "proc" | "sysfs");
+        if visits {
+            around.host.plan_leave(program, blame);
+        }
         program.push(Op::NewFs(fs), Blame::new("open file system", self.place().property("/type")).on(fs));
         if let Some(source) = self.mount.source() {
             let (key, value) = (program.text("source"), program.text(source.as_os_str().as_encoded_bytes()));
@@ -179,6 +213,9 @@ impl<'m> Entry<'m> {
             attributes &= !read_only;
         }
         program.push(Op::MakeMount { attributes }, blame);
+        if visits {
+            around.host.plan_return(program, blame);
+        }
         if !self.options.recursive.is_empty() {
             let (set, clear) =
                 (self.options.recursive.to_set() as u32, self.options.recursive.to_clear() as u32);

@@ -19,6 +19,8 @@ work=$(mktemp -d)
     exit 0
 }
 "$here/image.sh" "$work/image.tar"
+# conmon writes a file where it is called.
+cd "$work"
 image=docker.io/library/scenario:1
 modprobe -a overlay bridge veth 2>/dev/null || true
 daemons=()
@@ -117,7 +119,7 @@ ctr() {
     run ctr container rm long
     command ctr events >"$work/events" &
     daemons+=($!)
-    run ctr run --rm --runc-binary "$RUNTIME" --runc-systemd-cgroup --cgroup system.slice:ctr:oom --memory-limit 16777216 "$image" oom sh -c 'tail /dev/zero & wait $!; exit $?'
+    run ctr run --rm --runc-binary "$RUNTIME" --runc-systemd-cgroup --cgroup system.slice:ctr:oom --memory-limit 16777216 "$image" oom sh -c 'tail /dev/zero; code=$?; sleep 1; exit $code'
     is 'ctr: a process is killed for lack of memory' "$CODE" 137
     if wait_for 10 grep -q /tasks/oom "$work/events"; then pass 'ctr: OOM kill is reported'; else fail 'ctr: OOM kill is reported' "$(tail -n 20 "$work/events")"; fi
     many ctr "${run[@]}" --rm "$image" one true

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
-use wharf::{Container, Status};
+use wharf::{Container, Kind, Status};
 
 use crate::args::Call;
 use crate::context::Context;
@@ -33,24 +33,31 @@ pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     if call.options.flag("stats") {
         return print_stats(&container);
     }
-    let mut oom = container.oom_watch()?;
+    let mut oom = match container.oom_watch() {
+        Ok(watch) => Some(watch),
+        // There is nothing to wait for then; the statistics are there nevertheless.
+        Err(error) if error.kind() == Kind::Unsupported => {
+            log::warn!("{error}; out-of-memory events are not told");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     let Some(init) = container.open_init()? else { return Ok(0) };
     let mut due = Instant::now() + interval;
     loop {
         let rest = due.saturating_duration_since(Instant::now());
         // Rounded up, so that the wait is not over too early and repeated with nothing.
         let timeout = PollTimeout::try_from(rest + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
-        let mut fds = [
-            PollFd::new(init.as_fd(), PollFlags::POLLIN),
-            PollFd::new(oom.as_fd(), PollFlags::POLLIN | PollFlags::POLLPRI),
-        ];
+        let mut fds = vec![PollFd::new(init.as_fd(), PollFlags::POLLIN)];
+        fds.extend(oom.as_ref().map(|oom| PollFd::new(oom.as_fd(), PollFlags::POLLIN | PollFlags::POLLPRI)));
         match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(Failure::new(format!("wait for events: {errno}"))),
             Ok(_) => {}
         }
-        let [ended, oom_ready] = fds.map(|fd| fd.any().unwrap_or(true));
-        if oom_ready {
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+        let (ended, oom_ready) = (ready[0], ready.get(1) == Some(&true));
+        if let Some(oom) = oom.as_mut().filter(|_| oom_ready) {
             for _ in 0..oom.read()?.unwrap_or(0) {
                 output::json_line(&Event::<()> { r#type: "oom", id: container.id().as_str(), data: None })?;
             }

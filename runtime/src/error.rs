@@ -66,7 +66,9 @@ impl Error {
             Errno::ENOSYS | Errno::EOPNOTSUPP => Kind::Unsupported,
             _ => Kind::System,
         };
-        Self(Box::new(Detail { kind, what: what.into(), errno: Some(errno), pointer: None, hint: None }))
+        let needed = "wharf needs a system call of Linux 5.14 that the kernel, or a filter around it, does not let it have";
+        let hint = (errno == Errno::ENOSYS).then(|| needed.into());
+        Self(Box::new(Detail { kind, what: what.into(), errno: Some(errno), pointer: None, hint }))
     }
 
     /// A failed operation of the standard library.

@@ -109,7 +109,10 @@ impl DevicePlan {
 }
 
 /// Writes the lines, with each of the two files open once.
-fn write_devices<'a>(dir: &OwnedFd, writes: &'a [DeviceWrite]) -> Result<(), (Errno, &'a DeviceWrite)> {
+pub(super) fn write_devices<'a>(
+    dir: &OwnedFd,
+    writes: &'a [DeviceWrite],
+) -> Result<(), (Errno, &'a DeviceWrite)> {
     let mut files: [Option<OwnedFd>; 2] = [None, None];
     for write in writes {
         let (slot, name) = if write.deny { (0, "devices.deny") } else { (1, "devices.allow") };

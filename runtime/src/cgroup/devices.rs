@@ -277,13 +277,40 @@ impl Whitelist {
     /// The lines that bring a cgroup into this state from any other.
     pub(crate) fn writes(&self) -> Vec<DeviceWrite> {
         let first = DeviceWrite { deny: !self.allow_all, line: "a".to_owned(), index: None };
-        let exceptions = self.exceptions.iter().map(|(key, &(access, index))| {
-            let class = if key.class == Class::Block { 'b' } else { 'c' };
-            let number = |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
-            let line = format!("{class} {}:{} {access}", number(key.major), number(key.minor));
-            DeviceWrite { deny: self.allow_all, line, index }
+        let exceptions = self.exceptions.iter().map(|(key, &(access, index))| DeviceWrite {
+            deny: self.allow_all,
+            line: key.line(access),
+            index,
         });
         std::iter::once(first).chain(exceptions).collect()
+    }
+
+    /// The lines that bring a cgroup into this state from that of another list, without a moment in which something is
+    /// denied that both allow, if the kernel can have it so: not where one of them allows everything.
+    pub(crate) fn changes(&self, from: &Self) -> Vec<DeviceWrite> {
+        if self.allow_all || from.allow_all {
+            return self.writes();
+        }
+        let beyond = |list: &Self, other: &Self, deny: bool| -> Vec<DeviceWrite> {
+            let lines = list.exceptions.iter().filter_map(|(key, &(access, index))| {
+                let known = other.exceptions.get(key).map_or(0, |(access, _)| access.0);
+                let more = Access(access.0 & !known);
+                (more.0 != 0).then(|| DeviceWrite { deny, line: key.line(more), index })
+            });
+            lines.collect()
+        };
+        let mut lines = beyond(self, from, false);
+        lines.extend(beyond(from, self, true).into_iter().map(|write| DeviceWrite { index: None, ..write }));
+        lines
+    }
+}
+
+impl Key {
+    /// The line for `devices.allow` and `devices.deny`.
+    fn line(self, access: Access) -> String {
+        let class = if self.class == Class::Block { 'b' } else { 'c' };
+        let number = |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
+        format!("{class} {}:{} {access}", number(self.major), number(self.minor))
     }
 }
 

@@ -184,7 +184,9 @@ impl Cgroup {
         let mut layout =
             CgroupLayout { mode: self.record.mode, v1: v1.collect(), v2: None, page_sizes: None };
         if let Some(dir) = self.record.dirs.iter().find(|dir| dir.is_v2()) {
-            let controllers = file::read(&dir.path().join("cgroup.controllers"))?;
+            // On a hybrid machine only what a container needs is enabled for it, which an update may be the first to do.
+            let offered = if self.record.mode == Mode::Hybrid { dir.mount.clone() } else { dir.path() };
+            let controllers = file::read(&offered.join("cgroup.controllers"))?;
             let controllers = controllers.split_whitespace().map(str::to_owned).collect();
             layout.v2 = Some(V2Hierarchy { controllers, mount: dir.mount.clone(), own: "/".into() });
         }

@@ -10,7 +10,7 @@
 //! | which files | `settings`, `convert` | `present` (for `check`) |
 //! | which devices | `devices`, `bpf` | |
 //! | make | `create` (plan), `device_plan` | `make`, `tree`, `controller`, `write`, `device_plan` |
-//! | use | | `process`, `freezer`, `update`, `stats`, `oom`, `delegate` |
+//! | use | | `process`, `freezer`, `update`, `device_update`, `stats`, `oom`, `delegate` |
 //! | end | | `remove` |
 //! | where systemd does it | `systemd` | `systemd` |
 //!
@@ -23,6 +23,7 @@ mod convert;
 mod create;
 mod delegate;
 mod device_plan;
+mod device_update;
 mod devices;
 mod file;
 mod freezer;
@@ -43,6 +44,7 @@ mod write;
 
 pub(crate) use self::create::{CgroupPlan, Denial};
 pub(crate) use self::delegate::{delegate, is_delegated};
+pub(crate) use self::device_update::same_rules;
 pub(crate) use self::handle::{Cgroup, CgroupRecord, DirRecord, no_cgroup};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::layout::examples;

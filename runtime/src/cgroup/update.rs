@@ -2,8 +2,10 @@
 
 use oci_spec::runtime::LinuxResources;
 
+use super::controller;
 use super::file;
 use super::handle::Cgroup;
+use super::layout::Place;
 use super::settings::{Current, Setting, translate};
 use super::write::{Dirs, Journal, write_all};
 use crate::error::{Error, Kind, Result};
@@ -11,8 +13,7 @@ use crate::error::{Error, Kind, Result};
 impl Cgroup {
     /// Applies what the resources name and leaves the rest alone; after a failure the old values are in force again.
     ///
-    /// Device rules are not touched: engines send the whole `linux.resources` of the container with each update, and
-    /// applying its device rules again would take away what a device plug-in has allowed since.
+    /// Device rules are not touched, see [`Cgroup::replace_devices`].
     pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
         let layout = self.layout()?;
         let current = self.current(resources)?;
@@ -29,8 +30,21 @@ impl Cgroup {
             )?;
         }
         let mut dirs = Dirs::new(self.places());
+        self.enable_for(&settings, &mut dirs)?;
         let mut journal = Journal::default();
         write_all(&mut dirs, &settings, Some(&mut journal)).inspect_err(|_| journal.undo(&mut dirs))
+    }
+
+    /// Enables the controllers of version 2 that the settings need, where they are not.
+    fn enable_for(&self, settings: &[Setting], dirs: &mut Dirs) -> Result<()> {
+        let needed: Vec<&Setting> =
+            settings.iter().filter(|s| s.place == Place::V2 && s.controller != "cgroup").collect();
+        let Some(dir) = self.record.dirs.iter().find(|dir| dir.is_v2() && !needed.is_empty()) else {
+            return Ok(());
+        };
+        let wanted: Vec<String> =
+            needed.iter().map(|setting| setting.controller.clone().into_owned()).collect();
+        controller::enable(&dir.mount, &dir.inner, dirs.open(Place::V2)?.1, &wanted, &needed)
     }
 
     /// Writes settings of a plan.

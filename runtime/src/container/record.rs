@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
 use serde::{Deserialize, Serialize};
 
 use super::identity::ProcessIdentity;
@@ -36,6 +36,9 @@ pub(crate) struct Record {
     /// The resctrl groups that it is in; in the record of the intent, those that would be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rdt: Option<Membership>,
+    /// The device rules that an update has put in the place of the configured ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) devices: Option<Vec<LinuxDeviceCgroup>>,
     /// Whether its mounts are in the runtime's mount namespace, below `rootfs`.
     #[serde(default)]
     pub(crate) host_mounts: bool,
@@ -78,6 +81,7 @@ impl Record {
             cgroup,
             namespaces,
             rdt: None,
+            devices: None,
             host_mounts: namespaces & libc::CLONE_NEWNS == 0,
             new_keyring: false,
             preserved: 0,

@@ -1,10 +1,10 @@
 //! The container's cgroup in use: its statistics, its limits.
 
-use oci_spec::runtime::{LinuxIntelRdt, LinuxResources};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxIntelRdt, LinuxResources};
 
 use super::handle::Container;
 use super::state::Status;
-use crate::cgroup::{Stats, no_cgroup};
+use crate::cgroup::{Stats, no_cgroup, same_rules};
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
 use crate::linux::intel_rdt::Schemata;
@@ -31,6 +31,10 @@ impl Container {
 
     /// Changes the limits; what is absent stays as it is.
     ///
+    /// Device rules that differ from those in force take their place, all at once. The same ones are left alone: engines
+    /// send all resources of a container with each update, and to apply its rules again would take away what a device
+    /// plug-in has allowed since.
+    ///
     /// # Errors
     ///
     /// `Kind::WrongState` if it is stopped, `Kind::InvalidSpec` for contradictory limits.
@@ -45,8 +49,28 @@ impl Container {
         if self.cgroup().is_none() {
             return Err(no_cgroup());
         }
-        self.cgroup().update(resources)
+        self.cgroup().update(resources)?;
+        match resources.devices().as_deref() {
+            Some(devices) if !devices.is_empty() => self.update_devices(devices),
+            _ => Ok(()),
+        }
     }
+
+    fn update_devices(&self, wanted: &[LinuxDeviceCgroup]) -> Result<()> {
+        let bundle = self.bundle()?;
+        let resources = bundle.spec().linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let configured =
+            || resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+        let in_force = self.record.devices.as_deref().unwrap_or_else(configured);
+        if same_rules(in_force, wanted)? {
+            return Ok(());
+        }
+        self.cgroup().replace_devices(in_force, wanted)?;
+        let mut record = self.record.clone();
+        record.devices = Some(wanted.to_vec());
+        self.directory.replace(&record)
+    }
+
     /// Changes what the container's class of service gives, and with it what every other container in that class gets:
     /// the schemata of `rdt`, in the order in which a creation writes them. Its other properties do not matter.
     ///

@@ -180,6 +180,13 @@ impl Directory {
             .map_err(|error| Error::io(&error, format!("rename {} to {}", from.display(), to.display())))
     }
 
+    /// Puts another record in the place of that of a complete creation, in one step too.
+    pub(crate) fn replace(&self, record: &Record) -> Result<()> {
+        // One that an operation left which was killed at this point.
+        fs::remove_file(self.path.join("state.json.new")).ok();
+        self.complete(record)
+    }
+
     /// Writes down which network devices are about to be moved.
     pub(crate) fn note_devices(&self, intent: &net_device::Intent) -> Result<()> {
         let file = self.create_file(DEVICES)?;

@@ -46,7 +46,11 @@ const PROG_LOAD: libc::c_int = 5;
 const PROG_ATTACH: libc::c_int = 8;
 const PROG_DETACH: libc::c_int = 9;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const PROG_QUERY: libc::c_int = 16;
+
+/// The name of every program of ours: letters, digits, '_' and '.', at most 15.
+const NAME: &[u8; 13] = b"wharf_devices";
 
 const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const ATTACH_CGROUP_DEVICE: u32 = 6;
@@ -110,7 +114,7 @@ pub(crate) fn load_device_program(program: &[Insn]) -> nix::Result<OwnedFd> {
     attr.put_u32(4, count);
     attr.put_u64(8, program.as_ptr() as u64);
     attr.put_u64(16, licence.as_ptr() as u64);
-    attr.0[48..48 + 13].copy_from_slice(b"wharf_devices"); // prog_name: letters, digits, '_', '.', at most 15
+    attr.0[48..48 + NAME.len()].copy_from_slice(NAME); // prog_name
     // SAFETY: both pointers outlive the call, `count` is the number of instructions behind the first and the licence
     // ends with NUL.
     unsafe { attr.call(PROG_LOAD, 72) }.map(owned)
@@ -143,6 +147,20 @@ pub(crate) fn detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<
     attr.put_u32(8, ATTACH_CGROUP_DEVICE);
     // SAFETY: the attribute holds integers only.
     unsafe { attr.call(PROG_DETACH, 20) }.map(drop)
+}
+
+/// Whether a program is one that [`load_device_program`] has loaded, as its name tells.
+pub(crate) fn is_own(program: BorrowedFd<'_>) -> nix::Result<bool> {
+    const NAME_AT: usize = 64; // in `struct bpf_prog_info`
+    let mut info = [0_u8; 256];
+    let mut attr = Attr::zeroed();
+    attr.put_u32(0, fd_word(program));
+    attr.put_u32(4, 80); // up to the end of the name, which Linux 4.15 added
+    attr.put_u64(8, info.as_mut_ptr() as u64);
+    // SAFETY: `info` outlives the call and is longer than the attribute says. Its counts of instructions and maps are 0, so the
+    // kernel writes through none of the pointers in it.
+    unsafe { attr.call(OBJ_GET_INFO_BY_FD, 16) }?;
+    Ok(info[NAME_AT..].starts_with(NAME) && info[NAME_AT + NAME.len()] == 0)
 }
 
 /// The device programs attached to this very cgroup, opened.

@@ -8,11 +8,13 @@ mod checkpoint;
 mod cli;
 mod cpu;
 mod defaults;
+mod device_updates;
 mod devices;
 mod features;
 pub(crate) mod hooks;
 mod idmap;
 mod intel_rdt;
+mod kernel;
 mod labels;
 mod lifecycle;
 mod limits;
@@ -62,6 +64,8 @@ pub const AREAS: &[&[Test]] = &[
     features::TESTS,
     cli::TESTS,
     rootless::TESTS,
+    kernel::TESTS,
+    device_updates::TESTS,
     checkpoint::TESTS,
     running_mounts::TESTS,
     notify::TESTS,

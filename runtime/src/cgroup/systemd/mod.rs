@@ -114,6 +114,14 @@ impl ScopeRecord {
         Manager::connect(&self.instance)?.set_properties(&self.unit, &properties)
     }
 
+    /// Changes the device rules, until the next boot.
+    pub(super) fn update_devices(&self, rules: &[Rule]) -> crate::Result<()> {
+        // A list is added to what is there; an empty one takes all away first.
+        let mut properties = vec![Property::new("DeviceAllow", Value::Array("(ss)", Vec::new()))];
+        properties.extend(device_policy::of(rules));
+        Manager::connect(&self.instance)?.set_properties(&self.unit, &properties)
+    }
+
     /// Moves a process into the scope.
     pub(crate) fn attach(&self, pid: i32) -> crate::Result<()> {
         Manager::connect(&self.instance)?.attach(&self.unit, pid)

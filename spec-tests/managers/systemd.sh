@@ -2,7 +2,7 @@
 # Podman, containerd and Docker on a machine with systemd and cgroup v2, each with the driver that makes systemd manage
 # the cgroups (Podman with the other one too).
 #
-#   RUNTIME=/path/to/wharf spec-tests/managers/systemd.sh [podman|ctr|docker]...
+#   RUNTIME=/path/to/wharf spec-tests/managers/systemd.sh [podman|podman-user|ctr|docker|nested]...
 #
 # As root on a machine that may be filled: spec-tests/vm/machine.sh --memory 2048 -- env RUNTIME=... THIS boots one. COUNT
 # (default 50) is how many containers each manager runs in a row before it is checked that nothing of them is left.
@@ -26,13 +26,33 @@ modprobe -a overlay bridge veth 2>/dev/null || true
 daemons=()
 trap 'kill "${daemons[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 
+# Calls a program as a service of the systemd of the user "user".
+chmod 755 "$work"
+cat >"$work/as-user" <<'END'
+#!/bin/bash
+exec setpriv --reuid=user --regid=user --init-groups env -i HOME=/home/user USER=user LOGNAME=user PATH="$PATH" \
+    XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus \
+    systemd-run --user --quiet --collect --wait --pipe --working-directory=/ --property=Delegate=yes --property=KillMode=process \
+    --setenv=HOME --setenv=USER --setenv=LOGNAME --setenv=PATH --setenv=XDG_RUNTIME_DIR --setenv=DBUS_SESSION_BUS_ADDRESS -- "$@"
+END
+chmod 755 "$work/as-user"
+# A session of his that ends, as that of systemctl --machine, must not end his systemd.
+loginctl enable-linger user
+systemctl start user@1000.service
+
 # What is there of containers outside of the manager's own books.
-scopes() { systemctl list-units --all --no-legend --plain 'libpod-*' 'docker-*' 'cri-*' 'ctr-*' 'wharf-*' | grep -v conmon | awk '{print $1}'; }
+scopes() {
+    local instance
+    for instance in --system '--user --machine=user@.host'; do
+        systemctl $instance list-units --all --no-legend --plain 'libpod-*' 'docker-*' 'cri-*' 'ctr-*' 'wharf-*' | grep -v conmon | awk '{print $1}'
+    done
+}
+no_scopes() { [ -z "$(scopes)" ]; }
 groups() { find /sys/fs/cgroup -type d \( -name 'libpod-[0-9a-f]*' -o -name 'docker-[0-9a-f]*' -o -name 'ctr-*' \) | grep -v conmon; }
 mounts() { awk '$5 ~ /merged$|rootfs$/ {print $5}' /proc/self/mountinfo; }
 
 nothing_is_left() {
-    wait_for 10 bash -c "[ -z \"\$(systemctl list-units --all --no-legend --plain 'libpod-*' 'docker-*' 'ctr-*' | grep -v conmon)\" ]"
+    wait_for 10 no_scopes
     is "$1: no unit is left" "$(scopes)" ''
     is "$1: no cgroup is left" "$(groups)" ''
     is "$1: no mount is left" "$(mounts)" ''
@@ -42,33 +62,79 @@ nothing_is_left() {
 # of FILE PID: a file of the cgroup of a process.
 of() { cat "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$2/cgroup")/$1"; }
 
+# Podman as root or as a user with a systemd of his own: podman WHO DRIVER
 podman() {
-    local driver=$1 p pid
-    p=(podman --runtime "$RUNTIME" --cgroup-manager "$driver" --log-level error)
+    local who=$1 driver=$2 pid what="podman, $1, $2" as=(env) parent=machine.slice
+    [ "$who" = root ] || { as=("$work/as-user"); parent=user.slice; }
+    local p=("${as[@]}" podman --runtime "$RUNTIME" --cgroup-manager "$driver" --log-level error)
     local run=("${p[@]}" run --network none)
-    command podman load -qi "$work/image.tar" >/dev/null
-    ends "podman, $driver: run" 3 '^hello$' "${run[@]}" --rm "$image" sh -c 'echo hello; exit 3'
+    "${as[@]}" podman load -qi "$work/image.tar" >/dev/null
+    ends "$what: run" 3 '^hello$' "${run[@]}" --rm "$image" sh -c 'echo hello; exit 3'
     run "${run[@]}" -d --name long -m 64m --cpus 0.5 --pids-limit 50 "$image" sleep 600
-    is "podman, $driver: run -d" "$CODE" 0
-    pid=$(command podman inspect -f '{{.State.Pid}}' long)
-    like "podman, $driver: the cgroup" "$(cat "/proc/$pid/cgroup")" "$([ "$driver" = systemd ] && echo 'machine.slice/libpod-[0-9a-f]*\.scope' || echo 'libpod_parent/libpod-')"
-    is "podman, $driver: limits" "$(of memory.max "$pid") $(of cpu.max "$pid") $(of pids.max "$pid")" '67108864 50000 100000 50'
-    ends "podman, $driver: exec" 4 '^in$' "${p[@]}" exec long sh -c 'echo in; exit 4'
-    ends "podman, $driver: stats" 0 '[0-9.]+[kM]B / 67.11MB [1-9]' "${p[@]}" stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' long
-    ends "podman, $driver: pause" 0 '' "${p[@]}" pause long
-    is "podman, $driver: frozen" "$(of cgroup.freeze "$pid")" 1
-    ends "podman, $driver: unpause" 0 '' "${p[@]}" unpause long
-    ends "podman, $driver: update" 0 '' "${p[@]}" update --cpus 0.4 -m 48m long
-    is "podman, $driver: updated limits" "$(of memory.max "$pid") $(of cpu.max "$pid")" '50331648 40000 100000'
+    is "$what: run -d" "$CODE" 0
+    pid=$("${as[@]}" podman inspect -f '{{.State.Pid}}' long)
+    like "$what: the cgroup" "$(cat "/proc/$pid/cgroup")" "$([ "$driver" = systemd ] && echo "$parent/libpod-[0-9a-f]*\.scope" || echo 'libpod_parent/libpod-')"
+    is "$what: limits" "$(of memory.max "$pid") $(of cpu.max "$pid") $(of pids.max "$pid")" '67108864 50000 100000 50'
+    ends "$what: exec" 4 '^in$' "${p[@]}" exec long sh -c 'echo in; exit 4'
+    ends "$what: stats" 0 '[0-9.]+[kM]B / 67.11MB [1-9]' "${p[@]}" stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' long
+    ends "$what: pause" 0 '' "${p[@]}" pause long
+    is "$what: frozen" "$(of cgroup.freeze "$pid")" 1
+    ends "$what: unpause" 0 '' "${p[@]}" unpause long
+    ends "$what: update" 0 '' "${p[@]}" update --cpus 0.4 -m 48m long
+    is "$what: updated limits" "$(of memory.max "$pid") $(of cpu.max "$pid")" '50331648 40000 100000'
     systemctl daemon-reload
-    is "podman, $driver: daemon-reload takes nothing away" "$(of memory.max "$pid") $(of cpu.max "$pid") $(of pids.max "$pid")" '50331648 40000 100000 50'
-    ends "podman, $driver: devices after daemon-reload" 0 '^1$' "${p[@]}" exec long sh -c 'echo x >/dev/null && head -c1 /dev/zero | wc -c'
-    ends "podman, $driver: rm -f" 0 '' "${p[@]}" rm -f -t 1 long
-    # The shell lives on for a moment: with its last process systemd takes the scope away, and the count that conmon reads.
-    run "${run[@]}" --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; code=$?; sleep 1; exit $code'
-    is "podman, $driver: OOM kill is reported" "$CODE $(command podman inspect -f '{{.State.OOMKilled}}' oom)" '137 true'
-    run "${p[@]}" rm -f oom
-    many "podman, $driver" "${run[@]}" --rm "$image" true
+    [ "$who" = root ] || "${as[@]}" systemctl --user daemon-reload
+    is "$what: daemon-reload takes nothing away" "$(of memory.max "$pid") $(of cpu.max "$pid") $(of pids.max "$pid")" '50331648 40000 100000 50'
+    ends "$what: devices after daemon-reload" 0 '^1$' "${p[@]}" exec long sh -c 'echo x >/dev/null && head -c1 /dev/zero | wc -c'
+    ends "$what: rm -f" 0 '' "${p[@]}" rm -f -t 1 long
+    # The shell lives on: with its last process systemd takes the scope away, and the count that conmon reads.
+    run "${run[@]}" -d --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; echo $? >/code; sleep 600'
+    wait_for 20 test -e "$(dirname "$("${as[@]}" podman inspect -f '{{.OCIConfigPath}}' oom)")/oom"
+    ends "$what: the process that was killed" 0 '^137$' "${p[@]}" exec oom cat /code
+    run "${p[@]}" kill oom
+    run "${p[@]}" wait oom
+    is "$what: OOM kill is reported" "$("${as[@]}" podman inspect -f '{{.State.OOMKilled}}' oom)" true
+    run "${p[@]}" rm -f -t 0 oom
+    if [ "$who" = user ]; then
+        ends "$what: --userns keep-id" 0 '^1000$' "${run[@]}" --rm --userns keep-id "$image" id -u
+        ends "$what: --userns auto" 0 '^ +0 +[0-9]+ +[0-9]+$' "${run[@]}" --rm --userns auto "$image" cat /proc/self/uid_map
+        ends "$what: --group-add keep-groups" 0 '' "${run[@]}" --rm --group-add keep-groups "$image" true
+    fi
+    many "$what" "${run[@]}" --rm "$image" true
+}
+
+# wharf in a container: nested WHO. The container of Podman may do what a user namespace allows; the inner ones are of both kinds.
+nested() {
+    local who=$1 kind what as=(env) bundle
+    [ "$who" = root ] || as=("$work/as-user")
+    "${as[@]}" podman load -qi "$work/image.tar" >/dev/null
+    local p=("${as[@]}" podman --runtime "$RUNTIME" run --rm --network none --privileged -v "$RUNTIME:/wharf:ro" -v "$work/nested-$who:/b")
+    for kind in '' --rootless; do
+        bundle=$work/nested-$who/bundle$kind
+        mkdir -p "$bundle/rootfs/bin"
+        cp "$(command -v busybox)" "$bundle/rootfs/bin/sh"
+        (cd "$bundle" && "$RUNTIME" spec $kind && jq '.process.terminal = false | .process.args = ["sh", "-c", "echo $$; exit 5"]' config.json >new && mv new config.json)
+        if [ -n "$kind" ]; then jq '(.linux.uidMappings, .linux.gidMappings)[0].hostID = 0' "$bundle/config.json" >"$bundle/new" && mv "$bundle/new" "$bundle/config.json"; fi
+        [ "$who" = root ] || chown -R user:user "$work/nested-$who"
+        what="nested, $who, spec $kind"
+        ends "$what: run" 5 '^1$' "${p[@]}" "$image" /wharf --root /tmp/state run --bundle "/b/bundle$kind" inner
+        jq '.process.args = ["sleep", "600"]' "$bundle/config.json" >"$bundle/new" && mv "$bundle/new" "$bundle/config.json"
+        ln -sf sh "$bundle/rootfs/bin/sleep"
+        ends "$what: detach, exec, pause, kill, delete" 0 '^6 running paused running stopped$' "${p[@]}" "$image" sh -ec '
+            bundle=$1
+            w() { /wharf --root /tmp/state "$@"; }
+            status() { w state inner | sed -n "s/.*\"status\": *\"\([a-z]*\)\".*/\1/p"; }
+            w run -d --bundle "$bundle" inner </dev/null >/dev/null
+            code=0; w exec inner sh -c "exit 6" || code=$?
+            out="$code $(status)"
+            if w pause inner 2>/tmp/why; then out="$out $(status)"; w resume inner; else grep -q cgroup /tmp/why && out="$out paused"; fi
+            out="$out $(status)"
+            w kill inner KILL
+            until [ "$(status)" = stopped ]; do :; done
+            out="$out $(status)"
+            w delete inner
+            echo "$out"' - "/b/bundle$kind"
+    done
 }
 
 # many WHAT COMMAND...: COUNT times.
@@ -119,11 +185,15 @@ ctr() {
     run ctr container rm long
     command ctr events >"$work/events" &
     daemons+=($!)
-    run ctr run --rm --runc-binary "$RUNTIME" --runc-systemd-cgroup --cgroup system.slice:ctr:oom --memory-limit 16777216 "$image" oom sh -c 'tail /dev/zero; code=$?; sleep 1; exit $code'
-    is 'ctr: a process is killed for lack of memory' "$CODE" 137
-    if wait_for 10 grep -q /tasks/oom "$work/events"; then pass 'ctr: OOM kill is reported'; else fail 'ctr: OOM kill is reported' "$(tail -n 20 "$work/events")"; fi
+    # Of a container that ends with the kill, containerd may miss the event.
+    run ctr run -d --runc-binary "$RUNTIME" --runc-systemd-cgroup --cgroup system.slice:ctr:oom --memory-limit 16777216 "$image" oom sh -c 'tail /dev/zero; sleep 600'
+    if wait_for 20 grep -q /tasks/oom "$work/events"; then pass 'ctr: OOM kill is reported'; else fail 'ctr: OOM kill is reported' "$(tail -n 20 "$work/events")"; fi
+    ends 'ctr: delete of a running one' 0 '' ctr task delete -f oom
+    run ctr container rm oom
     many ctr "${run[@]}" --rm "$image" one true
 }
+
+docker_saw_oom() { [ "$(command docker inspect -f '{{.State.OOMKilled}}' oom)" = true ]; }
 
 docker() {
     local pid
@@ -150,19 +220,23 @@ docker() {
     ends 'docker: stop' 0 '' docker stop -t 1 long
     ends 'docker: start again' 0 '' docker start long
     ends 'docker: rm -f' 0 '' docker rm -f long
-    # The shell lives on for a moment: of a container that ends with the kill, containerd may miss the event.
-    run "${run[@]}" --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; code=$?; sleep 1; exit $code'
-    is 'docker: OOM kill is reported' "$CODE $(command docker inspect -f '{{.State.OOMKilled}}' oom)" '137 true'
+    run "${run[@]}" -d --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; sleep 600'
+    wait_for 20 docker_saw_oom
+    is 'docker: OOM kill is reported' "$(command docker inspect -f '{{.State.OOMKilled}}' oom)" true
     run docker rm -f oom
     many docker "${run[@]}" --rm "$image" true
 }
 
-[ $# -gt 0 ] || set -- podman ctr docker
+[ $# -gt 0 ] || set -- podman podman-user ctr docker nested
 for manager; do
     case $manager in
         podman)
-            podman systemd
-            podman cgroupfs ;;
+            podman root systemd
+            podman root cgroupfs ;;
+        podman-user) podman user systemd ;;
+        nested)
+            nested root
+            nested user ;;
         ctr) ctr ;;
         docker) docker ;;
         *) echo "unknown manager $manager" >&2; exit 2 ;;

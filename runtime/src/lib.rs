@@ -152,6 +152,7 @@
 //! | version 1 settings on a version 2 host | error, if they ask for an effect; a value that callers write for "unset" does not | engines send such values |
 //! | `pids.limit` | -1 is none; 0 is a limit since `ociVersion` 1.3, none before | version 1.3 made it one; callers that write an older version mean "none" |
 //! | no privileges, no cgroup, and no limits asked | the container has no cgroup, without a word; a limit asked is an error | that is the normal case of a user |
+//! | device rules in an update | those that differ from the rules in force take their place; the same ones are left alone | engines send all resources with each update, and device plug-ins change rules behind the runtime's back |
 //! | device rules without the right to filter devices | left out, without a word | engines always send them; a user cannot make nodes, and binds only what he can open |
 //! | mappings with a user namespace that is joined | must be those that the namespace has | else one of the two is a mistake |
 //! | a device that a user namespace cannot make | the host's node is bound; `fileMode`, `uid` and `gid` that ask for anything but 0666 and root are warned about | the specification allows it; the node is the host's own, and its mode and owner are the host's business |

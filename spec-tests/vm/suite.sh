@@ -27,19 +27,36 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do ways+=("$1"); shift; done
 [ ${#ways[@]} -gt 0 ] || ways=(cgroupfs systemd user)
 [ -x "$suite" ] || die "$suite is missing: cargo build -p wharf-spec-tests"
 
-passed=0 failed=0 skipped=0 broken=0
-for way in "${ways[@]}"; do
-    machine=() options=()
+# try WAY [OPTION]...: the suite in a machine of its own.
+try() {
+    local way=$1 machine=() options=()
+    shift
     case $way in
         cgroupfs) ;;
         systemd) options=(--systemd-cgroup) ;;
         user) machine=(--user) ;;
         hybrid | v1) machine=(--cgroups "$way") options=(--systemd-cgroup) ;;
-        *) die "unknown way $way" ;;
     esac
+    exec "$here/machine.sh" --timeout 1200 "${machine[@]}" -- "$suite" --runtime "$runtime" "${options[@]}" "$@" >"$tree/target/vm-$way.txt" 2>&1
+}
+
+for way in "${ways[@]}"; do
+    [[ $way =~ ^(cgroupfs|systemd|user|hybrid|v1)$ ]] || die "unknown way $way"
+done
+# A machine has one processor, so they run side by side.
+"$here/image.sh"
+machines=()
+trap 'kill "${machines[@]}" 2>/dev/null; exit 143' INT TERM
+for way in "${ways[@]}"; do
+    try "$way" "$@" &
+    machines+=($!)
+done
+
+passed=0 failed=0 skipped=0 broken=0
+for number in "${!ways[@]}"; do
+    way=${ways[number]} code=0
     log=$tree/target/vm-$way.txt
-    code=0
-    "$here/machine.sh" --timeout 1200 "${machine[@]}" -- "$suite" --runtime "$runtime" "${options[@]}" "$@" >"$log" 2>&1 || code=$?
+    wait "${machines[number]}" || code=$?
     sed -n '/^failures:/q; /^FAIL/p; /^SKIP/p' "$log"
     total=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n1 || true)
     if [ -z "$total" ]; then
@@ -48,7 +65,7 @@ for way in "${ways[@]}"; do
         broken=1
         continue
     fi
-    printf '%s: %s\n' "$way" "$(tr ',' ';' <<<"$total")"
+    printf '%s: %s after %d s\n' "$way" "$(tr ',' ';' <<<"$total")" "$SECONDS"
     read -r p f s < <(sed -E 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped.*/\1 \2 \3/' <<<"$total")
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 done

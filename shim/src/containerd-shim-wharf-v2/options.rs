@@ -48,7 +48,7 @@ pub(crate) struct Options {
     /// Let systemd manage the cgroups.
     #[serde(skip_serializing_if = "is_default", alias = "SystemdCgroup")]
     pub(crate) systemd_cgroup: bool,
-    /// Where the images of checkpoints are.
+    /// Where the images of a checkpoint are: the daemon's affair, which names them in the call.
     #[serde(skip_serializing_if = "is_default", alias = "CriuImagePath")]
     pub(crate) criu_image_path: String,
     /// Where CRIU works.
@@ -117,8 +117,10 @@ impl Options {
                 self.binary_name
             )));
         }
-        if !self.root.is_empty() && !Path::new(&self.root).is_absolute() {
-            return Err(Refusal::invalid(format!("the root {:?} is not an absolute path", self.root)));
+        for (what, path) in [("root", &self.root), ("working directory of criu", &self.criu_work_path)] {
+            if !path.is_empty() && !Path::new(path).is_absolute() {
+                return Err(Refusal::invalid(format!("the {what} {path:?} is not an absolute path")));
+            }
         }
         Ok(())
     }
@@ -244,6 +246,7 @@ mod tests {
         assert!(named("runc").check().is_err());
         assert!(named("/usr/local/bin/wharf").check().is_ok() && named("").check().is_ok());
         assert!(Options { root: "relative".to_owned(), ..Options::default() }.check().is_err());
+        assert!(Options { criu_work_path: "relative".to_owned(), ..Options::default() }.check().is_err());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Compiles two static programs: the probe that the tests, the suite's binary and the demo run inside containers, and
-//! the floor that the benchmark compares with.
+//! Compiles three static programs: the probe that the tests, the suite's binary and the demo run inside containers, the
+//! floor that the benchmark compares with, and one that tells when its first instruction ran.
 //!
 //! One call of rustc each with the standard library only, so it needs nothing but the toolchain and a C linker. The
 //! static musl target is used where rustup has it (half the size); else the host's own target, linked statically.
@@ -15,6 +15,16 @@ fn main() {
         build(name, &out);
         println!("cargo::rustc-env={variable}={}", out.display());
     }
+    println!("cargo::rerun-if-changed=first");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("first");
+    let host = env::var("TARGET").expect("cargo sets TARGET");
+    // It has no C library, so the host's own target will do; musl's start files would come with the other.
+    let bare =
+        ["relocation-model=static", "link-arg=-nostartfiles", "link-arg=-nodefaultlibs", "link-arg=-static"];
+    if let Err(complaint) = compile("first", &host.replace("-musl", "-gnu"), &out, &bare) {
+        panic!("cannot build the static first: {complaint}");
+    }
+    println!("cargo::rustc-env=WHARF_FIRST={}", out.display());
 }
 
 fn build(name: &str, out: &Path) {
@@ -26,7 +36,7 @@ fn build(name: &str, out: &Path) {
             complaints.push(format!("{target}: not installed"));
             continue;
         }
-        match compile(name, target, out) {
+        match compile(name, target, out, &[]) {
             Ok(()) => return,
             Err(complaint) => complaints.push(format!("{target}: {complaint}")),
         }
@@ -51,11 +61,12 @@ fn installed(target: &str) -> bool {
     })
 }
 
-fn compile(name: &str, target: &str, out: &Path) -> Result<(), String> {
+fn compile(name: &str, target: &str, out: &Path, options: &[&str]) -> Result<(), String> {
     let done = rustc()
         .args(["--edition", "2024", "--crate-name", name, "--crate-type", "bin", "--target", target])
         .args(["-C", "opt-level=s", "-C", "panic=abort", "-C", "target-feature=+crt-static"])
         .args(["-C", "strip=symbols", "-C", "lto=fat", "-C", "codegen-units=1"])
+        .args(options.iter().flat_map(|option| ["-C", option]))
         .arg(format!("{name}/main.rs"))
         .arg("-o")
         .arg(out)

@@ -185,6 +185,13 @@
 //!   and write to it (CVE-2019-5736).
 //! * **Be a child subreaper** (`prctl(PR_SET_CHILD_SUBREAPER)`) if processes that init leaves behind should become your
 //!   children, and then reap them, but leave the pids of [`Container`] and [`ExecProcess`] to their `wait`.
+//! * **Keep large memory out of the copies.** Each creation and exec copies the page tables of your process: with 200 megabytes
+//!   that were written to, that costs more than all else together, and pages that you write to while the child prepares
+//!   are copied too. Any one of these makes it as cheap as from a small program (`embedder` in `spec-tests` measures
+//!   all of them): `madvise(MADV_DONTFORK)` on caches and buffers, which the child never looks at; huge pages for them
+//!   (`MADV_HUGEPAGE`), which need a five-hundredth of the tables; or a worker ([`worker::fork`]) that is made in `main`, before
+//!   there are threads and heap, and creates on request. The library does not share its memory with the child instead
+//!   (`CLONE_VM`): the child would be dumpable when you are, and a container's process could reach your memory.
 //! * Ignore no `SIGCHLD`: the kernel would reap children before [`Container::wait`] does.
 
 mod bundle;

@@ -46,6 +46,9 @@ pub use spec::Spec;
 /// The static probe, ready to be written into a rootfs.
 pub const PROBE: &[u8] = include_bytes!(env!("WHARF_PROBE"));
 
+/// A static program that writes the time of its first instruction into a file.
+pub const FIRST: &[u8] = include_bytes!(env!("WHARF_FIRST"));
+
 /// The floor of the benchmark, a static program: the bare system calls of a container's life.
 pub const FLOOR: &[u8] = include_bytes!(env!("WHARF_FLOOR"));
 

@@ -1,4 +1,4 @@
-//! Measures containerd shims side by side: what twenty idle pods hold in memory, and how long calls take.
+//! Measures containerd shims side by side: what idle pods hold in memory, and how long calls take.
 //!
 //! Everything is interleaved, one round of each shim after the other, so that what else the machine does falls on all.
 
@@ -7,15 +7,17 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
 use std::fmt::Write;
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use wharf_spec_tests::bench::report::Surroundings;
 use wharf_spec_tests::outcome::{Fault, Outcome, fail};
 use wharf_spec_tests::shim::client::granted;
 use wharf_spec_tests::shim::launch::{Era, any};
 use wharf_spec_tests::shim::task::process;
 use wharf_spec_tests::shim::{Bed, Pod, Streams, Subject, Task, private_run};
-use wharf_spec_tests::{Bundle, Runtime, Spec, session};
+use wharf_spec_tests::{Bundle, Runtime, Spec, markers, session};
 
 const HELP: &str = "\
 Measures containerd shims side by side and prints a markdown table; ratios are to the first.
@@ -23,8 +25,9 @@ Measures containerd shims side by side and prints a markdown table; ratios are t
 usage: shim-figures [--pods N] [--rounds N] [--hide-unified] NAME=SHIM[@VERSION][,BINARY]...
 
   NAME=SHIM          a shim's path; @VERSION is the containerd that calls it (default 2.3), BINARY the runtime that it calls
-  --pods N           idle pods of each (default 20)
+  --pods N[,N]...    idle pods of each (default 20)
   --rounds N         rounds of calls of each (default 40)
+  --into FILE        put the table between the markers `shim` of this file
   --hide-unified     hide /sys/fs/cgroup/unified, for runtimes that refuse hosts with v1 and v2 cgroups
 
 Needs root and a machine with nothing else to do.";
@@ -37,7 +40,8 @@ struct Entry {
 
 struct Options {
     entries: Vec<Entry>,
-    pods: usize,
+    pods: Vec<usize>,
+    into: Option<PathBuf>,
     rounds: usize,
     hide_unified: bool,
 }
@@ -54,7 +58,13 @@ fn main() -> ExitCode {
     match measure(&options) {
         Ok(table) => {
             println!("{table}");
-            ExitCode::SUCCESS
+            match options.into.map_or(Ok(()), |file| markers::write(&file, "shim", &table)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(text) => {
+                    eprintln!("shim-figures: {text}");
+                    ExitCode::FAILURE
+                }
+            }
         }
         Err(Fault::Failed(text) | Fault::Skipped(text)) => {
             eprintln!("shim-figures: {text}");
@@ -65,7 +75,8 @@ fn main() -> ExitCode {
 
 fn parse() -> Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::{Long, Short, Value, ValueExt};
-    let mut options = Options { entries: Vec::new(), pods: 20, rounds: 40, hide_unified: false };
+    let mut options =
+        Options { entries: Vec::new(), pods: vec![20], into: None, rounds: 40, hide_unified: false };
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -73,7 +84,12 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
                 println!("{HELP}");
                 return Ok(None);
             }
-            Long("pods") => options.pods = parser.value()?.parse()?,
+            Long("pods") => {
+                let counts = parser.value()?.string()?;
+                let counts = counts.split(',').map(str::parse::<usize>).collect::<Result<Vec<_>, _>>();
+                options.pods = counts.map_err(|error| format!("--pods: {error}"))?;
+            }
+            Long("into") => options.into = Some(parser.value()?.into()),
             Long("rounds") => options.rounds = parser.value()?.parse()?,
             Long("hide-unified") => options.hide_unified = true,
             Value(text) => options.entries.push(entry(&text.string()?)?),
@@ -144,6 +160,7 @@ const CALLS: [&str; 6] = [
 type Times = [Vec<u64>; CALLS.len()];
 
 fn measure(options: &Options) -> Outcome<String> {
+    let surroundings = Surroundings::look();
     let session = session::prepare()?;
     session.host.needs_root()?;
     private_run()?;
@@ -159,14 +176,15 @@ fn measure(options: &Options) -> Outcome<String> {
         .iter()
         .map(|entry| Bed::new(&entry.subject, &host, session.work()))
         .collect::<Outcome<Vec<_>>>()?;
-    let memory = idle_pods(options, &beds)?;
+    let memory =
+        options.pods.iter().map(|pods| idle_pods(options, *pods, &beds)).collect::<Outcome<Vec<_>>>()?;
     let times = calls(options, &beds)?;
     for bed in beds {
         // Some leave their sockets behind; this is no judgement of that.
         bed.tolerate_leftovers();
         bed.clean_up()?;
     }
-    Ok(table(options, &memory, &times))
+    Ok(surroundings.sentences(host.cgroups.name()) + "\n" + &table(options, &memory, &times))
 }
 
 fn created<'b, 'a>(
@@ -181,10 +199,10 @@ fn created<'b, 'a>(
 }
 
 /// Mean of what the shims of idle pods hold.
-fn idle_pods(options: &Options, beds: &[Bed<'_>]) -> Outcome<Vec<Memory>> {
+fn idle_pods(options: &Options, pods: usize, beds: &[Bed<'_>]) -> Outcome<Vec<Memory>> {
     let spec = Spec::new().args(&["/probe", "wait"]);
     let mut tasks: Vec<Vec<Task<'_, '_>>> = beds.iter().map(|_| Vec::new()).collect();
-    for _ in 0..options.pods {
+    for _ in 0..pods {
         for ((bed, entry), tasks) in beds.iter().zip(&options.entries).zip(&mut tasks) {
             let bundle = bed.bundle(&spec)?;
             let pod = bed.pod(&bundle)?;
@@ -314,19 +332,21 @@ impl Table {
     }
 }
 
-fn table(options: &Options, memory: &[Memory], times: &[Times]) -> String {
+fn table(options: &Options, memory: &[Vec<Memory>], times: &[Times]) -> String {
     let names: Vec<&str> = options.entries.iter().map(|entry| entry.name.as_str()).collect();
     let mut table = Table(format!("| | {} |\n|---|{}", names.join(" | "), "--:|".repeat(names.len())));
     let kb = |value: u64| format!("{value} kB");
     let plain = |value: u64| value.to_string();
     let ms = |value: u64| format!("{}.{:02} ms", value / 1000, value % 1000 / 10);
-    let of = |get: fn(&Memory) -> u64| memory.iter().map(get).collect::<Vec<_>>();
-    let idle = format!("{} idle pods, per shim", options.pods);
-    table.row(&format!("{idle}: PSS"), &of(|m| m.pss), kb);
-    table.row(&format!("{idle}: private dirty"), &of(|m| m.dirty), kb);
-    table.row(&format!("{idle}: RSS"), &of(|m| m.rss), kb);
-    table.row(&format!("{idle}: page tables"), &of(|m| m.tables), kb);
-    table.row(&format!("{idle}: threads"), &of(|m| m.threads), plain);
+    for (pods, memory) in options.pods.iter().zip(memory) {
+        let of = |get: fn(&Memory) -> u64| memory.iter().map(get).collect::<Vec<_>>();
+        let idle = format!("{pods} idle pod{}, per shim", if *pods == 1 { "" } else { "s" });
+        table.row(&format!("{idle}: PSS"), &of(|m| m.pss), kb);
+        table.row(&format!("{idle}: private dirty"), &of(|m| m.dirty), kb);
+        table.row(&format!("{idle}: RSS"), &of(|m| m.rss), kb);
+        table.row(&format!("{idle}: page tables"), &of(|m| m.tables), kb);
+        table.row(&format!("{idle}: threads"), &of(|m| m.threads), plain);
+    }
     for (at, name) in CALLS.iter().enumerate() {
         let at_part = |percent| times.iter().map(|times| quantile(&times[at], percent)).collect::<Vec<_>>();
         table.row(&format!("{name}: median of {}", options.rounds), &at_part(50), ms);

@@ -8,7 +8,14 @@ pub fn make(config: &Config) -> std::io::Result<()> {
     for dir in config.v1.iter().chain(&config.v2) {
         // The directory above is made once for all containers.
         match fs::create_dir(dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs::create_dir_all(dir)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let (above, _) = dir.rsplit_once('/').unwrap_or((dir, ""));
+                fs::create_dir_all(above)?;
+                if config.v1.is_empty() {
+                    hand_down(above)?;
+                }
+                fs::create_dir(dir)?;
+            }
             other => other?,
         }
         let set = |name: &str, value: &str| fs::write(format!("{dir}/{name}"), value);
@@ -39,6 +46,15 @@ pub fn make(config: &Config) -> std::io::Result<()> {
             set("pids.max", "100")?;
             set("cpu.max", "100000 100000")?;
         }
+    }
+    Ok(())
+}
+
+/// Version 2: limits are there where the directories above hand their controllers down.
+fn hand_down(above: &str) -> std::io::Result<()> {
+    let (top, _) = above.rsplit_once('/').unwrap_or((above, ""));
+    for dir in [top, above] {
+        fs::write(format!("{dir}/cgroup.subtree_control"), "+cpu +memory +pids")?;
     }
     Ok(())
 }

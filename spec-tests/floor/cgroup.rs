@@ -33,16 +33,18 @@ pub fn make(config: &Config) -> std::io::Result<()> {
             {
                 set("devices.allow", rule)?;
             }
-        } else if config.rich && dir.contains("/memory/") {
-            set("memory.limit_in_bytes", "268435456")?;
+        } else if let Some(limit) = config.memory.as_ref().filter(|_| dir.contains("/memory/")) {
+            set("memory.limit_in_bytes", limit)?;
         } else if config.rich && dir.contains("/pids/") {
             set("pids.max", "100")?;
         } else if config.rich && (dir.contains("/cpu/") || dir.contains("/cpu,")) {
             set("cpu.shares", "512")?;
             set("cpu.cfs_quota_us", "100000")?;
         }
+        if let Some(limit) = config.memory.as_ref().filter(|_| config.v1.is_empty()) {
+            set("memory.max", limit)?;
+        }
         if config.v1.is_empty() && config.rich {
-            set("memory.max", "268435456")?;
             set("pids.max", "100")?;
             set("cpu.max", "100000 100000")?;
         }

@@ -9,6 +9,8 @@ pub struct Config {
     pub rootfs: String,
     /// The bundle with filter, limits and binds?
     pub rich: bool,
+    /// The memory limit in bytes.
+    pub memory: Option<String>,
     /// The container's cgroup in each v1 hierarchy.
     pub v1: Vec<String>,
     /// The container's cgroup in the v2 hierarchy.
@@ -35,6 +37,7 @@ impl Config {
             match name {
                 "rootfs" => this.rootfs = value,
                 "rich" => this.rich = true,
+                "memory" => this.memory = Some(value),
                 "v1" => this.v1.push(value),
                 "v2" => this.v2 = Some(value),
                 "arg" => this.argv.push(value),

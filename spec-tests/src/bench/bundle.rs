@@ -131,6 +131,7 @@ impl Image {
             let word = if v2(path) { "v2" } else { "v1" };
             format!("{word} {}/{}", path.display(), cgroup.trim_start_matches('/'))
         }));
+        lines.extend(spec.0.pointer("/linux/resources/memory/limit").map(|limit| format!("memory {limit}")));
         let list = |name: &str| spec.0["linux"][name].as_array().cloned().unwrap_or_default();
         for (word, name) in [("masked", "maskedPaths"), ("readonly", "readonlyPaths")] {
             lines.extend(list(name).iter().filter_map(|path| Some(format!("{word} {}", path.as_str()?))));

@@ -79,6 +79,7 @@ impl Bench {
     fn rounds(
         &mut self,
         title: &str,
+        unit: Unit,
         runs: usize,
         gap: Duration,
         one: &mut dyn FnMut(&Contestant, &Image, &mut Table) -> Outcome,
@@ -87,7 +88,7 @@ impl Bench {
         for round in 0..=runs {
             for index in self.shuffled() {
                 let contestant = &self.contestants[index];
-                let failures = &self.table.row(title, Unit::Time).failures;
+                let failures = &self.table.row(title, unit).failures;
                 if self.bar.step().is_err() || failures.contains_key(&contestant.name) {
                     continue;
                 }
@@ -97,7 +98,7 @@ impl Bench {
                 let table = if round == 0 { &mut warming } else { &mut self.table };
                 if let Err(fault) = one(contestant, &self.image, table) {
                     contestant.clean_up(&self.host, 1);
-                    let failures = &mut self.table.row(title, Unit::Time).failures;
+                    let failures = &mut self.table.row(title, unit).failures;
                     failures.insert(contestant.name.clone(), fault.to_string());
                 }
             }
@@ -107,58 +108,77 @@ impl Bench {
     fn run(&mut self) {
         for kind in [Kind::A, Kind::B] {
             let title = format!("run {kind:?}");
-            self.rounds(&title, self.options.runs, self.options.gap, &mut |contestant, image, table| {
-                let cost = run_once(contestant, image, kind)?;
-                table.add(&title, &contestant.name, cost);
-                table.count(
-                    &format!("peak RSS, run {kind:?}, KiB"),
-                    Unit::Kibibytes,
-                    &contestant.name,
-                    cost.rss,
-                );
-                Ok(())
-            });
+            self.rounds(
+                &title,
+                Unit::Time,
+                self.options.runs,
+                self.options.gap,
+                &mut |contestant, image, table| {
+                    let cost = run_once(contestant, image, kind)?;
+                    table.add(&title, &contestant.name, cost);
+                    table.count(
+                        &format!("peak RSS, run {kind:?}, KiB"),
+                        Unit::Kibibytes,
+                        &contestant.name,
+                        cost.rss,
+                    );
+                    Ok(())
+                },
+            );
         }
     }
 
     /// With longer pauses: a wait for an RCU grace period is dearest when the machine was idle before.
     fn bursts(&mut self) {
         let title = "run B, 150 ms apart";
-        self.rounds(title, self.options.runs, Duration::from_millis(150), &mut |contestant, image, table| {
-            table.add(title, &contestant.name, run_once(contestant, image, Kind::B)?);
-            Ok(())
-        });
+        self.rounds(
+            title,
+            Unit::Time,
+            self.options.runs,
+            Duration::from_millis(150),
+            &mut |contestant, image, table| {
+                table.add(title, &contestant.name, run_once(contestant, image, Kind::B)?);
+                Ok(())
+            },
+        );
     }
 
     /// A container's whole life, each step measured. The CPU time of `create` includes the container's first process.
     fn life(&mut self) {
-        self.rounds("create B", self.options.runs, self.options.gap, &mut |contestant, image, table| {
-            let gap = Duration::from_millis(20);
-            let (name, id) = (&contestant.name, contestant.id(0));
-            let bundle = contestant.bundle(image, Kind::B, 0, &SLEEP)?;
-            let mut create = contestant.measure(&["create", "--bundle", &bundle.to_string_lossy(), &id])?;
-            create.cpu += contestant.init_cpu(0)?;
-            table.add("create B", name, create);
-            let mut step = |title: &str, args: &[&str]| -> Outcome<Cost> {
-                std::thread::sleep(gap);
-                let cost = contestant.measure(args)?;
-                table.add(title, name, cost);
-                Ok(cost)
-            };
-            let start = step("start B", &["start", &id])?;
-            step("state", &["state", &id])?;
-            step("exec B", &["exec", &id, "/bin/true"])?;
-            step("kill", &["kill", &id, "KILL"])?;
-            contestant.until_stopped(0)?;
-            let delete = step("delete B", &["delete", &id])?;
-            let sum = Cost {
-                wall: create.wall + start.wall + delete.wall,
-                cpu: create.cpu + start.cpu + delete.cpu,
-                rss: create.rss,
-            };
-            table.add("create + start + delete B", name, sum);
-            Ok(())
-        });
+        self.rounds(
+            "create B",
+            Unit::Time,
+            self.options.runs,
+            self.options.gap,
+            &mut |contestant, image, table| {
+                let gap = Duration::from_millis(20);
+                let (name, id) = (&contestant.name, contestant.id(0));
+                let bundle = contestant.bundle(image, Kind::B, 0, &SLEEP)?;
+                let mut create =
+                    contestant.measure(&["create", "--bundle", &bundle.to_string_lossy(), &id])?;
+                create.cpu += contestant.init_cpu(0)?;
+                table.add("create B", name, create);
+                let mut step = |title: &str, args: &[&str]| -> Outcome<Cost> {
+                    std::thread::sleep(gap);
+                    let cost = contestant.measure(args)?;
+                    table.add(title, name, cost);
+                    Ok(cost)
+                };
+                let start = step("start B", &["start", &id])?;
+                step("state", &["state", &id])?;
+                step("exec B", &["exec", &id, "/bin/true"])?;
+                step("kill", &["kill", &id, "KILL"])?;
+                contestant.until_stopped(0)?;
+                let delete = step("delete B", &["delete", &id])?;
+                let sum = Cost {
+                    wall: create.wall + start.wall + delete.wall,
+                    cpu: create.cpu + start.cpu + delete.cpu,
+                    rss: create.rss,
+                };
+                table.add("create + start + delete B", name, sum);
+                Ok(())
+            },
+        );
     }
 }
 

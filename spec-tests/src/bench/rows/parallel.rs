@@ -1,6 +1,6 @@
 //! Many runs at once.
 
-use super::{Bench, Contestant, Cost, Duration, Image, Instant, Kind, Outcome, Stopwatch, TRUE};
+use super::{Bench, Contestant, Cost, Duration, Image, Instant, Kind, Outcome, Stopwatch, TRUE, Unit};
 
 /// Containers of the parallel rows.
 const TOGETHER: usize = 50;
@@ -12,7 +12,7 @@ impl Bench {
         let runs = self.options.runs.div_ceil(5);
         for (way, lanes) in [("2 at a time", 2), ("all at once", count)] {
             let title = &format!("{count} x run B, {way}");
-            self.rounds(title, runs, self.options.gap, &mut |contestant, image, table| {
+            self.rounds(title, Unit::Time, runs, self.options.gap, &mut |contestant, image, table| {
                 table.add(title, &contestant.name, together(contestant, image, count, lanes)?);
                 Ok(())
             });

@@ -246,10 +246,6 @@ pub const SUBJECTS: [&str; 238] = [
     "exit code of a signalled program",
 ];
 
-/// Rows that no test of this suite can have, and why.
-pub const UNTESTED: &[(RangeInclusive<usize>, &str)] =
-    &[(170..=171, "needs RDT hardware; the library tests it in a directory that stands in for resctrl")];
-
 /// The numbers of all rows.
 pub fn numbers() -> RangeInclusive<usize> {
     1..=SUBJECTS.len()
@@ -273,15 +269,10 @@ pub fn number(word: &str, letters: &str) -> Option<(char, usize)> {
     Some((kind, word[1..].parse().ok()?))
 }
 
-/// The rows without any test that are not [`UNTESTED`].
+/// The rows without any test.
 pub fn uncovered(tests: &[Test]) -> Vec<usize> {
     let covered: HashSet<usize> = tests.iter().flat_map(|test| of(test.rows)).collect();
-    numbers().filter(|row| !covered.contains(row) && untested(*row).is_none()).collect()
-}
-
-/// Why no test can cover a row.
-fn untested(row: usize) -> Option<&'static str> {
-    UNTESTED.iter().find(|(rows, _)| rows.contains(&row)).map(|(_, reason)| *reason)
+    numbers().filter(|row| !covered.contains(row)).collect()
 }
 
 /// Each row with its tests, for a reader.
@@ -290,11 +281,7 @@ pub fn report(tests: &[Test]) -> String {
     let mut lines = Vec::new();
     for row in numbers() {
         lines.push(format!("A{row} {}", subject(row).unwrap_or_default()));
-        let mut found = tests.iter().filter(|test| of(test.rows).any(|one| one == row)).peekable();
-        if found.peek().is_none() {
-            let reason = untested(row).unwrap_or("NO TEST");
-            lines.push(format!("    - {reason}"));
-        }
+        let found = tests.iter().filter(|test| of(test.rows).any(|one| one == row));
         lines.extend(found.map(|test| format!("    {}", test.sentence)));
     }
     let count = SUBJECTS.len() - numbers().filter(|row| !covered.contains(row)).count();
@@ -308,7 +295,7 @@ mod tests {
     use crate::all;
 
     #[test]
-    fn every_row_has_a_test_or_a_reason() {
+    fn every_row_has_a_test() {
         let uncovered = uncovered(&all());
         assert!(uncovered.is_empty(), "rows without a test: {uncovered:?}");
     }

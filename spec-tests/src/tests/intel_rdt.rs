@@ -9,7 +9,7 @@ use crate::runtime::Called;
 use crate::{Bed, Bundle, Spec, Test, test};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(super) const TESTS: &[Test] = &[
     test("A166", "without intelRdt no file of a resctrl file system is opened for writing or made", |bed| {
@@ -68,6 +68,40 @@ pub(super) const TESTS: &[Test] = &[
         let root = needs_root()?;
         let container = bed.waiting(&Spec::new().set("/linux/intelRdt", json!({"closID": "/"})))?;
         has_task(&root, container.pid()?.as_raw_pid())
+    }),
+    test(
+        "A170",
+        "the cache, then the bandwidth, then the other lines are in force, the last one last",
+        |bed| {
+            let cache = Cache::of(&needs_root()?)?;
+            let spec = Spec::new().set(
+                "/linux/intelRdt",
+                json!({"l3CacheSchema": cache.line(cache.all), "schemata": [cache.line(cache.least)]}),
+            );
+            let container = bed.waiting(&spec)?;
+            cache.is(container.id(), cache.least)?;
+            // A class of somebody else keeps what it has when nothing is asked for.
+            let untouched =
+                bed.waiting(&Spec::new().set("/linux/intelRdt", json!({"closID": container.id()})))?;
+            cache.is(container.id(), cache.least)?;
+            untouched.stop()
+        },
+    ),
+    test("A171", "a class that is there must have the schema that is configured", |bed| {
+        let cache = Cache::of(&needs_root()?)?;
+        let class = Class::make(&cache, bed)?;
+        let with = |mask| {
+            Spec::new()
+                .set("/linux/intelRdt", json!({"closID": class.name, "l3CacheSchema": cache.line(mask)}))
+        };
+        bed.refuses(&with(cache.all), &["l3CacheSchema", "schemata", &class.name])?;
+        cache.is(&class.name, cache.least)?;
+        let container = bed.waiting(&with(cache.least))?;
+        has_task(&cache.root.join(&class.name), container.pid()?.as_raw_pid())?;
+        container.stop()?;
+        container.delete()?;
+        // The runtime did not make it.
+        cache.is(&class.name, cache.least)
     }),
     test("A172", "closID alone needs a class that is there", |bed| {
         needs_root()?;
@@ -141,14 +175,70 @@ fn needs_root() -> Outcome<PathBuf> {
     root()?.map_or_else(|| skip("no resctrl file system is mounted (no Intel RDT or AMD QoS here)"), Ok)
 }
 
-fn has_task(group: &std::path::Path, pid: i32) -> Outcome {
+/// The L3 cache of this machine: its first domain, and masks of it that the processor takes.
+struct Cache {
+    root: PathBuf,
+    domain: String,
+    all: u64,
+    least: u64,
+}
+
+impl Cache {
+    fn of(root: &Path) -> Outcome<Self> {
+        let Some((domain, all)) = domain(&fs::read_to_string(root.join("schemata"))?) else {
+            return skip("the L3 cache of this processor cannot be shared out");
+        };
+        let least: u32 = fs::read_to_string(root.join("info/L3/min_cbm_bits"))?.trim().parse().unwrap_or(1);
+        Ok(Self { root: root.to_owned(), domain, all, least: (1 << least) - 1 })
+    }
+
+    fn line(&self, mask: u64) -> String {
+        format!("L3:{}={mask:x}", self.domain)
+    }
+
+    fn is(&self, class: &str, mask: u64) -> Outcome {
+        let found = domain(&fs::read_to_string(self.root.join(class).join("schemata"))?);
+        same("the first domain of the cache", found, Some((self.domain.clone(), mask)))
+    }
+}
+
+/// The first domain of the L3 line of a file schemata, and its mask.
+fn domain(schemata: &str) -> Option<(String, u64)> {
+    let line = schemata.lines().find_map(|line| line.trim().strip_prefix("L3:"))?;
+    let (domain, mask) = line.split(';').next()?.split_once('=')?;
+    Some((domain.trim().to_owned(), u64::from_str_radix(mask.trim(), 16).ok()?))
+}
+
+/// A class with the least of the cache, gone with this value.
+struct Class {
+    name: String,
+    path: PathBuf,
+}
+
+impl Class {
+    fn make(cache: &Cache, bed: &Bed<'_>) -> Outcome<Self> {
+        let name = bed.bundle(&Spec::new())?.id;
+        let class = Self { path: cache.root.join(&name), name };
+        fs::create_dir(&class.path)?;
+        fs::write(class.path.join("schemata"), format!("{}\n", cache.line(cache.least)))?;
+        Ok(class)
+    }
+}
+
+impl Drop for Class {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir(&self.path);
+    }
+}
+
+fn has_task(group: &Path, pid: i32) -> Outcome {
     let tasks = fs::read_to_string(group.join("tasks"))?;
     let there = tasks.lines().any(|line| line == pid.to_string());
     same(&format!("{pid} is in {}", group.display()), there, true)
 }
 
 /// A run of the container, with every system call that names a file.
-fn traced(bed: &Bed<'_>, bundle: &Bundle, trace: &std::path::Path) -> Outcome<Called> {
+fn traced(bed: &Bed<'_>, bundle: &Bundle, trace: &Path) -> Outcome<Called> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&paths).any(|dir| dir.join("strace").is_file()) {
         return skip("needs the program strace");
@@ -156,4 +246,15 @@ fn traced(bed: &Bed<'_>, bundle: &Bundle, trace: &std::path::Path) -> Outcome<Ca
     let dir = bundle.dir.to_string_lossy().into_owned();
     let call = bed.command(["run", "--bundle", &dir, &bundle.id]);
     call.under(&["strace", "-f", "-qq", "-e", "trace=%file", "-o", &trace.to_string_lossy()]).call()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::domain;
+
+    #[test]
+    fn the_first_domain_is_read() {
+        assert_eq!(domain("    MB:0=100\n    L3:0=7ff;1=3f\n"), Some(("0".into(), 0x7ff)));
+        assert_eq!(domain("MB:0=100\n"), None);
+    }
 }

@@ -66,8 +66,7 @@ fn find(process: &Process, program: &str, image: &Image) -> Answer {
 fn refusal(path: &Path, entry: &Entry, image: &Image, depth: u32) -> Option<String> {
     let head = head(entry)?;
     let interpreter = match Format::of(&head) {
-        // An empty file, or one in a format that somebody registered.
-        _ if head.is_empty() || has_other_formats() => return None,
+        _ if is_registered(path, &head) => return None,
         Format::Script(interpreter) => interpreter,
         Format::Elf { machine, interpreter } if machine == OWN_MACHINE || machine == OWN_OLD_MACHINE => {
             interpreter?
@@ -109,9 +108,34 @@ fn head(entry: &Entry) -> Option<Vec<u8>> {
     Some(head)
 }
 
-fn has_other_formats() -> bool {
-    let names = std::fs::read_dir(FORMATS).into_iter().flatten().flatten();
-    names.into_iter().any(|entry| !matches!(entry.file_name().to_str(), Some("register" | "status")))
+/// Whether somebody registered a program for such files, or may have.
+fn is_registered(path: &Path, head: &[u8]) -> bool {
+    let entries = std::fs::read_dir(FORMATS).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| {
+        !matches!(entry.file_name().to_str(), Some("register" | "status"))
+            && std::fs::read_to_string(entry.path()).map_or(true, |text| takes(&text, path, head))
+    })
+}
+
+/// Whether a registration (the text of its file, see binfmt-misc.rst of the kernel) takes a file.
+fn takes(registration: &str, path: &Path, head: &[u8]) -> bool {
+    let field = |name: &str| registration.lines().find_map(|line| line.strip_prefix(name));
+    let bytes = |text: &str| -> Option<Vec<u8>> {
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+    };
+    if !registration.starts_with("enabled") {
+        return false;
+    }
+    if let Some(extension) = field("extension .") {
+        return path.extension().is_some_and(|own| own == extension);
+    }
+    let Some(magic) = field("magic ").and_then(bytes) else { return true };
+    let mask = field("mask ").and_then(bytes).unwrap_or_else(|| vec![0xff; magic.len()]);
+    let offset = field("offset ").and_then(|text| text.parse().ok()).unwrap_or(0_usize);
+    let found = offset.checked_add(magic.len()).and_then(|end| head.get(offset..end));
+    found.is_some_and(|found| {
+        found.iter().zip(&magic).zip(&mask).all(|((found, magic), mask)| (found ^ magic) & mask == 0)
+    })
 }
 
 /// `e_machine` of what this kernel runs (elf.h), and of its 32-bit programs.
@@ -201,6 +225,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn registrations_take_what_they_say() {
+        let elf =
+            "enabled\ninterpreter /usr/bin/qemu\nflags: F\noffset 0\nmagic 7f454c4602\nmask ffffffff00\n";
+        let takes = |text: &str, path: &str, head: &[u8]| takes(text, Path::new(path), head);
+        assert!(takes(elf, "/x", b"\x7fELF\x01 and more"));
+        assert!(!takes(elf, "/x", b"\x7fEL") && !takes(elf, "/x", b"#!/bin/sh"));
+        assert!(!takes(&elf.replace("enabled", "disabled"), "/x", b"\x7fELF\x01"));
+        let later = "enabled\ninterpreter /i\nflags: \noffset 2\nmagic 6162\n";
+        assert!(takes(later, "/x", b"__ab") && !takes(later, "/x", b"ab__"));
+        let extension = "enabled\ninterpreter /usr/bin/java\nflags: \nextension .jar\n";
+        assert!(takes(extension, "/app.jar", b"") && !takes(extension, "/jar", b""));
+        assert!(takes("enabled\n", "/x", b""), "not understood");
+    }
+
     fn found(make: &dyn Fn(&Path), process: serde_json::Value) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("bin")).unwrap();
@@ -233,7 +272,9 @@ mod tests {
         let plain = found(&program("tool", "x", 0o644), path.clone());
         assert!(plain.len() == 1 && plain[0].contains("permission denied"), "{plain:?}");
         let script = found(&program("tool", "#!/bin/missing\n", 0o755), path.clone());
-        assert!(script.is_empty() == has_other_formats(), "{script:?}");
+        assert!(script.len() == 1 && script[0].contains("/bin/missing is not in the image"), "{script:?}");
+        let unknown = found(&program("tool", "echo\n", 0o755), path.clone());
+        assert!(unknown.len() == 1 && unknown[0].contains("exec format error"), "{unknown:?}");
         // A mount may bring it.
         assert_eq!(found(&|_| (), json!({"args": ["tool"], "env": ["PATH=/bin:/vol"]})), [""; 0]);
         assert_eq!(found(&|_| (), json!({"args": ["/vol/tool"]})), [""; 0]);

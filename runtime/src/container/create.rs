@@ -350,6 +350,7 @@ impl<'c> Creation<'c> {
                 Err(error) => Err(error.at(place.pointer().unwrap_or_default())),
             })
             .collect::<Result<Vec<_>>>()?;
+        let host = Host::probe()?;
         let resources = Resources {
             streams: options.stdio.numbers(),
             preserved: options.preserve_fds,
@@ -357,12 +358,12 @@ impl<'c> Creation<'c> {
             cgroup: cgroup_dir.as_ref().map(|fd| fd.as_fd()),
             cgroup_optional: false,
             born_into: born_into.as_ref().map(|fd| fd.as_fd()),
+            may_return: host.initial_user_namespace,
             born_joined: &born_joined,
             namespaces: &namespaces,
             sibling: options.sibling,
         };
         let oom_score = self.spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
-        let host = Host::probe()?;
         let (late, late_for) = (std::mem::take(&mut self.late), self.cgroup.clone());
         let mut born = |pid| {
             if let Some(cgroup) = late_for.as_ref().filter(|_| !late.is_empty()) {

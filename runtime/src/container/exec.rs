@@ -141,6 +141,7 @@ impl Container {
             cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
             cgroup_optional: !host.is_admin(),
             born_into: joins_pid.then(|| init.as_fd()),
+            may_return: host.initial_user_namespace,
             born_joined: &[],
             namespaces: &namespaces,
             sibling: options.sibling,

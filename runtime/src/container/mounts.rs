@@ -81,6 +81,7 @@ impl Container {
             born_joined: &[],
             // Without privileges the child enters it by itself.
             born_into: (host.is_admin() && needs_pid_namespace(mounts, namespaces)).then(|| init.as_fd()),
+            may_return: host.initial_user_namespace,
             namespaces: &inherited,
             sibling: false,
         };

@@ -41,6 +41,9 @@ pub(crate) struct Resources<'r> {
     pub(crate) cgroup_optional: bool,
     /// The pid namespace that the child is born into: a pidfd or a namespace.
     pub(crate) born_into: Option<BorrowedFd<'r>>,
+    /// Whether the calling thread may come back from there: in a user namespace its own pid namespace may be of one above,
+    /// over which it has no rights.
+    pub(crate) may_return: bool,
     /// Other namespaces that the child is born into, each with its `CLONE_NEW*` flag.
     pub(crate) born_joined: &'r [(OwnedFd, i32)],
     /// Namespaces and other descriptors that the program refers to by number.
@@ -236,7 +239,8 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
     if resources.born_into.is_none() && resources.born_joined.is_empty() {
         return clone_child(plan, inherited, resources);
     }
-    if resources.born_joined.is_empty()
+    if resources.may_return
+        && resources.born_joined.is_empty()
         && let Some(pid_namespace) = resources.born_into
         && let Ok(own) = File::open("/proc/thread-self/ns/pid_for_children")
     {
@@ -269,7 +273,7 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
 }
 
 /// Has the calling thread's children born in another pid namespace while `make` runs. That needs no thread of its own: unlike
-/// other namespaces, the thread's own stays what it is, and the way back is always open (`pid_namespaces(7)`).
+/// other namespaces, the thread's own stays what it is, and the way back is open to whoever has rights over the own (`pid_namespaces(7)`).
 fn in_pid_namespace(
     other: BorrowedFd<'_>,
     own: BorrowedFd<'_>,

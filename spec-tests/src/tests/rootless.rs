@@ -1,4 +1,4 @@
-//! What `--rootless` says about cgroups that cannot be made: part of C2.
+//! What `--rootless` says about cgroups that cannot be made: part of C2. And callers that are root of a user namespace alone.
 
 use crate::outcome::{Outcome, check};
 use crate::runtime::Called;
@@ -22,6 +22,19 @@ pub(super) const TESTS: &[Test] = &[
         let dir = bundle.dir.to_string_lossy();
         bed.call(["--rootless", "auto", "run", "--bundle", &dir, &bundle.id])?.ok()?;
         bed.call(["--rootless=maybe", "run", "--bundle", &dir, &bundle.id])?.refused(&["rootless", "maybe"])
+    }),
+    test("C4", "exec by root of a user namespace whose pid namespace is the host's", |bed| {
+        bed.host.needs_root_because("the configuration is for root of a user namespace")?;
+        // Its devpts is for a group that this namespace does not have.
+        let bundle = bed.bundle(&Spec::new().no_mount("/dev/pts").args(&["/probe", "wait"]))?;
+        let script = format!(
+            "exec unshare --user --map-root-user --mount /bin/sh -ec \
+             '\"$0\" \"$@\" run --detach --bundle {dir} {id} </dev/null >/dev/null 2>&1; code=0; \
+              \"$0\" \"$@\" exec {id} /probe true || code=$?; \"$0\" \"$@\" delete --force {id}; exit $code' \"$0\" \"$@\"",
+            dir = bundle.dir.display(),
+            id = bundle.id
+        );
+        bed.command([]).after(&script).call()?.ok().map(drop)
     }),
 ];
 

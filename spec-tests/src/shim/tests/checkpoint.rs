@@ -41,12 +41,20 @@ pub(super) const TESTS: &[Test] = &[
     test("C12", "a restore that fails ends with the start, and leaves nothing", broken),
     test("C13", "a container can be saved again after a restore", twice),
     test("C14", "a parent checkpoint that is not that of the images is refused", other_parent),
+    test("C15", "a container that logs to a file does so again after a restore", logs),
+    test("C16", "`delete` of a restored container whose shim was killed", crashed),
 ];
 
 const V1: &str = "containerd.runc.v1.CheckpointOptions";
 
 /// A started container that names signals, in a shim that finds criu.
 fn waiting<'b, 'a>(bed: &'b Bed<'a>, streams: Streams, terminal: bool) -> Outcome<Task<'b, 'a>> {
+    let task = started(bed, streams, terminal)?;
+    task.streams.borrow_mut().until("ready")?;
+    Ok(task)
+}
+
+fn started<'b, 'a>(bed: &'b Bed<'a>, streams: Streams, terminal: bool) -> Outcome<Task<'b, 'a>> {
     let path = criu::search_path()?;
     let spec = Spec::new().args(&["/probe", "wait"]).set("/process/terminal", terminal);
     let bundle = bed.bundle(&spec)?;
@@ -55,7 +63,6 @@ fn waiting<'b, 'a>(bed: &'b Bed<'a>, streams: Streams, terminal: bool) -> Outcom
     let pod = bed.pod_by(&call)?;
     let task = bed.create_in(&pod, bundle, streams)?;
     task.begin()?;
-    task.streams.borrow_mut().until("ready")?;
     Ok(task)
 }
 
@@ -309,4 +316,32 @@ fn other_parent(bed: &Bed<'_>) -> Outcome {
         Ok(_) => fail("Create succeeded"),
         other => refused("Create", other, &[code::INVALID_ARGUMENT], &["parent"]),
     }
+}
+
+fn logs(bed: &Bed<'_>) -> Outcome {
+    let path = bed.dir().join("task.log");
+    let address = format!("file://{}", path.display());
+    let says = |word: &str| {
+        bed.until(word, || {
+            Ok(std::fs::read_to_string(&path).unwrap_or_default().contains(word).then_some(()))
+        })
+    };
+    let old = started(bed, Streams::at("", &address, &address), false)?;
+    says("ready")?;
+    put_away(&old)?;
+    let mut task = created_from(&old, Streams::at("", &address, &address), &images(bed))?;
+    start(&mut task)?;
+    granted("Kill", task.kill("", 10, false))?;
+    says("signal 10")?;
+    task.finish()
+}
+
+fn crashed(bed: &Bed<'_>) -> Outcome {
+    let task = back(bed)?;
+    answers(&task)?;
+    task.pod.crash()?;
+    check(task.lives(), || "the container ended with its shim".into())?;
+    bed.call(&task.bundle).delete()?.ok("delete")?;
+    check(task.until_dead()?, || "its process lives".into())?;
+    bed.until_gone(&task.bundle)
 }

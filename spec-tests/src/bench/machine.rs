@@ -4,6 +4,7 @@
 //! virtualisation by the processor, and none is in these figures: with it a kernel starts in other times.
 
 use super::bundle::Image;
+use super::mounted::Mounted;
 use super::report::FLOORS;
 use super::stopwatch::{Cost, Stopwatch};
 use super::table::{Table, Unit, median, ms};
@@ -13,7 +14,7 @@ use crate::runtime::Invocation;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vm");
@@ -54,7 +55,10 @@ pub fn measure(
     let make = Invocation::new(&script("image.sh"), dir).patience(Duration::from_secs(900));
     make.call()?.ok()?;
     let cache = Invocation::new(&script("image.sh"), dir).args(["--print"]).call()?.ok()?;
-    let kernel = boot(Path::new(cache.stdout.trim()), image, dir)?;
+    let home = dir.join("machine");
+    fs::create_dir(&home)?;
+    let _mounted = Mounted::tmpfs(&home)?;
+    boot(&home, Path::new(cache.stdout.trim()), image, dir)?;
     let mut text = String::from(
         "The same `true` (user-mode Linux: a kernel as an ordinary program, without help of the processor):\n\n\
          | in | wall, ms | CPU, ms | peak RSS of its largest process, KiB |\n|---|--:|--:|--:|\n",
@@ -70,7 +74,7 @@ pub fn measure(
         let costs = (0..runs)
             .map(|_| {
                 let call = match way {
-                    "kernel" => watch.prepare(Path::new("unshare"), kernel_words(&kernel)),
+                    "kernel" => watch.prepare(Path::new("unshare"), kernel_words(&home)),
                     _ => watch.prepare(&script("machine.sh"), ["--", "true"]),
                 };
                 Stopwatch::read(&call.patience(Duration::from_secs(180)).call()?)
@@ -89,13 +93,11 @@ fn line(name: &str, costs: &[Cost]) -> String {
     line
 }
 
-/// Makes the directory that the kernel lives in.
-fn boot(cache: &Path, image: &Image, dir: &Path) -> Outcome<PathBuf> {
+/// Fills the directory that the kernel lives in.
+fn boot(home: &Path, cache: &Path, image: &Image, dir: &Path) -> Outcome {
     let init = image.rootfs().join("init");
     fs::write(&init, "#!/bin/sh\n/bin/true && exec /bin/busybox poweroff -f\n")?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
-    let home = dir.join("machine");
-    fs::create_dir(&home)?;
     let uml = cache.join("uml");
     if !uml.join("linux").exists() {
         return fail(format!("no {}/linux", uml.display()));
@@ -109,7 +111,7 @@ fn boot(cache: &Path, image: &Image, dir: &Path) -> Outcome<PathBuf> {
         image.rootfs().as_os_str(),
     ];
     Invocation::new(Path::new("/bin/sh"), dir).args(words).call()?.ok()?;
-    Ok(home)
+    Ok(())
 }
 
 fn kernel_words(home: &Path) -> Vec<String> {

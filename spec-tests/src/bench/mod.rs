@@ -11,6 +11,7 @@ pub mod contestant;
 mod filter;
 pub mod interrupt;
 pub mod machine;
+pub mod mounted;
 pub mod report;
 pub mod rows;
 pub mod stopwatch;

@@ -4,12 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::ExitCode;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-
 use wharf_spec_tests::bench::arguments::{Options, USAGE};
 use wharf_spec_tests::bench::bar::Bar;
 use wharf_spec_tests::bench::bundle::Image;
 use wharf_spec_tests::bench::contestant::Contestant;
+use wharf_spec_tests::bench::mounted::Mounted;
 use wharf_spec_tests::bench::report::Surroundings;
 use wharf_spec_tests::bench::rows::Bench;
 use wharf_spec_tests::bench::stopwatch::Stopwatch;
@@ -46,8 +45,7 @@ fn measure(options: &Options) -> Outcome {
     // Where runtimes have their state on most hosts, /run. On a disk its file system would be measured.
     let memory = work.join("memory");
     fs::create_dir(&memory)?;
-    mount(Some("tmpfs"), &memory, Some("tmpfs"), MsFlags::empty(), None::<&str>)
-        .map_err(std::io::Error::from)?;
+    let _mounted = Mounted::tmpfs(&memory)?;
     let watch = Stopwatch::new(&install(&work, "probe", PROBE)?, &work);
     let mut contestants = options
         .contestants
@@ -87,7 +85,6 @@ fn measure(options: &Options) -> Outcome {
     if options.machine {
         text = text + "\n" + &machine::measure(&watch, &bench.image, &work, options.runs, table)?;
     }
-    let _busy = umount2(&memory, MntFlags::MNT_DETACH);
     println!("{text}");
     if let Some(path) = &options.json {
         fs::write(path, table.json().to_string())?;

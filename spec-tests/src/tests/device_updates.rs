@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 const KMSG: &[&[&str]] =
     &[&["open-write", "/dev/log-of-the-kernel"], &["open", "/dev/null"], &["open-write", "/dev/null"]];
 
+/// Why a user cannot have it.
+const RULES: &str = "the kernel takes device rules from root alone";
+
 pub(super) const TESTS: &[Test] = &[
     test("C8", "update puts other device rules in the place of those in force", |bed| {
+        bed.host.needs_root_because(RULES)?;
         let container = bed.waiting(&with_node(&rules(false)))?;
         opens(&container, false)?;
         for allowed in [true, false, true] {
@@ -20,6 +24,7 @@ pub(super) const TESTS: &[Test] = &[
         container.stop()
     }),
     test("C8", "update of limits and daemon-reload of systemd leave device rules as they are", |bed| {
+        bed.host.needs_root_because(RULES)?;
         for allowed in [true, false] {
             let container = bed.waiting(&with_node(&rules(!allowed)))?;
             update(&container, &json!({"devices": rules(allowed)}))?;

@@ -87,9 +87,10 @@ fn judge_logger(bed: &Bed<'_>, dir: &Path, id: &str) -> Outcome {
     same("environment", fs::read_to_string(dir.join("env"))?, wanted)
 }
 
-fn logger(bed: &Bed<'_>) -> Outcome {
-    let (script, dir) = logger_script(bed, "exec 5>&-")?;
-    let address = format!("binary://{}?key=value", script.display());
+/// Output goes to a logger of this kind, which says by a line of shell that it is ready.
+fn through_logger(bed: &Bed<'_>, kind: &str, ready: &str) -> Outcome {
+    let (script, dir) = logger_script(bed, ready)?;
+    let address = format!("{kind}://{}?key=value", script.display());
     let streams = Streams::at("", &address, &address);
     let task = bed.created_with(&Spec::new().args(&["/probe", "say", "to out", "to err"]), streams)?;
     task.begin()?;
@@ -98,16 +99,13 @@ fn logger(bed: &Bed<'_>) -> Outcome {
     judge_logger(bed, &dir, task.id())
 }
 
+fn logger(bed: &Bed<'_>) -> Outcome {
+    through_logger(bed, "binary", "exec 5>&-")
+}
+
 fn logger_v2(bed: &Bed<'_>) -> Outcome {
     bed.subject.needs(Era::V2_3)?;
-    let (script, dir) = logger_script(bed, "echo >&5; exec 5>&-")?;
-    let address = format!("binary-v2://{}?key=value", script.display());
-    let streams = Streams::at("", &address, &address);
-    let task = bed.created_with(&Spec::new().args(&["/probe", "say", "to out", "to err"]), streams)?;
-    task.begin()?;
-    same("exit status", task.exit("")?, 0)?;
-    granted("Delete", task.delete(""))?;
-    judge_logger(bed, &dir, task.id())?;
+    through_logger(bed, "binary-v2", "echo >&5; exec 5>&-")?;
     // One that ends without a word was not ready.
     let (script, _) = logger_script(bed, "exit 1")?;
     let address = format!("binary-v2://{}", script.display());

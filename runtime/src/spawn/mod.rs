@@ -272,8 +272,9 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
     })
 }
 
-/// Has the calling thread's children born in another pid namespace while `make` runs. That needs no thread of its own: unlike
-/// other namespaces, the thread's own stays what it is, and the way back is open to whoever has rights over the own (`pid_namespaces(7)`).
+/// Has the calling thread's children born in another pid namespace while `make` runs. That needs no thread of its own:
+/// unlike other namespaces, the thread's own stays what it is, and the way back is open to whoever has rights over the
+/// own (`pid_namespaces(7)`).
 fn in_pid_namespace(
     other: BorrowedFd<'_>,
     own: BorrowedFd<'_>,

@@ -153,7 +153,7 @@ _wharf() {
             return 0
             ;;
         wharf__subcmd__check)
-            opts="-b -f -h --bundle --config --format --help"
+            opts="-b -f -d -h --bundle --config --detach --console-socket --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -189,6 +189,21 @@ _wharf() {
                     return 0
                     ;;
                 -f)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --console-socket)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then
                         oldifs="$IFS"

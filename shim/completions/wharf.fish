@@ -67,8 +67,10 @@ complete -c wharf -n "__fish_wharf_needs_command" -f -a "state" -d 'print the st
 complete -c wharf -n "__fish_wharf_needs_command" -f -a "update" -d 'change the resource limits of a container'
 complete -c wharf -n "__fish_wharf_using_subcommand check" -s b -l bundle -d 'directory of the bundle (default: the current directory)' -r -f -a "(__fish_complete_directories)"
 complete -c wharf -n "__fish_wharf_using_subcommand check" -s f -l config -d 'configuration (default: config.json in the bundle)' -r -F
+complete -c wharf -n "__fish_wharf_using_subcommand check" -l console-socket -d 'the same, with this socket for the terminal, which is not connected to' -r -F
 complete -c wharf -n "__fish_wharf_using_subcommand check" -l format -d 'text or json (default: text)' -r -f -a "text\t''
 json\t''"
+complete -c wharf -n "__fish_wharf_using_subcommand check" -s d -l detach -d 'examine a call of create or run --detach, too: where does a terminal go?'
 complete -c wharf -n "__fish_wharf_using_subcommand check" -s h -l help -d 'print this help'
 complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l image-path -d 'directory of the images (default: checkpoint)' -r -f -a "(__fish_complete_directories)"
 complete -c wharf -n "__fish_wharf_using_subcommand checkpoint" -l work-path -d 'directory of the log of criu (default: that of the images)' -r -f -a "(__fish_complete_directories)"

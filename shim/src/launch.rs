@@ -127,17 +127,23 @@ impl Announcement {
     }
 }
 
-/// Opens the bundle that `--bundle`, or else `operand`, or else the working directory names.
+/// Opens the bundle that the call names.
 pub(crate) fn open_bundle(call: &Call, operand: Option<&Path>) -> Result<Bundle, Failure> {
+    let (dir, config) = bundle_paths(call, operand)?;
+    Ok(Bundle::open_config(dir, config)?)
+}
+
+/// The directory that `--bundle`, or else `operand` names, or else the working directory, and its configuration.
+pub(crate) fn bundle_paths<'c>(
+    call: &'c Call,
+    operand: Option<&'c Path>,
+) -> Result<(&'c Path, &'c Path), Failure> {
     let dir = match (call.options.path("bundle")?, operand) {
         (Some(_), Some(_)) => return Err(Failure::usage(Some(call.verb), "the bundle is named twice")),
         (Some(dir), None) | (None, Some(dir)) => dir,
         (None, None) => Path::new("."),
     };
-    Ok(match call.options.path("config")? {
-        Some(file) => Bundle::open_config(dir, file)?,
-        None => Bundle::open(dir)?,
-    })
+    Ok((dir, call.options.path("config")?.unwrap_or(Path::new("config.json"))))
 }
 
 /// The options that change the plan.

@@ -190,7 +190,19 @@ pub(crate) const VERBS: &[Verb] = &[
         about: "examine a bundle and print everything that is wrong with it",
         details: "Nothing is changed on the host. The exit code is 0 when there are no findings and 1 otherwise.\n\
             Each finding names the property of config.json as a JSON pointer.",
-        options: &[BUNDLE, CONFIG, Opt { short: None, ..TEXT_FORMAT }],
+        options: &[
+            BUNDLE,
+            CONFIG,
+            Opt {
+                help: "examine a call of create or run --detach, too: where does a terminal go?",
+                ..DETACH
+            },
+            Opt {
+                help: "the same, with this socket for the terminal, which is not connected to",
+                ..CONSOLE_SOCKET
+            },
+            Opt { short: None, ..TEXT_FORMAT },
+        ],
         enters_containers: false,
         run: verb::check::run,
     },

@@ -199,16 +199,62 @@ fn completions_are_printed_for_three_shells() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("tcsh"));
 }
 
-#[test]
-fn an_annotation_that_asks_for_a_handler_is_found_and_refused() {
+/// A bundle whose configuration is that of `spec`, changed.
+fn bundle(change: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().to_str().unwrap();
     fs::create_dir(dir.path().join("rootfs")).unwrap();
-    assert_eq!(code(&wharf(&["spec", "-b", path])), 0);
+    assert_eq!(code(&wharf(&["spec", "-b", dir.path().to_str().unwrap()])), 0);
     let config = dir.path().join("config.json");
     let mut spec: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
-    spec["annotations"] = serde_json::json!({"run.oci.handler": "wasmtime"});
+    change(&mut spec);
     fs::write(&config, spec.to_string()).unwrap();
+    dir
+}
+
+/// The findings of `check` with these options, and whether it found any.
+fn findings(dir: &tempfile::TempDir, options: &[&str]) -> Vec<serde_json::Value> {
+    let path = dir.path().to_str().unwrap();
+    let output = wharf(&[&["check", "--format", "json"], options, &[path]].concat());
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(code(&output), i32::from(!all.is_empty()));
+    assert!(output.stderr.is_empty());
+    all
+}
+
+#[test]
+fn check_has_every_finding_once() {
+    let shape = bundle(|spec| {
+        spec["process"]["cwd"] = 3.into();
+        spec["hostname"] = 4.into();
+        spec["process"]["capabilities"]["bounding"][0] = "CAP_NONE".into();
+    });
+    let pointers: Vec<_> = findings(&shape, &[]).iter().map(|one| one["pointer"].to_string()).collect();
+    let wrong = ["/hostname", "/process/capabilities/bounding/0", "/process/cwd"];
+    assert_eq!(pointers, wrong.map(|pointer| format!("\"{pointer}\"")), "the shape comes first");
+    let odd = bundle(|spec| spec["process"]["capabilities"]["bounding"][0] = "CAP_NONE".into());
+    let warnings: Vec<_> =
+        findings(&odd, &[]).into_iter().filter(|one| one["severity"] == "warning").collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}
+
+#[test]
+fn check_looks_at_the_terminal_of_a_call() {
+    let dir = bundle(|_| ());
+    let path = dir.path().join("socket");
+    let path = path.to_str().unwrap();
+    let about = |options: &[&str], word: &str| {
+        findings(&dir, options).iter().any(|one| one["message"].to_string().contains(word))
+    };
+    assert!(!about(&[], "tty") && about(&["--detach"], "tty"));
+    assert!(about(&["--console-socket", path], path));
+    let _listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+    assert!(!about(&["--console-socket", path], path));
+}
+
+#[test]
+fn an_annotation_that_asks_for_a_handler_is_found_and_refused() {
+    let dir = bundle(|spec| spec["annotations"] = serde_json::json!({"run.oci.handler": "wasmtime"}));
+    let path = dir.path().to_str().unwrap();
     let output = wharf(&["check", path]);
     assert_eq!(code(&output), 1);
     let text = String::from_utf8(output.stdout).unwrap();

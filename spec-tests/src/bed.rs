@@ -178,15 +178,21 @@ impl<'a> Bed<'a> {
         self.refuses_bundle_when_tried(bundle, words)
     }
 
-    /// As [`Bed::refuses`], for what only the attempt can show: the kernel has no other answer, or the host may change.
-    pub fn refuses_when_tried(&self, spec: &Spec, words: &[&str]) -> Outcome {
-        self.refuses_bundle_when_tried(&self.bundle(spec)?, words)
+    /// As [`Bed::refuses`], for what only the attempt can show, because nobody knows the answer before.
+    pub fn refuses_bundle_when_tried(&self, bundle: &Bundle, words: &[&str]) -> Outcome {
+        self.refuses_to_create(bundle, &[], words)
     }
 
-    /// As [`Bed::refuses_when_tried`], for a bundle that was made by hand.
-    pub fn refuses_bundle_when_tried(&self, bundle: &Bundle, words: &[&str]) -> Outcome {
-        let called = self.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?;
-        called.refused(words)?;
+    /// As [`Bed::refuses`], for what is wrong with the call: `create` gets these options, too.
+    pub fn refuses_call(&self, spec: &Spec, options: &[&str], words: &[&str]) -> Outcome {
+        let bundle = self.bundle(spec)?;
+        crate::checks::finds_call(self, &bundle, options, words)?;
+        self.refuses_to_create(&bundle, options, words)
+    }
+
+    fn refuses_to_create(&self, bundle: &Bundle, options: &[&str], words: &[&str]) -> Outcome {
+        let dir = bundle.dir.to_string_lossy();
+        self.call([&["create", "--bundle", &dir], options, &[&bundle.id]].concat())?.refused(words)?;
         let left = self.leftovers(bundle);
         check(left.is_empty(), || format!("create failed and left {}", left.join(", ")))
     }

@@ -18,23 +18,28 @@ static KNOWN: LazyLock<Mutex<HashMap<PathBuf, Usual>>> = LazyLock::new(Mutex::de
 /// Passes when `check`, called by a user without privileges, exits with an error, names one of the words and leaves
 /// nothing; and when the runtime has no such command.
 pub(crate) fn finds(bed: &Bed<'_>, bundle: &Bundle, words: &[&str]) -> Outcome {
-    finds_in(bed, bundle, words, None)
+    find(bed, bundle, &[], words, None)
 }
 
 /// The same in another network namespace.
-pub(crate) fn finds_in(bed: &Bed<'_>, bundle: &Bundle, words: &[&str], network: Option<&str>) -> Outcome {
+pub(crate) fn finds_in(bed: &Bed<'_>, bundle: &Bundle, words: &[&str], network: &str) -> Outcome {
+    find(bed, bundle, &[], words, Some(network))
+}
+
+/// The same for a call of `create` with these options.
+pub(crate) fn finds_call(bed: &Bed<'_>, bundle: &Bundle, options: &[&str], words: &[&str]) -> Outcome {
+    find(bed, bundle, &[&["--detach"], options].concat(), words, None)
+}
+
+fn find(bed: &Bed<'_>, bundle: &Bundle, options: &[&str], words: &[&str], network: Option<&str>) -> Outcome {
     let Some(usual) = usual(bed)? else { return Ok(()) };
     let root = bed.root();
     let before = root.exists();
-    let call = nobody(bed, &["check", &bundle.dir.to_string_lossy()]);
+    let call = nobody(bed, &[&["check"], options, &[&*bundle.dir.to_string_lossy()]].concat());
     let mut called = network.into_iter().fold(call, Invocation::in_network).call()?;
     // What such a user cannot do at all is not what is wrong with this configuration.
-    called.stdout = called
-        .stdout
-        .lines()
-        .filter(|line| !usual.iter().any(|one| one == line))
-        .collect::<Vec<_>>()
-        .join("\n");
+    let ours = called.stdout.lines().filter(|line| !usual.iter().any(|one| one == line));
+    called.stdout = ours.collect::<Vec<_>>().join("\n");
     called.refused(words)?;
     let left = bed.leftovers(bundle);
     check(left.is_empty() && root.exists() == before, || format!("check left {}", left.join(", ")))

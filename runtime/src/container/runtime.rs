@@ -164,6 +164,13 @@ impl Runtime {
         findings
     }
 
+    /// As [`Runtime::check`], with what is wrong in a creation with these options: where the terminal goes.
+    pub fn check_with(&self, bundle: &Bundle, options: &CreateOptions) -> Vec<Finding> {
+        let mut findings = self.check(bundle);
+        host_check::check_console(bundle.spec(), &options.console, &mut findings);
+        findings
+    }
+
     /// The ordered steps that [`Runtime::create`] would take, without taking them.
     ///
     /// # Errors

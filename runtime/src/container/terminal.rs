@@ -1,6 +1,8 @@
 //! Handing the master of a container's terminal to whoever asked for it.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect as nix_connect, socket};
@@ -25,6 +27,30 @@ impl ConsoleSocket {
 /// Connects to the console socket, if the terminal goes to one; refuses wishes that do not fit the process. Done before
 /// any side effect, so that a wrong path costs nothing.
 pub(super) fn connect(terminal: bool, console: &Console) -> Result<Option<ConsoleSocket>> {
+    match target(terminal, console)? {
+        Some(path) => open(path).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What [`connect`] would refuse, without connecting: whoever listens would take that for a container.
+pub(super) fn check(terminal: bool, console: &Console) -> Result<()> {
+    let Some(path) = target(terminal, console)? else { return Ok(()) };
+    let what = |why| format!("the console socket {} {why}", path.display());
+    match path.metadata() {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(Error::new(Kind::InvalidSpec, what("is no socket")))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(Error::new(Kind::InvalidSpec, what("does not exist")))
+        }
+        // The caller may not look at it.
+        _ => Ok(()),
+    }
+}
+
+/// The console socket, if the terminal goes to one.
+fn target(terminal: bool, console: &Console) -> Result<Option<&Path>> {
     match (terminal, console) {
         (true, Console::None) => Err(Error::new(
             Kind::InvalidSpec,
@@ -37,7 +63,7 @@ pub(super) fn connect(terminal: bool, console: &Console) -> Result<Option<Consol
             "cannot use console socket if runc will not detach or allocate tty",
         )
         .at("/process/terminal")),
-        (true, Console::Socket(path)) => open(path).map(Some),
+        (true, Console::Socket(path)) => Ok(Some(path)),
         (_, Console::Keep) | (false, Console::None) => Ok(None),
     }
 }
@@ -48,4 +74,28 @@ fn open(path: &Path) -> Result<ConsoleSocket> {
     let address = UnixAddr::new(path).map_err(context)?;
     nix_connect(fd.as_raw_fd(), &address).map_err(context)?;
     Ok(ConsoleSocket(fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_looked_at_and_not_connected_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, file) = (dir.path().join("socket"), dir.path().join("file"));
+        let told = |terminal, console| check(terminal, &console).err().map(|error| error.to_string());
+        let named = |path: &Path| Console::Socket(path.to_owned());
+        let missing = told(true, named(&socket)).unwrap();
+        assert_eq!(missing, format!("the console socket {} does not exist", socket.display()));
+        std::fs::write(&file, "").unwrap();
+        let plain = told(true, named(&file)).unwrap();
+        assert_eq!(plain, format!("the console socket {} is no socket", file.display()));
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(told(true, named(&socket)), None);
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(told(true, Console::None).is_some() && told(false, named(&socket)).is_some());
+        assert!(told(true, Console::Keep).is_none() && told(false, Console::None).is_none());
+    }
 }

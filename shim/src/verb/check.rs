@@ -1,6 +1,6 @@
 //! `check`: everything that is wrong with a bundle, before anything is done with it.
 
-use std::path::Path;
+use wharf::{Bundle, Console, CreateOptions, Finding};
 
 use crate::args::Call;
 use crate::context::Context;
@@ -10,9 +10,7 @@ use crate::output;
 
 /// Exit code 0 without findings, 1 with any.
 pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
-    let bundle = launch::open_bundle(call, call.operands.first().map(Path::new))?;
-    let runtime = context.runtime()?;
-    let findings: Vec<_> = bundle.warnings().iter().cloned().chain(runtime.check(&bundle)).collect();
+    let findings = findings(context, call)?;
     match call.options.text("format")? {
         None | Some("text") => {
             output::lines(&findings)?;
@@ -25,4 +23,18 @@ pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         }
     }
     Ok(u8::from(!findings.is_empty()))
+}
+
+fn findings(context: &Context, call: &Call) -> Result<Vec<Finding>, Failure> {
+    let (dir, config) = launch::bundle_paths(call, call.operands.first().map(std::path::Path::new))?;
+    // What has not the right shape cannot be looked at further.
+    let (bundle, shape) = Bundle::inspect(dir, config)?;
+    let Some(bundle) = bundle else { return Ok(shape) };
+    let runtime = context.runtime()?;
+    let socket = call.options.path("console-socket")?;
+    if socket.is_none() && !call.options.flag("detach") {
+        return Ok(runtime.check(&bundle));
+    }
+    let console = socket.map_or(Console::None, |socket| Console::Socket(socket.to_owned()));
+    Ok(runtime.check_with(&bundle, &CreateOptions::new().console(console)))
 }

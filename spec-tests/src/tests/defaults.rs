@@ -37,37 +37,18 @@ pub(super) const TESTS: &[Test] = &[
         same("terminals", &bed.report(&spec)?["terminals"], &json!([null, null, null]))
     }),
     test("A47", "a detached terminal without --console-socket is refused", |bed| {
-        // The configuration is right; what is wrong is the call.
-        bed.refuses_when_tried(&Spec::new().set("/process/terminal", true), &["console"])
+        let spec = Spec::new().set("/process/terminal", true);
+        bed.refuses_call(&spec, &[], &["console"])
     }),
     test("A47", "--console-socket without terminal is refused", |bed| {
-        let bundle = bed.bundle(&Spec::new())?;
         let receiver = Receiver::listen(bed.dir(), "console")?;
         let path = receiver.path.to_string_lossy().into_owned();
-        bed.call([
-            "create",
-            "--console-socket",
-            &path,
-            "--bundle",
-            &bundle.dir.to_string_lossy(),
-            &bundle.id,
-        ])?
-        .refused(&["console", "terminal"])
+        bed.refuses_call(&Spec::new(), &["--console-socket", &path], &["console", "terminal"])
     }),
     test("A47", "a --console-socket where nobody listens is refused, and nothing stays", |bed| {
-        let bundle = bed.bundle(&Spec::new().set("/process/terminal", true))?;
         let path = bed.dir().join("nobody").to_string_lossy().into_owned();
-        let called = bed.call([
-            "create",
-            "--console-socket",
-            &path,
-            "--bundle",
-            &bundle.dir.to_string_lossy(),
-            &bundle.id,
-        ])?;
-        called.refused(&["console", &path])?;
-        let left = bed.leftovers(&bundle);
-        check(left.is_empty(), || format!("left: {}", left.join(", ")))
+        let spec = Spec::new().set("/process/terminal", true);
+        bed.refuses_call(&spec, &["--console-socket", &path], &["console", &path])
     }),
     test("A99", "an empty annotation key is refused", |bed| {
         bed.refuses(&Spec::new().set("/annotations", json!({"": "value"})), &["annotation"])

@@ -120,14 +120,14 @@ pub(super) const TESTS: &[Test] = &[
         let spec = devices(json!([{"type": "c", "path": "/opt/node", "major": 1, "minor": 3}]));
         let bundle = bed.bundle(&spec.user_namespace(100_000, 65_536))?;
         bundle.file("opt/node", "text")?;
-        bed.refuses_bundle_when_tried(&bundle, &["/opt/node", "opt/node"])
+        bed.refuses_bundle(&bundle, &["/opt/node", "opt/node"])
     }),
     test("A121 A126", "in a user namespace a link at the place of a node is refused", |bed| {
         let spec = devices(json!([{"type": "c", "path": "/opt/node", "major": 1, "minor": 3}]));
         let bundle = bed.bundle(&spec.user_namespace(100_000, 65_536))?;
         bundle.file("opt/other", "")?;
         bundle.link("opt/node", "other")?;
-        bed.refuses_bundle_when_tried(&bundle, &["/opt/node", "opt/node"])
+        bed.refuses_bundle(&bundle, &["/opt/node", "opt/node"])
     }),
     test("A126", "in a user namespace a bundle with a node outside of /dev runs twice", |bed| {
         let spec = devices(json!([{"type": "c", "path": "/tmp/node", "major": 1, "minor": 3}]));

@@ -7,6 +7,7 @@ use crate::runtime::MARKER;
 use crate::{Bed, Bundle, Spec, Test, test};
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 const RUNTIME_SIDE: [&str; 4] = ["prestart", "createRuntime", "poststart", "poststop"];
@@ -102,6 +103,16 @@ pub(super) const TESTS: &[Test] = &[
     ),
     test("A91", "a hook that does not exist ends create", |bed| {
         bed.refuses(&hook(json!({"path": "/nonexistent/hook"})), &["/nonexistent/hook", "hook"])
+    }),
+    test("A91", "a hook that cannot be executed ends create", |bed| {
+        let file = bed.dir().join("hook");
+        fs::write(&file, "#!/nonexistent/interpreter\n")?;
+        let path = file.to_string_lossy().into_owned();
+        for mode in [0o644, 0o755] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode))?;
+            bed.refuses(&hook(json!({"path": path})), &[&path, "hook"])?;
+        }
+        Ok(())
     }),
     test("A91", "after a failing hook the next ones do not run", |bed| {
         let bundle = Hooks::new(bed)?

@@ -39,11 +39,19 @@ pub(super) struct Entry {
     pub(super) mode: u32,
     /// The number of a device node.
     pub(super) device: u64,
+    /// In bytes.
+    pub(super) size: u64,
 }
 
 impl Entry {
     pub(super) fn is(&self, kind: u32) -> bool {
         self.mode & libc::S_IFMT == kind
+    }
+
+    fn of(fd: OwnedFd) -> Option<Self> {
+        let stat = fstat(fd.as_raw_fd()).ok()?;
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        Some(Self { fd, mode: stat.st_mode, device: stat.st_rdev, size })
     }
 }
 
@@ -55,9 +63,34 @@ impl Image {
         Some(Self { root, name, mounts })
     }
 
+    /// The files of the host, as the runtime sees them.
+    pub(super) fn of_host() -> Option<Self> {
+        Some(Self { root: File::open("/").ok()?, name: "/".into(), mounts: Vec::new() })
+    }
+
     /// What a path leads to once everything is mounted.
     pub(super) fn find(&self, path: &Path) -> Found {
         self.find_below(path, self.mounts.len())
+    }
+
+    /// What is at a path once everything is mounted, be it a symbolic link.
+    pub(super) fn find_itself(&self, path: &Path) -> Found {
+        let wanted = plain(path);
+        let (Some(above), Some(name)) = (wanted.parent(), wanted.file_name()) else { return Found::Unknown };
+        let directory = match self.find(above) {
+            Found::Here(directory) => directory,
+            other => return other,
+        };
+        // What is mounted below a directory that links lead to is told by its name alone.
+        if self.mounts.iter().any(|mount| wanted.starts_with(mount)) || self.has_link(above) {
+            return Found::Unknown;
+        }
+        let Ok(name) = CString::new(name.as_bytes()) else { return Found::Unknown };
+        match find_beneath(&directory.fd, &name) {
+            Ok(fd) => Entry::of(fd).map_or(Found::Unknown, Found::Here),
+            Err(Errno::ENOENT) => Found::Missing,
+            Err(_) => Found::Unknown,
+        }
     }
 
     /// What a path leads to when the first `mounted` mounts are there.
@@ -73,9 +106,9 @@ impl Image {
             Ok(fd) => {
                 let inside =
                     name_of(fd.as_fd()).and_then(|name| Some(name.strip_prefix(&self.name).ok()?.to_owned()));
-                match (inside, fstat(fd.as_raw_fd())) {
-                    (Some(inside), Ok(stat)) if !covered(&Path::new("/").join(&inside)) => {
-                        Found::Here(Entry { fd, mode: stat.st_mode, device: stat.st_rdev })
+                match (inside, Entry::of(fd)) {
+                    (Some(inside), Some(entry)) if !covered(&Path::new("/").join(&inside)) => {
+                        Found::Here(entry)
                     }
                     _ => Found::Unknown,
                 }
@@ -169,6 +202,10 @@ mod tests {
         ] {
             assert_eq!(find(path), expected, "{path}");
         }
+        let link = |path: &str| matches!(image.find_itself(Path::new(path)), Found::Here(entry) if entry.is(libc::S_IFLNK));
+        assert!(link("/usr/lib/abs") && link("/data/dangling") && !link("/bin/sh") && !link("/vol/x"));
+        assert!(matches!(image.find_itself(Path::new("/bin/none")), Found::Missing));
+        assert!(matches!(image.find_itself(Path::new("/data/vol/x")), Found::Unknown));
         assert!(matches!(image.find_below(Path::new("/late"), 1), Found::Missing));
         assert!(matches!(image.find_below(Path::new("/vol"), 0), Found::Here(_)));
     }

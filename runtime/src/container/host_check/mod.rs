@@ -5,8 +5,11 @@
 
 mod cgroups;
 mod filesystems;
+mod hooks;
 mod image;
+mod labels;
 mod namespaces;
+mod net_devices;
 mod places;
 mod present;
 mod program;
@@ -14,10 +17,14 @@ mod sysctls;
 
 use std::path::Path;
 
+use oci_spec::runtime::Spec;
+
 pub(super) use self::namespaces::refuse_host_sysctls;
 
 use super::claims::Claims;
+use super::options::Console;
 use super::runtime::{Cgroups, layout};
+use super::terminal;
 use crate::bundle::Bundle;
 use crate::check::finding::Finding;
 use crate::check::rootless;
@@ -31,25 +38,32 @@ use image::Image;
 pub(super) fn check(bundle: &Bundle, cgroups: Cgroups, resctrl: Option<&Path>, findings: &mut Vec<Finding>) {
     let spec = bundle.spec();
     let host = Host::probe().ok();
+    let mut image = None;
     if let Some(root) = spec.root() {
         let rootfs = bundle.dir().join(root.path());
-        if !rootfs.is_dir() {
+        if rootfs.is_dir() {
+            image = Image::open(&rootfs, spec);
+        } else {
             findings.push(Finding::error("/root/path", format!("{} is not a directory", rootfs.display())));
-        } else if let Some(image) = Image::open(&rootfs, spec) {
-            places::check(bundle, &image, findings);
-            program::check(spec, &image, findings);
         }
+    }
+    if let Some(image) = &image {
+        places::check(bundle, host, image, findings);
+        program::check(spec, image, findings);
     }
     if let Ok(layout) = layout(bundle) {
         let rootless = host.is_some_and(Host::is_rootless);
         cgroups::check(spec, cgroups, &layout, rootless, findings);
     }
     present::check(bundle, findings);
+    hooks::check(spec, image.as_ref(), findings);
     filesystems::check(spec, findings);
     namespaces::check(spec, findings);
     sysctls::check(spec, findings);
     add(findings, lsm::refuse_absent(spec.process().as_ref(), "/process", spec.linux().as_ref()).err());
+    add(findings, labels::unknown(spec));
     add(findings, Claims::missing(spec, resctrl));
+    add(findings, net_devices::clashes(spec));
     if let Some(host) = host {
         findings.extend(rootless::check(spec, host, hard_limit));
         let read = |file: &str| {
@@ -68,6 +82,12 @@ pub(super) fn check(bundle: &Bundle, cgroups: Cgroups, resctrl: Option<&Path>, f
                 .map(|problem| Finding::error(problem.pointer, problem.message)),
         );
     }
+}
+
+/// Whether a terminal can go where the call wants it.
+pub(super) fn check_console(spec: &Spec, console: &Console, findings: &mut Vec<Finding>) {
+    let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
+    add(findings, terminal::check(terminal, console).err());
 }
 
 /// The caller's own hard limit of a resource.

@@ -28,10 +28,7 @@ pub(super) fn check(spec: &Spec, findings: &mut Vec<Finding>) {
             findings.push(missing(at, path));
             continue;
         }
-        // A pipe or device there would be opened with effects.
-        let options = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).clone();
-        let plain = path.metadata().is_ok_and(|metadata| metadata.is_file());
-        let Some(file) = plain.then(|| options.open(path).ok()).flatten() else { continue };
+        let Some(file) = open(path) else { continue };
         if fstatfs(&file).is_ok_and(|stat| stat.filesystem_type() != NSFS_MAGIC) {
             findings.push(Finding::error(at, format!("{} is no namespace", path.display())));
         } else if let Ok(kind) = namespace::kind(file.as_fd())
@@ -71,8 +68,16 @@ pub(in super::super) fn refuse_host_sysctls(spec: &Spec, namespaces: &Namespaces
     Ok(())
 }
 
+/// Opens what may be a namespace, if the caller can.
+pub(super) fn open(path: &Path) -> Option<File> {
+    // A pipe or device there would be opened with effects.
+    let options = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).clone();
+    let plain = path.metadata().is_ok_and(|metadata| metadata.is_file());
+    plain.then(|| options.open(path).ok()).flatten()
+}
+
 /// Whether a path leads to the runtime's own namespace, as far as that can be told.
-fn is_own(joined: &Path, own: &str) -> bool {
+pub(super) fn is_own(joined: &Path, own: &str) -> bool {
     let inode = |path: &Path| path.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
     match inode(joined) {
         Ok(joined) => inode(Path::new(own)).is_ok_and(|own| own == joined),

@@ -8,14 +8,11 @@ use oci_spec::runtime::Spec;
 
 use crate::bundle::Bundle;
 use crate::check::finding::Finding;
-use crate::hook::HookKind;
 use crate::linux::mount::options;
 
 pub(super) fn check(bundle: &Bundle, findings: &mut Vec<Finding>) {
-    let spec = bundle.spec();
     mounts(bundle, findings);
-    hooks(spec, findings);
-    listener(spec, findings);
+    listener(bundle.spec(), findings);
 }
 
 fn mounts(bundle: &Bundle, findings: &mut Vec<Finding>) {
@@ -25,18 +22,6 @@ fn mounts(bundle: &Bundle, findings: &mut Vec<Finding>) {
             let source = mount.source().as_ref().map(|source| bundle.dir().join(source));
             if let Some(source) = source.filter(|source| is_missing(source)) {
                 findings.push(missing(format!("/mounts/{index}/source"), &source));
-            }
-        }
-    }
-}
-
-fn hooks(spec: &Spec, findings: &mut Vec<Finding>) {
-    let Some(hooks) = spec.hooks().as_ref() else { return };
-    // startContainer hooks are looked up in the container.
-    for kind in HookKind::ALL.into_iter().filter(|kind| *kind != HookKind::StartContainer) {
-        for (index, hook) in kind.of(hooks).iter().enumerate() {
-            if hook.path().is_absolute() && is_missing(hook.path()) {
-                findings.push(missing(format!("/hooks/{kind}/{index}/path"), hook.path()));
             }
         }
     }

@@ -62,6 +62,18 @@ fn find(process: &Process, program: &str, image: &Image) -> Answer {
     })
 }
 
+/// Why the kernel would not execute what is at a path, as far as that can be told.
+pub(super) fn refuses(path: &Path, image: &Image) -> Option<String> {
+    match image.find(path) {
+        Found::Missing => Some(format!("{} does not exist", path.display())),
+        Found::Here(entry) if !entry.is(libc::S_IFREG) || entry.mode & 0o111 == 0 => {
+            Some(format!("exec {}: permission denied: it is not an executable file", path.display()))
+        }
+        Found::Here(entry) => refusal(path, &entry, image, 0),
+        Found::Unknown => None,
+    }
+}
+
 /// Why the kernel would not execute a file that is there.
 fn refusal(path: &Path, entry: &Entry, image: &Image, depth: u32) -> Option<String> {
     let head = head(entry)?;
@@ -87,7 +99,7 @@ fn refusal(path: &Path, entry: &Entry, image: &Image, depth: u32) -> Option<Stri
     let interpreter = Path::new(std::ffi::OsStr::from_bytes(&interpreter)).to_owned();
     match image.find(&interpreter) {
         Found::Missing => Some(format!(
-            "exec {}: no such file or directory: its interpreter {} is not in the image",
+            "exec {}: no such file or directory: its interpreter {} does not exist",
             path.display(),
             interpreter.display()
         )),
@@ -272,7 +284,7 @@ mod tests {
         let plain = found(&program("tool", "x", 0o644), path.clone());
         assert!(plain.len() == 1 && plain[0].contains("permission denied"), "{plain:?}");
         let script = found(&program("tool", "#!/bin/missing\n", 0o755), path.clone());
-        assert!(script.len() == 1 && script[0].contains("/bin/missing is not in the image"), "{script:?}");
+        assert!(script.len() == 1 && script[0].contains("/bin/missing does not exist"), "{script:?}");
         let unknown = found(&program("tool", "echo\n", 0o755), path.clone());
         assert!(unknown.len() == 1 && unknown[0].contains("exec format error"), "{unknown:?}");
         // A mount may bring it.

@@ -13,6 +13,9 @@ use crate::sys::netlink::{Attribute, Netlink, Packet, Refusal};
 /// `RTEXT_FILTER_SKIP_STATS`: counters are most of an answer otherwise.
 const SKIP_STATS: u32 = libc::RTEXT_FILTER_SKIP_STATS as u32;
 
+/// `IFLA_NETNS_IMMUTABLE` (`linux/if_link.h`), which libc does not have.
+const NETNS_IMMUTABLE: u16 = 67;
+
 /// What a namespace tells of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
@@ -23,6 +26,8 @@ pub(super) struct Link {
     pub(super) hardware: Vec<u8>,
     /// The number of the bridge or bond that it is a port of.
     pub(super) master: Option<u32>,
+    /// Whether the kernel says that it stays in its namespace (Linux 6.15).
+    pub(super) stays: bool,
 }
 
 /// A device as it was on the host, with everything that a move takes away.
@@ -56,12 +61,14 @@ impl Link {
             up: header.flags.contains(LinkFlags::Up),
             hardware: Vec::new(),
             master: None,
+            stays: false,
         };
         for attribute in packet.attributes(header.buffer_len()) {
             match attribute.kind {
                 libc::IFLA_IFNAME => link.name = attribute.as_text(),
                 libc::IFLA_ADDRESS => link.hardware = attribute.value,
                 libc::IFLA_MASTER => link.master = attribute.as_number(),
+                NETNS_IMMUTABLE => link.stays = attribute.value == [1],
                 _ => {}
             }
         }

@@ -200,7 +200,8 @@ fn refused(Refusal { errno, words }: Refusal, what: &str) -> Error {
     }
 }
 
-fn shared(what: &str) -> Error {
+/// The devices would be moved to where they are.
+pub(crate) fn shared(what: &str) -> Error {
     Error::new(
         Kind::InvalidSpec,
         format!(
@@ -220,6 +221,14 @@ fn find_on_host(host: &Netlink, wish: &Wish) -> Result<Link> {
     let what = format!("find network device {}", wish.name);
     match Link::find(host, Key::Name(&wish.name)) {
         // The host may know it by an alternative name, which is not what would be given back.
+        Ok(Some(link)) if link.name == wish.name && link.stays => Err(Error::new(
+            Kind::InvalidSpec,
+            format!(
+                "network device {} cannot be moved: the kernel ties it to its network namespace",
+                wish.name
+            ),
+        )
+        .at(wish.pointer())),
         Ok(Some(link)) if link.name == wish.name => Ok(link),
         Ok(_) => Err(Error::os(Errno::ENODEV, what)
             .at(wish.pointer())
@@ -236,16 +245,28 @@ fn refuse_clash(container: &Netlink, wish: &Wish) -> Result<()> {
     let inside = wish.name_inside();
     match Link::find(container, Key::Name(inside)) {
         Ok(None) => Ok(()),
-        Ok(Some(_)) => Err(Error::os(
-            Errno::EEXIST,
-            format!("move network device {wish}: the container has a network device {inside} already"),
-        )
-        .at(wish.pointer())
-        .hint("a name like \"eth%d\" lets the kernel choose a number")),
+        Ok(Some(_)) => Err(clash(wish)),
         Err(refusal) => {
             Err(refused(refusal, &format!("look for network device {inside}")).at(wish.pointer()))
         }
     }
+}
+
+/// The name that a device is to get is taken.
+pub(crate) fn clash(wish: &Wish) -> Error {
+    let inside = wish.name_inside();
+    let what = format!("move network device {wish}: the container has a network device {inside} already");
+    Error::os(Errno::EEXIST, what)
+        .at(wish.pointer())
+        .hint("a name like \"eth%d\" lets the kernel choose a number")
+}
+
+/// Names of the devices in a namespace, by entering it, which takes privileges.
+pub(crate) fn names_in(namespace: BorrowedFd<'_>) -> Result<Vec<String>> {
+    let what = "list network devices";
+    let netlink = Netlink::open_in(namespace).map_err(|refusal| refused(refusal, what))?;
+    let all = Link::all(&netlink).map_err(|refusal| refused(refusal, what))?;
+    Ok(all.into_iter().map(|link| link.name).collect())
 }
 
 /// The number that a device has, or the lowest above all that are taken.

@@ -17,7 +17,7 @@ use std::fmt;
 use oci_spec::runtime::Linux;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use handover::{Handover, Intent};
+pub(crate) use handover::{Handover, Intent, clash, names_in, shared};
 
 /// One device that is to be moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

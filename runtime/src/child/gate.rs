@@ -43,12 +43,24 @@ impl Child<'_> {
     ///
     /// Only needed where the parent itself may not enter the namespace: it would have to enter the user namespace
     /// that owns it first, and setns(2) refuses that to a process with threads.
+    ///
+    /// The new process waits until the parent has been told of it: what the parent hears from it, it would take for a
+    /// message of this one, do its steps to a process that ends, and write down the pid of that.
     pub(super) fn reborn(&mut self, kinds: i32) -> Outcome {
+        let [told, tell] = path::pipe()?;
         // SAFETY: this process has one thread and calls nothing but system calls.
         match unsafe { clone::fork_into((libc::CLONE_PARENT | kinds) as u64, None) }? {
-            Forked::Child => Ok(()),
+            Forked::Child => {
+                path::close(tell);
+                let answer = path::read(told, &mut [0]);
+                path::close(told);
+                // Without the byte nobody knows of this process, and nobody would ever end it.
+                if answer == Ok(1) { Ok(()) } else { clone::exit_now(1) }
+            }
             Forked::Parent(pid, pidfd) => {
-                let _ = self.hand_over(MessageKind::Reborn, pid as u32, pidfd.as_raw_fd());
+                if self.hand_over(MessageKind::Reborn, pid as u32, pidfd.as_raw_fd()).is_ok() {
+                    let _ = path::write_once(tell, &[1]);
+                }
                 clone::exit_now(0)
             }
         }

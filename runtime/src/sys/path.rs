@@ -244,6 +244,14 @@ pub(crate) fn set_close_on_exec(fd: RawFd, on: bool) -> Result<()> {
     })
 }
 
+/// A pipe, close-on-exec: the end to read from and the end to write to.
+pub(crate) fn pipe() -> Result<[RawFd; 2]> {
+    let mut ends = [-1; 2];
+    // SAFETY: room for two descriptors.
+    check_unit(unsafe { libc::syscall(libc::SYS_pipe2, ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    Ok(ends)
+}
+
 /// An anonymous file in memory, close-on-exec.
 pub(crate) fn memfd(name: &CStr) -> Result<RawFd> {
     // SAFETY: a C string.

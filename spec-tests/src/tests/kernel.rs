@@ -55,7 +55,8 @@ fn works_or_tells(bed: &Bed<'_>, bundle: &Bundle, called: &Called, word: &str) -
     check(left.is_empty(), || format!("run failed and left {}", left.join(", ")))
 }
 
-fn needs(program: &str) -> Outcome {
+/// Skips without a program.
+pub(super) fn needs(program: &str) -> Outcome {
     if program == "setarch" && !cfg!(target_arch = "x86_64") {
         return skip("setarch has no old kernels for this processor");
     }

@@ -63,6 +63,24 @@ pub(super) const TESTS: &[Test] = &[
         same("user namespace", seen["namespaces"]["user"].as_str(), Some(link(&path)?.as_str()))?;
         same("uid_map", map(&seen, "uid_map"), written(&first.bundle, "uidMappings")?)
     }),
+    test(
+        "A109",
+        "with a joined user namespace a new pid namespace's first process is the container's",
+        |bed| {
+            bed.host.needs_root_because("newuidmap has no privileges under strace")?;
+            super::kernel::needs("strace")?;
+            let first = bed.waiting(&Spec::new().user_namespace(100_000, 65_536))?;
+            let path = format!("/proc/{}/ns/user", first.pid()?.as_raw_pid());
+            let bundle =
+                bed.bundle(&Spec::new().namespace("user", Some(&path)).args(&["/probe", "exit", "7"]))?;
+            let call = bed.command(["run", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]);
+            // It is made by a process inside the user namespace, which may be the last to run again.
+            let inject = "inject=clone3:delay_exit=300000";
+            let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone3", "-e", inject];
+            let called = call.under(&strace).call()?;
+            check(called.status.code() == Some(7), || format!("{}: {}", called.status, called.stderr))
+        },
+    ),
     test("A109", "a time namespace is joined by path", |bed| {
         joins(bed, &[("time", "time")], Spec::new().namespace("time", None))
     }),

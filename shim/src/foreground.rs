@@ -10,6 +10,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
+use wharf::Container;
 
 use crate::failure::Failure;
 use crate::notify::Readiness;
@@ -54,6 +55,19 @@ pub(crate) struct Job<'a> {
     pub(crate) console: Option<OwnedFd>,
     /// Tells a service manager when it is ready. This program stays the main process of the service.
     pub(crate) readiness: Option<Readiness>,
+}
+
+/// Waits for the end of the first process of a container that was just started, and returns its exit code.
+pub(crate) fn supervise_container(
+    signals: &Signals,
+    container: &mut Container,
+    readiness: Option<Readiness>,
+) -> Result<u8, Failure> {
+    let console = container.take_console();
+    let pid = pid(container.pid())?.as_raw();
+    let pidfd = container.pidfd().ok_or_else(|| Failure::new("the container has no pidfd to wait on"))?;
+    let (kill, wait) = (|signal| container.kill(signal), || container.wait());
+    supervise(signals, Job { pid, pidfd, kill: &kill, wait: &wait, console, readiness })
 }
 
 /// Waits for the end of a job and returns its exit code.
@@ -192,7 +206,7 @@ pub(crate) fn adopt_orphans() -> Result<(), Failure> {
 }
 
 /// The id of a child that is known to be one.
-pub(crate) fn pid(pid: Option<i32>) -> Result<Pid, Failure> {
+fn pid(pid: Option<i32>) -> Result<Pid, Failure> {
     pid.filter(|pid| *pid > 0)
         .map(Pid::from_raw)
         .ok_or_else(|| Failure::new("the process of the container is gone before it was waited for"))

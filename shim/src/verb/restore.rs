@@ -7,7 +7,7 @@ use crate::args::Call;
 use crate::context::Context;
 use crate::criu;
 use crate::failure::Failure;
-use crate::foreground::{self, Job, Signals};
+use crate::foreground::{self, Signals};
 use crate::launch::{console, open_bundle};
 use crate::pid_file;
 
@@ -48,22 +48,7 @@ pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         return Err(failure);
     }
     let Some(signals) = signals else { return Ok(0) };
-    let console = container.take_console();
-    let code = match (container.pidfd(), foreground::pid(container.pid())) {
-        (Some(pidfd), Ok(pid)) => foreground::supervise(
-            &signals,
-            Job {
-                pid: pid.as_raw(),
-                pidfd,
-                kill: &|signal| container.kill(signal),
-                wait: &|| container.wait(),
-                console,
-                readiness: None,
-            },
-        ),
-        (_, Err(failure)) => Err(failure),
-        (None, Ok(_)) => Err(Failure::new("the container has no pidfd to wait on")),
-    };
+    let code = foreground::supervise_container(&signals, &mut container, None);
     if let Err(error) = runtime.delete(&id, Delete::Force) {
         log::error!("delete the container: {error}");
     }

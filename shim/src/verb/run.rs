@@ -5,7 +5,7 @@ use wharf::Delete;
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::foreground::{self, Job, Signals};
+use crate::foreground::{self, Signals};
 use crate::launch::{Launch, Launched};
 
 /// The exit code is that of the container's first process.
@@ -24,22 +24,7 @@ pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         foreground::adopt_orphans()?;
     }
     let Launched { runtime, mut container, readiness } = launch.run()?;
-    let console = container.take_console();
-    let code = match (container.pidfd(), foreground::pid(container.pid())) {
-        (Some(pidfd), Ok(pid)) => foreground::supervise(
-            &signals,
-            Job {
-                pid: pid.as_raw(),
-                pidfd,
-                kill: &|signal| container.kill(signal),
-                wait: &|| container.wait(),
-                console,
-                readiness,
-            },
-        ),
-        (_, Err(failure)) => Err(failure),
-        (None, Ok(_)) => Err(Failure::new("the container has no pidfd to wait on")),
-    };
+    let code = foreground::supervise_container(&signals, &mut container, readiness);
     if !call.options.flag("keep") || code.is_err() {
         // The exit code of the process is worth more than the rest of its container.
         if let Err(error) = runtime.delete(container.id(), Delete::Force) {

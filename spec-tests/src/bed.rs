@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -214,7 +214,7 @@ impl<'a> Bed<'a> {
                 found.push(format!("mount {target}"));
             }
         }
-        found.extend(self.processes(bundle).into_iter().map(|pid| format!("process {}", pid.as_raw_pid())));
+        found.extend(bundle.processes().into_iter().map(|pid| format!("process {}", pid.as_raw_pid())));
         found
     }
 
@@ -237,28 +237,13 @@ impl<'a> Bed<'a> {
         paths.filter(|path| path.is_dir()).collect()
     }
 
-    /// Processes that run a program of the bundle's rootfs.
-    pub fn processes(&self, bundle: &Bundle) -> Vec<Pid> {
-        let Ok(program) = fs::metadata(bundle.rootfs.join("probe")) else { return Vec::new() };
-        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-            .filter(|pid| {
-                fs::metadata(format!("/proc/{pid}/exe"))
-                    .is_ok_and(|exe| (exe.dev(), exe.ino()) == (program.dev(), program.ino()))
-            })
-            .filter_map(Pid::from_raw)
-            .collect()
-    }
-
     /// This test breaks the state on purpose: what is left afterwards is cleaned up but not reported.
     pub fn tolerate_leftovers(&self) {
         self.tolerated.set(true);
     }
 
     /// Deletes every container and tells what stayed nevertheless.
-    pub fn clean_up(self) -> Outcome {
+    pub fn clean_up(&self) -> Outcome {
         let mut left = Vec::new();
         self.end.set(Instant::now() + Duration::from_secs(20));
         for bundle in self.bundles.borrow().iter() {
@@ -283,6 +268,11 @@ impl<'a> Bed<'a> {
             return Ok(());
         }
         fail(format!("left behind after delete --force: {}", left.join(", ")))
+    }
+
+    /// Leaves the directory with its bundles, and names it.
+    pub fn keep(self) -> PathBuf {
+        self.dir.keep()
     }
 
     /// Kills what still runs of the calls of this bed and does not end by itself soon.
@@ -319,7 +309,7 @@ impl<'a> Bed<'a> {
 
     /// Removes by hand what the runtime left.
     fn sweep(&self, bundle: &Bundle) {
-        for pid in self.processes(bundle) {
+        for pid in bundle.processes() {
             let _gone = kill_process(pid, Signal::KILL);
         }
         for path in self.cgroups(bundle) {

@@ -4,10 +4,11 @@ use crate::PROBE;
 use crate::outcome::Outcome;
 use crate::rootless::{self, Ids};
 use crate::spec::Spec;
+use rustix::process::Pid;
 use serde_json::Value;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// A bundle on disk, and the id that its container will have.
@@ -53,6 +54,21 @@ impl Bundle {
     /// config.json as it stands.
     pub fn spec(&self) -> io::Result<Value> {
         Ok(serde_json::from_slice(&fs::read(self.dir.join("config.json"))?)?)
+    }
+
+    /// Processes that run its probe.
+    pub fn processes(&self) -> Vec<Pid> {
+        let Ok(program) = fs::metadata(self.rootfs.join("probe")) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+            .filter(|pid| {
+                fs::metadata(format!("/proc/{pid}/exe"))
+                    .is_ok_and(|exe| (exe.dev(), exe.ino()) == (program.dev(), program.ino()))
+            })
+            .filter_map(Pid::from_raw)
+            .collect()
     }
 
     /// A copy of the probe inside the rootfs; each is an inode of its own, by which its processes are found.

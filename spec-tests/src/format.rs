@@ -54,7 +54,9 @@ pub fn junit(columns: &[Column]) -> String {
             let body = match &verdict.outcome {
                 Ok(()) => String::new(),
                 Err(Fault::Failed(reason)) => {
-                    format!("<failure message=\"{}\" type=\"failed\"/>", escape(reason))
+                    // Some readers show the attribute, others the text.
+                    let reason = escape(reason);
+                    format!("<failure message=\"{reason}\" type=\"failed\">{reason}</failure>")
                 }
                 Err(Fault::Skipped(reason)) => format!("<skipped message=\"{}\"/>", escape(reason)),
             };
@@ -101,7 +103,7 @@ fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             // XML 1.0 has no way to write these.
-            c if c.is_control() => out.push(' '),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push(' '),
             c => out.push(c),
         }
     }
@@ -147,6 +149,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("S3 a &lt;b&gt; is &quot;quoted&quot;"), "{text}");
-        assert!(text.contains("x &amp; y "), "{text}");
+        assert!(
+            text.contains("<failure message=\"x &amp; y \" type=\"failed\">x &amp; y </failure>"),
+            "{text}"
+        );
     }
 }

@@ -25,6 +25,7 @@ pub mod matrix;
 pub mod network;
 pub mod observe;
 pub mod outcome;
+pub mod program;
 pub mod progress;
 mod reaper;
 pub mod rootless;

@@ -57,8 +57,13 @@ pub fn run_one(test: &Test, runtime: &Runtime, host: &Host, work: &Path) -> Verd
         }
         let answer = catch_unwind(AssertUnwindSafe(|| (test.run)(&bed)))
             .unwrap_or_else(|_| Err(Fault::Failed("the test itself panicked".into())));
-        let clean = bed.clean_up();
-        answer.and(clean)
+        let answer = answer.and(bed.clean_up());
+        match answer {
+            Err(Fault::Failed(reason)) if runtime.keep => {
+                Err(Fault::Failed(format!("{reason} [in {}]", bed.keep().display())))
+            }
+            other => other,
+        }
     });
     Verdict { name: test.name(), outcome, took: begun.elapsed() }
 }

@@ -32,6 +32,8 @@ pub struct Runtime {
     pub globals: Vec<String>,
     /// How long a test may take.
     pub limit: Duration,
+    /// Do the directories of tests that it fails stay?
+    pub keep: bool,
 }
 
 impl Runtime {
@@ -47,7 +49,7 @@ impl Runtime {
                 .find(|path| path.is_file())
                 .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "not found in PATH"))?
         };
-        Ok(Self { path, globals: Vec::new(), limit: LIMIT })
+        Ok(Self { path, globals: Vec::new(), limit: LIMIT, keep: false })
     }
 
     /// Does every call ask for the systemd cgroup driver?

@@ -3,8 +3,8 @@
 use crate::bed::Bed;
 use crate::cgroup;
 use crate::host::{CgroupMode, Host};
-use crate::outcome::Outcome;
-use crate::runtime::Runtime;
+use crate::outcome::{Fault, Outcome};
+use crate::runtime::{Runtime, brief};
 use crate::spec::Spec;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -21,6 +21,17 @@ pub struct Session {
     work: TempDir,
     /// Things that a reader of the results must know.
     pub notes: Vec<String>,
+}
+
+/// What a runtime makes of the simplest container.
+#[derive(Debug)]
+pub enum First {
+    /// It runs.
+    Runs,
+    /// It refuses hosts with v1 and v2 cgroups side by side.
+    RefusesHybrid,
+    /// It does not run, and this is why.
+    Fails(String),
 }
 
 /// Puts this process into a private mount namespace and makes it the reaper of orphaned containers.
@@ -53,26 +64,34 @@ impl Session {
         self.work.path()
     }
 
+    /// Leaves the directories of tests that fail.
+    pub fn keep(&mut self) {
+        self.work.disable_cleanup(true);
+    }
+
     /// Hides the v2 hierarchy when one of these runtimes refuses hybrid hosts: for runs that take turns.
     pub fn accommodate(&mut self, runtimes: &[Runtime]) -> Outcome {
         for runtime in runtimes {
-            if self.is_refused(runtime)? {
+            if matches!(self.first(runtime)?, First::RefusesHybrid) {
                 self.hide_unified(runtime)?;
             }
         }
         Ok(())
     }
 
-    /// Does the runtime refuse hosts with v1 and v2 cgroups side by side?
-    pub fn is_refused(&self, runtime: &Runtime) -> Outcome<bool> {
-        if !self.host.root || self.host.cgroups != CgroupMode::Hybrid {
-            return Ok(false);
-        }
+    /// Runs the simplest container.
+    pub fn first(&self, runtime: &Runtime) -> Outcome<First> {
         let bed = Bed::new(runtime, &self.host, self.work())?;
         let answer = bed.run(&Spec::new().args(&["/probe", "true"]));
         // What it left it could not reach once the hierarchy is hidden.
         let _left = bed.clean_up();
-        Ok(answer.is_ok_and(|answer| !answer.status.success() && answer.stderr.contains("hybrid")))
+        let may_refuse = self.host.root && self.host.cgroups == CgroupMode::Hybrid;
+        Ok(match answer {
+            Ok(answer) if answer.status.success() => First::Runs,
+            Ok(answer) if may_refuse && answer.stderr.contains("hybrid") => First::RefusesHybrid,
+            Ok(answer) => First::Fails(format!("{}: {}", answer.status, brief(&answer.stderr))),
+            Err(Fault::Failed(why) | Fault::Skipped(why)) => First::Fails(why),
+        })
     }
 
     /// Hides the v2 hierarchy for a runtime that refuses hybrid hosts, until the end of the run.
@@ -97,6 +116,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // Kept for nothing: no test failed.
+        let _full = fs::remove_dir(self.work());
         for hierarchy in &self.host.hierarchies {
             cgroup::remove(&hierarchy.join(cgroup::parent().trim_start_matches('/')));
         }

@@ -14,19 +14,12 @@ use wharf_spec_tests::bench::rows::Bench;
 use wharf_spec_tests::bench::stopwatch::Stopwatch;
 use wharf_spec_tests::bench::table::Table;
 use wharf_spec_tests::bench::{chart, interrupt, machine, report};
-use wharf_spec_tests::{FLOOR, Outcome, PROBE, markers, session};
+use wharf_spec_tests::{FLOOR, Outcome, PROBE, markers, program, session};
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args_os().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("bench: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
+    let options = match program::options("bench", USAGE, Options::parse(std::env::args_os().skip(1))) {
+        Ok(options) => options,
+        Err(code) => return code,
     };
     match measure(&options) {
         Ok(()) => ExitCode::SUCCESS,

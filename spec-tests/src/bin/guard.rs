@@ -9,7 +9,7 @@ use wharf_spec_tests::bench::contestant::Contestant;
 use wharf_spec_tests::bench::stopwatch::Stopwatch;
 use wharf_spec_tests::guard::count;
 use wharf_spec_tests::guard::limits::{Judgement, Limits};
-use wharf_spec_tests::{Fault, Outcome, session};
+use wharf_spec_tests::{Fault, Outcome, program, session};
 
 const LIMITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guard.json");
 
@@ -34,16 +34,9 @@ fn main() -> ExitCode {
         eprintln!("guard: start without an environment: {error}");
         return ExitCode::FAILURE;
     }
-    let options = match parse() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("guard: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
+    let options = match program::options("guard", USAGE, parse()) {
+        Ok(options) => options,
+        Err(code) => return code,
     };
     match judge(&options) {
         Ok(true) => ExitCode::SUCCESS,

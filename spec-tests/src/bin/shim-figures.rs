@@ -17,7 +17,7 @@ use wharf_spec_tests::shim::client::granted;
 use wharf_spec_tests::shim::launch::{Era, any};
 use wharf_spec_tests::shim::task::process;
 use wharf_spec_tests::shim::{Bed, Pod, Streams, Subject, Task, private_run};
-use wharf_spec_tests::{Bundle, Runtime, Spec, markers, session};
+use wharf_spec_tests::{Bundle, Runtime, Spec, markers, program, session};
 
 const HELP: &str = "\
 Measures containerd shims side by side and prints a markdown table; ratios are to the first.
@@ -47,13 +47,9 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = match parse() {
-        Ok(Some(options)) => options,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("shim-figures: {error}\n{HELP}");
-            return ExitCode::from(2);
-        }
+    let options = match program::options("shim-figures", HELP, parse()) {
+        Ok(options) => options,
+        Err(code) => return code,
     };
     match measure(&options) {
         Ok(table) => {
@@ -80,10 +76,7 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Short('h') | Long("help") => {
-                println!("{HELP}");
-                return Ok(None);
-            }
+            Short('h') | Long("help") => return Ok(None),
             Long("pods") => {
                 let counts = parser.value()?.string()?;
                 let counts = counts.split(',').map(str::parse::<usize>).collect::<Result<Vec<_>, _>>();

@@ -7,7 +7,7 @@ use wharf_spec_tests::progress::{Progress, summary};
 use wharf_spec_tests::runner::{Totals, side_by_side};
 use wharf_spec_tests::shim::launch::Era;
 use wharf_spec_tests::shim::{Subject, Test, all, private_run, run_one};
-use wharf_spec_tests::{Runtime, format, session};
+use wharf_spec_tests::{Runtime, format, program, session};
 
 const HELP: &str = "\
 Judges a containerd shim by standing in for containerd: the calls of its binary, the task API, the events.
@@ -39,13 +39,9 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = match parse() {
-        Ok(Some(options)) => options,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("shim: {error}\n{HELP}");
-            return ExitCode::from(2);
-        }
+    let options = match program::options("shim", HELP, parse()) {
+        Ok(options) => options,
+        Err(code) => return code,
     };
     match judge(&options) {
         Ok(true) => ExitCode::SUCCESS,
@@ -72,10 +68,7 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Short('h') | Long("help") => {
-                println!("{HELP}");
-                return Ok(None);
-            }
+            Short('h') | Long("help") => return Ok(None),
             Long("shim") => {
                 let path = parser.value()?;
                 options.shims.push((path.to_string_lossy().into_owned(), path));

@@ -124,7 +124,7 @@ pub(super) const TESTS: &[Test] = &[
             let container = bed.create(&bed.bundle(&spec.args(&["/probe", "leave"]))?)?;
             container.start()?;
             container.until("the first process to end", || {
-                Ok((bed.processes(&container.bundle).len() == 1).then_some(()))
+                Ok((container.bundle.processes().len() == 1).then_some(()))
             })?;
             bed.call(["delete", "--force", container.id()])?.ok()?;
             gone(bed, &container)

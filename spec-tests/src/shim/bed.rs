@@ -19,12 +19,12 @@ use containerd_shim_protos::types::mount::Mount;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rustix::fs::OFlags;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -209,7 +209,7 @@ impl<'a> Bed<'a> {
                 found.push(format!("mount {target}"));
             }
         }
-        found.extend(processes(bundle).into_iter().map(|pid| format!("process {}", pid.as_raw_pid())));
+        found.extend(bundle.processes().into_iter().map(|pid| format!("process {}", pid.as_raw_pid())));
         found
     }
 
@@ -274,7 +274,7 @@ impl<'a> Bed<'a> {
 
     /// Removes by hand what the shim left.
     fn sweep(&self, bundle: &Bundle) {
-        for pid in processes(bundle) {
+        for pid in bundle.processes() {
             let _gone = kill_process(pid, Signal::KILL);
         }
         let dir = bundle.dir.to_string_lossy().into_owned();
@@ -294,21 +294,6 @@ impl<'a> Bed<'a> {
         }
         let _gone = fs::remove_dir_all(Path::new(STATE_ROOT).join(&self.namespace).join(&bundle.id));
     }
-}
-
-/// Processes that run a program of the bundle's rootfs.
-pub fn processes(bundle: &Bundle) -> Vec<Pid> {
-    let Ok(program) = fs::metadata(bundle.rootfs.join("probe")) else { return Vec::new() };
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| {
-            fs::metadata(format!("/proc/{pid}/exe"))
-                .is_ok_and(|exe| (exe.dev(), exe.ino()) == (program.dev(), program.ino()))
-        })
-        .filter_map(Pid::from_raw)
-        .collect()
 }
 
 /// The request that creates a container.

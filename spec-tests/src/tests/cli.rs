@@ -445,9 +445,9 @@ pub(super) const TESTS: &[Test] = &[
             Spec::new().no_namespace("pid").no_mount("/proc").mount("/proc", "bind", "/proc", &["rbind"]);
         let container = bed.waiting(&spec)?;
         container.exec_with(&["--detach"], &["/probe", "idle"])?.ok()?;
-        check(bed.processes(&container.bundle).len() == 2, || "there are not two processes".into())?;
+        check(container.bundle.processes().len() == 2, || "there are not two processes".into())?;
         bed.call(["kill", "--all", container.id(), "KILL"])?.ok()?;
-        container.until("the end of both", || Ok(bed.processes(&container.bundle).is_empty().then_some(())))
+        container.until("the end of both", || Ok(container.bundle.processes().is_empty().then_some(())))
     }),
     test("C10", "--pidfd-socket sends a pidfd of the first process", |bed| {
         let bundle = bed.bundle(&Spec::new())?;

@@ -10,17 +10,13 @@ use wharf_spec_tests::matrix::{self, Column};
 use wharf_spec_tests::outcome::Fault;
 use wharf_spec_tests::progress::{Progress, summary};
 use wharf_spec_tests::runner::{Totals, run_all};
-use wharf_spec_tests::session::Session;
-use wharf_spec_tests::{Runtime, Test, all, format, rows, session};
+use wharf_spec_tests::session::{First, Session};
+use wharf_spec_tests::{Runtime, Test, all, format, program, rows, session};
 
 fn main() -> ExitCode {
-    let options = match options::parse() {
-        Ok(Some(options)) => options,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("conformance: {error}\n{}", options::HELP);
-            return ExitCode::from(2);
-        }
+    let options = match program::options("conformance", options::HELP, options::parse()) {
+        Ok(options) => options,
+        Err(code) => return code,
     };
     let done = match &options.task {
         Task::List => list(&options),
@@ -65,7 +61,7 @@ fn check(file: &Path) -> Result<bool, String> {
 /// Runs the tests for one runtime; true when none failed.
 fn judge(options: &Options) -> Result<bool, String> {
     let tests = chosen(options)?;
-    let mut session = begin()?;
+    let mut session = begin(options)?;
     let mut columns = run(options, &tests, &mut session)?;
     let Some(column) = columns.pop() else { return Err("no runtime".into()) };
     let totals = Totals::of(&column.verdicts);
@@ -83,7 +79,7 @@ fn judge(options: &Options) -> Result<bool, String> {
 /// Runs the tests for several runtimes and prints how they compare, which is no judgement.
 fn compare(options: &Options, into: Option<&Path>) -> Result<bool, String> {
     let tests = chosen(options)?;
-    let mut session = begin()?;
+    let mut session = begin(options)?;
     let columns = run(options, &tests, &mut session)?;
     match options.format {
         Format::Json => {
@@ -114,8 +110,11 @@ fn compare(options: &Options, into: Option<&Path>) -> Result<bool, String> {
     Ok(true)
 }
 
-fn begin() -> Result<Session, String> {
-    let session = session::prepare().map_err(|error| format!("private mount namespace: {error}"))?;
+fn begin(options: &Options) -> Result<Session, String> {
+    let mut session = session::prepare().map_err(|error| format!("private mount namespace: {error}"))?;
+    if options.keep {
+        session.keep();
+    }
     notes(&session.notes);
     Ok(session)
 }
@@ -131,10 +130,13 @@ fn run(options: &Options, tests: &[Test], session: &mut Session) -> Result<Vec<C
     let mut runtimes = Vec::new();
     for (name, path) in &options.runtimes {
         let runtime = Runtime::find(path).map_err(|error| format!("runtime {}: {error}", path.display()))?;
-        let runtime = Runtime { globals: options.globals.clone(), limit: options.timeout, ..runtime };
-        let refuses =
-            session.is_refused(&runtime).map_err(|fault| format!("the first container: {fault}"))?;
-        runtimes.push((name, runtime, refuses));
+        let (globals, limit) = (options.globals.clone(), options.timeout);
+        let runtime = Runtime { globals, limit, keep: options.keep, ..runtime };
+        let first = session.first(&runtime).map_err(|fault| format!("the first container: {fault}"))?;
+        if let First::Fails(why) = &first {
+            eprintln!("note: {name} does not run the simplest container, so most tests will fail: {why}");
+        }
+        runtimes.push((name, runtime, matches!(first, First::RefusesHybrid)));
     }
     let mut columns: Vec<Option<Column>> = runtimes.iter().map(|_| None).collect();
     let (last, first): (Vec<usize>, Vec<usize>) = (0..runtimes.len()).partition(|index| runtimes[*index].2);

@@ -6,15 +6,16 @@ use std::time::Duration;
 use wharf_spec_tests::runtime::LIMIT;
 
 pub(crate) const HELP: &str = "\
-Judges an OCI runtime by the rows of the specification.
+Judges an OCI runtime: any program with runc's command line (create, start, state, kill, delete, run, exec).
 
-usage: conformance [--runtime PATH] [--filter WORD]... [--format text|json|junit] [--systemd-cgroup]
+usage: conformance [--runtime PATH] [--filter WORD]... [--format text|json|junit] [--keep] [--systemd-cgroup]
        conformance --compare NAME=PATH... [--into FILE] [--filter WORD]... [--format text|json|junit]
        conformance --list | --rows | --check FILE
 
   --runtime PATH     the runtime (a name is looked up in PATH); else $WHARF_RUNTIME, else `wharf`
   --filter WORD      only tests whose name has this word; a row such as A14 must match whole
-  --format FORMAT    text (default), json or junit
+  --format FORMAT    text (default), json (one document) or junit (XML for CI systems)
+  --keep             leave the bundles of tests that fail, and say where they are
   --systemd-cgroup   use the systemd cgroup driver: the option for the runtime, slice:prefix:name for containers
   --jobs N           tests side by side (default: the number of CPUs)
   --timeout SECONDS  end a test that takes longer, which has failed then (default 60)
@@ -23,6 +24,11 @@ usage: conformance [--runtime PATH] [--filter WORD]... [--format text|json|junit
   --list             print the names of the tests
   --rows             print the rows, each with its tests; fails when a row has none
   --check FILE       fails when the table in this file does not have the rows of this suite
+
+A test is named after its rows and what must be true. Rows A1 to A238 are the requirements of the runtime specification
+1.3 for Linux and what callers expect beyond it; tests of attacks are S, of faults F, of the command line C. On a
+terminal a bar shows how far it is, and only failures and skips are printed; elsewhere there is a line for each test:
+ok, FAIL with what was seen, or skip with what this machine lacks. The last line is `N passed, M failed, K skipped`.
 
 As root the suite works in a mount namespace of its own and hides cgroup v2 there from runtimes that refuse hosts
 with both versions. Any other user gets containers with a user namespace.
@@ -54,6 +60,7 @@ pub(crate) struct Options {
     pub(crate) jobs: usize,
     pub(crate) timeout: Duration,
     pub(crate) globals: Vec<String>,
+    pub(crate) keep: bool,
 }
 
 /// Nothing when the help was asked for and printed.
@@ -67,15 +74,13 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
         jobs: std::thread::available_parallelism().map_or(1, usize::from),
         timeout: LIMIT,
         globals: Vec::new(),
+        keep: false,
     };
     let mut target = None;
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Short('h') | Long("help") => {
-                println!("{HELP}");
-                return Ok(None);
-            }
+            Short('h') | Long("help") => return Ok(None),
             Long("runtime") => {
                 let path = parser.value()?;
                 options.runtimes.push((path.to_string_lossy().into_owned(), path));
@@ -101,6 +106,7 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
             Long("jobs") => options.jobs = parser.value()?.parse()?,
             Long("timeout") => options.timeout = Duration::from_secs(parser.value()?.parse()?),
             Long("systemd-cgroup") => options.globals.push("--systemd-cgroup".into()),
+            Long("keep") => options.keep = true,
             Long("list") => options.task = Task::List,
             Long("rows") => options.task = Task::Rows,
             Long("check") => options.task = Task::Check(parser.value()?.into()),
@@ -111,6 +117,9 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
         (_, None) => {}
         (Task::Compare { into }, target) => *into = target,
         (_, Some(_)) => return Err("--into goes with --compare".into()),
+    }
+    if options.runtimes.is_empty() && matches!(options.task, Task::Compare { .. }) {
+        return Err("--compare needs at least one NAME=PATH".into());
     }
     if options.runtimes.is_empty() {
         let path = std::env::var_os("WHARF_RUNTIME").unwrap_or_else(|| "wharf".into());

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use wharf_spec_tests::bench::report::Surroundings;
 use wharf_spec_tests::bench::table::{least, median};
-use wharf_spec_tests::{FIRST, Host, markers};
+use wharf_spec_tests::{FIRST, Host, markers, program};
 
 const USAGE: &str = "\
 ctr-figures [--rounds N] NAME=SHIM[,BINARY]...
@@ -39,18 +39,11 @@ struct Options {
 type Result<T> = std::result::Result<T, String>;
 
 fn main() -> ExitCode {
-    let done = match parse() {
-        Ok(Some(options)) => run(&options),
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("ctr-figures: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
+    let options = match program::options("ctr-figures", USAGE, parse()) {
+        Ok(options) => options,
+        Err(code) => return code,
     };
-    match done {
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ctr-figures: {error}");

@@ -16,7 +16,7 @@ use wharf_spec_tests::bench::bundle::{self, Image};
 use wharf_spec_tests::bench::report::Surroundings;
 use wharf_spec_tests::outcome::fail;
 use wharf_spec_tests::runtime::Invocation;
-use wharf_spec_tests::{Fault, Outcome, markers, session};
+use wharf_spec_tests::{Fault, Outcome, markers, program, session};
 
 const USAGE: &str = "\
 embedder [OPTION]...
@@ -36,16 +36,9 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = match parse() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("embedder: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
+    let options = match program::options("embedder", USAGE, parse()) {
+        Ok(options) => options,
+        Err(code) => return code,
     };
     let done = match &options.kind {
         Some((kind, bundles, root)) => embedder::be(kind, options.runs, bundles, root).map_err(Fault::Failed),

@@ -233,9 +233,7 @@ fn kill_all(bed: &Bed<'_>) -> Outcome {
     same("processes", granted("Pids", task.pids())?.processes.len(), 4)?;
     granted("Kill", task.kill("", 9, true))?;
     same("exit status", task.exit("")?, 137)?;
-    bed.until("all of them to be gone", || {
-        Ok(crate::shim::bed::processes(&task.bundle).is_empty().then_some(()))
-    })?;
+    bed.until("all of them to be gone", || Ok(task.bundle.processes().is_empty().then_some(())))?;
     granted("Delete", task.delete("")).map(drop)
 }
 

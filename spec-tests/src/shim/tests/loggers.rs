@@ -30,12 +30,7 @@ pub(super) const TESTS: &[Test] = &[
 fn file(bed: &Bed<'_>) -> Outcome {
     let path = bed.dir().join("task.log");
     fs::write(&path, "before\n")?;
-    let address = format!("file://{}", path.display());
-    let streams = Streams::at("", &address, &address);
-    let task = bed.created_with(&Spec::new().args(&["/probe", "say", "to out", "to err"]), streams)?;
-    task.begin()?;
-    same("exit status", task.exit("")?, 0)?;
-    granted("Delete", task.delete(""))?;
+    say_into(bed, &path)?;
     let text = fs::read_to_string(&path)?;
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
@@ -44,14 +39,19 @@ fn file(bed: &Bed<'_>) -> Outcome {
 
 fn file_directories(bed: &Bed<'_>) -> Outcome {
     let path = bed.dir().join("new/dir/task.log");
+    say_into(bed, &path)?;
+    same("size of the file", fs::metadata(&path)?.size(), 14)?;
+    same("mode of the file", fs::metadata(&path)?.permissions().mode() & 0o777, 0o644)
+}
+
+/// Runs a container whose streams both go to this file, with a line each.
+fn say_into(bed: &Bed<'_>, path: &Path) -> Outcome {
     let address = format!("file://{}", path.display());
     let streams = Streams::at("", &address, &address);
     let task = bed.created_with(&Spec::new().args(&["/probe", "say", "to out", "to err"]), streams)?;
     task.begin()?;
     same("exit status", task.exit("")?, 0)?;
-    granted("Delete", task.delete(""))?;
-    same("size of the file", fs::metadata(&path)?.size(), 14)?;
-    same("mode of the file", fs::metadata(&path)?.permissions().mode() & 0o777, 0o644)
+    granted("Delete", task.delete("")).map(drop)
 }
 
 /// A logger that writes what it got to files in `dir`; `ready` is what it does with fd 5.

@@ -125,9 +125,7 @@ fn shared_pids(bed: &Bed<'_>) -> Outcome {
     // Only the first process is killed; without a pid namespace of their own the kernel leaves the others.
     granted("Kill", guest.kill("", 9, false))?;
     same("exit status", guest.exit("")?, 137)?;
-    bed.until("its children to be gone", || {
-        Ok(crate::shim::bed::processes(&guest.bundle).is_empty().then_some(()))
-    })?;
+    bed.until("its children to be gone", || Ok(guest.bundle.processes().is_empty().then_some(())))?;
     same("status of the other", host.status("")?, Status::RUNNING)?;
     granted("Delete", guest.delete(""))?;
     host.finish()

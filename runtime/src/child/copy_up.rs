@@ -35,6 +35,7 @@ fn copy_attributes(from: RawFd, to: RawFd) -> Outcome {
     Ok(path::chmod_at(to, c".", stat.st_mode & 0o7777)?)
 }
 
+#[inline(never)]
 fn copy_directory(from: RawFd, to: RawFd, level: u32) -> Outcome {
     if level > MOST_LEVELS {
         return Err(Failure::with(Errno::ELOOP, Detail::TooLarge));
@@ -63,6 +64,7 @@ fn copy_directory(from: RawFd, to: RawFd, level: u32) -> Outcome {
     }
 }
 
+#[inline(never)]
 fn copy_entry(from: RawFd, to: RawFd, name: &CStr, level: u32) -> Outcome {
     let held = path::openat(from, name, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
     let stat = path::fstat(held);

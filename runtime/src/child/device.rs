@@ -1,30 +1,31 @@
 //! Device nodes and links below /dev.
 
+use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
 use super::message::Detail;
-use super::{Child, Failure, Outcome, PathBuffer, split_last};
+use super::{Child, Failure, Outcome, split_last};
 use crate::plan::program::{Slot, Text};
 use crate::sys::{mount, path};
 
-impl Child<'_> {
+impl<'p> Child<'p> {
     /// Opens the directory of a path inside the root, making it if need be, and gives the last name.
-    pub(super) fn directory_of(&self, text: Text) -> Outcome<(RawFd, PathBuffer)> {
-        let (above, last) = split_last(self.bytes(text));
-        let mut name = PathBuffer::new();
-        name.push(last)?;
+    fn directory_of(&self, text: Text) -> Outcome<(RawFd, &'p CStr)> {
+        let whole = self.cstr(text).to_bytes_with_nul();
+        let (above, last) = split_last(whole);
+        let name = CStr::from_bytes_with_nul(last).unwrap_or_default();
         Ok((self.ensure_directory(above)?, name))
     }
 
     /// Makes a device node. One that exists must be the same device; its owner and mode are the image's business.
     pub(super) fn device(&self, text: Text, mode: u32, device: u64, uid: u32, gid: u32) -> Outcome {
         let (directory, name) = self.directory_of(text)?;
-        let result = match path::mknodat(directory, name.as_cstr(), mode, device) {
+        let result = match path::mknodat(directory, name, mode, device) {
             Ok(()) if uid == 0 && gid == 0 => Ok(()),
-            Ok(()) => path::chown_at(directory, name.as_cstr(), uid, gid).map_err(Failure::from),
-            Err(Errno::EEXIST) => same_device(directory, &name, mode, device),
+            Ok(()) => path::chown_at(directory, name, uid, gid).map_err(Failure::from),
+            Err(Errno::EEXIST) => same_device(directory, name, mode, device),
             Err(errno) => Err(errno.into()),
         };
         path::close(directory);
@@ -35,7 +36,7 @@ impl Child<'_> {
     /// root file system needed for the same; anything else that is not the device belongs to the image.
     pub(super) fn device_place(&mut self, text: Text, mode: u32, device: u64) -> Outcome {
         let (directory, name) = self.directory_of(text)?;
-        let result = open_place(directory, &name, mode, device);
+        let result = open_place(directory, name, mode, device);
         path::close(directory);
         self.fill(Slot::TARGET, result?);
         Ok(())
@@ -67,11 +68,11 @@ impl Child<'_> {
             }
         }
         let (directory, name) = self.directory_of(text)?;
-        let mut result = path::symlinkat(self.cstr(target), directory, name.as_cstr());
+        let mut result = path::symlinkat(self.cstr(target), directory, name);
         if result == Err(Errno::EEXIST) {
             result = if replace {
-                path::unlinkat(directory, name.as_cstr())
-                    .and_then(|()| path::symlinkat(self.cstr(target), directory, name.as_cstr()))
+                path::unlinkat(directory, name)
+                    .and_then(|()| path::symlinkat(self.cstr(target), directory, name))
             } else {
                 // What the image has there serves its programs; runc keeps it as well.
                 Ok(())
@@ -82,22 +83,22 @@ impl Child<'_> {
     }
 }
 
-fn same_device(directory: RawFd, name: &PathBuffer, mode: u32, device: u64) -> Outcome {
-    let fd = path::openat(directory, name.as_cstr(), libc::O_PATH | libc::O_NOFOLLOW, 0)?;
+fn same_device(directory: RawFd, name: &CStr, mode: u32, device: u64) -> Outcome {
+    let fd = path::openat(directory, name, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
     let stat = path::fstat(fd);
     path::close(fd);
     if is_device(&stat?, mode, device) { Ok(()) } else { Err(other_device()) }
 }
 
-fn open_place(directory: RawFd, name: &PathBuffer, mode: u32, device: u64) -> Outcome<RawFd> {
+fn open_place(directory: RawFd, name: &CStr, mode: u32, device: u64) -> Outcome<RawFd> {
     let make = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_WRONLY;
-    match path::openat(directory, name.as_cstr(), make, 0o644) {
+    match path::openat(directory, name, make, 0o644) {
         Ok(made) => path::close(made),
         // Whatever is there shows below; there may also be nothing to write on.
         Err(Errno::EEXIST | Errno::EROFS) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let fd = path::openat(directory, name.as_cstr(), libc::O_PATH | libc::O_NOFOLLOW, 0)?;
+    let fd = path::openat(directory, name, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
     let fits = path::fstat(fd).map(|stat| {
         let empty = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_size == 0;
         empty || is_device(&stat, mode, device)

@@ -45,6 +45,7 @@ impl Child<'_> {
     }
 
     /// Reads line by line through one small buffer; a line that does not fit is skipped.
+    #[inline(never)]
     fn scan(&mut self, fd: i32, uid: u32) -> bool {
         let mut buffer = [0u8; 4096];
         let mut filled = 0;

@@ -53,6 +53,7 @@ impl Child<'_> {
     }
 
     /// The container's state as the hook's standard input. The pid is the one that the hook can see.
+    #[inline(never)]
     fn state_document(&self) -> Outcome<RawFd> {
         let fd = path::memfd(c"state")?;
         if let Some((before, after)) = self.program.hook_state {
@@ -67,6 +68,7 @@ impl Child<'_> {
     }
 }
 
+#[inline(never)]
 fn run(launch: &mut Launch, timeout: i32) -> Outcome {
     let mut stack = [0u8; STACK];
     // SAFETY: start() makes system calls only and ends with exec or exit; launch and stack outlive the suspension.

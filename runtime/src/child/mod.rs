@@ -3,6 +3,9 @@
 //! Everything here runs in a copy-on-write copy of a process that may have had many threads. The heap may be locked
 //! for ever, so nothing allocates, formats, logs or panics; every call is a raw system call on memory that existed
 //! before the clone. A failure is one message: which operation, which errno, and a detail; the parent has the words.
+//!
+//! What needs room on the stack is `#[inline(never)]`: each page that the child writes to is copied for it, and the
+//! frame of one function with everything inlined would be six of them.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub(crate) mod birth;
@@ -14,6 +17,7 @@ mod home;
 mod hooks;
 pub(crate) mod message;
 mod mount_point;
+mod path_buffer;
 mod rootfs;
 mod step;
 mod terminal;
@@ -27,6 +31,7 @@ use nix::errno::Errno;
 use crate::plan::program::{List, Program, Slot, Text};
 use crate::sys::{clone, path, socket};
 use message::{Detail, Message, MessageKind};
+use path_buffer::PathBuffer;
 
 /// Why an operation failed.
 #[derive(Clone, Copy, Debug)]
@@ -180,66 +185,6 @@ impl<'p> Child<'p> {
             path::close(*place);
             *place = fd;
         }
-    }
-}
-
-/// A path or name in fixed space.
-struct PathBuffer {
-    bytes: [u8; libc::PATH_MAX as usize],
-    length: usize,
-}
-
-impl PathBuffer {
-    const fn new() -> Self {
-        Self { bytes: [0; libc::PATH_MAX as usize], length: 0 }
-    }
-
-    /// Appends bytes; too long a path is the kernel's ENAMETOOLONG.
-    fn push(&mut self, part: &[u8]) -> Outcome {
-        let end = self.length + part.len();
-        // One byte stays for the NUL.
-        if end >= self.bytes.len() {
-            return Err(Errno::ENAMETOOLONG.into());
-        }
-        if let Some(place) = self.bytes.get_mut(self.length..end) {
-            place.copy_from_slice(part);
-        }
-        self.truncate(end);
-        Ok(())
-    }
-
-    /// Shortens (or ends) the path at `length`.
-    fn truncate(&mut self, length: usize) {
-        self.length = length;
-        if let Some(end) = self.bytes.get_mut(length) {
-            *end = 0;
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-
-    fn as_cstr(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
-    }
-
-    /// Appends a number in decimal.
-    fn push_number(&mut self, number: u32) -> Outcome {
-        let mut digits = [0u8; 10];
-        let mut left = number;
-        let mut start = digits.len();
-        loop {
-            start -= 1;
-            if let Some(digit) = digits.get_mut(start) {
-                *digit = b'0' + (left % 10) as u8;
-            }
-            left /= 10;
-            if left == 0 {
-                break;
-            }
-        }
-        self.push(digits.get(start..).unwrap_or_default())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Finding and making mount points inside the root, whatever symbolic links the image has put in the way.
 
+use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
@@ -75,22 +76,29 @@ impl Child<'_> {
         }
     }
 
+    /// Makes a mount point and what is missing above it.
+    fn make(&self, bytes: &[u8], last: Last) -> Outcome<RawFd> {
+        match self.make_last(bytes, last)? {
+            Some(fd) => Ok(fd),
+            None => self.walk(bytes, last),
+        }
+    }
+
     /// Makes a mount point whose parent is there, as most are: three system calls. Nothing is made and nothing is told if
     /// there is more to it.
+    #[inline(never)]
     fn make_last(&self, bytes: &[u8], last: Last) -> Outcome<Option<RawFd>> {
-        let (above, name) = split_last(bytes);
-        if above.is_empty() || matches!(name, b"" | b"." | b"..") {
+        let mut whole = PathBuffer::new();
+        whole.push(bytes)?;
+        let Some((above, name)) = whole.cut_last() else { return Ok(None) };
+        if above.is_empty() || matches!(name.to_bytes(), b"" | b"." | b"..") {
             return Ok(None);
         }
-        let (mut parent, mut entry) = (PathBuffer::new(), PathBuffer::new());
-        parent.push(above)?;
-        entry.push(name)?;
         let root = self.slot(Slot::ROOT);
-        let Ok(parent) = path::open_in_root(root, parent.as_cstr(), libc::O_PATH | libc::O_DIRECTORY, 0)
-        else {
+        let Ok(parent) = path::open_in_root(root, above, libc::O_PATH | libc::O_DIRECTORY, 0) else {
             return Ok(None);
         };
-        let made = make_entry(parent, &entry, last).and_then(|()| open_entry(parent, &entry));
+        let made = make_entry(parent, name, last).and_then(|()| open_entry(parent, name));
         path::close(parent);
         let Ok(fd) = made else { return Ok(None) };
         if path::fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFLNK {
@@ -106,56 +114,46 @@ impl Child<'_> {
     /// The kernel creates nothing behind a dangling link, but images have them: /etc/resolv.conf often points to a
     /// place below /run that exists only on a booted system. `walked` holds real names only, so each lookup can forbid
     /// links altogether: a link that appears meanwhile is an error, never a way out.
-    fn make(&self, bytes: &[u8], last: Last) -> Outcome<RawFd> {
-        if let Some(fd) = self.make_last(bytes, last)? {
-            return Ok(fd);
-        }
+    #[inline(never)]
+    fn walk(&self, bytes: &[u8], last: Last) -> Outcome<RawFd> {
         let root = self.slot(Slot::ROOT);
         let strict = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
         let mut walked = PathBuffer::new();
         walked.push(b".")?;
         let mut rest = PathBuffer::new();
         rest.push(bytes)?;
+        // Up to here `rest` is done.
+        let mut at = 0;
         let mut links = 0;
         let mut fd = path::openat2(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0, strict)?;
         loop {
             let mut name = PathBuffer::new();
-            let mut after = PathBuffer::new();
-            {
-                let left = rest.as_bytes();
-                let start = left.iter().position(|byte| *byte != b'/').unwrap_or(left.len());
-                let left = left.get(start..).unwrap_or_default();
-                let end = left.iter().position(|byte| *byte == b'/').unwrap_or(left.len());
-                name.push(left.get(..end).unwrap_or_default())?;
-                after.push(left.get(end..).unwrap_or_default())?;
-            }
-            let is_last = after.as_bytes().iter().all(|byte| *byte == b'/');
+            let (component, end) = component_from(rest.as_bytes(), at);
+            name.push(component)?;
+            at = end;
+            let is_last = component_from(rest.as_bytes(), at).0.is_empty();
             match name.as_bytes() {
                 b"" => return Ok(fd),
-                b"." => {
-                    rest = after;
-                    continue;
-                }
+                b"." => continue,
                 b".." => {
                     let (above, _) = split_last(walked.as_bytes());
                     let length = above.len().max(1);
                     walked.truncate(length);
                     path::close(fd);
                     fd = path::openat2(root, walked.as_cstr(), libc::O_PATH | libc::O_DIRECTORY, 0, strict)?;
-                    rest = after;
                     continue;
                 }
                 _ => {}
             }
-            let next = match open_entry(fd, &name) {
+            let next = match open_entry(fd, name.as_cstr()) {
                 Err(Errno::ENOENT) => {
                     let kind = if is_last { last } else { Last::Directory };
-                    match make_entry(fd, &name, kind) {
+                    match make_entry(fd, name.as_cstr(), kind) {
                         Ok(()) => {}
                         Err(Errno::EEXIST) if kind == Last::Directory => {}
                         Err(errno) => return Err(errno.into()),
                     }
-                    open_entry(fd, &name)?
+                    open_entry(fd, name.as_cstr())?
                 }
                 other => other?,
             };
@@ -168,10 +166,13 @@ impl Child<'_> {
                 let mut target = [0u8; libc::PATH_MAX as usize];
                 let target = path::readlinkat(next, c"", &mut target)?;
                 path::close(next);
-                rest = PathBuffer::new();
-                rest.push(target)?;
-                rest.push(b"/")?;
-                rest.push(after.as_bytes())?;
+                let mut through = PathBuffer::new();
+                through.push(target)?;
+                through.push(b"/")?;
+                through.push(rest.as_bytes().get(at..).unwrap_or_default())?;
+                rest.truncate(0);
+                rest.push(through.as_bytes())?;
+                at = 0;
                 if target.first() == Some(&b'/') {
                     walked.truncate(1);
                     path::close(fd);
@@ -186,26 +187,34 @@ impl Child<'_> {
             walked.push(name.as_bytes())?;
             path::close(fd);
             fd = next;
-            rest = after;
         }
     }
 }
 
+/// The next component of a path from `start` on, and where it ends; an empty one at the end of the path.
+fn component_from(path: &[u8], start: usize) -> (&[u8], usize) {
+    let left = path.get(start..).unwrap_or_default();
+    let first = left.iter().position(|byte| *byte != b'/').unwrap_or(left.len());
+    let left = left.get(first..).unwrap_or_default();
+    let length = left.iter().position(|byte| *byte == b'/').unwrap_or(left.len());
+    (left.get(..length).unwrap_or_default(), start + first + length)
+}
+
 /// Makes an empty directory or file.
-fn make_entry(directory: RawFd, name: &PathBuffer, last: Last) -> crate::sys::Result<()> {
+fn make_entry(directory: RawFd, name: &CStr, last: Last) -> crate::sys::Result<()> {
     match last {
-        Last::Directory => path::mkdirat(directory, name.as_cstr(), 0o755),
+        Last::Directory => path::mkdirat(directory, name, 0o755),
         Last::File => {
             let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_WRONLY;
-            path::openat(directory, name.as_cstr(), flags, 0o644).map(path::close)
+            path::openat(directory, name, flags, 0o644).map(path::close)
         }
     }
 }
 
 /// Opens one name of a directory, itself if it is a link, without following the mount that may be on it: mounts are
 /// followed as in any lookup.
-fn open_entry(directory: RawFd, name: &PathBuffer) -> crate::sys::Result<RawFd> {
-    path::openat(directory, name.as_cstr(), libc::O_PATH | libc::O_NOFOLLOW, 0)
+fn open_entry(directory: RawFd, name: &CStr) -> crate::sys::Result<RawFd> {
+    path::openat(directory, name, libc::O_PATH | libc::O_NOFOLLOW, 0)
 }
 
 /// Whether a descriptor refers to a directory.

@@ -10,6 +10,7 @@ use super::{Child, Failure, Outcome, PathBuffer};
 use crate::plan::program::{List, Slot, Text};
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::path::{self, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV};
+use crate::sys::process;
 
 /// Magic number of procfs (statfs(2)).
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
@@ -43,6 +44,7 @@ impl Child<'_> {
     }
 
     /// Writes to a file below the private procfs, following nothing.
+    #[inline(never)]
     pub(super) fn write_proc(&self, name: &[u8], bytes: &[u8]) -> Outcome {
         let mut buffer = PathBuffer::new();
         buffer.push(name)?;
@@ -51,6 +53,16 @@ impl Child<'_> {
         let result = path::write_once(fd, bytes);
         path::close(fd);
         Ok(result?)
+    }
+
+    /// As [`Child::write_proc`], to a file of this process.
+    #[inline(never)]
+    pub(super) fn write_own_proc(&self, name: &[u8], bytes: &[u8]) -> Outcome {
+        let mut path = PathBuffer::new();
+        path.push_number(process::pid() as u32)?;
+        path.push(b"/")?;
+        path.push(name)?;
+        self.write_proc(path.as_bytes(), bytes)
     }
 
     /// Makes a file system of the kernel, or clones that of the host where the kernel refuses: a sysfs shows a network
@@ -112,6 +124,7 @@ impl Child<'_> {
     }
 
     /// Mounts by mount(2) on the mount point, through the host's procfs, which no image can have touched.
+    #[inline(never)]
     pub(super) fn mount_call(&self, source: Text, fs: Text, flags: u32, data: Text) -> Outcome {
         let mut target = PathBuffer::new();
         let held = self.slot(Slot::OWN_FDS);

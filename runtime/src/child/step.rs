@@ -163,13 +163,7 @@ impl Child<'_> {
                 Ok(mount::set_attributes(self.slot(Slot::ROOT), &attr, false)?)
             }
             Op::WriteProc { path, text } => self.write_proc(self.bytes(path), self.bytes(text)),
-            Op::WriteOwnProc { name, text } => {
-                let mut path = PathBuffer::new();
-                path.push_number(process::pid() as u32)?;
-                path.push(b"/")?;
-                path.push(self.bytes(name))?;
-                self.write_proc(path.as_bytes(), self.bytes(text))
-            }
+            Op::WriteOwnProc { name, text } => self.write_own_proc(self.bytes(name), self.bytes(text)),
             Op::Hooks { first, count } => self.run_hooks(first, count),
             Op::Rlimit { resource, soft, hard } => Ok(process::set_rlimit(0, resource, soft, hard)?),
             Op::Scheduler(attr) => self.scheduler(attr),
@@ -315,6 +309,7 @@ fn bounding_set(keep: u64) -> Outcome {
 }
 
 /// The mount that holds a path must be private for `pivot_root(2)`; it is found by trying each directory above.
+#[inline(never)]
 fn holder_private(bytes: &[u8]) -> Outcome {
     let mut path = PathBuffer::new();
     path.push(bytes)?;

@@ -30,8 +30,10 @@ impl Child<'_> {
     }
 
     /// Takes hold of the mount in the target slot, if it can be unmounted.
+    #[inline(never)]
     pub(super) fn condemn(&mut self) -> Outcome {
-        let name = self.enter_descriptors(self.slot(Slot::TARGET))?;
+        let mut name = PathBuffer::new();
+        self.enter_descriptors(self.slot(Slot::TARGET), &mut name)?;
         let can = mount::can_detach_held(name.as_cstr());
         path::change_directory_to(self.slot(Slot::ROOT))?;
         match can {
@@ -43,10 +45,12 @@ impl Child<'_> {
 
     /// Detaches all that is remembered, the latest first. What was detached together with a mount below which it was
     /// is no error.
+    #[inline(never)]
     pub(super) fn detach_remembered(&self) -> Outcome {
         let mut result = Ok(());
         for fd in self.remembered.iter().rev().filter(|fd| **fd >= 0) {
-            let name = self.enter_descriptors(*fd)?;
+            let mut name = PathBuffer::new();
+            self.enter_descriptors(*fd, &mut name)?;
             match mount::detach_held(name.as_cstr()) {
                 Ok(()) | Err(Errno::EINVAL) => {}
                 Err(errno) => result = Err(errno.into()),
@@ -76,10 +80,8 @@ impl Child<'_> {
     }
 
     /// Makes the directory of descriptors the working directory, and names one of them.
-    fn enter_descriptors(&self, fd: i32) -> Outcome<PathBuffer> {
-        let mut name = PathBuffer::new();
+    fn enter_descriptors(&self, fd: i32, name: &mut PathBuffer) -> Outcome {
         name.push_number(fd as u32)?;
-        path::change_directory_to(self.slot(Slot::OWN_FDS))?;
-        Ok(name)
+        Ok(path::change_directory_to(self.slot(Slot::OWN_FDS))?)
     }
 }

@@ -22,7 +22,7 @@ pub(crate) const NOTIFY_DIRECTORY: &str = "/run/notify";
 pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     let linux = spec.linux().as_ref();
     let namespaces = Namespaces::of(linux);
-    let mut plan = Plan::default();
+    let mut plan = Plan { program: Program::for_container(), ..Plan::default() };
     let maps = IdMaps::of(
         linux.and_then(|l| l.uid_mappings().as_ref()),
         linux.and_then(|l| l.gid_mappings().as_ref()),

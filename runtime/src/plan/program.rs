@@ -267,6 +267,17 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// An empty program with room for what a container manager asks for: growing copies what is there again and again.
+    pub(crate) fn for_container() -> Self {
+        Self {
+            ops: Vec::with_capacity(256),
+            blames: Vec::with_capacity(256),
+            arena: Vec::with_capacity(16 << 10),
+            entries: Vec::with_capacity(256),
+            ..Self::default()
+        }
+    }
+
     /// Appends a step.
     pub(crate) fn push(&mut self, op: Op, blame: Blame) {
         self.ops.push(op);

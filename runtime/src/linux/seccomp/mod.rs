@@ -114,9 +114,8 @@ impl Filter {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.instructions.len() * 8);
         for SockFilter { code, jt, jf, k } in &self.instructions {
-            bytes.extend(code.to_ne_bytes());
-            bytes.extend([*jt, *jf]);
-            bytes.extend(k.to_ne_bytes());
+            let ([c0, c1], [k0, k1, k2, k3]) = (code.to_ne_bytes(), k.to_ne_bytes());
+            bytes.extend_from_slice(&[c0, c1, *jt, *jf, k0, k1, k2, k3]);
         }
         bytes
     }

@@ -34,7 +34,7 @@ pub(crate) fn finds_call(bed: &Bed<'_>, bundle: &Bundle, options: &[&str], words
 fn find(bed: &Bed<'_>, bundle: &Bundle, options: &[&str], words: &[&str], network: Option<&str>) -> Outcome {
     let Some(usual) = usual(bed)? else { return Ok(()) };
     let root = bed.root();
-    let before = root.exists();
+    let before = (root.exists(), bed.leftovers(bundle));
     let call = nobody(bed, &[&["check"], options, &[&*bundle.dir.to_string_lossy()]].concat());
     let mut called = network.into_iter().fold(call, Invocation::in_network).call()?;
     // What such a user cannot do at all is not what is wrong with this configuration.
@@ -42,7 +42,7 @@ fn find(bed: &Bed<'_>, bundle: &Bundle, options: &[&str], words: &[&str], networ
     called.stdout = ours.collect::<Vec<_>>().join("\n");
     called.refused(words)?;
     let left = bed.leftovers(bundle);
-    check(left.is_empty() && root.exists() == before, || format!("check left {}", left.join(", ")))
+    check(left == before.1 && root.exists() == before.0, || format!("check left {}", left.join(", ")))
 }
 
 fn usual(bed: &Bed<'_>) -> Outcome<Usual> {

@@ -102,6 +102,7 @@ pub(super) const TESTS: &[Test] = &[
         let dir = top.mount.join(bed.cgroups_path(&bundle.id).trim_start_matches('/'));
         fs::create_dir_all(&dir)?;
         fs::write(dir.join(file), frozen)?;
+        let found = crate::checks::finds(bed, &bundle, &["frozen"]);
         let called = bed
             .command(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])
             .patience(std::time::Duration::from_secs(10))
@@ -111,7 +112,7 @@ pub(super) const TESTS: &[Test] = &[
         let refused = called.and_then(|called| called.refused(&["frozen", "freezer", "cgroup"]));
         let _deleted = bed.call(["delete", "--force", &bundle.id]);
         cgroup::remove(&dir);
-        refused
+        found.and(refused)
     }),
     test(
         "A139",

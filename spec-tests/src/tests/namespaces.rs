@@ -92,8 +92,10 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A110", "a relative namespace path is refused", |bed| {
         let bundle = bed.bundle(&Spec::new().namespace("network", Some("self/ns/net")))?;
+        let words = ["absolute", "namespaces", "self/ns/net"];
+        crate::checks::finds(bed, &bundle, &words)?;
         let call = bed.command(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]);
-        call.cwd(std::path::Path::new("/proc")).call()?.refused(&["absolute", "namespaces", "self/ns/net"])
+        call.cwd(std::path::Path::new("/proc")).call()?.refused(&words)
     }),
     test("A111", "a namespace path of another kind is refused", |bed| {
         let path = format!("/proc/{}/ns/ipc", std::process::id());

@@ -6,6 +6,7 @@ use crate::outcome::{Outcome, check, same, skip};
 use crate::{Bed, Spec, Test, cgroup, test};
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 pub(super) const TESTS: &[Test] = &[
     test("A155", "a block weight is set, or refused where the kernel has no file for it", |bed| {
@@ -14,6 +15,7 @@ pub(super) const TESTS: &[Test] = &[
         let called = bed.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?;
         if !called.status.success() {
             called.refused(&["weight"])?;
+            crate::checks::finds(bed, &bundle, &["weight"])?;
             let left = bed.leftovers(&bundle);
             return check(left.is_empty(), || format!("create failed and left {}", left.join(", ")));
         }
@@ -38,8 +40,13 @@ pub(super) const TESTS: &[Test] = &[
         cgroup::hierarchy("blkio")?;
         let Some((major, minor)) = disk() else { return skip("this machine has no disk") };
         let block = json!({"weightDevice": [{"major": major, "minor": minor, "weight": 300}]});
-        let called = bed.run(&resource("blockIO", block).args(&["/probe", "true"]))?;
-        if called.status.success() { Ok(()) } else { called.refused(&["weight"]) }
+        let bundle = bed.bundle(&resource("blockIO", block).args(&["/probe", "true"]))?;
+        let called = bed.run_bundle(&bundle)?;
+        if called.status.success() {
+            return Ok(());
+        }
+        called.refused(&["weight"])?;
+        crate::checks::finds(bed, &bundle, &["weight"])
     }),
     test("A156", "a leaf weight, which only the CFQ scheduler of v1 had, is refused", |bed| {
         let top = cgroup::hierarchy("blkio")?;
@@ -53,6 +60,20 @@ pub(super) const TESTS: &[Test] = &[
         bed.refuses(&resource("blockIO", block), &["leafWeight"])
     }),
     test("A157", "block throttling is set", throttles),
+    test("A155 A157", "weights and rates of a block device that does not exist are refused", |bed| {
+        cgroup::hierarchy("blkio")?;
+        // A number that the kernel leaves to experiments.
+        let block = |property: &str, value: &str| {
+            let mut device = json!({"major": 120, "minor": 77});
+            device[value] = json!(100);
+            resource("blockIO", json!({property: [device]}))
+        };
+        if Path::new("/sys/dev/block/120:77").exists() {
+            return skip("this machine has a block device 120:77");
+        }
+        bed.refuses(&block("weightDevice", "weight"), &["120:77", "weight"])?;
+        bed.refuses(&block("throttleWriteBpsDevice", "rate"), &["120:77", "throttle"])
+    }),
     test("A158", "a limit of huge pages counts reservations where the kernel can, else usage", |bed| {
         cgroup::hierarchy("hugetlb")?;
         let Some(size) = page_size() else { return skip("this kernel has no huge pages") };

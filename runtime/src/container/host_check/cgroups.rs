@@ -4,6 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::Spec;
 
+use super::block_devices;
 use crate::cgroup::{self, CgroupLayout};
 use crate::check::finding::Finding;
 use crate::check::list;
@@ -22,6 +23,9 @@ pub(super) fn check(
     if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
         super::add(findings, cgroup::check(resources, layout).into_iter().map(Error::from));
         super::add(findings, cgroup::missing_files(resources, layout).into_iter().map(Error::from));
+        if let Some(block_io) = resources.block_io() {
+            block_devices::check(block_io, layout, findings);
+        }
         if let Some(cpu) = resources.cpu() {
             let at = "/linux/resources/cpu";
             present(cpu.cpus().as_deref(), &format!("{at}/cpus"), "CPU", "cpu", layout, findings);

@@ -3,6 +3,7 @@
 //! The host may change before a container is created, so a creation does not ask: it tries. What cannot be looked at
 //! (for lack of rights, or because a mount will cover it) is no finding.
 
+mod block_devices;
 mod cgroups;
 mod filesystems;
 mod hooks;

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Podman, containerd and Docker on a machine with systemd and cgroup v2, each with the driver that makes systemd manage
-# the cgroups (Podman with the other one too).
+# the cgroups (Podman with the other one too), Podman and Docker also with user namespaces.
 #
-#   RUNTIME=/path/to/wharf spec-tests/managers/systemd.sh [podman|podman-user|ctr|docker|nested]...
+#   RUNTIME=/path/to/wharf spec-tests/managers/systemd.sh [podman|podman-user|podman-auto|podman-keep-id|ctr|docker|docker-remap|nested]...
 #
 # As root on a machine that may be filled: spec-tests/vm/machine.sh --memory 2048 -- env RUNTIME=... THIS boots one. COUNT
 # (default 50) is how many containers each manager runs in a row before it is checked that nothing of them is left.
@@ -48,7 +48,9 @@ scopes() {
     done
 }
 no_scopes() { [ -z "$(scopes)" ]; }
-groups() { find /sys/fs/cgroup -type d \( -name 'libpod-[0-9a-f]*' -o -name 'docker-[0-9a-f]*' -o -name 'ctr-*' \) | grep -v conmon; }
+groups() {
+    find /sys/fs/cgroup -type d -regextype posix-extended \( -regex '.*/((libpod|docker)-)?[0-9a-f]{64}(\.scope)?' -o -name 'ctr-*' \)
+}
 mounts() { awk '$5 ~ /merged$|rootfs$/ {print $5}' /proc/self/mountinfo; }
 
 nothing_is_left() {
@@ -59,49 +61,65 @@ nothing_is_left() {
     is "$1: systemctl --failed is empty" "$(systemctl --failed --no-legend --plain | awk '{print $1}')" ''
 }
 
-# of FILE PID: a file of the cgroup of a process.
-of() { cat "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$2/cgroup")/$1"; }
+# path_of FILE PID, of FILE PID: the path of a file of the cgroup of a process, and what is in it.
+path_of() { printf '/sys/fs/cgroup%s/%s' "$(sed -n 's/^0:://p' "/proc/$2/cgroup")" "$1"; }
+of() { cat "$(path_of "$1" "$2")"; }
+limits() { printf '%s %s %s' "$(of memory.max "$1")" "$(of cpu.max "$1")" "$(of pids.max "$1")"; }
 
-# Podman as root or as a user with a systemd of his own: podman WHO DRIVER
+# Podman as root or as a user with a systemd of his own: podman WHO DRIVER [USERNS]
 podman() {
-    local who=$1 driver=$2 pid killed what="podman, $1, $2" as=(env) parent=machine.slice
-    [ "$who" = root ] || { as=("$work/as-user"); parent=user.slice; }
+    local who=$1 driver=$2 userns=${3:-} pid what="podman, $1, $2${3:+, --userns $3}" as=(env) group keeper uid=0
+    [ "$who" = root ] || as=("$work/as-user")
+    # A user has no right to Podman's own parent, and Podman leaves the place to the runtime.
+    case $who,$driver in
+        root,systemd) group='/machine.slice/libpod-[0-9a-f]{64}\.scope' ;;
+        user,systemd) group='/user@1000.service/user.slice/libpod-[0-9a-f]{64}\.scope' ;;
+        root,cgroupfs) group='0::/libpod_parent/libpod-[0-9a-f]{64}' ;;
+        user,cgroupfs) group='/user@1000.service/app.slice/[0-9a-f]{64}' ;;
+    esac
+    [ "$userns" != keep-id ] || uid=1000
     local p=("${as[@]}" podman --runtime "$RUNTIME" --cgroup-manager "$driver" --log-level error)
-    local run=("${p[@]}" run --network none)
+    local run=("${p[@]}" run --network none ${userns:+--userns "$userns"})
     "${as[@]}" podman load -qi "$work/image.tar" >/dev/null
     ends "$what: run" 3 '^hello$' "${run[@]}" --rm "$image" sh -c 'echo hello; exit 3'
     run "${run[@]}" -d --name long -m 64m --cpus 0.5 --pids-limit 50 "$image" sleep 600
     is "$what: run -d" "$CODE" 0
     pid=$("${as[@]}" podman inspect -f '{{.State.Pid}}' long)
-    like "$what: the cgroup" "$(cat "/proc/$pid/cgroup")" "$([ "$driver" = systemd ] && echo "$parent/libpod-[0-9a-f]*\.scope" || echo 'libpod_parent/libpod-')"
-    is "$what: limits" "$(of memory.max "$pid") $(of cpu.max "$pid") $(of pids.max "$pid")" '67108864 50000 100000 50'
-    ends "$what: exec" 4 '^in$' "${p[@]}" exec long sh -c 'echo in; exit 4'
+    like "$what: the cgroup" "$(cat "/proc/$pid/cgroup")" "$group\$"
+    is "$what: limits" "$(limits "$pid")" '67108864 50000 100000 50'
+    if [ -n "$userns" ]; then like "$what: a user namespace" "$(cat "/proc/$pid/uid_map")" '^ +0 +[1-9]'; fi
+    ends "$what: exec" 4 "^in $uid\$" "${p[@]}" exec long sh -c 'echo in $(id -u); exit 4'
     ends "$what: stats" 0 '[0-9.]+[kM]B / 67.11MB [1-9]' "${p[@]}" stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' long
     ends "$what: pause" 0 '' "${p[@]}" pause long
     is "$what: frozen" "$(of cgroup.freeze "$pid")" 1
     ends "$what: unpause" 0 '' "${p[@]}" unpause long
+    is "$what: thawed" "$(of cgroup.freeze "$pid")" 0
     ends "$what: update" 0 '' "${p[@]}" update --cpus 0.4 -m 48m long
-    is "$what: updated limits" "$(of memory.max "$pid") $(of cpu.max "$pid")" '50331648 40000 100000'
+    is "$what: updated limits" "$(limits "$pid")" '50331648 40000 100000 50'
     systemctl daemon-reload
     [ "$who" = root ] || "${as[@]}" systemctl --user daemon-reload
-    is "$what: daemon-reload takes nothing away" "$(of memory.max "$pid") $(of cpu.max "$pid") $(of pids.max "$pid")" '50331648 40000 100000 50'
+    is "$what: daemon-reload takes nothing away" "$(limits "$pid")" '50331648 40000 100000 50'
     ends "$what: devices after daemon-reload" 0 '^1$' "${p[@]}" exec long sh -c 'echo x >/dev/null && head -c1 /dev/zero | wc -c'
     ends "$what: rm -f" 0 '' "${p[@]}" rm -f -t 1 long
-    # The shell lives on: with its last process systemd takes the scope away, and the count that conmon reads. Even so conmon
-    # misses it in some runs, why is not known: one report in three containers is asked for.
-    for _ in 1 2 3; do
-        run "${run[@]}" -d --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; echo $? >/code; sleep 600'
-        wait_for 20 test -e "$(dirname "$("${as[@]}" podman inspect -f '{{.OCIConfigPath}}' oom)")/oom"
-        ends "$what: the process that was killed" 0 '^137$' "${p[@]}" exec oom cat /code
-        run "${p[@]}" kill oom
-        run "${p[@]}" wait oom
-        killed=$("${as[@]}" podman inspect -f '{{.State.OOMKilled}}' oom)
-        run "${p[@]}" rm -f -t 0 oom
-        [ "$killed" != true ] || break
-    done
-    is "$what: OOM kill is reported" "$killed" true
-    if [ "$who" = user ]; then
-        ends "$what: --userns keep-id" 0 '^1000$' "${run[@]}" --rm --userns keep-id "$image" id -u
+    # Two looks of conmon at memory.events decide whether Podman tells of the kill. The first one, at whatever changes
+    # there, is the last as well when the process was not killed yet (that the limit is hit is counted before); then there
+    # is one more when the container ends, at a scope that systemd may have taken away. With both drivers side by side on
+    # one machine 11 reports of 45 were missed with wharf, 1 of 45 with runc, none of 45 with crun, whose processes are in
+    # a group below the scope, where the kill alone is counted; with conmon held up by strace 2 of 8 and 3 of 8 with wharf and runc.
+    # What the runtime answers for is that the file is there and right: a process of ours keeps the scope.
+    run "${run[@]}" -d --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; echo $? >/tmp/code; sleep 600'
+    pid=$("${as[@]}" podman inspect -f '{{.State.Pid}}' oom)
+    sleep 60 &
+    keeper=$!
+    echo "$keeper" >"$(path_of cgroup.procs "$pid")"
+    wait_for 20 "${p[@]}" exec oom test -s /tmp/code
+    ends "$what: the process that was killed" 0 '^137$' "${p[@]}" exec oom cat /tmp/code
+    run "${p[@]}" kill oom
+    run "${p[@]}" wait oom
+    is "$what: OOM kill is reported" "$("${as[@]}" podman inspect -f '{{.State.OOMKilled}}' oom)" true
+    kill "$keeper" 2>/dev/null
+    ends "$what: rm of the one that was killed" 0 '' "${p[@]}" rm -f -t 0 oom
+    if [ "$who,$driver,$userns" = user,systemd, ]; then
         ends "$what: --userns auto" 0 '^ +0 +[0-9]+ +[0-9]+$' "${run[@]}" --rm --userns auto "$image" cat /proc/self/uid_map
         ends "$what: --group-add keep-groups" 0 '' "${run[@]}" --rm --group-add keep-groups "$image" true
     fi
@@ -200,50 +218,63 @@ ctr() {
 
 docker_saw_oom() { [ "$(command docker inspect -f '{{.State.OOMKilled}}' oom)" = true ]; }
 
+# docker [OPTION-OF-DOCKERD]...
 docker() {
-    local pid
+    local pid what="docker${1:+, $*}"
     daemon command docker info -- dockerd --add-runtime "wharf=$RUNTIME" --default-runtime wharf --exec-opt native.cgroupdriver=systemd \
-        --bridge none --iptables=false --ip6tables=false --storage-driver overlay2 || return
+        --bridge none --iptables=false --ip6tables=false --storage-driver overlay2 "$@" || return
     command docker load -qi "$work/image.tar" >/dev/null
-    is 'docker: the driver' "$(command docker info -f '{{.CgroupDriver}} {{.CgroupVersion}}')" 'systemd 2'
+    is "$what: the driver" "$(command docker info -f '{{.CgroupDriver}} {{.CgroupVersion}}')" 'systemd 2'
     local run=(docker run --network none)
-    ends 'docker: run' 3 '^hello$' "${run[@]}" --rm "$image" sh -c 'echo hello; exit 3'
+    ends "$what: run" 3 '^hello$' "${run[@]}" --rm "$image" sh -c 'echo hello; exit 3'
     run "${run[@]}" -d --name long -m 64m --cpus 0.5 --pids-limit 50 "$image" sleep 600
-    is 'docker: run -d' "$CODE" 0
+    is "$what: run -d" "$CODE" 0
     pid=$(command docker inspect -f '{{.State.Pid}}' long)
-    like 'docker: the cgroup' "$(cat "/proc/$pid/cgroup")" '/system.slice/docker-[0-9a-f]+\.scope$'
-    is 'docker: limits' "$(of memory.max "$pid") $(of cpu.max "$pid") $(of pids.max "$pid")" '67108864 50000 100000 50'
-    ends 'docker: exec' 4 '^in$' docker exec long sh -c 'echo in; exit 4'
-    ends 'docker: stats' 0 '[0-9.]+[kKM]iB / 64MiB [1-9]' docker stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' long
-    ends 'docker: pause' 0 '' docker pause long
-    is 'docker: frozen' "$(of cgroup.freeze "$pid")" 1
-    ends 'docker: unpause' 0 '' docker unpause long
-    ends 'docker: update' 0 '' docker update --cpus 0.4 -m 48m --memory-swap 48m long
-    is 'docker: updated limits' "$(of memory.max "$pid") $(of cpu.max "$pid")" '50331648 40000 100000'
+    like "$what: the cgroup" "$(cat "/proc/$pid/cgroup")" '/system.slice/docker-[0-9a-f]+\.scope$'
+    is "$what: limits" "$(limits "$pid")" '67108864 50000 100000 50'
+    if [ $# -gt 0 ]; then like "$what: a user namespace" "$(cat "/proc/$pid/uid_map")" '^ +0 +[1-9]'; fi
+    ends "$what: exec" 4 '^in$' docker exec long sh -c 'echo in; exit 4'
+    ends "$what: stats" 0 '[0-9.]+[kKM]iB / 64MiB [1-9]' docker stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' long
+    ends "$what: pause" 0 '' docker pause long
+    is "$what: frozen" "$(of cgroup.freeze "$pid")" 1
+    ends "$what: unpause" 0 '' docker unpause long
+    ends "$what: update" 0 '' docker update --cpus 0.4 -m 48m --memory-swap 48m long
+    is "$what: updated limits" "$(limits "$pid")" '50331648 40000 100000 50'
     systemctl daemon-reload
-    is 'docker: daemon-reload takes nothing away' "$(of memory.max "$pid") $(of cpu.max "$pid") $(of pids.max "$pid")" '50331648 40000 100000 50'
-    ends 'docker: stop' 0 '' docker stop -t 1 long
-    ends 'docker: start again' 0 '' docker start long
-    ends 'docker: rm -f' 0 '' docker rm -f long
+    is "$what: daemon-reload takes nothing away" "$(limits "$pid")" '50331648 40000 100000 50'
+    ends "$what: stop" 0 '' docker stop -t 1 long
+    ends "$what: start again" 0 '' docker start long
+    ends "$what: rm -f" 0 '' docker rm -f long
     run "${run[@]}" -d --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; sleep 600'
     wait_for 20 docker_saw_oom
-    is 'docker: OOM kill is reported' "$(command docker inspect -f '{{.State.OOMKilled}}' oom)" true
+    is "$what: OOM kill is reported" "$(command docker inspect -f '{{.State.OOMKilled}}' oom)" true
     run docker rm -f oom
-    many docker "${run[@]}" --rm "$image" true
+    many "$what" "${run[@]}" --rm "$image" true
+    # The next one has the same socket.
+    kill "${daemons[-1]}"
+    wait "${daemons[-1]}"
 }
 
-[ $# -gt 0 ] || set -- podman podman-user ctr docker nested
+[ $# -gt 0 ] || set -- podman podman-user podman-auto podman-keep-id ctr docker docker-remap nested
 for manager; do
     case $manager in
         podman)
             podman root systemd
             podman root cgroupfs ;;
-        podman-user) podman user systemd ;;
+        podman-user)
+            podman user systemd
+            podman user cgroupfs ;;
+        podman-auto)
+            # Whose ranges they are.
+            for file in /etc/subuid /etc/subgid; do grep -q ^containers: $file || echo containers:200000:262144 >>$file; done
+            podman root systemd auto ;;
+        podman-keep-id) podman user systemd keep-id ;;
         nested)
             nested root
             nested user ;;
         ctr) ctr ;;
         docker) docker ;;
+        docker-remap) docker --userns-remap user ;;
         *) echo "unknown manager $manager" >&2; exit 2 ;;
     esac
 done

@@ -1,7 +1,7 @@
 //! A bundle: a directory with a `config.json` and, usually, the root file system.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use oci_spec::runtime::Spec;
 use crate::check::document;
 use crate::check::finding::{Finding, into_result};
 use crate::error::{Error, Kind, Result};
+use crate::sys::regular_file;
 
 /// The name that the spec gives to the configuration.
 const CONFIG: &str = "config.json";
@@ -151,19 +152,14 @@ fn read(dir: &Path, config_file: &Path) -> Result<Vec<u8>> {
     if metadata.len() > LARGEST {
         return Err(too_large());
     }
-    let config = read_all(&file, metadata.len()).map_err(failed)?;
+    // The file may grow while it is read: one byte more than allowed is enough to know.
+    let config = regular_file::read(&file, metadata.len(), LARGEST + 1).map_err(failed)?;
     if config.len() as u64 > LARGEST { Err(too_large()) } else { Ok(config) }
-}
-
-/// The file may grow while it is read: one byte more than allowed is enough to know.
-fn read_all(file: &File, size: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::symlink;
 
     use super::*;

@@ -57,10 +57,13 @@ pub(super) fn read_at(dir: impl AsFd + Copy, name: &str) -> nix::Result<String> 
 
 /// Reads a whole file.
 pub(super) fn read(path: &Path) -> Result<String> {
+    read_path(path).map_err(|errno| Error::os(errno, format!("read {}", path.display())))
+}
+
+/// Reads a whole file, for those who know what to make of an errno.
+pub(super) fn read_path(path: &Path) -> nix::Result<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    retry(|| openat(AT_FDCWD, path, flags, Mode::empty()))
-        .and_then(|fd| drain(&fd))
-        .map_err(|errno| Error::os(errno, format!("read {}", path.display())))
+    retry(|| openat(AT_FDCWD, path, flags, Mode::empty())).and_then(|fd| drain(&fd))
 }
 
 /// Reads from an open file until its end.

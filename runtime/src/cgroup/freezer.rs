@@ -149,7 +149,7 @@ fn write(dir: &Path, name: &str, value: &str) -> Result<()> {
 }
 
 fn read(dir: &Path, name: &str) -> Result<Option<String>> {
-    match file::open_dir(dir).and_then(|dir| file::read_at(&dir, name)) {
+    match file::read_path(&dir.join(name)) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
         Err(errno) => Err(Error::os(errno, format!("read {}", dir.join(name).display()))),

@@ -13,7 +13,7 @@
 //! and the kernel know enough to end the container.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
@@ -27,6 +27,7 @@ use super::record::Record;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::linux::net_device;
+use crate::sys::regular_file;
 
 const LOCK: &str = "lock";
 const CONFIG: &str = "config.json";
@@ -287,18 +288,14 @@ impl Directory {
         /// A record is a few kilobytes, mostly annotations.
         const MOST: u64 = 64 << 20;
         let path = self.path.join(name);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(Error::io(&error, format!("open {}", path.display()))),
+        // Not by `File::open`, which sets the close-on-exec flag by a second call where the C library is musl.
+        let file = match fcntl::open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            Err(errno) => return Err(Error::os(errno, format!("open {}", path.display()))),
         };
-        // The size saves the reads that would feel for the end; it is no promise.
-        let size = file.metadata().map_or(0, |metadata| metadata.len().min(MOST));
-        let mut bytes = Vec::with_capacity(size as usize + 1);
-        file.take(MOST)
-            .read_to_end(&mut bytes)
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let bytes = regular_file::read(&file, size, MOST)
             .map_err(|error| Error::io(&error, format!("read {}", path.display())))?;
         Ok(Some(bytes))
     }

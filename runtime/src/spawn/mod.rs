@@ -339,3 +339,41 @@ fn clone_failed(errno: Errno, born_with: i32) -> Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_cannot_come_back_leaves_no_process() {
+        if !nix::unistd::geteuid().is_root() {
+            return println!("skipped: joining namespaces needs root");
+        }
+        let open = |kind: &str| File::open(format!("/proc/self/ns/{kind}")).expect("a namespace");
+        let (other, no_way_back, made) = (open("pid"), open("net"), Cell::new(0));
+        // What it would have made stays in the way of nobody: the thread of this test ends with it.
+        let error = in_pid_namespace(other.as_fd(), no_way_back.as_fd(), || {
+            let child = birth::hold_user_namespace(None)
+                .map_err(|errno| Error::os(errno, "make a process that stays"))?;
+            made.set(child.0);
+            assert!(Path::new(&format!("/proc/{}", child.0)).exists());
+            Ok(child)
+        })
+        .unwrap_err();
+        assert!(error.to_string().starts_with("leave the container's pid namespace: "), "{error}");
+        assert_eq!(error.errno(), Some(libc::EINVAL));
+        assert!(
+            made.get() > 0 && !Path::new(&format!("/proc/{}", made.get())).exists(),
+            "it lives or is a zombie"
+        );
+
+        // A failure of the making itself is told, and the thread is back.
+        let own = open("pid");
+        let failed = || Err(Error::new(Kind::System, "nothing was made"));
+        let error = in_pid_namespace(other.as_fd(), own.as_fd(), failed).unwrap_err();
+        assert_eq!(error.to_string(), "nothing was made");
+    }
+}

@@ -88,6 +88,17 @@ pub(super) const TESTS: &[Test] = &[
             format!("delete returned after {took:?}")
         })
     }),
+    test("A90", "poststop hooks and exec work when the bundle is gone", |bed| {
+        let (program, log) = (bed.dir().join("the-hook"), bed.dir().join("late.log"));
+        write_program(&program)?;
+        let hook = json!({"path": program, "args": ["the-hook", "hook", log, "late"]});
+        let container = bed.started(&Spec::new().args(&["/probe", "wait"]).hook("poststop", hook))?;
+        fs::rename(&container.bundle.dir, bed.dir().join("elsewhere"))?;
+        same("exec", container.exec(&["/probe", "exit", "42"])?.code(), 42)?;
+        container.stop()?;
+        container.delete()?;
+        check(log.exists(), || "the poststop hook did not run".into())
+    }),
     test("A91", "a failing prestart hook ends create, destroys the container and runs poststop", |bed| {
         create_fails(bed, "prestart")
     }),

@@ -93,6 +93,15 @@ impl Error {
         self
     }
 
+    /// Adds to the failure of a wait why a child of this process may have no exit status.
+    pub(crate) fn explain_no_child(self) -> Self {
+        if self.errno() == Some(libc::ECHILD) {
+            self.hint("somebody else in this process took its exit status, or the process ignores SIGCHLD")
+        } else {
+            self
+        }
+    }
+
     /// Puts the larger operation in front of the sentence.
     #[must_use]
     pub(crate) fn during(mut self, operation: impl fmt::Display) -> Self {

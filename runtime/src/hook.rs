@@ -222,7 +222,8 @@ impl Running {
             // The hook may have moved itself to another group.
             drop(self.child.kill());
         }
-        let status = self.child.wait().map_err(|error| Error::io(&error, "wait for a hook"))?;
+        let status =
+            self.child.wait().map_err(|error| Error::io(&error, "wait for a hook").explain_no_child())?;
         self.stdout.drain();
         self.stderr.drain();
         ended.map_err(|errno| Error::os(errno, "wait for a hook")).map(|ended| ended.then_some(status))

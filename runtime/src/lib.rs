@@ -262,7 +262,9 @@ pub mod protect {
 pub mod worker {
     pub use crate::container::{id_mapped_mount, reap};
     pub use crate::sys::loop_device::LoopDevice;
-    pub use crate::sys::worker::{core_scheduling_group, fork, pass_descriptors, signal_child};
+    pub use crate::sys::worker::{
+        core_scheduling_group, fork, keep_exit_statuses, pass_descriptors, signal_child,
+    };
 }
 
 /// What a program that holds the master end of a container's terminal needs.

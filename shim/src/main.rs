@@ -50,6 +50,7 @@ static ALLOCATOR: Allocator = Allocator::new();
 
 fn main() -> ExitCode {
     protect::forbid_inspection();
+    wharf::worker::keep_exit_statuses();
     let args::Parsed { globals, request } = args::parse(std::env::args_os());
 
     // Both come before the first file is opened: the one starts the program anew, and the other must not take a file

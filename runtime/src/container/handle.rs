@@ -205,7 +205,7 @@ pub(super) fn wait_child(pidfd: &OwnedFd, pid: i32) -> Result<ExitStatus> {
     match pidfd::wait(pidfd.as_raw_fd(), 0) {
         Ok(Some((code, status))) => Ok(ExitStatus::from_wait(code, status)),
         Ok(None) => Err(Error::new(Kind::System, format!("wait for process {pid}: it has not ended"))),
-        Err(errno) => Err(Error::os(errno, format!("wait for process {pid}"))),
+        Err(errno) => Err(Error::os(errno, format!("wait for process {pid}")).explain_no_child()),
     }
 }
 

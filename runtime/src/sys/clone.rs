@@ -132,6 +132,15 @@ pub(crate) fn set_signal_mask(mask: u64) -> Result<u64> {
 
 /// Gives every signal its default action again; Rust's start-up code ignores SIGPIPE, and an embedder may ignore more.
 pub(crate) fn default_signals() {
+    for signal in 1..=64 {
+        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+            default_signal(signal);
+        }
+    }
+}
+
+/// Gives one signal its default action.
+pub(crate) fn default_signal(signal: i32) {
     #[repr(C)]
     struct KernelSigaction {
         handler: usize,
@@ -140,13 +149,7 @@ pub(crate) fn default_signals() {
         mask: u64,
     }
     let default = KernelSigaction { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
-    for signal in 1..=64 {
-        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
-            // SAFETY: the structure is the kernel's sigaction on x86-64; where a port has no restorer field the
-            // remaining bytes are zero as well, which is the empty mask.
-            unsafe {
-                libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, std::ptr::null::<u8>(), 8)
-            };
-        }
-    }
+    // SAFETY: the structure is the kernel's sigaction on x86-64; where a port has no restorer field the remaining bytes
+    // are zero as well, which is the empty mask.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, std::ptr::null::<u8>(), 8) };
 }

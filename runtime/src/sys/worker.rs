@@ -100,6 +100,14 @@ pub fn signal_child(pid: i32, signal: i32) -> Result<()> {
     }
 }
 
+/// Gives SIGCHLD its default action, for a program to call when it starts.
+///
+/// Whoever is started by a program that ignores the signal ignores it too; the kernel then throws the exit statuses of its
+/// children away, and nobody can wait for a hook or a container (`sigaction(2)`, `SA_NOCLDWAIT`).
+pub fn keep_exit_statuses() {
+    clone::default_signal(libc::SIGCHLD);
+}
+
 /// Lets a command inherit these descriptors as 3, 4 and so on, and no others but its standard streams; and start with the
 /// default action for every signal and none blocked, whatever the caller does with them.
 ///

@@ -60,6 +60,7 @@ use crate::args::Args;
 fn main() -> ExitCode {
     // What happens in here is nothing for processes in containers to look at.
     nix::sys::prctl::set_dumpable(false).ok();
+    wharf::worker::keep_exit_statuses();
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default().display().to_string();
     let done = match args::parse(words) {

@@ -1,6 +1,7 @@
 //! Callers with closed descriptors, low limits, long names and many mounts.
 
 use crate::outcome::{Outcome, check, same};
+use crate::tests::hooks::{Hooks, records};
 use crate::{Spec, Test, test};
 use serde_json::json;
 use std::time::Duration;
@@ -14,6 +15,16 @@ pub(super) const TESTS: &[Test] = &[
             same(closed, call.call()?.code(), 7)?;
         }
         Ok(())
+    }),
+    test("F33", "a caller that ignores SIGCHLD gets the exit code, and its hooks run", |bed| {
+        let bundle = Hooks::new(bed)?
+            .program(&["/probe", "exit", "7"])
+            .hook("createRuntime", "early", &[])
+            .hook("poststop", "late", &[])
+            .write()?;
+        let call = bed.command(["run", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]);
+        same("exit code", call.under(&["env", "--ignore-signal=CHLD"]).call()?.code(), 7)?;
+        same("hooks", records(&bundle)?.len(), 2)
     }),
     test("F20", "a caller with 64 descriptors can make a container with 100 mounts", |bed| {
         let mut spec = Spec::new();

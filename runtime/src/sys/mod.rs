@@ -2,10 +2,12 @@
 //!
 //! Both halves of a creation use them: the parent, and the child between `clone3` and `execve`, where the heap may be
 //! locked by a thread that does not exist there. Hence raw `syscall(2)` with borrowed C strings throughout; only
-//! `loop_device`, `netlink`, `own_binary` and `regular_file` are for the parent alone. With `child/`, this is the only place where `unsafe` is allowed.
+//! `ethtool`, `loop_device`, `netlink`, `own_binary` and `regular_file` are for the parent alone. With `child/`, this is the only place where
+//! `unsafe` is allowed.
 
 pub(crate) mod bpf;
 pub(crate) mod clone;
+pub(crate) mod ethtool;
 pub(crate) mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod namespace;

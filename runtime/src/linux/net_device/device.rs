@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::{Wish, address, route};
+use crate::sys::ethtool;
 use crate::sys::netlink::{Attribute, Netlink, Packet, Refusal};
 
 /// `RTEXT_FILTER_SKIP_STATS`: counters are most of an answer otherwise.
@@ -26,8 +27,8 @@ pub(super) struct Link {
     pub(super) hardware: Vec<u8>,
     /// The number of the bridge or bond that it is a port of.
     pub(super) master: Option<u32>,
-    /// Whether the kernel says that it stays in its namespace (Linux 6.15).
-    pub(super) stays: bool,
+    /// Whether it stays in its namespace, where netlink tells that (Linux 6.15).
+    immutable: Option<bool>,
 }
 
 /// A device as it was on the host, with everything that a move takes away.
@@ -61,18 +62,25 @@ impl Link {
             up: header.flags.contains(LinkFlags::Up),
             hardware: Vec::new(),
             master: None,
-            stays: false,
+            immutable: None,
         };
         for attribute in packet.attributes(header.buffer_len()) {
             match attribute.kind {
                 libc::IFLA_IFNAME => link.name = attribute.as_text(),
                 libc::IFLA_ADDRESS => link.hardware = attribute.value,
                 libc::IFLA_MASTER => link.master = attribute.as_number(),
-                NETNS_IMMUTABLE => link.stays = attribute.value == [1],
+                NETNS_IMMUTABLE => link.immutable = Some(attribute.value == [1]),
                 _ => {}
             }
         }
         Some(link)
+    }
+
+    /// Whether the kernel will not move it. `self` is of the calling thread's namespace.
+    pub(super) fn stays(&self) -> bool {
+        // Before Linux 6.12 that was a feature; in between it was told nowhere.
+        let feature = || ethtool::feature(&self.name, "netns-local");
+        self.immutable.or_else(feature).unwrap_or(false)
     }
 
     /// The device, if the namespace has it. A name may be one of its alternative names.

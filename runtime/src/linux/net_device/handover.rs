@@ -221,7 +221,7 @@ fn find_on_host(host: &Netlink, wish: &Wish) -> Result<Link> {
     let what = format!("find network device {}", wish.name);
     match Link::find(host, Key::Name(&wish.name)) {
         // The host may know it by an alternative name, which is not what would be given back.
-        Ok(Some(link)) if link.name == wish.name && link.stays => Err(Error::new(
+        Ok(Some(link)) if link.name == wish.name && link.stays() => Err(Error::new(
             Kind::InvalidSpec,
             format!(
                 "network device {} cannot be moved: the kernel ties it to its network namespace",

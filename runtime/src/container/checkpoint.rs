@@ -17,8 +17,8 @@ pub use options::{CheckpointOptions, CriuOptions, ManageCgroups, NetworkLock, Re
 pub(super) use external::{HostMount, MountView, host_mounts, masked_paths, mount_id, words_for_restore};
 pub(super) use streams::inherited;
 
-use super::create;
 use super::handle::Container;
+use super::prepare::views;
 use super::runtime::layout;
 use super::state::Status;
 use crate::cgroup::{Cgroup, Mode};
@@ -82,7 +82,7 @@ impl Container {
         let cgroup = self.cgroup();
         let mut names = Vec::new();
         if !options.pre_dump {
-            let mounts = host_mounts(spec, bundle.dir(), &create::views(&layout(bundle)?, &cgroup));
+            let mounts = host_mounts(spec, bundle.dir(), &views(&layout(bundle)?, &cgroup));
             external.extend(external::words_for_dump(spec, &mounts, &MountView::of(&pid.to_string())?)?);
             let mut pids = cgroup.processes(true)?;
             pids.sort_by_key(|&other| (other != pid, other));

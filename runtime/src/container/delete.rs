@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use oci_spec::runtime::Spec;
 
-use super::create::{PATIENCE, unmount};
+use super::creation::{PATIENCE, unmount};
 use super::handle::status_of;
 use super::identity::wait_end;
 use super::options::{CgroupDriver, Delete};

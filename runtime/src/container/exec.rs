@@ -5,10 +5,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use oci_spec::runtime::{ContainerState, Process};
 
-use super::create::{keeps_groups, open_directory};
 use super::exit::ExitStatus;
 use super::handle::{Container, wait_child};
+use super::opened::open_directory;
 use super::options::ExecOptions;
+use super::prepare::keeps_groups;
 use super::state::Status;
 use crate::cgroup::SubCgroup;
 use crate::check::finding::into_result;

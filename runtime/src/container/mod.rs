@@ -1,9 +1,12 @@
 //! Containers: their state on disk, and the operations on them.
 
+mod answers;
+mod cgroup_setup;
 #[cfg(feature = "criu")]
 mod checkpoint;
 mod claims;
 mod create;
+mod creation;
 mod delete;
 mod exec;
 mod exit;
@@ -15,7 +18,9 @@ mod identity;
 mod mounts;
 mod nodes;
 mod notify;
+mod opened;
 mod options;
+mod prepare;
 mod processes;
 mod record;
 mod resources;
@@ -31,12 +36,13 @@ mod users;
 
 #[cfg(feature = "criu")]
 pub use checkpoint::{CheckpointOptions, CriuOptions, ManageCgroups, NetworkLock, RestoreOptions};
-pub(crate) use create::KEEP_GROUPS;
+
 pub use exec::ExecProcess;
 pub use exit::{ExitStatus, reap};
 pub use handle::Container;
 pub use id_mapped::id_mapped_mount;
 pub use options::{CgroupDriver, Console, CreateOptions, Delete, ExecOptions, Stdio};
+pub(crate) use prepare::KEEP_GROUPS;
 pub use runtime::{Listed, Runtime, RuntimeBuilder};
 pub use state::{State, Status};
 pub use users::ExecUser;

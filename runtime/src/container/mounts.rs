@@ -4,9 +4,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use oci_spec::runtime::Mount;
 
-use super::create::views;
 use super::exec::root_of;
 use super::handle::Container;
+use super::prepare::views;
 use super::runtime::layout;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};

@@ -10,14 +10,17 @@ use std::path::Path;
 
 use oci_spec::runtime::{Process, Spec};
 
+use super::cgroup_setup::{delegate_cgroup, enter_scope};
 use super::checkpoint::{
     HostMount, JOINS_PID, RestoreOptions, WorkDirectory, common_options, config_file, host_mounts, inherited,
     joined_namespaces, refuse_what_cannot_be_saved, refuse_without_root, with_log, words_for_restore,
 };
-use super::create::{self, Creation};
+use super::creation::{Creation, PATIENCE};
 use super::handle::Container;
 use super::identity::{ProcessIdentity, wait_end};
+use super::opened::open_namespace;
 use super::options::{CreateOptions, Stdio};
+use super::prepare;
 use super::runtime::{Cgroups, layout};
 use super::store::Directory;
 use super::terminal::ConsoleSocket;
@@ -69,8 +72,8 @@ pub(super) fn restore(
     let spec = bundle.spec();
     let create_options = CreateOptions::new().console(options.console.clone());
     // All that a creation would refuse. The container keeps the keyring that criu gives it.
-    let create::Prepared { cgroup: cgroup_plan, mut record, .. } =
-        create::prepare(&directory, bundle, &create_options, Gate::Open, None, cgroups)?;
+    let prepare::Prepared { cgroup: cgroup_plan, mut record, .. } =
+        prepare::prepare(&directory, bundle, &create_options, Gate::Open, None, cgroups)?;
     record.new_keyring = false;
     let prepared = prepare(bundle, options, &cgroup_plan)?;
     let terminal = spec.process().as_ref().and_then(Process::terminal).unwrap_or(false);
@@ -87,7 +90,7 @@ pub(super) fn restore(
         cgroup_plan.check_free()?;
     } else {
         let cgroup = creation.cgroup.insert(cgroup_plan.apply()?);
-        create::delegate_cgroup(spec, cgroup)?;
+        delegate_cgroup(spec, cgroup)?;
     }
     mount_points::make(&mounts_of(spec), bundle.dir(), &rootfs)?;
     let mut restoration = Restoration {
@@ -129,7 +132,7 @@ pub(super) fn restore(
 fn end(pidfd: &OwnedFd) {
     // ESRCH: criu ended it.
     let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
-    if wait_end(pidfd.as_fd(), create::PATIENCE.as_millis() as i32) {
+    if wait_end(pidfd.as_fd(), PATIENCE.as_millis() as i32) {
         let _ = pidfd::wait(pidfd.as_raw_fd(), libc::WNOHANG);
     }
 }
@@ -163,7 +166,7 @@ fn prepare<'b>(bundle: &'b Bundle, options: &RestoreOptions, cgroup: &CgroupPlan
     let host_mounts = host_mounts(
         spec,
         bundle.dir(),
-        &create::views(&layout(bundle)?, &Cgroup::open(cgroup.planned_record())),
+        &prepare::views(&layout(bundle)?, &Cgroup::open(cgroup.planned_record())),
     );
     let sets = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
     let mut capabilities = Masks::of(sets);
@@ -251,7 +254,7 @@ impl Restoration<'_, '_> {
         if let Some(manager) = &mut self.scope {
             let spec = self.prepared.bundle.spec();
             let cgroup = &mut self.creation.cgroup;
-            create::enter_scope(spec, self.cgroup_plan, manager, cgroup, session.pid())?;
+            enter_scope(spec, self.cgroup_plan, manager, cgroup, session.pid())?;
         } else if let Some(cgroup) = &self.creation.cgroup {
             cgroup.take_in(session.pid())?;
         }
@@ -407,7 +410,7 @@ fn open_joined(namespaces: &Namespaces) -> Result<Vec<(&'static str, OwnedFd)>> 
     for (origin, _, key) in joined_namespaces(namespaces) {
         if let Origin::Joined(path, index) = origin {
             let pointer = format!("/linux/namespaces/{index}/path");
-            opened.push((key, create::open_namespace(path).map_err(|error| error.at(pointer))?));
+            opened.push((key, open_namespace(path).map_err(|error| error.at(pointer))?));
         }
     }
     Ok(opened)
@@ -436,7 +439,7 @@ fn has_own_time(pid: i32) -> bool {
 
 /// By a thread that ends right after, as only a whole thread can be in another namespace.
 fn loopback_up(pid: i32) -> Result<()> {
-    let namespace = create::open_namespace(Path::new(&format!("/proc/{pid}/ns/net")))?;
+    let namespace = open_namespace(Path::new(&format!("/proc/{pid}/ns/net")))?;
     let up = std::thread::spawn(move || {
         nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
         crate::sys::process::loopback_up()

@@ -10,6 +10,7 @@ use super::delete;
 use super::handle::Container;
 use super::host_check;
 use super::options::{CgroupDriver, CreateOptions, Delete};
+use super::prepare;
 use super::state::State;
 use super::store::Directory;
 use crate::bundle::Bundle;
@@ -177,7 +178,7 @@ impl Runtime {
     ///
     /// As [`Runtime::create`], for everything that it refuses before its first side effect.
     pub fn explain(&self, id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
-        create::explain(
+        prepare::explain(
             &Directory::of(&self.root, id),
             bundle,
             options,

@@ -66,7 +66,7 @@ impl Container {
 
     /// Puts a failed step into words. The plan is made again: that is rare, and keeps it out of the state directory.
     fn describe_failure(&self, message: Message, output: Option<std::os::fd::OwnedFd>) -> Error {
-        match super::create::plan_again(self) {
+        match super::prepare::plan_again(self) {
             Ok(plan) => describe(&plan.program, message, output),
             Err(error) => error.during("start the container's process"),
         }

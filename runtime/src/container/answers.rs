@@ -1,0 +1,76 @@
+//! What the runtime does for the child of a creation, which asks for it step by step.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use oci_spec::runtime::Spec;
+
+use super::cgroup_setup::enter_scope;
+use super::claims::Claims;
+use super::record::Record;
+use super::store::Directory;
+use crate::cgroup::{Cgroup, CgroupPlan, Manager};
+use crate::error::Result;
+use crate::hook::{HookKind, HookPolicy, run_hooks};
+use crate::host::Host;
+use crate::plan::{ParentStep, hooks::HookState};
+use crate::spawn::{self, Spawned};
+
+/// What the answers need, and what they leave for a creation to undo.
+pub(super) struct Answers<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) host: Host,
+    pub(super) record: &'a Record,
+    pub(super) directory: &'a Directory,
+    pub(super) claims: &'a mut Claims,
+    pub(super) cgroup: &'a mut Option<Cgroup>,
+    pub(super) scope: Option<(&'a CgroupPlan, &'a mut Manager)>,
+    pub(super) hooked: &'a mut bool,
+}
+
+impl Answers<'_> {
+    /// Performs a step for the child; the descriptor, if there is one, goes to it.
+    pub(super) fn answer(&mut self, step: &ParentStep, child: &Spawned) -> Result<Option<OwnedFd>> {
+        let pid = child.pid;
+        match step {
+            ParentStep::MapIds(maps) => spawn::map_ids(pid, maps, self.host)?,
+            ParentStep::CompareIdMaps(maps) => spawn::compare_id_maps(pid, maps)?,
+            ParentStep::IoPriority(value) => spawn::set_io_priority(pid, *value)?,
+            ParentStep::TimeOffsets(text) => spawn::write_time_offsets(pid, text)?,
+            ParentStep::Rlimits(limits) => spawn::set_rlimits(pid, limits)?,
+            ParentStep::Scheduler(attr) => spawn::set_scheduler(pid, attr)?,
+            ParentStep::OpenIdMap(maps) => return spawn::open_id_map(maps, self.host).map(Some),
+            ParentStep::OpenMount { source, recursive, propagation, id_map } => {
+                return spawn::open_mount(source, *recursive, *propagation, id_map.as_ref(), self.host)
+                    .map(Some);
+            }
+            ParentStep::OpenDevice { path, mode, device } => {
+                return spawn::open_device(path, *mode, *device).map(Some);
+            }
+            ParentStep::EnterScope(_) => {
+                if let Some((plan, manager)) = &mut self.scope {
+                    enter_scope(self.spec, plan, manager, self.cgroup, pid)?;
+                }
+            }
+            ParentStep::JoinRdt(_) => self.claims.join_rdt(pid)?,
+            ParentStep::MoveDevices(_) => {
+                self.claims.move_devices(self.spec, self.directory, child.pidfd.as_fd())?;
+            }
+            ParentStep::RuntimeHooks => {
+                *self.hooked = true;
+                run_runtime_hooks(self.spec, self.record, pid)?;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Runs the hooks of the runtime's side.
+pub(super) fn run_runtime_hooks(spec: &Spec, record: &Record, pid: i32) -> Result<()> {
+    let bundle = &record.bundle;
+    let bundle_text = bundle.to_string_lossy();
+    let state = HookState::new(spec, &record.id, &bundle_text, "creating", pid).json();
+    let Some(hooks) = spec.hooks().as_ref() else { return Ok(()) };
+    [HookKind::Prestart, HookKind::CreateRuntime]
+        .into_iter()
+        .try_for_each(|kind| run_hooks(kind, kind.of(hooks), &state, bundle, HookPolicy::StopAtFirst))
+}

@@ -1,0 +1,45 @@
+//! What a container's cgroup needs besides being made: an owner, and with systemd a scope around the first process.
+
+use oci_spec::runtime::Spec;
+
+use crate::cgroup::{Cgroup, CgroupPlan, Manager, Mode};
+use crate::error::{Kind, Result};
+use crate::host::Host;
+use crate::linux::idmap::IdMaps;
+
+/// Gives the container's user its cgroup (v2), where the configuration lets it see and write it: the rule of
+/// config-linux.md, Cgroup ownership.
+pub(super) fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
+    if cgroup.record().mode != Mode::V2 || !crate::cgroup::is_delegated(spec) {
+        return Ok(());
+    }
+    let (Some(directory), Some(process)) = (cgroup.v2_dir(), spec.process()) else { return Ok(()) };
+    let linux = spec.linux().as_ref();
+    let maps = IdMaps::of(linux.and_then(|linux| linux.uid_mappings().as_ref()), None);
+    let uid = process.user().uid();
+    let host_uid = if maps.uids.is_empty() { Some(uid) } else { maps.host_uid(uid) };
+    match host_uid.map_or(Ok(()), |uid| crate::cgroup::delegate(&directory, uid)) {
+        // Who may not give files away is the user himself, and the cgroup is his already.
+        Err(error) if error.kind() == Kind::Permission && Host::probe()?.is_rootless() => {
+            log::debug!("{error}");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Has systemd make the scope, with the waiting child in it, and completes its cgroup.
+pub(super) fn enter_scope(
+    spec: &Spec,
+    plan: &CgroupPlan,
+    manager: &mut Manager,
+    cgroup: &mut Option<Cgroup>,
+    pid: i32,
+) -> Result<()> {
+    let Some(scope) = &plan.scope else { return Ok(()) };
+    scope.start(manager, pid)?;
+    // From here on there is something to undo.
+    let cgroup = cgroup.insert(Cgroup::open(plan.claimed_record()));
+    plan.complete_scope(pid)?;
+    delegate_cgroup(spec, cgroup)
+}

@@ -1,0 +1,226 @@
+//! A creation under way, which undoes itself when it fails.
+
+use std::ffi::CString;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
+
+use oci_spec::runtime::Spec;
+
+use super::answers::Answers;
+use super::claims::Claims;
+use super::gate;
+use super::handle::Container;
+use super::identity::ProcessIdentity;
+use super::opened;
+use super::options::CreateOptions;
+use super::record::Record;
+use super::store::Directory;
+use super::terminal::ConsoleSocket;
+use crate::cgroup::{Cgroup, CgroupPlan, Manager, Setting};
+use crate::error::{Error, Kind, Result};
+use crate::host::Host;
+use crate::id::ContainerId;
+use crate::plan::{Gate, ParentStep, Plan};
+use crate::spawn::{self, Resources, Spawned};
+use crate::sys::mount;
+
+/// How long to wait for killed processes to leave their cgroups.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A creation that undoes itself unless it is completed.
+pub(super) struct Creation<'c> {
+    pub(super) directory: &'c Directory,
+    spec: &'c Spec,
+    pub(super) record: Record,
+    pub(super) cgroup: Option<Cgroup>,
+    /// Settings of the cgroup that wait for the birth of the first process.
+    pub(super) late: Vec<Setting>,
+    pub(super) claims: Claims,
+    /// Whether hooks ran, so that the poststop hooks have something to undo.
+    hooked: bool,
+    pub(super) done: bool,
+}
+
+impl<'c> Creation<'c> {
+    /// One of which only the state directory is there.
+    pub(super) fn new(directory: &'c Directory, spec: &'c Spec, record: Record) -> Self {
+        let (late, claims) = (Vec::new(), Claims::default());
+        Self { directory, spec, record, cgroup: None, late, claims, hooked: false, done: false }
+    }
+
+    /// Runs the hooks of the runtime's side for a process that is there.
+    #[cfg(feature = "criu")]
+    pub(super) fn run_runtime_hooks(&mut self, pid: i32) -> Result<()> {
+        self.hooked = true;
+        super::answers::run_runtime_hooks(self.spec, &self.record, pid)
+    }
+
+    /// Makes the process, serves it until it is complete, and records it.
+    pub(super) fn spawn(
+        &mut self,
+        plan: &Plan,
+        options: &CreateOptions,
+        gate: Gate,
+        console: Option<ConsoleSocket>,
+        id: &ContainerId,
+        scope: Option<(&CgroupPlan, &mut Manager)>,
+    ) -> Result<Container> {
+        let listener = (gate == Gate::Socket).then(|| gate::make(self.directory)).transpose()?;
+        let opened = opened::Namespaces::of(plan)?;
+        let cgroup_dir = self
+            .cgroup
+            .as_ref()
+            .and_then(Cgroup::v2_dir)
+            .map(|path| opened::open_directory(&path))
+            .transpose()?;
+        let host = Host::probe()?;
+        let resources = Resources {
+            streams: options.stdio.numbers(),
+            preserved: options.preserve_fds,
+            listener: listener.as_ref().map(|fd| fd.as_fd()),
+            cgroup: cgroup_dir.as_ref().map(|fd| fd.as_fd()),
+            cgroup_optional: false,
+            born_into: opened.born_into.as_ref().map(|fd| fd.as_fd()),
+            may_return: host.initial_user_namespace,
+            born_joined: &opened.born_joined,
+            namespaces: &opened.joined,
+            sibling: options.sibling,
+        };
+        let oom_score = self.spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
+        let (late, late_for) = (std::mem::take(&mut self.late), self.cgroup.clone());
+        let mut born = |pid| {
+            if let Some(cgroup) = late_for.as_ref().filter(|_| !late.is_empty()) {
+                cgroup.set(&late)?;
+            }
+            match oom_score.filter(|_| host.is_admin()) {
+                Some(score) => spawn::set_oom_score(pid, score),
+                None => Ok(()),
+            }
+        };
+        let mut answers = Answers {
+            spec: self.spec,
+            host,
+            record: &self.record,
+            directory: self.directory,
+            claims: &mut self.claims,
+            cgroup: &mut self.cgroup,
+            scope,
+            hooked: &mut self.hooked,
+        };
+        let mut serve = |step: &ParentStep, child: &Spawned| answers.answer(step, child);
+        let spawned = spawn::spawn(plan, &resources, &mut born, &mut serve);
+        let mut spawned = match spawned {
+            Ok(spawned) => spawned,
+            Err(error) => {
+                self.hooked |= error.kind() == Kind::Hook;
+                return Err(self.explain_end(error, options.sibling));
+            }
+        };
+        drop(listener);
+        let kept = match (spawned.console.take(), console) {
+            (Some((master, number)), Some(socket)) => {
+                socket.send(master, number)?;
+                None
+            }
+            (console, _) => console.map(|(master, _)| master),
+        };
+        self.send_listener(&mut spawned)?;
+        self.record.init = Some(ProcessIdentity::of(spawned.pid, spawned.pidfd.as_fd())?);
+        if let Some(cgroup) = &self.cgroup {
+            self.record.cgroup = cgroup.record().clone();
+        }
+        self.record.rdt = self.claims.membership();
+        self.directory.complete(&self.record)?;
+        spawned.go()?;
+        if gate == Gate::Open {
+            if let Err(error) = spawned.await_exec(plan) {
+                self.hooked |= error.kind() == Kind::Hook;
+                return Err(error);
+            }
+            if self.record.poststart {
+                self.hooked = true;
+                super::start::run_poststart(&self.record, self.spec)?;
+            }
+        }
+        self.done = true;
+        self.claims.keep(self.directory);
+        Ok(Container::made(
+            self.directory.clone(),
+            id.clone(),
+            self.record.clone(),
+            spawned.into_pidfd()?,
+            kept,
+        ))
+    }
+
+    fn send_listener(&self, spawned: &mut Spawned) -> Result<()> {
+        let Some(fd) = spawned.listener.take() else { return Ok(()) };
+        let Some(seccomp) = self.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else {
+            return Ok(());
+        };
+        super::notify::send(
+            seccomp,
+            fd,
+            spawned.pid,
+            &self.record,
+            oci_spec::runtime::ContainerState::Creating,
+        )
+    }
+
+    /// A child that was killed while being set up mostly met its own memory limit.
+    fn explain_end(&self, error: Error, sibling: bool) -> Error {
+        let limited = self
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|l| l.resources().as_ref())
+            .and_then(|r| r.memory().as_ref())
+            .and_then(oci_spec::runtime::LinuxMemory::limit);
+        match limited {
+            Some(limit) if limit > 0 && may_be_killed(&error.to_string(), sibling) => error
+                .at("/linux/resources/memory/limit")
+                .hint(format!("the memory limit of {limit} bytes may be too low to start a process")),
+            _ => error,
+        }
+    }
+}
+
+impl Drop for Creation<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        // The child is gone: what made it ended it and waited for it. Its network namespace is held.
+        self.claims.undo();
+        if let Some(cgroup) = &self.cgroup
+            && let Err(error) = cgroup.destroy(PATIENCE)
+        {
+            log::warn!("{error}");
+        }
+        unmount(&self.record);
+        if let Err(error) = self.directory.remove() {
+            log::warn!("{error}");
+        }
+        if self.hooked
+            && let Err(error) = super::delete::run_poststop(&self.record, self.spec)
+        {
+            log::warn!("{error}");
+        }
+    }
+}
+
+/// How a sibling ended, only its parent can know.
+fn may_be_killed(error: &str, sibling: bool) -> bool {
+    error.contains("killed by signal 9") || (sibling && error.ends_with("it stopped talking"))
+}
+
+/// Takes the mounts of a container without a mount namespace away: all are below the clone of its root.
+pub(super) fn unmount(record: &Record) {
+    if record.host_mounts
+        && let Ok(path) = CString::new(record.rootfs.as_os_str().as_bytes())
+    {
+        // EINVAL: no mount, since the creation did not come that far.
+        let _ = mount::detach(&path);
+    }
+}

@@ -1,0 +1,47 @@
+//! The namespaces and directories of the host that a creation needs as descriptors.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+
+/// The namespaces that a plan names by path.
+pub(super) struct Namespaces {
+    /// The user namespace that the child is born into.
+    pub(super) born_into: Option<OwnedFd>,
+    /// Those that the runtime joins for the birth, with their kinds.
+    pub(super) born_joined: Vec<(OwnedFd, i32)>,
+    /// Those that the child joins itself.
+    pub(super) joined: Vec<OwnedFd>,
+}
+
+impl Namespaces {
+    /// Opens all of them; an error points to the property that named the path.
+    pub(super) fn of(plan: &Plan) -> Result<Self> {
+        let open = |path: &Path, place: &crate::plan::blame::Place| {
+            open_namespace(path).map_err(|error| error.at(place.pointer().unwrap_or_default()))
+        };
+        Ok(Self {
+            born_into: plan.born_into.as_ref().map(|(path, place)| open(path, place)).transpose()?,
+            born_joined: plan
+                .born_joined
+                .iter()
+                .map(|(path, kind, place)| Ok((open(path, place)?, *kind)))
+                .collect::<Result<_>>()?,
+            joined: plan.namespaces.iter().map(|(path, place)| open(path, place)).collect::<Result<_>>()?,
+        })
+    }
+}
+
+pub(super) fn open_namespace(path: &Path) -> Result<OwnedFd> {
+    std::fs::File::open(path)
+        .map(OwnedFd::from)
+        .map_err(|error| Error::io(&error, format!("open namespace {}", path.display())))
+}
+
+pub(super) fn open_directory(path: &Path) -> Result<OwnedFd> {
+    std::fs::File::open(path)
+        .map(OwnedFd::from)
+        .map_err(|error| Error::io(&error, format!("open {}", path.display())))
+}

@@ -1,0 +1,180 @@
+//! Everything about a creation that is decided before its first side effect.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use super::claims::Claims;
+use super::handle::Container;
+use super::host_check::{hard_limit, refuse_host_sysctls};
+use super::nodes;
+use super::options::CreateOptions;
+use super::record::Record;
+use super::runtime::{Cgroups, layout};
+use super::store::Directory;
+use crate::bundle::Bundle;
+use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Mode, V1Hierarchy};
+use crate::check::finding::into_result;
+use crate::check::rootless;
+use crate::error::{Error, Kind, Result};
+use crate::host::Host;
+use crate::linux::lsm;
+use crate::linux::mount::cgroup::{View, Views};
+use crate::linux::namespace::Namespaces;
+use crate::plan::{Explanation, Gate, Plan, Request};
+
+/// The annotation that keeps the caller's supplementary groups.
+pub(crate) const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
+/// Everything that is decided before the first side effect.
+pub(super) struct Prepared {
+    pub(super) plan: Plan,
+    pub(super) cgroup: CgroupPlan,
+    pub(super) record: Record,
+}
+
+/// `made`: the cgroup that could be made, where it is not all that was planned.
+pub(super) fn prepare(
+    directory: &Directory,
+    bundle: &Bundle,
+    options: &CreateOptions,
+    gate: Gate,
+    made: Option<&Cgroup>,
+    cgroups: Cgroups,
+) -> Result<Prepared> {
+    let (id, spec) = (directory.id(), bundle.spec());
+    for warning in bundle.warnings().iter().chain(&into_result(crate::check::check(spec))?) {
+        warning.log();
+    }
+    let host = Host::probe()?;
+    let linux = spec.linux().as_ref();
+    let root =
+        spec.root().as_ref().ok_or_else(|| Error::new(Kind::InvalidSpec, "root is required").at("/root"))?;
+    let rootfs = bundle.dir().join(root.path());
+    match std::fs::metadata(&rootfs) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => {
+            return Err(Error::new(
+                Kind::InvalidSpec,
+                format!("the root file system {} is not a directory", rootfs.display()),
+            )
+            .at("/root/path"));
+        }
+        Err(error) => {
+            return Err(
+                Error::io(&error, format!("find the root file system {}", rootfs.display())).at("/root/path")
+            );
+        }
+    }
+    let namespaces = Namespaces::of(linux);
+    refuse_host_sysctls(spec, &namespaces)?;
+    lsm::refuse_absent(spec.process().as_ref(), "/process", linux)?;
+    for warning in into_result(rootless::check(spec, host, hard_limit))? {
+        warning.log();
+    }
+    let layout = layout(bundle)?;
+    let cgroup = cgroups.plan(spec, id.as_str(), &layout, host.is_rootless())?;
+    let planned = Cgroup::open(cgroup.planned_record());
+    let made = made.unwrap_or(&planned);
+    let tasks = made.tasks_files();
+    let views = views(&layout, made);
+    let renamed =
+        if namespaces.user.is_own() || !host.makes_devices() { nodes::renamed(spec) } else { Vec::new() };
+    let notify = options.notify_socket.then(|| directory.notify());
+    let mut env = options.env.clone();
+    if notify.is_some() {
+        env.push(format!("NOTIFY_SOCKET={}", Directory::notify_socket_inside()));
+    }
+    let request = Request {
+        id: id.as_str(),
+        renamed: &renamed,
+        bundle: bundle.dir(),
+        rootfs: &rootfs,
+        gate,
+        no_pivot: options.no_pivot,
+        new_keyring: !options.no_new_keyring,
+        preserved: options.preserve_fds,
+        notify: notify.as_deref(),
+        env: &env,
+        host,
+        keep_groups: keeps_groups(spec),
+        tasks: &tasks,
+        views: &views,
+        scope: cgroup.scope.as_ref().map(|scope| &*scope.record.unit),
+    };
+    let plan = crate::plan::create(spec, &request)?;
+    let mut record = Record::intent(
+        id.as_str(),
+        spec,
+        bundle.dir().to_owned(),
+        rootfs.clone(),
+        cgroup.intent(),
+        namespaces.flags(),
+    );
+    record.new_keyring = request.new_keyring;
+    record.preserved = request.preserved;
+    Ok(Prepared { plan, cgroup, record })
+}
+
+/// Whether the process keeps the supplementary groups of the caller, by the annotation of crun that Podman writes for
+/// `--group-add keep-groups`: it may then use files of groups that have no id inside.
+pub(super) fn keeps_groups(spec: &Spec) -> bool {
+    spec.annotations().as_ref().is_some_and(|all| all.contains_key(KEEP_GROUPS))
+}
+
+/// What a cgroup mount of the container shows: its own cgroups, and where it has none, the runtime's.
+pub(super) fn views(layout: &CgroupLayout, made: &Cgroup) -> Views {
+    let dirs = &made.record().dirs;
+    let shared = |mount: &Path, own: &Path| mount.join(own.strip_prefix("/").unwrap_or(own));
+    if layout.mode == Mode::V2 {
+        let own = made.v2_dir();
+        let is_own = own.is_some();
+        let shared = || layout.v2.as_ref().map(|v2| shared(&v2.mount, &v2.own));
+        let directory = own.or_else(shared).unwrap_or_else(|| PathBuf::from("/sys/fs/cgroup"));
+        return Views::Unified { directory, is_own };
+    }
+    let view = |hierarchy: &V1Hierarchy| {
+        let named = hierarchy.controllers.iter().find_map(|controller| controller.strip_prefix("name="));
+        let own = dirs.iter().find(|dir| dir.mount == hierarchy.mount);
+        View {
+            name: hierarchy
+                .mount
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            controllers: named.map_or_else(|| hierarchy.controllers.clone(), |name| vec![name.to_owned()]),
+            named: named.is_some(),
+            directory: own
+                .map_or_else(|| shared(&hierarchy.mount, &hierarchy.own), crate::cgroup::DirRecord::path),
+            is_own: own.is_some(),
+        }
+    };
+    Views::Split(layout.v1.iter().map(view).collect())
+}
+
+/// The plan of an existing container, made again from its saved configuration, to put a failure of it into words.
+pub(super) fn plan_again(container: &Container) -> Result<Plan> {
+    let (record, directory) = (&container.record, &container.directory);
+    // All that adds steps: the process tells the number of the one that failed.
+    let options = CreateOptions::new()
+        .new_keyring(record.new_keyring)
+        .preserve_fds(record.preserved)
+        .notify_socket(directory.notify().is_dir());
+    let cgroup = container.cgroup();
+    let cgroups = Cgroups { driver: container.cgroup_driver(), trusted: true, rootless: None };
+    prepare(directory, container.bundle()?, &options, Gate::Socket, Some(&cgroup), cgroups)
+        .map(|prepared| prepared.plan)
+}
+
+/// The plan in words.
+pub(super) fn explain(
+    directory: &Directory,
+    bundle: &Bundle,
+    options: &CreateOptions,
+    cgroups: Cgroups,
+    resctrl: Option<&Path>,
+) -> Result<Explanation> {
+    let prepared = prepare(directory, bundle, options, Gate::Socket, None, cgroups)?;
+    Claims::find(bundle.spec(), directory.id().as_str(), resctrl)?;
+    Ok(prepared.plan.explain(directory.id().as_str()))
+}

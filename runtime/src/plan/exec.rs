@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
 
 use super::blame::{Blame, Place};
-use super::order::{begin, plan_reborn};
+use super::enter::plan_reborn;
+use super::order::begin;
 use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_keyring, plan_terminal};
 use super::program::{Op, Slot};
 use super::{ParentStep, Plan};

@@ -6,14 +6,17 @@
 
 pub(crate) mod blame;
 mod candidates;
+mod enter;
 mod environment;
 mod exec;
 mod explain;
 pub(crate) mod hooks;
+mod mount_list;
 pub(crate) mod mounts;
 mod order;
 mod process;
 pub(crate) mod program;
+mod root;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +34,7 @@ use crate::sys::process::SchedAttr;
 use blame::{Blame, Place};
 pub(crate) use candidates::candidates;
 pub use explain::{ExplainedStep, Explanation};
-pub(crate) use order::mounts_of;
+pub(crate) use mount_list::mounts_of;
 #[cfg(feature = "criu")]
 pub(crate) use process::NATIVE;
 use program::{Op, Program, Slot};
@@ -196,7 +199,7 @@ pub(crate) fn create(spec: &Spec, request: &Request<'_>) -> crate::Result<Plan> 
 }
 
 pub(crate) use exec::{ExecRequest, exec};
-pub(crate) use order::NOTIFY_DIRECTORY;
+pub(crate) use root::NOTIFY_DIRECTORY;
 
 #[cfg(test)]
 mod label_tests;

@@ -10,8 +10,11 @@ use oci_spec::runtime::{Mount, Spec};
 
 use super::Plan;
 use super::blame::{Blame, Place};
-use super::order::{begin, host_propagation, plan_reborn, understand};
+use super::enter::plan_reborn;
+use super::mount_list::understand;
+use super::order::begin;
 use super::program::{Op, Slot};
+use super::root::host_propagation;
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;

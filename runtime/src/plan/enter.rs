@@ -1,0 +1,156 @@
+//! From the birth of the child to its last namespace.
+
+use oci_spec::runtime::{Linux, Process};
+
+use super::blame::{Blame, Place};
+use super::process::plan_keyring;
+use super::program::{Op, Program, Slot};
+use super::{ParentStep, Plan, Request};
+use crate::linux::idmap::IdMaps;
+use crate::linux::namespace::Namespaces;
+use crate::linux::{intel_rdt, net_device, timens};
+
+/// From birth to the last namespace.
+pub(super) fn enter_namespaces(
+    plan: &mut Plan,
+    namespaces: &Namespaces,
+    maps: &IdMaps,
+    linux: Option<&Linux>,
+    process: Option<&Process>,
+    request: &Request<'_>,
+) {
+    let own_user = namespaces.user.is_own();
+    let admin = request.host.is_admin();
+    if namespaces.pid.is_new() && namespaces.user.joined().is_none() {
+        plan.born_with |= libc::CLONE_NEWPID;
+    }
+    if let Some(path) = namespaces.pid.joined().filter(|_| admin) {
+        plan.born_into = Some((path.to_owned(), Place::of("/linux/namespaces")));
+    }
+    if let Some(unit) = request.scope {
+        // A scope cannot be made without a process. Nothing has happened yet that its limits should have bounded.
+        plan.ask(
+            ParentStep::EnterScope(unit.to_owned()),
+            Slot::NONE,
+            Blame::new("enter the systemd scope", Place::of("/linux/cgroupsPath")),
+        );
+    }
+    if namespaces.user.is_new() {
+        plan.born_with |= libc::CLONE_NEWUSER;
+    }
+    if !own_user {
+        unshare(&mut plan.program, namespaces.unshared());
+    }
+    // With the host's ids still, and before the cgroup namespace, whose root is wherever the process is.
+    for tasks in request.tasks {
+        let path = plan.program.text(tasks.as_os_str().as_encoded_bytes());
+        // "0" is the writing thread itself: a single thread moves without waiting for a grace period of the kernel,
+        // which a write of a pid to cgroup.procs costs (10 ms after any idle time).
+        let text = plan.program.text("0");
+        plan.program.push(
+            Op::WriteHost { path, text },
+            Blame::new("join cgroup", Place::of("/linux/cgroupsPath")).on(path),
+        );
+    }
+    if let Some(wish) = intel_rdt::Wish::of(linux, request.id) {
+        // As the cgroups: whatever comes later inherits it, a process that is born again too.
+        plan.ask(
+            ParentStep::JoinRdt(wish),
+            Slot::NONE,
+            Blame::new("join the resctrl groups", Place::of("/linux/intelRdt")),
+        );
+    }
+    // The host's own before the user namespace: afterwards there is no right to them.
+    let (early, late): (Vec<_>, Vec<_>) =
+        namespaces.joined().partition(|(.., kind)| own_user && admin && kind & Namespaces::HOST_OWNED != 0);
+    for (path, index, kinds) in early {
+        let place = Place::item("/linux/namespaces", index);
+        if namespaces.user.is_new() {
+            plan.born_joined.push((path.to_owned(), kinds, place));
+        } else {
+            plan.enter(path, kinds, place);
+        }
+    }
+    let mut joined = late.into_iter().peekable();
+    if let Some((path, index, kinds)) = joined.next_if(|(_, _, kind)| *kind == libc::CLONE_NEWUSER) {
+        plan.enter(path, kinds, Place::item("/linux/namespaces", index));
+        if !maps.is_empty() {
+            plan.ask(
+                ParentStep::CompareIdMaps(maps.clone()),
+                Slot::NONE,
+                Blame::new("compare the id maps of the user namespace", Place::of("/linux/uidMappings")),
+            );
+        }
+        if namespaces.pid.is_new() {
+            // A new pid namespace must belong to the user namespace, or it could not mount a procfs.
+            plan_reborn(&mut plan.program, libc::CLONE_NEWPID, Place::of("/linux/namespaces"));
+        }
+        if let Some(path) = namespaces.pid.joined().filter(|_| !admin) {
+            plan.enter(path, libc::CLONE_NEWPID, Place::of("/linux/namespaces"));
+            plan_reborn(&mut plan.program, 0, Place::of("/linux/namespaces"));
+        }
+    }
+    if namespaces.user.is_new() {
+        plan.ask(
+            ParentStep::MapIds(maps.clone()),
+            Slot::NONE,
+            Blame::new("map the ids of the user namespace", Place::of("/linux/uidMappings")),
+        );
+    }
+    if own_user {
+        let (uid, gid) = maps.root();
+        plan.program.push(
+            Op::RootIds { uid, gid, keep_groups: request.keep_groups },
+            Blame::new("become root of the user namespace", Place::of("/linux/uidMappings")),
+        );
+        if !admin && namespaces.user.is_new() {
+            plan.program.push_own(Op::Dumpable, "let the owner of the container look at the process");
+        }
+        unshare(&mut plan.program, namespaces.unshared());
+    }
+    for (path, index, kinds) in joined {
+        plan.enter(path, kinds, Place::item("/linux/namespaces", index));
+    }
+    if namespaces.cgroup.is_new() {
+        unshare(&mut plan.program, libc::CLONE_NEWCGROUP);
+    }
+    if let Some(offsets) = linux.and_then(|l| l.time_offsets().as_ref()).filter(|offsets| !offsets.is_empty())
+    {
+        let blame = Blame::new("set the time offsets", Place::of("/linux/timeOffsets"));
+        if admin {
+            // The file belongs to the host's root, since this process is not dumpable.
+            plan.ask(ParentStep::TimeOffsets(timens::text(offsets)), Slot::NONE, blame);
+        } else {
+            let path = plan.program.text("/proc/self/timens_offsets");
+            let text = plan.program.text(timens::text(offsets));
+            plan.program.push(Op::WriteHost { path, text }, blame);
+        }
+    }
+    if request.new_keyring {
+        plan_keyring(&mut plan.program, request.id, process, "join a new session keyring");
+    }
+    if namespaces.network.is_new() {
+        plan.program.push_own(Op::LoopbackUp, "bring the loopback interface up");
+    }
+    let devices = net_device::wishes(linux);
+    if !devices.is_empty() {
+        // As soon as there is a namespace to move them to: sysctls may name them, and hooks set up networks over them.
+        plan.ask(
+            ParentStep::MoveDevices(devices),
+            Slot::NONE,
+            Blame::new("move network devices into the container", Place::of("/linux/netDevices")),
+        );
+    }
+}
+
+/// Going on in a second process, where a pid namespace takes effect only for those that are born later.
+pub(super) fn plan_reborn(program: &mut Program, kinds: i32, place: Place) {
+    program.push(Op::Reborn { kinds }, Blame::new("make a process in the pid namespace", place));
+    program.push_own(Op::NewSession, "start a new session");
+}
+
+fn unshare(program: &mut Program, kinds: i32) {
+    if kinds != 0 {
+        program.push(Op::Unshare { kinds }, Blame::new("unshare namespaces", Place::of("/linux/namespaces")));
+    }
+}

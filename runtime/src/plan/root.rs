@@ -1,0 +1,289 @@
+//! The root file system: filled while it is still below the host's, entered, and closed.
+
+use std::path::{Component, Path};
+
+use oci_spec::runtime::{Linux, Mount, Process, Spec};
+
+use super::blame::{Blame, Place};
+use super::mount_list::understand;
+use super::process::{needs_proc, plan_terminal};
+use super::program::{Op, Program, Slot, Text};
+use super::{ParentStep, Plan, Request, hooks};
+use crate::error::Result;
+use crate::linux::idmap::IdMaps;
+use crate::linux::mount::entry::{Entry, Reaches, Surroundings, propagation};
+use crate::linux::mount::options::Propagation;
+use crate::linux::namespace::Namespaces;
+use crate::linux::{device, lsm, sysctl};
+
+/// Where the directory of the notification socket is in the container.
+pub(crate) const NOTIFY_DIRECTORY: &str = "/run/notify";
+
+/// The root file system with everything in it, still below the host's.
+pub(super) fn fill_root(
+    plan: &mut Plan,
+    spec: &Spec,
+    namespaces: &Namespaces,
+    maps: &IdMaps,
+    entries: &[(Mount, usize)],
+    process: Option<&Process>,
+    request: &Request<'_>,
+) -> Result<()> {
+    let linux = spec.linux().as_ref();
+    for (name, op, place, verb) in [
+        (spec.hostname(), Op::Hostname as fn(_) -> _, "/hostname", "set the host name to"),
+        (spec.domainname(), Op::Domainname as fn(_) -> _, "/domainname", "set the domain name to"),
+    ] {
+        if let Some(name) = name {
+            let name = plan.program.text(name);
+            plan.program.push(op(name), Blame::new(verb, Place::of(place)).on(name));
+        }
+    }
+    let rootfs = plan.program.text(request.rootfs.as_os_str().as_encoded_bytes());
+    let root_place = Place::of("/root/path");
+    plan_host_propagation(&mut plan.program, linux, namespaces, rootfs);
+    let has_sysctl = linux.and_then(|l| l.sysctl().as_ref()).is_some_and(|all| !all.is_empty());
+    if has_sysctl || process.is_some_and(needs_proc) {
+        // Before the first mount that anybody else could influence.
+        plan.program.push_own(Op::OpenProc, "open a private procfs");
+    }
+    let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
+    if !masked.is_empty() {
+        plan.program.push(
+            Op::NullDevice,
+            Blame::new("take the null device of the host", Place::of("/linux/maskedPaths")),
+        );
+    }
+    plan.program.push(Op::OpenRoot(rootfs), Blame::new("bind the root file system", root_place).on(rootfs));
+
+    let around = Surroundings {
+        bundle: request.bundle,
+        host: if namespaces.user.is_own() && request.host.is_admin() {
+            Reaches::ByParent
+        } else {
+            Reaches::Itself
+        },
+        propagation: if namespaces.mount.is_new() { host_propagation(linux) } else { 0 },
+        in_user_namespace: namespaces.user.is_own() || request.host.is_rootless(),
+        own_pids: namespaces.pid.is_own(),
+        maps,
+        joined_user: namespaces.user.joined(),
+        label: lsm::mount_label(linux),
+    };
+    let mut bound_dev = false;
+    for (mount, index) in entries {
+        let entry = understand(mount, *index)?;
+        if entry.is_cgroup() {
+            entry.plan_cgroup(plan, &around, request.views, namespaces.cgroup.is_own());
+        } else {
+            entry.plan(plan, &around);
+        }
+        bound_dev |= entry.is_bind() && entry.destination == Path::new("/dev");
+    }
+    if let Some(directory) = request.notify {
+        let mount = notify_mount(directory);
+        if let Ok(entry) = Entry::new(&mount, Place::NONE) {
+            entry.plan(plan, &around);
+        }
+    }
+    if !bound_dev {
+        // A /dev of the host, bound by the configuration, is not ours to change.
+        plan_devices(plan, linux, namespaces, request);
+        device::plan_links(&mut plan.program);
+    }
+    if has_runtime_hooks(spec) {
+        plan.ask(
+            ParentStep::RuntimeHooks,
+            Slot::NONE,
+            Blame::new("run the createRuntime hooks", Place::of("/hooks")),
+        );
+    }
+    if let Some(process) = process {
+        if process.terminal().unwrap_or(false) {
+            plan_terminal(&mut plan.program, process, !bound_dev);
+        }
+        plan_working_directory(&mut plan.program, process);
+    }
+    let create = spec.hooks().as_ref().and_then(|all| all.create_container().as_ref());
+    hooks::plan(
+        &mut plan.program,
+        spec,
+        request,
+        create,
+        "/hooks/createContainer",
+        "run the createContainer hooks",
+    );
+    Ok(())
+}
+
+/// The directory of the socket for `sd_notify(3)`. Read-only: the container may send to the socket, not exchange it.
+fn notify_mount(directory: &Path) -> Mount {
+    let mut mount = Mount::default();
+    let options = ["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned).to_vec();
+    mount
+        .set_destination(NOTIFY_DIRECTORY.into())
+        .set_typ(None)
+        .set_source(Some(directory.to_owned()))
+        .set_options(Some(options));
+    mount
+}
+
+/// Nothing that the container mounts may reach the host, unless `rootfsPropagation` asks for it.
+fn plan_host_propagation(
+    program: &mut Program,
+    linux: Option<&Linux>,
+    namespaces: &Namespaces,
+    rootfs: Text,
+) {
+    if !namespaces.mount.is_new() {
+        return;
+    }
+    let kind = host_propagation(linux);
+    let slash = program.text("/");
+    program.push(
+        Op::PropagationAt { path: slash, kind },
+        Blame::new("set the propagation of the host's mounts in", Place::of("/linux/rootfsPropagation"))
+            .on(slash),
+    );
+    if u64::from(kind) == libc::MS_SHARED {
+        program.push(
+            Op::HolderPrivate(rootfs),
+            Blame::new("make private the mount that holds", Place::of("/root/path")).on(rootfs),
+        );
+    }
+}
+
+/// What the propagation of the host's mounts becomes in a new mount namespace.
+pub(super) fn host_propagation(linux: Option<&Linux>) -> u32 {
+    let asked = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse);
+    let kind = asked.map_or(libc::MS_SLAVE as u32, |asked| propagation(asked).0);
+    // What is unbindable could not be cloned for the container.
+    if u64::from(kind) == libc::MS_UNBINDABLE { libc::MS_PRIVATE as u32 } else { kind }
+}
+
+fn plan_devices(plan: &mut Plan, linux: Option<&Linux>, namespaces: &Namespaces, request: &Request<'_>) {
+    let host = request.host;
+    let own_user = namespaces.user.is_own();
+    for node in device::nodes(linux.and_then(|l| l.devices().as_ref())) {
+        let (mode, device) = (node.mode, node.device);
+        if (own_user || !host.makes_devices()) && mode & libc::S_IFMT != libc::S_IFIFO {
+            // mknod(2) of devices is refused in user namespaces: the host's node is bound instead.
+            let path = plan.program.text(&node.path);
+            let blame = Blame::new("bind device", node.place).on(path);
+            let renamed = request.renamed.iter().find(|(inside, _)| *inside == node.path);
+            let source = renamed.map_or_else(|| node.path.clone().into(), |(_, outside)| outside.clone());
+            if own_user && host.is_admin() {
+                plan.ask(ParentStep::OpenDevice { path: source, mode, device }, Slot::MOUNT, blame);
+            } else {
+                let source = plan.program.text(source.as_os_str().as_encoded_bytes());
+                plan.program.push(Op::HostDevice { path: source, mode, device }, blame);
+            }
+            let place = Blame::new("make device", node.place).on(path);
+            plan.program.push(Op::DevicePlace { path, mode, device }, place);
+            plan.program.push(Op::Attach, blame);
+        } else {
+            node.plan(&mut plan.program);
+        }
+    }
+}
+
+fn has_runtime_hooks(spec: &Spec) -> bool {
+    #[allow(deprecated, reason = "prestart hooks are deprecated in the spec, but engines use them")]
+    spec.hooks().as_ref().is_some_and(|all| {
+        [all.prestart(), all.create_runtime()].into_iter().flatten().any(|hooks| !hooks.is_empty())
+    })
+}
+
+/// Images need not have the working directory; runc makes it, and callers rely on that.
+fn plan_working_directory(program: &mut Program, process: &Process) {
+    let clean: std::path::PathBuf = process
+        .cwd()
+        .components()
+        .filter(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+        .collect();
+    if clean != Path::new("/") {
+        let path = program.text(clean.as_os_str().as_encoded_bytes());
+        program.push(
+            Op::EnsureDirectory(path),
+            Blame::new("make the working directory", Place::of("/process/cwd")).on(path),
+        );
+    }
+}
+
+/// From the host's root to the container's, and what can only be done there or must come last.
+pub(super) fn finish_root(
+    plan: &mut Plan,
+    spec: &Spec,
+    namespaces: &Namespaces,
+    entries: &[(Mount, usize)],
+    request: &Request<'_>,
+) {
+    let linux = spec.linux().as_ref();
+    let program = &mut plan.program;
+    if !namespaces.mount.is_own() {
+        program.push_own(Op::ChangeRoot, "change the root");
+    } else if request.no_pivot {
+        program.push_own(Op::MoveRoot, "move the root");
+    } else {
+        program.push_own(Op::Pivot, "pivot the root");
+    }
+    if let Some(asked) = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse) {
+        let (kind, recursive) = propagation(asked);
+        let blame = Blame::new("set the propagation of the root", Place::of("/linux/rootfsPropagation"));
+        program.push(Op::RootPropagation { kind, recursive }, blame);
+    }
+    plan_sysctls(program, linux);
+    for (mount, index) in entries {
+        // Understood before, or the plan had ended there.
+        if let Ok(entry) = understand(mount, *index)
+            && entry.is_late_read_only()
+        {
+            let path = program.text(entry.destination.as_os_str().as_encoded_bytes());
+            let blame = Blame::new("make read-only", entry.place().property("/options")).on(path);
+            program.push(Op::Existing { path }, blame);
+            let set = libc::MOUNT_ATTR_RDONLY as u32;
+            program.push(
+                Op::Attributes { on: Slot::TARGET, set, clear: 0, propagation: 0, recursive: false },
+                blame,
+            );
+        }
+    }
+    if spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)) {
+        program.push(Op::ReadOnlyRoot, Blame::new("make the root read-only", Place::of("/root/readonly")));
+    }
+    for (index, path) in
+        linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default().iter().enumerate()
+    {
+        let path = program.text(path);
+        program.push(
+            Op::ReadOnlyPath(path),
+            Blame::new("make read-only", Place::item("/linux/readonlyPaths", index)).on(path),
+        );
+    }
+    let label = lsm::mount_label(linux).map(|label| program.text(label));
+    // After the read-only paths: a mask below one of them must not be covered by its clone.
+    for (index, path) in
+        linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default().iter().enumerate()
+    {
+        let path = program.text(path);
+        program.push(
+            Op::MaskPath { path, label },
+            Blame::new("mask", Place::item("/linux/maskedPaths", index)).on(path),
+        );
+    }
+}
+
+fn plan_sysctls(program: &mut Program, linux: Option<&Linux>) {
+    let Some(all) = linux.and_then(|l| l.sysctl().as_ref()) else { return };
+    let mut all: Vec<_> = all.iter().collect();
+    all.sort();
+    for (key, value) in all {
+        // That the key is one was checked.
+        let Some(path) = sysctl::path(key) else { continue };
+        let (path, text) = (program.text(format!("sys/{path}")), program.text(value));
+        program.push(
+            Op::WriteProc { path, text },
+            Blame::new("set sysctl", Place::of("/linux/sysctl")).on(path).and("to", text),
+        );
+    }
+}

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-use super::mount::options::attr;
+use super::mount::attributes::attr;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::{ParentStep, Plan, Request, hooks};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::mount::entry::{Entry, Reaches, Surroundings, propagation};
-use crate::linux::mount::options::Propagation;
+use crate::linux::mount::propagation::Propagation;
 use crate::linux::namespace::Namespaces;
 use crate::linux::{device, lsm, sysctl};
 

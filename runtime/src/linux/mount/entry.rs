@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
-use super::options::{MountOptions, Propagation, PropagationType, Reach, superblock};
+use super::options::{MountOptions, superblock};
+use super::propagation::{Propagation, PropagationType, Reach};
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
 use crate::plan::blame::{Blame, Place};

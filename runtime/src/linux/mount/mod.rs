@@ -1,6 +1,8 @@
 //! Mounts: what the options mean, and the steps that make one mount.
 
+pub(crate) mod attributes;
 pub(crate) mod cgroup;
 pub(crate) mod entry;
 pub(crate) mod filesystem;
 pub(crate) mod options;
+pub(crate) mod propagation;

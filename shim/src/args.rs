@@ -8,7 +8,8 @@ use std::str::FromStr;
 use lexopt::{Arg, Parser};
 
 use crate::failure::Failure;
-use crate::table::{self, Count, GLOBALS, HELP, Opt, Verb};
+use crate::options::{GLOBALS, HELP};
+use crate::table::{self, Count, Opt, Verb};
 use crate::texts;
 
 /// The whole command line.

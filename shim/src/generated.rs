@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, Command, ValueHint};
 use clap_complete::{Shell, generate};
 
-use crate::table::{Count, GLOBALS, HELP, Opt, VERBS, Verb};
+use crate::options::{GLOBALS, HELP};
+use crate::table::{Count, Opt, VERBS, Verb};
 use crate::verb::completion::SCRIPTS;
 
 fn program() -> Command {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::table::{GLOBALS, HELP, Opt, VERBS, Verb};
+use crate::options::{GLOBALS, HELP};
+use crate::table::{Opt, VERBS, Verb};
 use crate::version;
 
 /// The help of a verb, or of the program.

@@ -20,6 +20,7 @@ mod launch;
 mod log_target;
 mod logger;
 mod notify;
+mod options;
 mod output;
 mod pid_file;
 mod pidfd_socket;

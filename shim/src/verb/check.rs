@@ -6,10 +6,35 @@ use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::launch;
+use crate::options::{BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, TEXT_FORMAT};
 use crate::output;
+use crate::table::{Count, Opt, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "check",
+    operands: "[bundle]",
+    count: Count::AtMost(1),
+    trailing: false,
+    about: "examine a bundle and print everything that is wrong with it",
+    details: "Nothing is changed on the host. The exit code is 0 when there are no findings and 1 otherwise.\n\
+        Each finding names the property of config.json as a JSON pointer.",
+    options: &[
+        BUNDLE,
+        CONFIG,
+        Opt { help: "examine a call of create or run --detach, too: where does a terminal go?", ..DETACH },
+        Opt {
+            help: "the same, with this socket for the terminal, which is not connected to",
+            ..CONSOLE_SOCKET
+        },
+        Opt { short: None, ..TEXT_FORMAT },
+    ],
+    enters_containers: false,
+    run,
+};
 
 /// Exit code 0 without findings, 1 with any.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let findings = findings(context, call)?;
     match call.options.text("format")? {
         None | Some("text") => {

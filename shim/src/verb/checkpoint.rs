@@ -9,10 +9,53 @@ use crate::args::Call;
 use crate::context::Context;
 use crate::criu;
 use crate::failure::Failure;
+use crate::options::{
+    AUTO_DEDUP, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, ID, IMAGE_PATH, MANAGE_CGROUPS_MODE, NETWORK_LOCK,
+    SHELL_JOB, TCP_ESTABLISHED, WORK_PATH,
+};
+use crate::table::{Count, Opt, Verb};
 use crate::texts;
 
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "checkpoint",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "save the processes of a running container with criu",
+    details: "Unless it is left running, the container is deleted. Mounts of the host, joined network and pid\n\
+        namespaces and pipes to the outside are saved by name only. The annotation org.criu.config names a\n\
+        file with more options for criu (default: /etc/criu/wharf.conf, else /etc/criu/runc.conf).",
+    options: &[
+        IMAGE_PATH,
+        WORK_PATH,
+        Opt::value(
+            "parent-path",
+            "DIR",
+            "directory of earlier images, relative to --image-path: save only what changed since",
+        ),
+        Opt::switch("leave-running", "let the container go on"),
+        TCP_ESTABLISHED,
+        Opt::switch("tcp-skip-in-flight", "leave out TCP connections that are being made"),
+        Opt::switch("link-remap", "give deleted files that are open a name again, where possible"),
+        EXT_UNIX_SK,
+        SHELL_JOB,
+        Opt::switch("lazy-pages", "serve the memory to criu lazy-pages instead of saving it"),
+        Opt::value("status-fd", "FD", "write a zero byte to FD when --lazy-pages serves"),
+        Opt::value("page-server", "ADDRESS:PORT", "send the memory to a page server, or serve it there"),
+        FILE_LOCKS,
+        Opt::switch("pre-dump", "save memory only, as the parent of a later checkpoint, and go on"),
+        MANAGE_CGROUPS_MODE,
+        NETWORK_LOCK,
+        EMPTY_NS,
+        AUTO_DEDUP,
+    ],
+    enters_containers: false,
+    run,
+};
+
 /// Without `--leave-running` the container is gone afterwards.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let id = call.id()?;
     let runtime = context.runtime()?;
     let container = runtime.open(&id)?;

@@ -4,9 +4,37 @@ use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::launch::Launch;
+use crate::options::{
+    BUNDLE, CONFIG, CONSOLE_SOCKET, ID, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS,
+};
+use crate::table::{Count, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "create",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "create a container from a bundle",
+    details: "The container is set up completely and waits for start. If $LISTEN_PID is the id of this process,\n\
+        the $LISTEN_FDS descriptors from 3 on are passed to the container with LISTEN_PID=1.\n\
+        If $NOTIFY_SOCKET is set, the process gets a socket for sd_notify(3) of its own; see start.",
+    options: &[
+        BUNDLE,
+        CONFIG,
+        CONSOLE_SOCKET,
+        PIDFD_SOCKET,
+        PID_FILE,
+        NO_PIVOT,
+        NO_NEW_KEYRING,
+        PRESERVE_FDS,
+    ],
+    enters_containers: true,
+    run,
+};
 
 /// Leaves the container in the state `created`.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     Launch::prepare(context, call, true)?.create()?;
     Ok(0)
 }

@@ -5,11 +5,33 @@ use wharf::{ContainerId, Delete, Kind, Runtime, Status};
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::options::{ID, REGEX};
 use crate::selection;
+use crate::table::{Count, Opt, Verb};
 use crate::texts;
 
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "delete",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "delete a stopped container and everything that create made",
+    details: "A container that is created but not started is killed and deleted as well.",
+    options: &[
+        Opt::switch("force", "kill the container first; no error if it does not exist").short('f'),
+        Opt::switch(
+            "strict",
+            "refuse a container that is created but not started, as the specification wants",
+        ),
+        REGEX,
+    ],
+    enters_containers: false,
+    run,
+};
+
 /// With --force a container that does not exist is as good as deleted.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let runtime = context.runtime()?;
     let how = match (call.options.flag("force"), call.options.flag("strict")) {
         (true, true) => {

@@ -12,7 +12,25 @@ use crate::args::Call;
 use crate::context::Context;
 use crate::duration;
 use crate::failure::Failure;
+use crate::options::ID;
 use crate::output;
+use crate::table::{Count, Opt, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "events",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "print statistics and out-of-memory events of a container as lines of JSON",
+    details: "",
+    options: &[
+        Opt::value("interval", "DURATION", "time between two statistics, for example 1m30s (default: 5s)"),
+        Opt::switch("stats", "print the statistics once and end"),
+    ],
+    enters_containers: false,
+    run,
+};
 
 /// A line of the output.
 #[derive(Serialize)]
@@ -24,7 +42,7 @@ struct Event<'a, T> {
 }
 
 /// Ends when the container does.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let interval = interval(call.options.text("interval")?)?;
     let container = context.runtime()?.open(&call.id()?)?;
     if container.state()?.status == Status::Stopped {

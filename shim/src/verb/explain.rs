@@ -8,10 +8,33 @@ use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::launch;
+use crate::options::{BUNDLE, CONFIG, NO_NEW_KEYRING, NO_PIVOT, PRESERVE_FDS, TEXT_FORMAT};
 use crate::output;
+use crate::table::{Count, Opt, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "explain",
+    operands: "[bundle]",
+    count: Count::AtMost(1),
+    trailing: false,
+    about: "print what create would do with a bundle, step by step",
+    details: "Nothing is changed on the host.",
+    options: &[
+        BUNDLE,
+        CONFIG,
+        Opt { short: None, ..TEXT_FORMAT },
+        Opt::value("id", "ID", "container id to plan for (default: the name of the bundle's directory)"),
+        NO_PIVOT,
+        NO_NEW_KEYRING,
+        PRESERVE_FDS,
+    ],
+    enters_containers: false,
+    run,
+};
 
 /// Plans and prints; nothing is done.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let bundle = launch::open_bundle(call, call.operands.first().map(Path::new))?;
     let id = match call.options.text("id")? {
         Some(id) => ContainerId::new(id)?,

@@ -4,8 +4,22 @@ use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
+use crate::table::{Count, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "features",
+    operands: "",
+    count: Count::Exactly(0),
+    trailing: false,
+    about: "print what this build supports, as the features document of the specification",
+    details: "",
+    options: &[],
+    enters_containers: false,
+    run,
+};
 
 /// Prints the features document.
-pub(crate) fn run(_context: &Context, _call: &Call) -> Result<u8, Failure> {
+fn run(_context: &Context, _call: &Call) -> Result<u8, Failure> {
     output::json_pretty(&wharf::features(), "    ")
 }

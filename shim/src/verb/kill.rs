@@ -5,13 +5,28 @@ use wharf::{ContainerId, Runtime, Status};
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::options::REGEX;
 use crate::selection;
 use crate::signal;
+use crate::table::{Count, Opt, Verb};
 use crate::texts;
 use crate::verb::refused;
 
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "kill",
+    operands: "<container-id> [signal]",
+    count: Count::Between(1, 2),
+    trailing: false,
+    about: "send a signal to the first process of a container (default: TERM)",
+    details: "The signal is a number or a name, with or without SIG.",
+    options: &[Opt::switch("all", "send it to all processes of the container").short('a'), REGEX],
+    enters_containers: false,
+    run,
+};
+
 /// TERM, where none is named.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let signal = signal::parse(call.operand(1)?.unwrap_or("TERM"))?;
     let all = call.options.flag("all");
     let runtime = context.runtime()?;

@@ -6,11 +6,26 @@ use crate::args::Call;
 use crate::columns;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::options::FORMAT;
 use crate::output;
+use crate::table::{Count, Opt, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "list",
+    operands: "",
+    count: Count::Exactly(0),
+    trailing: false,
+    about: "list the containers of a state directory",
+    details: "",
+    options: &[FORMAT, Opt::switch("quiet", "print only the ids").short('q')],
+    enters_containers: false,
+    run,
+};
 
 /// Containers whose state cannot be read are told in the log and, with --quiet, listed all the same: they can be
 /// deleted by their id.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let format = call.options.text("format")?.unwrap_or("table");
     if !matches!(format, "table" | "json") {
         return Err(Failure::new(format!("invalid format option {format:?}: not table or json")));

@@ -6,11 +6,26 @@ use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::input;
+use crate::table::{Count, Verb};
 use crate::texts;
 use crate::verb::refused;
 
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "mounts",
+    operands: "add|remove <container-id> <file>",
+    count: Count::Exactly(3),
+    trailing: false,
+    about: "add mounts to a running container, or remove them",
+    details: "The file is a JSON object with the list mounts of config.json, or that list alone; - reads standard\n\
+        input. To remove a mount, only its destination is looked at. If one entry fails, none takes effect.",
+    options: &[],
+    enters_containers: true,
+    run,
+};
+
 /// `add` or `remove`, all of them or none.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let action = call.operand(0)?.unwrap_or_default();
     let change = match action {
         "add" => wharf::Container::add_mounts,

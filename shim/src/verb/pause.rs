@@ -5,11 +5,26 @@ use wharf::Status;
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::options::ID;
+use crate::table::{Count, Verb};
 use crate::texts;
 use crate::verb::refused;
 
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "pause",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "suspend all processes of a container",
+    details: "",
+    options: &[],
+    enters_containers: false,
+    run,
+};
+
 /// Returns when all processes are suspended.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let container = context.runtime()?.open(&call.id()?)?;
     container.pause().map_err(|error| {
         refused(&container, error, |status| {

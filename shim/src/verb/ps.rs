@@ -5,11 +5,27 @@ use std::process::{Command, Stdio};
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::options::FORMAT;
 use crate::output;
+use crate::table::{Count, Verb};
 use crate::texts;
 
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "ps",
+    operands: "<container-id> [argument of ps ...]",
+    count: Count::AtLeast(1),
+    trailing: true,
+    about: "print the processes of a container",
+    details: "The table is that of ps(1) on the host, with the arguments given (default: -ef), which must print a\n\
+        PID column.",
+    options: &[FORMAT],
+    enters_containers: false,
+    run,
+};
+
 /// The table is what ps(1) of the host says about them.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let format = call.options.text("format")?.unwrap_or("table");
     if !matches!(format, "table" | "json") {
         return Err(Failure::new(format!("invalid format option {format:?}: not table or json")));

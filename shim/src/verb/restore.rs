@@ -9,10 +9,52 @@ use crate::criu;
 use crate::failure::Failure;
 use crate::foreground::{self, Signals};
 use crate::launch::{console, open_bundle};
+use crate::options::{
+    AUTO_DEDUP, BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, ID, IMAGE_PATH,
+    MANAGE_CGROUPS_MODE, NETWORK_LOCK, NO_SUBREAPER, PID_FILE, SHELL_JOB, TCP_ESTABLISHED, WORK_PATH,
+};
 use crate::pid_file;
+use crate::table::{Count, Opt, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "restore",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "make a container of the images of a checkpoint",
+    details: "The bundle is that of the container or one like it: what the images describe is compared with its\n\
+        config.json before it may run, and refused if it is less confined. The exit code is that of the\n\
+        container's first process, or 128+N if signal N ended it.",
+    options: &[
+        BUNDLE,
+        CONFIG,
+        CONSOLE_SOCKET,
+        IMAGE_PATH,
+        WORK_PATH,
+        TCP_ESTABLISHED,
+        Opt::switch("tcp-close", "restore established TCP connections as closed ones"),
+        EXT_UNIX_SK,
+        SHELL_JOB,
+        FILE_LOCKS,
+        MANAGE_CGROUPS_MODE,
+        NETWORK_LOCK,
+        DETACH,
+        PID_FILE,
+        NO_SUBREAPER,
+        Opt::switch("no-pivot", "without effect: criu makes the mounts"),
+        EMPTY_NS,
+        AUTO_DEDUP,
+        Opt::switch("lazy-pages", "get the memory from criu lazy-pages when it is used"),
+        Opt::value("lsm-profile", "TYPE:LABEL", "apparmor or selinux label (default: the configuration's)"),
+        Opt::value("lsm-mount-context", "CONTEXT", "SELinux context for mounts that have one"),
+    ],
+    enters_containers: false,
+    run,
+};
 
 /// The exit code is that of the container's first process, unless it is detached.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let id = call.id()?;
     let runtime = context.runtime()?;
     let given = &call.options;

@@ -5,11 +5,26 @@ use wharf::Status;
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::options::ID;
+use crate::table::{Count, Verb};
 use crate::texts;
 use crate::verb::refused;
 
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "resume",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "continue the processes of a paused container",
+    details: "",
+    options: &[],
+    enters_containers: false,
+    run,
+};
+
 /// Returns when the processes go on.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let container = context.runtime()?.open(&call.id()?)?;
     container.resume().map_err(|error| {
         refused(&container, error, |status| (status != Status::Paused).then(|| texts::NOT_PAUSED.to_owned()))

@@ -7,9 +7,40 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::foreground::{self, Signals};
 use crate::launch::{Launch, Launched};
+use crate::options::{
+    BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, ID, NO_NEW_KEYRING, NO_PIVOT, NO_SUBREAPER, PID_FILE,
+    PIDFD_SOCKET, PRESERVE_FDS,
+};
+use crate::table::{Count, Opt, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "run",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "create, start, await and delete a container",
+    details: "The exit code is that of the container's first process, or 128+N if signal N ended it. Signals are\n\
+        passed on to it. $LISTEN_FDS and $NOTIFY_SOCKET are treated as by create and start.",
+    options: &[
+        BUNDLE,
+        CONFIG,
+        CONSOLE_SOCKET,
+        PIDFD_SOCKET,
+        PID_FILE,
+        DETACH,
+        Opt::switch("keep", "do not delete the container when it ends"),
+        NO_SUBREAPER,
+        NO_PIVOT,
+        NO_NEW_KEYRING,
+        PRESERVE_FDS,
+    ],
+    enters_containers: true,
+    run,
+};
 
 /// The exit code is that of the container's first process.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let detach = call.options.flag("detach");
     let launch = Launch::prepare(context, call, detach)?;
     if detach {

@@ -9,6 +9,25 @@ use nix::unistd::{getegid, geteuid};
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::options::BUNDLE;
+use crate::table::{Count, Opt, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "spec",
+    operands: "",
+    count: Count::Exactly(0),
+    trailing: false,
+    about: "write a config.json to begin with",
+    details: "An existing file is not overwritten.",
+    options: &[
+        BUNDLE,
+        Opt::value("file", "FILE", "write FILE instead of config.json in the bundle").short('f'),
+        Opt::switch("rootless", "for a container without privileges on the host"),
+    ],
+    enters_containers: false,
+    run,
+};
 
 const DEFAULT: &str = include_str!("spec/default.json");
 /// The same without privileges: a user namespace instead of a network namespace and resources, no `gid=` that is not
@@ -16,7 +35,7 @@ const DEFAULT: &str = include_str!("spec/default.json");
 const ROOTLESS: &str = include_str!("spec/rootless.json");
 
 /// Refuses to overwrite a file.
-pub(crate) fn run(_context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(_context: &Context, call: &Call) -> Result<u8, Failure> {
     let text = if call.options.flag("rootless") {
         rootless(geteuid().as_raw(), getegid().as_raw())
     } else {

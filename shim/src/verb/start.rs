@@ -8,12 +8,28 @@ use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::notify::Manager;
+use crate::options::ID;
+use crate::table::{Count, Verb};
 use crate::texts;
 use crate::verb::refused;
 
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "start",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "start the process of a created container",
+    details: "If $NOTIFY_SOCKET is set, as it was for create, this returns when the process has sent READY=1 to its own\n\
+        socket or has ended, and passes the readiness on together with MAINPID and BARRIER=1.",
+    options: &[],
+    enters_containers: false,
+    run,
+};
+
 /// Returns when the program runs, or with the reason why it cannot. Under a service manager it also waits until the
 /// program says that it is ready.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let container = context.runtime()?.open(&call.id()?)?;
     let readiness = match Manager::from_environment()? {
         Some(manager) if container.state()?.status == Status::Created => manager.listen(&container)?,

@@ -3,10 +3,25 @@
 use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::options::ID;
 use crate::output;
+use crate::table::{Count, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "state",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "print the state of a container as JSON",
+    details: "",
+    options: &[],
+    enters_containers: false,
+    run,
+};
 
 /// Prints the document.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let state = context.runtime()?.open(&call.id()?)?.state()?;
     output::json_pretty(&state, "  ")
 }

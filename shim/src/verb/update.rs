@@ -7,10 +7,46 @@ use crate::args::{Call, Given};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::input;
+use crate::options::ID;
 use crate::size;
+use crate::table::{Count, Opt, Verb};
+
+/// Its line in the table.
+pub(crate) const VERB: Verb = Verb {
+    name: "update",
+    operands: ID,
+    count: Count::Exactly(1),
+    trailing: false,
+    about: "change the resource limits of a container",
+    details: "Limits that are not named keep their value. Sizes take the suffixes k, m, g, t and p.",
+    options: &[
+        Opt::value("resources", "FILE", "JSON file with a resources object, or - for standard input")
+            .short('r'),
+        Opt::value("blkio-weight", "WEIGHT", "relative weight of block I/O, 10 to 1000"),
+        Opt::value("cpu-period", "USEC", "period of the CPU limit"),
+        Opt::value("cpu-quota", "USEC", "CPU time allowed in a period"),
+        Opt::value("cpu-burst", "USEC", "CPU time that may be saved up"),
+        Opt::value("cpu-share", "SHARES", "relative weight of CPU time"),
+        Opt::value("cpu-rt-period", "USEC", "period of the real-time CPU limit"),
+        Opt::value("cpu-rt-runtime", "USEC", "real-time CPU time allowed in a period"),
+        Opt::value("cpu-idle", "N", "1: schedule only when nothing else wants to run"),
+        Opt::value("cpuset-cpus", "LIST", "CPUs to use"),
+        Opt::value("cpuset-mems", "LIST", "memory nodes to use"),
+        Opt::value("memory", "SIZE", "memory limit"),
+        Opt::value("memory-reservation", "SIZE", "memory that is reclaimed last"),
+        Opt::value("memory-swap", "SIZE", "limit of memory and swap together; -1 for no limit"),
+        Opt::value("pids-limit", "N", "number of processes; -1 for no limit"),
+        Opt::value("l3-cache-schema", "SCHEMA", "shares of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f"),
+        Opt::value("mem-bw-schema", "SCHEMA", "memory bandwidth (Intel RDT), such as MB:0=20;1=70"),
+        Opt::value("kernel-memory", "SIZE", "obsolete, without effect").hidden(),
+        Opt::value("kernel-memory-tcp", "SIZE", "obsolete, without effect").hidden(),
+    ],
+    enters_containers: false,
+    run,
+};
 
 /// Only what is named changes.
-pub(crate) fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let resources = resources(call)?;
     let rdt = intel_rdt(&call.options)?;
     let container = context.runtime()?.open(&call.id()?)?;

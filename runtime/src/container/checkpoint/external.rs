@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::linux::device;
 use crate::linux::mount::cgroup::Views;
 use crate::linux::mount::entry::Entry;
-use crate::linux::mount::options::Reach;
+use crate::linux::mount::propagation::Reach;
 use crate::linux::mountinfo::{self, MountInfo};
 use crate::linux::namespace::Namespaces;
 use crate::plan::blame::Place;

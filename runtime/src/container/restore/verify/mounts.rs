@@ -8,8 +8,8 @@ use std::path::Path;
 use super::super::super::checkpoint::{HostMount, MountView, masked_paths};
 use super::{Policy, SYS_ADMIN, refuse};
 use crate::error::{Error, Result};
+use crate::linux::mount::attributes::attr;
 use crate::linux::mount::entry::Entry;
-use crate::linux::mount::options::attr;
 use crate::linux::mountinfo::MountInfo;
 use crate::plan::blame::Place;
 use crate::plan::mounts_of;
@@ -127,7 +127,7 @@ fn verify_entry(
         if is_cgroup {
             // Its hierarchies, one by one, are file systems of their own.
             known.extend(view.table.iter().filter(|m| m.point.starts_with(&mount.point)).map(|m| m.id));
-        } else if entry.options.bind != Some(crate::linux::mount::options::Reach::One) {
+        } else if entry.options.bind != Some(crate::linux::mount::propagation::Reach::One) {
             known.extend(came_along(view, &mount.point, entry, policy));
         }
     }

@@ -238,6 +238,25 @@ fn check_has_every_finding_once() {
 }
 
 #[test]
+fn check_tells_that_the_kernel_is_too_old() {
+    let dir = bundle(|_| ());
+    let path = dir.path().to_str().unwrap();
+    // It makes the kernel call itself 2.6.
+    let old = ["x86_64", "--uname-2.6", env!("CARGO_BIN_EXE_wharf"), "check", path];
+    let Ok(output) = Command::new("setarch").args(old).output() else {
+        return println!("skipped: setarch is missing");
+    };
+    if cfg!(not(target_arch = "x86_64")) {
+        return println!("skipped: setarch has no old kernels for this processor");
+    }
+    assert_eq!(code(&output), 1);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines =
+        text.lines().filter(|line| line.starts_with("error: wharf needs Linux 5.14 or later")).count();
+    assert_eq!(lines, 1, "{text}");
+}
+
+#[test]
 fn check_looks_at_the_terminal_of_a_call() {
     let dir = bundle(|_| ());
     let path = dir.path().join("socket");

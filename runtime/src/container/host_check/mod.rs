@@ -38,7 +38,13 @@ use image::Image;
 /// Everything of a bundle that the host or the image is not fit for.
 pub(super) fn check(bundle: &Bundle, cgroups: Cgroups, resctrl: Option<&Path>, findings: &mut Vec<Finding>) {
     let spec = bundle.spec();
-    let host = Host::probe().ok();
+    let host = match Host::probe() {
+        Ok(host) => Some(host),
+        Err(error) => {
+            findings.push(Finding::error("", error.plain()));
+            None
+        }
+    };
     let mut image = None;
     if let Some(root) = spec.root() {
         let rootfs = bundle.dir().join(root.path());

@@ -74,6 +74,11 @@ pub(super) fn lookup(name: &str) -> Option<&'static Row> {
 /// Finds a system call by name, and its place in the table. `before` is the place of the one that was looked for before:
 /// profiles list their names in the order of the alphabet, so the next one is mostly a step or two further on.
 pub(super) fn lookup_from(before: usize, name: &str) -> Option<(usize, &'static Row)> {
+    // Names that differ in length are told apart without a look at them.
+    let mut nearby = TABLE.iter().enumerate().skip(before).take(4);
+    if let Some(found) = nearby.find(|(_, row)| row.0 == name) {
+        return Some(found);
+    }
     let is_behind = |at: usize| TABLE.get(at).is_some_and(|row| row.0 <= name);
     let (mut first, mut step) = (0, 1);
     let end = if is_behind(before) {

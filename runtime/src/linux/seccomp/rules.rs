@@ -114,11 +114,7 @@ impl Rules {
     /// Decides every number of an ABI that the profile mentions.
     pub(super) fn verdicts(&mut self, abi: Abi) -> Verdicts {
         let (hits, largest) = self.hits(abi);
-        // By number, and the hits of one number stay in the order of the profile. Plain integers sort fastest.
-        let mut order: Vec<u64> =
-            hits.iter().zip(0..).map(|(hit, at)| u64::from(hit.number) << 32 | at).collect();
-        order.sort_unstable();
-        let hits: Vec<Hit> = order.iter().map(|key| hits[*key as u32 as usize]).collect();
+        let hits = by_number(hits);
         let mut list = Vec::with_capacity(hits.len());
         for same in hits.chunk_by(|one, other| one.number == other.number) {
             let verdict = self.decide(abi, same);
@@ -343,6 +339,56 @@ fn test(arg: &LinuxSeccompArg) -> Test {
 }
 
 /// The one of two actions that the kernel would choose between two filters: the smaller signed number.
+/// By number; the hits of one number stay in the order of the profile.
+fn by_number(hits: Vec<Hit>) -> Vec<Hit> {
+    let numbers = || hits.iter().map(|hit| hit.number);
+    let (Some(low), Some(high)) = (numbers().min(), numbers().max()) else { return hits };
+    let span = (high - low) as usize;
+    if span > 4 * hits.len() + 1024 {
+        // A few numbers far away from the others, such as ARM's private ones. Plain integers sort fastest.
+        let mut order: Vec<u64> =
+            numbers().zip(0..).map(|(number, at)| u64::from(number) << 32 | at).collect();
+        order.sort_unstable();
+        return order.iter().map(|key| hits[*key as u32 as usize]).collect();
+    }
+    // Where the hits of each number start: all the places that smaller numbers need come before.
+    let mut starts = vec![0_usize; span + 2];
+    for number in numbers() {
+        starts[(number - low) as usize + 1] += 1;
+    }
+    for at in 1..starts.len() {
+        starts[at] += starts[at - 1];
+    }
+    let mut sorted = vec![hits[0]; hits.len()];
+    for hit in &hits {
+        let place = &mut starts[(hit.number - low) as usize];
+        sorted[*place] = *hit;
+        *place += 1;
+    }
+    sorted
+}
+
 fn stricter(one: u32, other: u32) -> u32 {
     if (other as i32) < (one as i32) { other } else { one }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hits_are_sorted_and_keep_their_order_however_far_apart_they_are() {
+        for numbers in [&[][..], &[7], &[3, 1, 3, 2, 1, 3], &[9, 0xf_0002, 9, 1, 0xf_0002], &[u32::MAX, 0, 5]]
+        {
+            let hits: Vec<Hit> = numbers
+                .iter()
+                .zip(0..)
+                .map(|(number, mention)| Hit { number: *number, mention, rule: 0, call: None })
+                .collect();
+            let mut expected: Vec<_> = hits.iter().map(|hit| (hit.number, hit.mention)).collect();
+            expected.sort_unstable();
+            let sorted: Vec<_> = by_number(hits).iter().map(|hit| (hit.number, hit.mention)).collect();
+            assert_eq!(sorted, expected);
+        }
+    }
 }

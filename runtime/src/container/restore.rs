@@ -1,6 +1,7 @@
 //! Making a container of the images of a checkpoint. All that a creation makes and forbids, a restore does too: what
 //! criu makes by the images is compared with the configuration before it may run.
 
+mod inside;
 mod mount_points;
 mod restoration;
 mod verify;

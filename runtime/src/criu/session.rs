@@ -143,7 +143,8 @@ impl Session {
             if let Err(error) = answered {
                 refusal.get_or_insert(error);
             }
-            self.send(&reply)?;
+            // The refusal may have ended criu already.
+            self.send(&reply).map_err(|error| refusal.take().unwrap_or(error))?;
         }
     }
 

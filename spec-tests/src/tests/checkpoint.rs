@@ -53,6 +53,17 @@ pub(super) const TESTS: &[Test] = &[
         }
         Ok(())
     }),
+    test("C15", "a read-only root is read-only after a restore", |bed| {
+        let volume = |spec: Spec| spec.mount("/data", "bind", "rootfs/data", &["bind", "rw"]);
+        let counter = Counter::start(bed, &volume(Spec::new().set("/root/readonly", true)))?;
+        counter.checkpoint(&[])?.ok()?;
+        counter.restore(&[])?.ok()?;
+        counter.runs()?;
+        let script: &[&[&str]] = &[&["write", "/etc/file", "x"], &["write", "/data/file", "x"]];
+        let answers = counter.container().tries(script)?;
+        answers[0].failed(&[30])?;
+        answers[1].worked().map(drop)
+    }),
     test("C15", "--leave-running lets the container go on", |bed| {
         let counter = Counter::start(bed, &Spec::new())?;
         let pid = counter.container().pid()?;

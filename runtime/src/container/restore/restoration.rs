@@ -4,6 +4,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use oci_spec::runtime::Root;
+
 use super::super::cgroup_setup::enter_scope;
 use super::super::checkpoint::{
     RestoreOptions, WorkDirectory, common_options, inherited, joined_namespaces, words_for_restore,
@@ -12,6 +14,7 @@ use super::super::creation::Creation;
 use super::super::identity::ProcessIdentity;
 use super::super::opened::open_namespace;
 use super::super::terminal::ConsoleSocket;
+use super::inside::{loopback_up, make_root_read_only};
 use super::verify::{Policy, verify};
 use super::{LOG, Prepared};
 use crate::cgroup::{CgroupPlan, Manager};
@@ -162,7 +165,12 @@ impl Restoration<'_, '_> {
             return Err(Error::new(Kind::System, "criu did not tell which process it made"));
         };
         let (pid, identity) = (*pid, ProcessIdentity::of(*pid, pidfd.as_fd())?);
-        self.compare(pid).inspect_err(|_| {
+        let root = self.prepared.bundle.spec().root().as_ref();
+        let made = match root.and_then(Root::readonly) {
+            Some(true) => make_root_read_only(pid),
+            _ => Ok(()),
+        };
+        made.and_then(|()| self.compare(pid)).inspect_err(|_| {
             // criu only notes the refusal at this point, and would let them run.
             let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
             if let Some(cgroup) = &self.creation.cgroup {
@@ -244,20 +252,6 @@ fn has_own_time(pid: i32) -> bool {
     let link = |path: String| std::fs::read_link(path).ok();
     let (theirs, ours) = (link(format!("/proc/{pid}/ns/time")), link("/proc/self/ns/time".to_owned()));
     theirs.is_some() && theirs != ours
-}
-
-/// By a thread that ends right after, as only a whole thread can be in another namespace.
-fn loopback_up(pid: i32) -> Result<()> {
-    let namespace = open_namespace(Path::new(&format!("/proc/{pid}/ns/net")))?;
-    let up = std::thread::spawn(move || {
-        nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
-        crate::sys::process::loopback_up()
-    });
-    match up.join() {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(errno)) => Err(Error::os(errno, "bring the loopback interface up")),
-        Err(_) => Err(Error::new(Kind::System, "bring the loopback interface up: the thread ended")),
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use oci_spec::runtime::{Process, Spec};
 
 use super::cgroup_setup::delegate_cgroup;
 use super::checkpoint::{
-    HostMount, JOINS_PID, RestoreOptions, WorkDirectory, config_file, host_mounts,
+    HostMount, JOINS_PID, ManageCgroups, RestoreOptions, WorkDirectory, config_file, host_mounts,
     refuse_what_cannot_be_saved, refuse_without_root, with_log,
 };
 use super::creation::{Creation, PATIENCE};
@@ -144,6 +144,11 @@ fn prepare<'b>(bundle: &'b Bundle, options: &RestoreOptions, cgroup: &CgroupPlan
         let pointer = format!("/linux/namespaces/{index}/path");
         program.needs(JOINS_PID, "a joined pid namespace").map_err(|error| error.at(pointer))?;
     }
+    if options.criu.cgroups == ManageCgroups::Ignore && namespaces.cgroup.is_new() {
+        let what =
+            "criu makes no cgroup namespace when it is to ignore cgroups (--manage-cgroups-mode=ignore)";
+        return Err(Error::new(Kind::Unsupported, what).at("/linux/namespaces"));
+    }
     let label = options.lsm_profile.clone().or_else(|| configured_label(spec));
     if label.is_some() || options.lsm_mount_context.is_some() {
         program.needs(CHANGES_LABEL, "another security label")?;
@@ -156,7 +161,7 @@ fn prepare<'b>(bundle: &'b Bundle, options: &RestoreOptions, cgroup: &CgroupPlan
     }
     program.examine_kernel(Features { mem_track: None, lazy_pages: Some(options.criu.lazy_pages) })?;
     let images = ImageDirectory::open(&options.criu.image)?;
-    images.examine()?;
+    images.examine(options.criu.lazy_pages)?;
     let names = images.read_descriptors()?;
     let seccomp = verify::expected_seccomp(spec, &images)?;
     let host_mounts = host_mounts(

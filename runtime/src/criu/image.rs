@@ -81,14 +81,15 @@ impl ImageDirectory {
 
     /// Refuses a directory with anything in it that would make criu read or write elsewhere, or wait: links (but the
     /// one to the parent images), pipes, sockets, devices, memory that is cut off; and one that others can change while
-    /// it is read.
-    pub(crate) fn examine(&self) -> Result<()> {
+    /// it is read. `lazy`: the server of memory pages, `criu lazy-pages`, has its socket in its working directory, which may
+    /// be this one.
+    pub(crate) fn examine(&self, lazy: bool) -> Result<()> {
         let mut directory =
             self.dir.try_clone().map_err(|error| Error::io(&error, "duplicate a descriptor"))?;
         let mut path = self.path.clone();
-        for _ in 0..DEEPEST {
+        for depth in 0..DEEPEST {
             examine_owner(&directory, &path)?;
-            match examine_one(&directory, &path)? {
+            match examine_one(&directory, &path, lazy && depth == 0)? {
                 None => return Ok(()),
                 Some(parent) => (directory, path) = (parent, path.join("parent")),
             }
@@ -224,7 +225,7 @@ fn examine_owner(directory: &File, path: &Path) -> Result<()> {
 }
 
 /// Examines one directory; the answer is its parent.
-fn examine_one(directory: &File, path: &Path) -> Result<Option<File>> {
+fn examine_one(directory: &File, path: &Path, lazy: bool) -> Result<Option<File>> {
     let fail = |errno| Error::os(errno, format!("read the directory {}", path.display()));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut listing = Dir::openat(directory, ".", flags, Mode::empty()).map_err(fail)?;
@@ -242,6 +243,7 @@ fn examine_one(directory: &File, path: &Path) -> Result<Option<File>> {
                 _ => {}
             },
             SFlag::S_IFDIR => {}
+            SFlag::S_IFSOCK if lazy && name.to_bytes() == b"lazy-pages.socket" => {}
             SFlag::S_IFLNK if name.to_bytes() == b"parent" => {
                 let file = openat(directory, name, flags, Mode::empty())
                     .map_err(|errno| Error::os(errno, format!("open {}", path.join("parent").display())))?;
@@ -313,33 +315,38 @@ mod tests {
     fn what_leads_elsewhere_is_refused() {
         let (_keep, images) = directory();
         std::fs::write(images.path().join("pages-1.img"), "x").unwrap();
-        images.examine().unwrap();
+        images.examine(false).unwrap();
         let bad = images.path().join("restore.log");
         symlink("/etc/hostname", &bad).unwrap();
-        let error = images.examine().unwrap_err();
+        let error = images.examine(false).unwrap_err();
         assert!(error.to_string().contains("restore.log"), "{error}");
         images.examine_file("restore.log").unwrap_err();
         std::fs::remove_file(&bad).unwrap();
         nix::unistd::mkfifo(&bad, Mode::S_IRWXU).unwrap();
-        images.examine().unwrap_err();
+        images.examine(false).unwrap_err();
         std::fs::remove_file(&bad).unwrap();
+        let _server =
+            std::os::unix::net::UnixListener::bind(images.path().join("lazy-pages.socket")).unwrap();
+        images.examine(true).unwrap();
+        images.examine(false).unwrap_err();
+        std::fs::remove_file(images.path().join("lazy-pages.socket")).unwrap();
         // Parents are followed and examined, a circle of them ends.
         std::fs::create_dir(images.path().join("../pre")).unwrap();
         symlink("../pre", images.path().join("parent")).unwrap();
-        images.examine().unwrap();
+        images.examine(false).unwrap();
         symlink("/etc/hostname", images.path().join("../pre/core-1.img")).unwrap();
-        images.examine().unwrap_err();
+        images.examine(false).unwrap_err();
         std::fs::remove_file(images.path().join("../pre/core-1.img")).unwrap();
         symlink("../images", images.path().join("../pre/parent")).unwrap();
-        assert!(images.examine().unwrap_err().to_string().contains("parents"));
+        assert!(images.examine(false).unwrap_err().to_string().contains("parents"));
     }
 
     #[test]
     fn a_directory_that_others_can_write_is_refused() {
         let (_keep, images) = directory();
-        images.examine().unwrap();
+        images.examine(false).unwrap();
         std::fs::set_permissions(images.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(images.examine().unwrap_err().kind(), Kind::Permission);
+        assert_eq!(images.examine(false).unwrap_err().kind(), Kind::Permission);
     }
 
     #[test]

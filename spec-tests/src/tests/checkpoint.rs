@@ -64,6 +64,20 @@ pub(super) const TESTS: &[Test] = &[
         answers[0].failed(&[30])?;
         answers[1].worked().map(drop)
     }),
+    test(
+        "C15",
+        "a restore that ignores cgroups makes no cgroup namespace, and is refused where one is asked for",
+        |bed| {
+            let ignoring = &["--manage-cgroups-mode", "ignore"];
+            let counter = Counter::start(bed, &Spec::new().no_namespace("cgroup"))?;
+            counter.checkpoint(ignoring)?.ok()?;
+            counter.restore(ignoring)?.ok()?;
+            counter.runs()?;
+            let counter = Counter::start(bed, &Spec::new().no_namespace("cgroup").namespace("cgroup", None))?;
+            counter.checkpoint(&[])?.ok()?;
+            counter.restore(ignoring)?.refused(&["cgroup namespace"])
+        },
+    ),
     test("C15", "--leave-running lets the container go on", |bed| {
         let counter = Counter::start(bed, &Spec::new())?;
         let pid = counter.container().pid()?;

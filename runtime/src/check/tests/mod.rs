@@ -1,5 +1,7 @@
 //! A correct configuration, and what is found when one of its values is changed.
 
+mod linux_rules;
+mod process_rules;
 mod robustness;
 mod rules;
 

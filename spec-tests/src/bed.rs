@@ -9,6 +9,7 @@ pub use script::{Answer, answers, script_args, script_spec};
 
 use crate::bundle::Bundle;
 use crate::cgroup;
+use crate::console::Receiver;
 use crate::host::Host;
 use crate::outcome::{Outcome, check};
 use crate::runtime::{Called, Invocation, Runtime};
@@ -150,6 +151,12 @@ impl<'a> Bed<'a> {
     pub fn create(&self, bundle: &Bundle) -> Outcome<Container<'_, 'a>> {
         let called = self.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?.ok()?;
         Ok(Container { bed: self, bundle: bundle.clone(), out: called.out })
+    }
+
+    /// A call of `create` for a container with a terminal.
+    pub fn create_with_console(&self, bundle: &Bundle, console: &Receiver) -> Outcome<Called> {
+        let (path, dir) = (console.path.to_string_lossy(), bundle.dir.to_string_lossy());
+        self.call(["create", "--console-socket", &path, "--bundle", &dir, &bundle.id])
     }
 
     /// The container of a bundle that was created by a call of its own.

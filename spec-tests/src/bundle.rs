@@ -56,6 +56,14 @@ impl Bundle {
         Ok(serde_json::from_slice(&fs::read(self.dir.join("config.json"))?)?)
     }
 
+    /// What is mounted in its directory, as this process sees it; what is mounted on a mount comes after that.
+    pub fn mounts(&self) -> Vec<String> {
+        let dir = self.dir.to_string_lossy();
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let targets = table.lines().filter_map(|line| line.split(' ').nth(4));
+        targets.filter(|target| target.starts_with(&*dir)).map(str::to_owned).collect()
+    }
+
     /// Processes that run its probe.
     pub fn processes(&self) -> Vec<Pid> {
         let Ok(program) = fs::metadata(self.rootfs.join("probe")) else { return Vec::new() };

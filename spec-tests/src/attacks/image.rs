@@ -50,15 +50,7 @@ pub(super) const TESTS: &[Test] = &[
                 .set("/process/terminal", true);
             let bundle = bed.bundle(&spec.args(&["/probe", "true"]))?;
             let receiver = crate::console::Receiver::listen(bed.dir(), "console")?;
-            let path = receiver.path.to_string_lossy().into_owned();
-            let called = bed.call([
-                "create",
-                "--console-socket",
-                &path,
-                "--bundle",
-                &bundle.dir.to_string_lossy(),
-                &bundle.id,
-            ])?;
+            let called = bed.create_with_console(&bundle, &receiver)?;
             if called.status.success() {
                 bed.call(["start", &bundle.id])?;
             }

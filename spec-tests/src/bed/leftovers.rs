@@ -21,13 +21,7 @@ impl Bed<'_> {
         if self.runtime.systemd() {
             found.extend(units(self.host.root, &bundle.id).into_iter().map(|unit| format!("unit {unit}")));
         }
-        let dir = bundle.dir.to_string_lossy().into_owned();
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        for line in table.lines() {
-            if let Some(target) = line.split(' ').nth(4).filter(|target| target.starts_with(&dir)) {
-                found.push(format!("mount {target}"));
-            }
-        }
+        found.extend(bundle.mounts().into_iter().map(|target| format!("mount {target}")));
         found.extend(bundle.processes().into_iter().map(|pid| format!("process {}", pid.as_raw_pid())));
         found
     }
@@ -127,12 +121,8 @@ impl Bed<'_> {
             }
             cgroup::remove(&path);
         }
-        let dir = bundle.dir.to_string_lossy().into_owned();
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        for target in table.lines().rev().filter_map(|line| line.split(' ').nth(4)) {
-            if target.starts_with(&dir) {
-                let _gone = rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH);
-            }
+        for target in bundle.mounts().iter().rev() {
+            let _gone = rustix::mount::unmount(target.as_str(), rustix::mount::UnmountFlags::DETACH);
         }
     }
 }

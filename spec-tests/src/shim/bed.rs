@@ -202,13 +202,7 @@ impl<'a> Bed<'a> {
                 found.push(format!("cgroup {}", path.display()));
             }
         }
-        let dir = bundle.dir.to_string_lossy().into_owned();
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        for line in table.lines() {
-            if let Some(target) = line.split(' ').nth(4).filter(|target| target.starts_with(&dir)) {
-                found.push(format!("mount {target}"));
-            }
-        }
+        found.extend(bundle.mounts().into_iter().map(|target| format!("mount {target}")));
         found.extend(bundle.processes().into_iter().map(|pid| format!("process {}", pid.as_raw_pid())));
         found
     }
@@ -277,12 +271,8 @@ impl<'a> Bed<'a> {
         for pid in bundle.processes() {
             let _gone = kill_process(pid, Signal::KILL);
         }
-        let dir = bundle.dir.to_string_lossy().into_owned();
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        for target in table.lines().rev().filter_map(|line| line.split(' ').nth(4)) {
-            if target.starts_with(&dir) {
-                let _gone = nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH);
-            }
+        for target in bundle.mounts().iter().rev() {
+            let _gone = nix::mount::umount2(target.as_str(), nix::mount::MntFlags::MNT_DETACH);
         }
         for hierarchy in &self.host.hierarchies {
             let parent = hierarchy.join(cgroup::parent().trim_start_matches('/'));

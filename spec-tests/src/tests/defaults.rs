@@ -188,9 +188,7 @@ pub(crate) fn with_terminal<'b, 'a>(
 ) -> Outcome<(File, crate::Container<'b, 'a>)> {
     let bundle = bed.bundle(&spec)?;
     let receiver = Receiver::listen(bed.dir(), "console")?;
-    let path = receiver.path.to_string_lossy().into_owned();
-    let dir = bundle.dir.to_string_lossy().into_owned();
-    let called = bed.call(["create", "--console-socket", &path, "--bundle", &dir, &bundle.id])?.ok()?;
+    let called = bed.create_with_console(&bundle, &receiver)?.ok()?;
     let mut received = receiver.receive()?;
     same("file descriptors on the console socket", received.fds.len(), 1)?;
     let master = File::from(received.fds.remove(0));

@@ -173,16 +173,7 @@ pub(in crate::tests) const TESTS: &[Test] = &[
     test("C10", "the console socket gets one message with the master alone", |bed| {
         let bundle = bed.bundle(&Spec::new().set("/process/terminal", true))?;
         let receiver = Receiver::listen(bed.dir(), "console")?;
-        let path = receiver.path.to_string_lossy().into_owned();
-        bed.call([
-            "create",
-            "--console-socket",
-            &path,
-            "--bundle",
-            &bundle.dir.to_string_lossy(),
-            &bundle.id,
-        ])?
-        .ok()?;
+        bed.create_with_console(&bundle, &receiver)?.ok()?;
         let received = receiver.receive()?;
         same("file descriptors", received.fds.len(), 1)?;
         check(!received.bytes.is_empty(), || "no payload".into())?;

@@ -81,7 +81,7 @@ impl PathBuffer {
         self.push(digits.get(start..).unwrap_or_default())
     }
 
-    /// Ends the path at its last slash, and gives what was behind that.
+    /// The path up to its last slash, which becomes a NUL, and what is behind that.
     pub(super) fn cut_last(&mut self) -> Option<(&CStr, &CStr)> {
         let at = self.as_bytes().iter().rposition(|byte| *byte == b'/')?;
         self.bytes.get_mut(at)?.write(0);

@@ -220,7 +220,6 @@ fn identity(namespace: BorrowedFd<'_>) -> Result<(u64, u64)> {
 fn find_on_host(host: &Netlink, wish: &Wish) -> Result<Link> {
     let what = format!("find network device {}", wish.name);
     match Link::find(host, Key::Name(&wish.name)) {
-        // The host may know it by an alternative name, which is not what would be given back.
         Ok(Some(link)) if link.name == wish.name && link.stays() => Err(Error::new(
             Kind::InvalidSpec,
             format!(
@@ -230,6 +229,7 @@ fn find_on_host(host: &Netlink, wish: &Wish) -> Result<Link> {
         )
         .at(wish.pointer())),
         Ok(Some(link)) if link.name == wish.name => Ok(link),
+        // The host may know it by an alternative name, which is not what would be given back.
         Ok(_) => Err(Error::os(Errno::ENODEV, what)
             .at(wish.pointer())
             .hint("no network device of the runtime's network namespace has this name")),

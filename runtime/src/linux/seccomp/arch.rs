@@ -79,20 +79,8 @@ pub(super) fn lookup_from(before: usize, name: &str) -> Option<(usize, &'static 
     if let Some(found) = nearby.find(|(_, row)| row.0 == name) {
         return Some(found);
     }
-    let is_behind = |at: usize| TABLE.get(at).is_some_and(|row| row.0 <= name);
-    let (mut first, mut step) = (0, 1);
-    let end = if is_behind(before) {
-        first = before;
-        while is_behind(first + step) {
-            first += step;
-            step *= 2;
-        }
-        TABLE.len().min(first + step)
-    } else {
-        before
-    };
-    let found = TABLE.get(first..end)?.binary_search_by(|row| row.0.cmp(name)).ok()?;
-    Some((first + found, &TABLE[first + found]))
+    let found = TABLE.binary_search_by(|row| row.0.cmp(name)).ok()?;
+    Some((found, &TABLE[found]))
 }
 
 impl Abi {

@@ -10,7 +10,6 @@ use super::handle::{Container, wait_child};
 use super::opened::open_directory;
 use super::options::ExecOptions;
 use super::prepare::keeps_groups;
-use super::state::Status;
 use crate::cgroup::SubCgroup;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
@@ -86,7 +85,7 @@ impl Container {
         let Some(init) = self.init()? else {
             return Err(Error::new(Kind::WrongState, "cannot exec in a stopped container"));
         };
-        let paused = self.status()? == Status::Paused;
+        let paused = self.cgroup().frozen().unwrap_or(false);
         if paused && !options.ignore_paused {
             return Err(Error::new(
                 Kind::WrongState,

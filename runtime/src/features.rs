@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::cgroup::ANNOTATION_PREFIX;
+use crate::cgroup::{ANNOTATION_PREFIX, SUB_GROUP_ANNOTATION};
 use crate::check::schema::CAPABILITY_NAMES;
 use crate::linux::mount::options::WORDS as MOUNT_OPTIONS;
 use crate::linux::seccomp::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
@@ -188,7 +188,14 @@ fn describe(known: Known<'_>) -> Features {
             .checkpoint
             .then_some("org.criu.config")
             .into_iter()
-            .chain(known.cgroup.systemd.then_some(ANNOTATION_PREFIX))
+            .chain(
+                known
+                    .cgroup
+                    .systemd
+                    .then_some([ANNOTATION_PREFIX, SUB_GROUP_ANNOTATION])
+                    .into_iter()
+                    .flatten(),
+            )
             .chain([
                 crate::container::KEEP_GROUPS,
                 "run.oci.pidfd_receiver",
@@ -227,9 +234,10 @@ mod tests {
         assert_eq!((cgroup.systemd, cgroup.systemd_user), (enabled, enabled));
         (cgroup.systemd, cgroup.systemd_user) = (true, true);
         let unsafe_annotations = &mut document.potentially_unsafe_config_annotations;
-        assert_eq!(unsafe_annotations.contains(&ANNOTATION_PREFIX), enabled);
-        unsafe_annotations.retain(|name| *name != ANNOTATION_PREFIX);
-        unsafe_annotations.insert(0, ANNOTATION_PREFIX);
+        let of_systemd = [ANNOTATION_PREFIX, SUB_GROUP_ANNOTATION];
+        assert!(of_systemd.iter().all(|name| unsafe_annotations.contains(name) == enabled));
+        unsafe_annotations.retain(|name| !of_systemd.contains(name));
+        unsafe_annotations.splice(..0, of_systemd);
         insta::assert_json_snapshot!(document);
     }
 

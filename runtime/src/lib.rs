@@ -121,7 +121,11 @@
 //!   the writing thread; a pid written to `cgroup.procs` moves a process, which waits for a grace period of the kernel
 //!   (some 10 ms on an idle machine).
 //! * **systemd's scopes** (`cgroup/systemd`) cannot be empty: there the child is made first, and its first step is to wait while
-//!   the parent has systemd make the scope with every limit and with the child, in one call. Everything else is as with cgroupfs.
+//!   the parent has systemd make the scope with every limit and with the child, in one call. On version 2 the container then
+//!   moves into a group below the scope, `container`, with the same limits: the scope's own files are systemd's to write, and
+//!   `memory.events` of the group tells of a kill at once and of nothing before it. In a scope itself the first notice is
+//!   that the limit is hit; that of the kill follows 10 ms later, by when systemd may have removed the scope with its last
+//!   process, and engines that wait for it (conmon, containerd) never hear of the kill. Everything else is as with cgroupfs.
 //! * **The gate is a connected socket**, not a fifo: refused means that init is gone; end of file that `execve` succeeded; a
 //!   message that it failed, and how. So `start` reports a program that cannot run, and `poststart` hooks run after it does.
 //! * **The child writes to few pages.** Each page that it or its parent touches while both exist is copied for it (1.8 us on

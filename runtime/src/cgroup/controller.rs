@@ -62,6 +62,19 @@ pub(super) fn enable(
     Ok(())
 }
 
+/// Enables for the children of a cgroup what it has itself. What cannot be enabled is missed by whoever needs it, see
+/// [`enable`].
+pub(super) fn hand_down(dir: &Path) -> Result<()> {
+    let available = file::read(&dir.join("cgroup.controllers"))?;
+    let wanted: Vec<String> = available.split_whitespace().map(str::to_owned).collect();
+    let mut refusals = Vec::new();
+    delegate(dir, &wanted, &mut refusals);
+    for (name, dir, errno) in refusals {
+        log::debug!("enable the cgroup controller {name} below {}: {errno}", dir.display());
+    }
+    Ok(())
+}
+
 /// Enables the controllers for the children of one cgroup: all at once, or else one by one.
 ///
 /// Not where processes are in the way, though: enabling only those that the kernel allows there would turn somebody

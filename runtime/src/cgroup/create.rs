@@ -10,7 +10,7 @@ use super::handle::{CgroupRecord, DirRecord};
 use super::layout::{CgroupLayout, Mode, Place};
 use super::path::CgroupPath;
 use super::settings::{Current, Setting, translate};
-use super::systemd::{self, Instance, ScopeName, ScopePlan};
+use super::systemd::{self, Instance, ScopeName, ScopePlan, sub_group};
 use crate::error::Result;
 
 /// Everything that will be done to make the cgroup of a container, decided without a system call.
@@ -55,6 +55,26 @@ pub(crate) struct PlannedDir {
     pub(crate) mount: PathBuf,
     /// The cgroup, relative to the root.
     pub(crate) inner: PathBuf,
+    /// The cgroup that systemd makes, where the container's own is a sub-group of it.
+    pub(crate) scope: Option<PathBuf>,
+}
+
+impl PlannedDir {
+    /// The directory.
+    pub(super) fn path(&self) -> PathBuf {
+        self.mount.join(&self.inner)
+    }
+
+    /// The outermost directory that is made for the container alone: that of the scope, where there is one around it.
+    pub(super) fn top(&self) -> PathBuf {
+        self.mount.join(self.scope.as_ref().unwrap_or(&self.inner))
+    }
+
+    /// Makes the container's cgroup a sub-group of the planned one, which becomes that of the scope.
+    fn put_below(&mut self, name: &str) {
+        let inner = self.inner.join(name);
+        self.scope = Some(std::mem::replace(&mut self.inner, inner));
+    }
 }
 
 impl CgroupPlan {
@@ -100,6 +120,11 @@ impl CgroupPlan {
         let mut plan = Self::at(linux, layout, &|_| inner.clone(), denial)?;
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let rules = rules(resources.and_then(|r| r.devices().as_deref()).unwrap_or_default())?;
+        if let Some(sub_group) = sub_group::name(spec.annotations().as_ref())?
+            && layout.mode == Mode::V2
+        {
+            plan.dirs.iter_mut().for_each(|dir| dir.put_below(sub_group));
+        }
         let annotations = systemd::annotated(spec.annotations().as_ref(), trusted)?;
         plan.scope = Some(ScopePlan::new(&name, id, instance.clone(), &plan.settings, &rules, annotations));
         Ok(plan)
@@ -127,7 +152,7 @@ impl CgroupPlan {
                     Place::V2 => Vec::new(),
                 };
                 let mount = layout.mount(place)?.to_owned();
-                Some(PlannedDir { place, controllers, mount, inner: inside(place) })
+                Some(PlannedDir { place, controllers, mount, inner: inside(place), scope: None })
             })
             .collect();
         let mut enable: Vec<String> = Vec::new();
@@ -145,15 +170,14 @@ impl CgroupPlan {
     pub(crate) fn intent(&self) -> CgroupRecord {
         if self.scope.is_some() {
             // Somebody else's scope of that name, which will be refused, must not be stopped for ours.
-            let free = self.dirs.iter().all(|dir| !dir.mount.join(&dir.inner).exists());
+            let free = self.dirs.iter().all(|dir| !dir.top().exists());
             return if free {
                 self.claimed_record()
             } else {
                 CgroupRecord { scope: None, ..self.planned_record() }
             };
         }
-        let made =
-            self.dirs.iter().map(|dir| dir.mount.join(&dir.inner)).filter(|path| !path.exists()).collect();
+        let made = self.dirs.iter().map(PlannedDir::path).filter(|path| !path.exists()).collect();
         self.record(|_| true, made)
     }
 
@@ -164,7 +188,11 @@ impl CgroupPlan {
 
     /// The directories of the plan, all claimed: for the removal of a container of which no record is left.
     pub(crate) fn claimed_record(&self) -> CgroupRecord {
-        self.record(|_| true, self.dirs.iter().map(|dir| dir.mount.join(&dir.inner)).collect())
+        let made = self.dirs.iter().flat_map(|dir| {
+            let scope = dir.scope.is_some().then(|| dir.top());
+            scope.into_iter().chain([dir.path()])
+        });
+        self.record(|_| true, made.collect())
     }
 
     /// Takes the settings out that no process could be born under, for [`Cgroup::set`] to apply after the birth.
@@ -187,6 +215,7 @@ impl CgroupPlan {
             controllers: dir.controllers.clone(),
             mount: dir.mount.clone(),
             inner: dir.inner.clone(),
+            scope: dir.scope.clone(),
         });
         let scope = self.scope.as_ref().map(|scope| scope.record.clone());
         CgroupRecord { mode: self.mode, dirs: dirs.collect(), made, scope }

@@ -36,12 +36,25 @@ pub(crate) struct DirRecord {
     pub(crate) mount: PathBuf,
     /// The cgroup, relative to the root.
     pub(crate) inner: PathBuf,
+    /// The cgroup of the scope, where the container's is a sub-group of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<PathBuf>,
 }
 
 impl DirRecord {
     /// The directory.
     pub(crate) fn path(&self) -> PathBuf {
         self.mount.join(&self.inner)
+    }
+
+    /// The directory of the scope around it.
+    pub(super) fn scope_path(&self) -> Option<PathBuf> {
+        self.scope.as_ref().map(|scope| self.mount.join(scope))
+    }
+
+    /// The outermost directory that is the container's alone.
+    pub(super) fn top(&self) -> PathBuf {
+        self.scope_path().unwrap_or_else(|| self.path())
     }
 
     /// Whether it is in the unified hierarchy.
@@ -88,7 +101,7 @@ impl Cgroup {
 
     /// Whether any of its directories is there.
     pub(crate) fn exists(&self) -> bool {
-        self.record.dirs.iter().any(|dir| dir.path().exists())
+        self.record.dirs.iter().any(|dir| dir.top().exists())
     }
 
     /// What to write down.
@@ -119,9 +132,20 @@ impl Cgroup {
         })
     }
 
-    /// The directory in the unified hierarchy.
+    /// The cgroup in the unified hierarchy.
+    pub(super) fn v2(&self) -> Option<&DirRecord> {
+        self.record.dirs.iter().find(|dir| dir.is_v2())
+    }
+
+    /// Its directory.
     pub(crate) fn v2_dir(&self) -> Option<PathBuf> {
-        self.record.dirs.iter().find(|dir| dir.is_v2()).map(DirRecord::path)
+        self.v2().map(DirRecord::path)
+    }
+
+    /// Where a directory of it is, seen from the cgroup of the scope.
+    pub(crate) fn inside_scope(&self, dir: &Path) -> PathBuf {
+        let top = self.v2().map(DirRecord::top).unwrap_or_default();
+        dir.strip_prefix(top).unwrap_or(Path::new("")).to_owned()
     }
 
     /// The directory of the hierarchy of version 1 with this controller.
@@ -183,7 +207,7 @@ impl Cgroup {
         });
         let mut layout =
             CgroupLayout { mode: self.record.mode, v1: v1.collect(), v2: None, page_sizes: None };
-        if let Some(dir) = self.record.dirs.iter().find(|dir| dir.is_v2()) {
+        if let Some(dir) = self.v2() {
             // On a hybrid machine only what a container needs is enabled for it, which an update may be the first to do.
             let offered = if self.record.mode == Mode::Hybrid { dir.mount.clone() } else { dir.path() };
             let controllers = file::read(&offered.join("cgroup.controllers"))?;
@@ -246,6 +270,7 @@ mod tests {
             controllers: controllers.iter().map(|&c| c.to_owned()).collect(),
             mount: root.join(name),
             inner: "c".into(),
+            scope: None,
         };
         let dirs = vec![dir("memory", &["memory"]), dir("cpu", &["cpu", "cpuacct"]), dir("unified", &[])];
         Cgroup::open(CgroupRecord { mode: Mode::Hybrid, dirs, made: Vec::new(), scope: None })

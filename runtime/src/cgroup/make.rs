@@ -12,7 +12,7 @@ use super::handle::Cgroup;
 use super::layout::Place;
 use super::settings::Setting;
 use super::tree;
-use super::write::{Dirs, write_all};
+use super::write::Levels;
 use crate::error::{Error, Kind, Result};
 
 impl CgroupPlan {
@@ -25,12 +25,15 @@ impl CgroupPlan {
     /// Refuses a scope whose cgroup somebody uses already.
     pub(crate) fn check_free(&self) -> Result<()> {
         let existing: Vec<PathBuf> =
-            self.dirs.iter().map(|dir| dir.mount.join(&dir.inner)).filter(|path| path.exists()).collect();
+            self.dirs.iter().map(PlannedDir::top).filter(|path| path.exists()).collect();
         if existing.is_empty() {
-            Ok(())
-        } else {
-            refuse_used(&Cgroup::open(self.planned_record()), &existing)
+            return Ok(());
         }
+        let mut record = self.planned_record();
+        for dir in &mut record.dirs {
+            dir.inner = dir.scope.take().unwrap_or_else(|| std::mem::take(&mut dir.inner));
+        }
+        refuse_used(&Cgroup::open(record), &existing)
     }
 
     /// Completes the cgroup of a scope that systemd has made with the container's process in it: the hierarchies that
@@ -39,12 +42,16 @@ impl CgroupPlan {
         if let Some(dir) = self.dirs.iter().find(|dir| dir.place == Place::V2) {
             let text = file::read(Path::new(&format!("/proc/{pid}/cgroup")))?;
             let found = super::path::unified_membership(&text).unwrap_or_default();
-            if Path::new(found).strip_prefix("/").ok() != Some(&dir.inner) {
+            let wanted = dir.scope.as_ref().unwrap_or(&dir.inner);
+            if Path::new(found).strip_prefix("/").ok() != Some(wanted) {
                 let message = format!(
                     "systemd has put the container's process into {found}, not /{}",
-                    dir.inner.display()
+                    wanted.display()
                 );
                 return Err(Error::new(Kind::System, message).at("/linux/cgroupsPath"));
+            }
+            if dir.scope.is_some() {
+                make_sub_group(dir, pid)?;
             }
         }
         self.make(&mut Vec::new()).map(drop)
@@ -57,12 +64,11 @@ impl CgroupPlan {
             match tree::make(&dir.mount, &dir.inner, made) {
                 Ok(true) => present.push(dir),
                 Ok(false) => {
-                    existing.push(dir.mount.join(&dir.inner));
+                    existing.push(dir.path());
                     present.push(dir);
                 }
                 Err(errno) => {
-                    let path = dir.mount.join(&dir.inner);
-                    let error = Error::os(errno, format!("mkdir cgroup {}", path.display()));
+                    let error = Error::os(errno, format!("mkdir cgroup {}", dir.path().display()));
                     self.do_without(dir, errno, error)?;
                 }
             }
@@ -75,7 +81,8 @@ impl CgroupPlan {
         if used_before {
             refuse_used(&cgroup, &existing)?;
         }
-        let mut dirs = Dirs::new(present.iter().map(|dir| (dir.place, dir.mount.join(&dir.inner))));
+        let mut levels = levels(present.iter().copied());
+        let dirs = levels.own();
         for dir in &present {
             if dir.place == Place::V2 && !self.enable.is_empty() {
                 let needed: Vec<&Setting> = self.settings.iter().filter(|s| s.place == Place::V2).collect();
@@ -85,8 +92,8 @@ impl CgroupPlan {
                 controller::fill_cpuset(&dir.mount, &dir.inner)?;
             }
         }
-        write_all(&mut dirs, &self.settings, None)?;
-        self.devices.apply(&mut dirs, used_before, self.denial)?;
+        levels.write(&self.settings)?;
+        self.devices.apply(levels.own(), used_before, self.denial)?;
         Ok(cgroup)
     }
 
@@ -97,10 +104,9 @@ impl CgroupPlan {
         let present = |dir: &&PlannedDir| {
             cgroup.record().dirs.iter().any(|made| made.mount == dir.mount && made.inner == dir.inner)
         };
-        let present = self.dirs.iter().filter(present);
-        let mut dirs = Dirs::new(present.map(|dir| (dir.place, dir.mount.join(&dir.inner))));
-        write_all(&mut dirs, &self.settings, None)?;
-        if devices { self.devices.apply(&mut dirs, true, self.denial) } else { Ok(()) }
+        let mut levels = levels(self.dirs.iter().filter(present));
+        levels.write(&self.settings)?;
+        if devices { self.devices.apply(levels.own(), true, self.denial) } else { Ok(()) }
     }
 
     /// Goes on without a hierarchy that may not be written (a read-only mount, a nested or unprivileged runtime), as
@@ -131,6 +137,25 @@ impl CgroupPlan {
             None => Err(error),
         }
     }
+}
+
+fn levels<'a>(dirs: impl Iterator<Item = &'a PlannedDir> + Clone) -> Levels {
+    let scope = dirs.clone().find(|dir| dir.scope.is_some()).map(|dir| (dir.place, dir.top()));
+    Levels::new(dirs.map(|dir| (dir.place, dir.path())), scope)
+}
+
+/// Makes the sub-group of a scope, moves the container's process there and hands down every controller that the scope
+/// has: a cgroup with processes of its own could not.
+fn make_sub_group(dir: &PlannedDir, pid: i32) -> Result<()> {
+    let path = dir.path();
+    let fail = |errno: Errno, what: &str| {
+        Error::os(errno, format!("{what} cgroup {}", path.display())).at("/linux/cgroupsPath")
+    };
+    tree::make(&dir.mount, &dir.inner, &mut Vec::new()).map_err(|errno| fail(errno, "mkdir"))?;
+    file::open_dir(&path)
+        .and_then(|own| file::write_at(&own, "cgroup.procs", &pid.to_string()))
+        .map_err(|errno| fail(errno, &format!("move process {pid} into")))?;
+    controller::hand_down(&dir.top())
 }
 
 /// A cgroup in which somebody else's processes live would be limited, and killed, with the container; in a frozen one

@@ -57,6 +57,7 @@ pub use self::stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, MemoryEntry, MemoryStats,
     PidsStats, Pressure, PressureLine, RdmaStats, Stats, Throttling,
 };
+pub(crate) use self::systemd::sub_group::ANNOTATION as SUB_GROUP_ANNOTATION;
 pub(crate) use self::systemd::{ANNOTATION_PREFIX, Instance, Manager};
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::file;
-use super::handle::Cgroup;
+use super::handle::{Cgroup, DirRecord};
 use super::tree;
 use crate::error::{Error, Kind, Result};
 use crate::sys::pidfd;
@@ -33,7 +33,8 @@ impl Cgroup {
     /// freezer is that of version 2.
     pub(crate) fn kill(&self, signal: i32) -> Result<()> {
         let all = signal == libc::SIGKILL;
-        if all && let Some(dir) = self.v2_dir() {
+        // The scope around it has no processes of its own, but those of a creation that has not come further.
+        if all && let Some(dir) = self.v2().map(DirRecord::top) {
             // One write kills the whole tree, forks in flight included, since Linux 5.14.
             match file::open_dir(&dir).and_then(|dir| file::write_at(&dir, "cgroup.kill", "1")) {
                 Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) if self.only_v2() => return Ok(()),
@@ -58,7 +59,7 @@ impl Cgroup {
     }
 
     fn only_v2(&self) -> bool {
-        self.record.dirs.iter().all(super::handle::DirRecord::is_v2)
+        self.record.dirs.iter().all(DirRecord::is_v2)
     }
 
     /// The hierarchy whose list of processes counts: the unified one, or one of version 1 that every process is in.
@@ -69,8 +70,7 @@ impl Cgroup {
     /// The same, and on a hybrid machine one of version 1 as well: a process can have left one of the two.
     pub(super) fn process_dirs(&self) -> impl Iterator<Item = PathBuf> {
         let v1 = ["freezer", "pids", "memory", "devices"].into_iter().find_map(|name| self.v1_dir(name));
-        let v1 = v1
-            .or_else(|| self.record.dirs.iter().find(|dir| !dir.is_v2()).map(super::handle::DirRecord::path));
+        let v1 = v1.or_else(|| self.record.dirs.iter().find(|dir| !dir.is_v2()).map(DirRecord::path));
         self.v2_dir().into_iter().chain(v1)
     }
 }

@@ -4,10 +4,10 @@ use oci_spec::runtime::LinuxResources;
 
 use super::controller;
 use super::file;
-use super::handle::Cgroup;
+use super::handle::{Cgroup, DirRecord};
 use super::layout::Place;
 use super::settings::{Current, Setting, translate};
-use super::write::{Dirs, Journal, write_all};
+use super::write::{Dirs, Levels};
 use crate::error::{Error, Kind, Result};
 
 impl Cgroup {
@@ -29,17 +29,17 @@ impl Cgroup {
                 period.as_deref().map_or(super::systemd::DEFAULT_PERIOD, super::systemd::in_force),
             )?;
         }
-        let mut dirs = Dirs::new(self.places());
-        self.enable_for(&settings, &mut dirs)?;
-        let mut journal = Journal::default();
-        write_all(&mut dirs, &settings, Some(&mut journal)).inspect_err(|_| journal.undo(&mut dirs))
+        let scope = self.v2().and_then(DirRecord::scope_path);
+        let mut levels = Levels::new(self.places(), scope.map(|path| (Place::V2, path)));
+        self.enable_for(&settings, levels.own())?;
+        levels.change(&settings)
     }
 
     /// Enables the controllers of version 2 that the settings need, where they are not.
     fn enable_for(&self, settings: &[Setting], dirs: &mut Dirs) -> Result<()> {
         let needed: Vec<&Setting> =
             settings.iter().filter(|s| s.place == Place::V2 && s.controller != "cgroup").collect();
-        let Some(dir) = self.record.dirs.iter().find(|dir| dir.is_v2() && !needed.is_empty()) else {
+        let Some(dir) = self.v2().filter(|_| !needed.is_empty()) else {
             return Ok(());
         };
         let wanted: Vec<String> =
@@ -49,7 +49,7 @@ impl Cgroup {
 
     /// Writes settings of a plan.
     pub(crate) fn set(&self, settings: &[Setting]) -> Result<()> {
-        write_all(&mut Dirs::new(self.places()), settings, None)
+        Levels::new(self.places(), None).write(settings)
     }
 
     /// Reads what the translation needs to know: version 2 has two files for what the configuration says as a sum.

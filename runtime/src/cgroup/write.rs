@@ -38,13 +38,52 @@ impl Dirs {
     }
 }
 
+/// The cgroup of a container and, before it, that of the scope whose sub-group it is: both have the same limits.
+pub(super) struct Levels(Vec<Dirs>);
+
+impl Levels {
+    /// Takes the container's directory of each hierarchy, and that of the scope.
+    pub(super) fn new(
+        own: impl IntoIterator<Item = (Place, PathBuf)>,
+        scope: Option<(Place, PathBuf)>,
+    ) -> Self {
+        let scope = scope.map(|scope| Dirs::new([scope]));
+        Self(scope.into_iter().chain([Dirs::new(own)]).collect())
+    }
+
+    /// The container's own directories.
+    pub(super) fn own(&mut self) -> &mut Dirs {
+        self.0.last_mut().expect("made with one")
+    }
+
+    /// Writes the settings in order.
+    pub(super) fn write(&mut self, settings: &[Setting]) -> Result<()> {
+        self.0.iter_mut().try_for_each(|dirs| write_all(dirs, settings, None))
+    }
+
+    /// The same, with the old values in force again after a failure.
+    pub(super) fn change(&mut self, settings: &[Setting]) -> Result<()> {
+        let mut journals: Vec<Journal> = Vec::new();
+        for dirs in &mut self.0 {
+            let mut journal = Journal::default();
+            let written = write_all(dirs, settings, Some(&mut journal));
+            journals.push(journal);
+            if written.is_err() {
+                self.0.iter_mut().zip(journals).rev().for_each(|(dirs, journal)| journal.undo(dirs));
+                return written;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What an update changed, to be able to take it back.
 #[derive(Default)]
-pub(super) struct Journal(Vec<Setting>);
+struct Journal(Vec<Setting>);
 
 impl Journal {
     /// Writes the old values again, last change first, as far as the kernel still takes them.
-    pub(super) fn undo(self, dirs: &mut Dirs) {
+    fn undo(self, dirs: &mut Dirs) {
         for setting in self.0.into_iter().rev() {
             if let Err(error) = write_all(dirs, std::slice::from_ref(&setting), None) {
                 log::warn!("restore {}: {error}", setting.file);
@@ -57,11 +96,7 @@ impl Journal {
 ///
 /// Within a group, what the kernel refuses with EINVAL or EBUSY is written again after the others, as long as that
 /// brings something forward: so a limit and the limit that bounds it can both rise and both fall.
-pub(super) fn write_all(
-    dirs: &mut Dirs,
-    settings: &[Setting],
-    mut journal: Option<&mut Journal>,
-) -> Result<()> {
+fn write_all(dirs: &mut Dirs, settings: &[Setting], mut journal: Option<&mut Journal>) -> Result<()> {
     for group in settings.chunk_by(|a, b| a.group == b.group && a.group != Group::Single) {
         let mut pending: Vec<&Setting> = group.iter().collect();
         loop {
@@ -215,6 +250,25 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.path().join("a")).unwrap(), "77");
         journal.undo(&mut dirs);
         assert_eq!(std::fs::read_to_string(dir.path().join("a")).unwrap(), "10");
+    }
+
+    #[test]
+    fn what_fails_below_the_scope_is_taken_back_in_both() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["scope", "own"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            std::fs::write(dir.path().join(name).join("a"), "10").unwrap();
+        }
+        std::fs::write(dir.path().join("scope/b"), "1").unwrap();
+        let at = |name: &str| (Place::V2, dir.path().join(name));
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        let mut levels = Levels::new([at("own")], Some(at("scope")));
+        let new =
+            [setting("a", "20", Absent::Fail, Group::Single), setting("b", "2", Absent::Fail, Group::Single)];
+        levels.change(&new).unwrap_err();
+        assert_eq!([read("scope/a"), read("scope/b"), read("own/a")], ["10", "1", "10"]);
+        levels.change(&new[..1]).unwrap();
+        assert_eq!([read("scope/a"), read("own/a")], ["20", "20"]);
     }
 
     #[test]

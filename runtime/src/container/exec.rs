@@ -1,6 +1,7 @@
 //! Running another process in a container.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use oci_spec::runtime::{ContainerState, Process};
@@ -100,13 +101,15 @@ impl Container {
         let init_pid = self.pid().unwrap_or(0);
         let subs =
             options.cgroups.iter().map(|path| SubCgroup::parse(path)).collect::<Result<Vec<_>, _>>()?;
-        let mut join = self.cgroup().join_further(&subs, init_pid)?;
+        let own = self.cgroup();
+        let mut join = own.join_further(&subs, init_pid)?;
         // From a login session a user cannot move a process into a scope of his own systemd; it is asked to do so.
         let scope = self.record.cgroup.scope.as_ref();
         let scope = scope.filter(|_| !host.is_admin() && subs.is_empty() && !join.is_permitted());
-        if scope.is_some() {
-            join.v2_dir = None;
-        }
+        let inside_scope = match join.v2_dir.take_if(|_| scope.is_some()) {
+            Some(dir) => own.inside_scope(&dir),
+            None => PathBuf::new(),
+        };
         let request = ExecRequest {
             id: &self.record.id,
             namespaces: self.record.namespaces,
@@ -154,7 +157,9 @@ impl Container {
             oom_score.map_or(Ok(()), |score| spawn::set_oom_score(pid, score))
         };
         let mut serve = |step: &ParentStep, child: &Spawned| match step {
-            ParentStep::EnterScope(_) => scope.map_or(Ok(()), |scope| scope.attach(child.pid)).map(|()| None),
+            ParentStep::EnterScope(_) => {
+                scope.map_or(Ok(()), |scope| scope.attach(&inside_scope, child.pid)).map(|()| None)
+            }
             ParentStep::Rlimits(limits) => spawn::set_rlimits(child.pid, limits).map(|()| None),
             ParentStep::IoPriority(value) => spawn::set_io_priority(child.pid, *value).map(|()| None),
             ParentStep::Scheduler(attr) => spawn::set_scheduler(child.pid, attr).map(|()| None),

@@ -41,19 +41,6 @@ pub(super) const TESTS: &[Test] = &[
         let theirs = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?.as_raw_pid()))?;
         check(theirs.contains(container.id()), || format!("the id is in none of its cgroups: {theirs}"))
     }),
-    test("A136", "slice:prefix:name is the scope prefix-name of that slice with the systemd driver", |bed| {
-        systemd(bed)?;
-        let container = bed.create(&bed.bundle(&Spec::new())?)?;
-        in_scope(&container, &format!("{}/suite-{}.scope", bed.slice(), container.id()))
-    }),
-    test("A136", "a slice with dashes is below the slices that its name lists", |bed| {
-        systemd(bed)?;
-        let bundle = bed.bundle(&Spec::new())?;
-        let spec = Spec::new().set("/linux/cgroupsPath", format!("suite-deep.slice:suite:{}", bundle.id));
-        bundle.write_spec(&spec)?;
-        let container = bed.create(&bundle)?;
-        in_scope(&container, &format!("suite.slice/suite-deep.slice/suite-{}.scope", container.id()))
-    }),
     test("A137", "a cgroupsPath with dots does not lead out of the hierarchy", |bed| {
         cgroupfs(bed)?;
         let outside = PathBuf::from(format!("/sys/fs/cgroup/suite-escape-{}", std::process::id()));
@@ -66,16 +53,6 @@ pub(super) const TESTS: &[Test] = &[
         check(!made || bed.host.cgroups == crate::host::CgroupMode::V2, || {
             format!("made {} ({})", outside.display(), called.code())
         })
-    }),
-    test("A137", "the systemd driver refuses a cgroupsPath that is not slice:prefix:name", |bed| {
-        systemd(bed)?;
-        for path in ["/suite/x", "system.slice:x", "system.slice:a:b:c", "noslice:suite:x"] {
-            bed.refuses(
-                &Spec::new().set("/linux/cgroupsPath", path),
-                &["cgroupsPath", "slice", "format", path],
-            )?;
-        }
-        Ok(())
     }),
     test("A138", "a cgroup that another container uses is refused, and that container lives on", |bed| {
         let first = bed.waiting(&Spec::new())?;
@@ -225,16 +202,6 @@ pub(crate) fn cgroupfs(bed: &Bed<'_>) -> Outcome {
     } else {
         Ok(())
     }
-}
-
-/// Skips unless cgroupsPath names a unit of systemd.
-fn systemd(bed: &Bed<'_>) -> Outcome {
-    if bed.runtime.systemd() { Ok(()) } else { skip("needs --systemd-cgroup") }
-}
-
-fn in_scope(container: &Container<'_, '_>, wanted: &str) -> Outcome {
-    let text = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?.as_raw_pid()))?;
-    check(text.lines().any(|line| line.ends_with(wanted)), || format!("not in {wanted}: {text}"))
 }
 
 /// A container of user 5 in a user namespace, with a cgroup namespace and a cgroup mount.

@@ -33,6 +33,7 @@ mod root;
 mod rootless;
 mod running_mounts;
 mod scheduling;
+mod scopes;
 mod seccomp;
 
 /// All areas, in the order of the checklist.
@@ -55,6 +56,7 @@ pub const AREAS: &[&[Test]] = &[
     net_devices::TESTS,
     paths::TESTS,
     cgroups::TESTS,
+    scopes::TESTS,
     intel_rdt::TESTS,
     memory::TESTS,
     cpu::TESTS,

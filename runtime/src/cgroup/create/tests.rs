@@ -29,6 +29,31 @@ fn the_plan_without_any_configuration() {
 }
 
 #[test]
+fn on_version_2_a_container_lives_below_its_scope() {
+    let plan = |layout: &CgroupLayout, annotations: &str| {
+        let json = format!(
+            r#"{{"ociVersion":"1.2.0","annotations":{annotations},"linux":{{"cgroupsPath":"a.slice:p:n"}}}}"#
+        );
+        let spec: Spec = serde_json::from_str(&json).unwrap();
+        CgroupPlan::in_scope(&spec, "n", layout, &Instance::System, Denial::Odd, true).unwrap()
+    };
+    let scope = PathBuf::from("a.slice/p-n.scope");
+    let top = Path::new("/sys/fs/cgroup").join(&scope);
+    let below = plan(&v2(&["memory"]), "{}");
+    assert_eq!(
+        (&below.dirs[0].inner, &below.dirs[0].scope),
+        (&scope.join("container"), &Some(scope.clone()))
+    );
+    assert_eq!(below.claimed_record().made, [top.clone(), top.join("container")], "parents first");
+    let inside = plan(&v2(&["memory"]), r#"{"run.oci.systemd.subgroup":""}"#);
+    assert_eq!((&inside.dirs[0].inner, &inside.dirs[0].scope), (&scope, &None));
+    assert_eq!(inside.claimed_record().made, [top]);
+    // There systemd has a hierarchy of its own, and limits are in others.
+    let old = plan(&v1(&["memory", "name=systemd"]), "{}");
+    assert!(old.dirs.iter().all(|dir| dir.inner == scope && dir.scope.is_none()));
+}
+
+#[test]
 fn a_finding_ends_the_planning() {
     let json = r#"{"resources":{"memory":{"swappiness":5}}}"#;
     let error = CgroupPlan::new(Some(&linux(json)), "id", &v2(&["memory"]), Denial::Odd).unwrap_err();

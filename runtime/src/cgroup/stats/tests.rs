@@ -16,6 +16,7 @@ fn cgroup(mode: Mode, dirs: &[(&std::path::Path, &[&str])]) -> Cgroup {
         controllers: controllers.iter().map(|&c| c.to_owned()).collect(),
         mount: mount.to_path_buf(),
         inner: std::path::PathBuf::new(),
+        scope: None,
     });
     Cgroup::open(CgroupRecord { mode, dirs: dirs.collect(), made: Vec::new(), scope: None })
 }
@@ -62,6 +63,20 @@ fn version_2_in_the_json_of_runc() {
         "network_interfaces": null,
     });
     assert_eq!(serde_json::to_value(&stats).unwrap(), expected);
+}
+
+#[test]
+fn limits_that_are_hit_are_counted_at_the_scope() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("own");
+    write(&own, &V2);
+    write(&own, &[("memory.events", "max 0\noom_kill 1\n"), ("memory.swap.events", "max 0\n")]);
+    write(dir.path(), &[("memory.events", "max 3\noom_kill 1\n"), ("memory.swap.events", "max 2\n")]);
+    let mut cgroup = cgroup(Mode::V2, &[(dir.path(), &[])]);
+    (cgroup.record.dirs[0].inner, cgroup.record.dirs[0].scope) = ("own".into(), Some("".into()));
+    let memory = cgroup.stats().unwrap().memory;
+    assert_eq!([memory.usage.failcnt, memory.swap.failcnt, memory.usage.usage], [3, 2, 150]);
+    assert_eq!(memory.events["max"], 3);
 }
 
 #[test]

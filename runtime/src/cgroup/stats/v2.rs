@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::super::file::field;
 use super::{
-    BlkioEntry, BlkioStats, Files, HugetlbStats, MemoryEntry, Stats, numbers, pressure, rdma, table,
+    BlkioEntry, BlkioStats, Files, HugetlbStats, MemoryEntry, MemoryStats, Stats, numbers, pressure, rdma,
+    table,
 };
 use crate::error::Result;
 
@@ -73,20 +74,28 @@ fn memory(files: &Files, stats: &mut Stats) -> Result<()> {
     let memory = &mut stats.memory;
     memory.raw = table(&files.text("memory.stat")?.unwrap_or_default());
     memory.cache = memory.raw.get("file").copied().unwrap_or(0);
-    memory.events = table(&files.text("memory.events")?.unwrap_or_default());
+    memory_events(files, memory)?;
     memory.usage.limit = files.number("memory.max")?;
     memory.usage.usage = files.number("memory.current")?;
     memory.usage.max = files.number("memory.peak")?;
-    memory.usage.failcnt = memory.events.get("max").copied().unwrap_or(0);
     memory.swap_only = MemoryEntry {
         limit: files.number("memory.swap.max")?,
         usage: files.number("memory.swap.current")?,
         max: files.number("memory.swap.peak")?,
-        failcnt: files.text("memory.swap.events")?.and_then(|text| field(&text, "max")).unwrap_or(0),
+        failcnt: memory.swap_only.failcnt,
     };
     // Callers know the sum of version 1.
     memory.swap.limit = memory.swap_only.limit.saturating_add(memory.usage.limit);
     memory.swap.usage = memory.swap_only.usage.saturating_add(memory.usage.usage);
+    Ok(())
+}
+
+/// How often the limits were hit.
+pub(super) fn memory_events(files: &Files, memory: &mut MemoryStats) -> Result<()> {
+    memory.events = table(&files.text("memory.events")?.unwrap_or_default());
+    memory.usage.failcnt = memory.events.get("max").copied().unwrap_or(0);
+    let swap = files.text("memory.swap.events")?.unwrap_or_default();
+    memory.swap_only.failcnt = field(&swap, "max").unwrap_or(0);
     memory.swap.failcnt = memory.swap_only.failcnt;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What is asked of systemd: `org.freedesktop.systemd1.Manager` (org.freedesktop.systemd1(5)).
 
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustbus::message_builder::{MarshalledMessage, MessageBuilder};
@@ -137,12 +138,16 @@ impl Manager {
         })
     }
 
-    /// Moves a process into the cgroup of a unit.
-    pub(super) fn attach(&mut self, unit: &str, pid: i32) -> Result<()> {
+    /// Moves a process into the cgroup of a unit, or into one below it.
+    pub(super) fn attach(&mut self, unit: &str, inside: &Path, pid: i32) -> Result<()> {
         let mut call = method("AttachProcessesToUnit");
+        // It is empty, or begins with a slash.
+        let inside = inside
+            .components()
+            .fold(String::new(), |path, part| path + "/" + &part.as_os_str().to_string_lossy());
         let pids = param(&Value::Array("u", vec![Value::U32(pid.cast_unsigned())]));
         let sent = pids
-            .and_then(|pids| push(&mut call, &[string(unit), string(""), pids]))
+            .and_then(|pids| push(&mut call, &[string(unit), string(&inside), pids]))
             .and_then(|()| self.connection.call(&call).map(drop));
         sent.map_err(|failure| {
             Error::new(failure.kind(), format!("unable to put process {pid} into unit {unit:?}: {failure}"))

@@ -3,7 +3,8 @@
 //! Where systemd runs, the cgroup tree is its own (systemd's "Control Group APIs and Delegation"): whoever wants a part
 //! of it asks for a scope with `Delegate=yes`. A scope is born with its processes, so the order differs from that of
 //! cgroupfs: the container's process is made first and waits; systemd is asked for a scope with all limits and with the
-//! process, in one call; then the files that have no property are written, as everything else is again, exactly; then
+//! process, in one call; on cgroup version 2 the process moves on into a group below the scope, which has the same limits
+//! and is the container's cgroup; the files that have no property are written, as everything else is again, exactly; then
 //! the process goes on. Limits and device rules are properties as well as files, so that systemd, which may write them
 //! again at any time (`systemctl daemon-reload`), writes the same.
 //!
@@ -11,6 +12,7 @@
 //! |---|---|
 //! | `unit` | `slice:prefix:name` to the scope and its place |
 //! | `properties`, `device_policy` | cgroup files and device rules as properties |
+//! | `sub_group` | what of the scope's cgroup is the container's |
 //! | `annotations` | `org.systemd.property.*` |
 //! | `value` | what properties consist of |
 //! | `instance` | which systemd: that of the system or that of a user |
@@ -29,10 +31,12 @@ mod manager;
 #[path = "no_manager.rs"]
 mod manager;
 mod properties;
+pub(super) mod sub_group;
 mod unit;
 mod value;
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -122,9 +126,9 @@ impl ScopeRecord {
         Manager::connect(&self.instance)?.set_properties(&self.unit, &properties)
     }
 
-    /// Moves a process into the scope.
-    pub(crate) fn attach(&self, pid: i32) -> crate::Result<()> {
-        Manager::connect(&self.instance)?.attach(&self.unit, pid)
+    /// Moves a process into the scope, into a cgroup relative to that of the unit.
+    pub(crate) fn attach(&self, inside: &Path, pid: i32) -> crate::Result<()> {
+        Manager::connect(&self.instance)?.attach(&self.unit, inside, pid)
     }
 
     /// Takes the scope away; whoever is in it must be dead or dying.

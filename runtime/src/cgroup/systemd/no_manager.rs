@@ -1,6 +1,7 @@
 //! Without the feature `systemd` there is nobody to talk to.
 
 use std::convert::Infallible;
+use std::path::Path;
 
 use super::Instance;
 use super::value::Property;
@@ -25,7 +26,7 @@ impl Manager {
         match self.0 {}
     }
 
-    pub(super) fn attach(&mut self, _: &str, _: i32) -> Result<()> {
+    pub(super) fn attach(&mut self, _: &str, _: &Path, _: i32) -> Result<()> {
         match self.0 {}
     }
 

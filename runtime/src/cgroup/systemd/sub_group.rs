@@ -1,0 +1,83 @@
+//! The sub-group of a scope that a container lives in, on cgroup version 2.
+//!
+//! A cgroup has one writer (systemd's "Control Group APIs and Delegation"): the files of the scope's own cgroup are
+//! systemd's, and what is below is the caller's. So the container gets a group below it, whose files and device filter
+//! systemd never touches again. It has the limits of the scope as well: that is where the container, whose cgroup
+//! namespace ends there, reads them.
+//!
+//! And so whoever watches `memory.events` of the container's cgroup hears of a kill when it happens, and of nothing
+//! else before. That the limit is hit is counted where the charge is refused, which is the scope: it is charged for
+//! what the sub-group itself takes. The kill is counted where the victim is. Without a sub-group the first notice says
+//! that the limit is hit, the next one comes 10 ms later at the earliest (the kernel's pause between two notices), and
+//! systemd, which removes the scope with its last process, is often faster.
+
+use std::collections::HashMap;
+
+use super::super::settings::Problem;
+
+/// What the sub-group is called, by crun's annotation of that name; the empty name means that there is none.
+pub(crate) const ANNOTATION: &str = "run.oci.systemd.subgroup";
+
+/// What it is called otherwise, the name that managers know from crun.
+const DEFAULT: &str = "container";
+
+/// The longest name of a directory.
+const LONGEST: usize = 255;
+
+/// Before the dot of the kernel's own files in a cgroup.
+const OF_KERNEL: [&str; 13] = [
+    "cgroup",
+    "cpu",
+    "cpuset",
+    "debug",
+    "dmem",
+    "hugetlb",
+    "io",
+    "irq",
+    "memory",
+    "misc",
+    "perf_event",
+    "pids",
+    "rdma",
+];
+
+/// The name of the sub-group that the annotations ask for; none if the container is to live in the scope itself.
+pub(in super::super) fn name(annotations: Option<&HashMap<String, String>>) -> Result<Option<&str>, Problem> {
+    let Some(name) = annotations.and_then(|all| all.get(ANNOTATION)) else { return Ok(Some(DEFAULT)) };
+    let of_kernel = name.split_once('.').is_some_and(|(before, _)| OF_KERNEL.contains(&before));
+    if matches!(&**name, "." | "..") || name.contains(['/', '\n', '\0']) || name.len() > LONGEST || of_kernel
+    {
+        let message = format!("{name:?} cannot be the name of a cgroup below the scope");
+        return Err(Problem::invalid(format!("/annotations/{ANNOTATION}"), message)
+            .hint("one name without a slash, and not that of a file that the kernel has in a cgroup"));
+    }
+    Ok(Some(&**name).filter(|name| !name.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(value: &str) -> HashMap<String, String> {
+        HashMap::from([(ANNOTATION.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn the_name_is_given_or_usual_or_none() {
+        assert_eq!(name(None).unwrap(), Some("container"));
+        assert_eq!(name(Some(&HashMap::new())).unwrap(), Some("container"));
+        assert_eq!(name(Some(&given(""))).unwrap(), None);
+        for good in ["payload", "a.scope", "..a", "memory", "a b"] {
+            assert_eq!(name(Some(&given(good))).unwrap(), Some(good));
+        }
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_refused() {
+        let long = "n".repeat(256);
+        for bad in [".", "..", "/", "a/b", "../x", "a\nb", "a\0b", "memory.max", "cgroup.procs", &long] {
+            let problem = name(Some(&given(bad))).unwrap_err();
+            assert_eq!(problem.pointer, "/annotations/run.oci.systemd.subgroup", "{bad:?}");
+        }
+    }
+}

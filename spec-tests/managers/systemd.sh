@@ -2,14 +2,16 @@
 # Podman, containerd and Docker on a machine with systemd and cgroup v2, each with the driver that makes systemd manage
 # the cgroups (Podman with the other one too), Podman and Docker also with user namespaces.
 #
-#   RUNTIME=/path/to/wharf spec-tests/managers/systemd.sh [podman|podman-user|podman-auto|podman-keep-id|ctr|docker|docker-remap|nested]...
+#   RUNTIME=/path/to/wharf spec-tests/managers/systemd.sh [podman|podman-user|podman-auto|podman-keep-id|ctr|docker|docker-remap|docker-shim|nested]...
 #
-# As root on a machine that may be filled: spec-tests/vm/machine.sh --memory 2048 -- env RUNTIME=... THIS boots one. COUNT
-# (default 50) is how many containers each manager runs in a row before it is checked that nothing of them is left.
+# As root on a machine that may be filled: spec-tests/vm/machine.sh --memory 2048 -- env RUNTIME=... THIS boots one. SHIM is the
+# shim of docker-shim (default: the one beside the runtime), COUNT (default 50) how many containers each manager runs in a
+# row before it is checked that nothing of them is left.
 # shellcheck disable=SC2034  # tap.sh uses $work
 set -u
 here=$(dirname "$(realpath "$0")")
 RUNTIME=$(realpath -e "${RUNTIME:?path of the runtime}")
+SHIM=${SHIM:-$(dirname "$RUNTIME")/containerd-shim-wharf-v2}
 COUNT=${COUNT:-50}
 work=$(mktemp -d)
 . "$here/tap.sh"
@@ -213,8 +215,11 @@ docker_saw_oom() { [ "$(command docker inspect -f '{{.State.OOMKilled}}' oom)" =
 
 # docker [OPTION-OF-DOCKERD]...
 docker() {
-    local pid what="docker${1:+, $*}"
-    daemon command docker info -- dockerd --add-runtime "wharf=$RUNTIME" --default-runtime wharf --exec-opt native.cgroupdriver=systemd \
+    local pid what="$manager${1:+, $*}" runtime='{"path": "'$RUNTIME'"}'
+    # Nothing but the path of the cgroup tells such a shim of the driver.
+    [ "$manager" != docker-shim ] || runtime='{"runtimeType": "'$SHIM'"}'
+    echo '{"runtimes": {"wharf": '"$runtime"'}}' >"$work/daemon.json"
+    daemon command docker info -- dockerd --config-file "$work/daemon.json" --default-runtime wharf --exec-opt native.cgroupdriver=systemd \
         --bridge none --iptables=false --ip6tables=false --storage-driver overlay2 "$@" || return
     command docker load -qi "$work/image.tar" >/dev/null
     is "$what: the driver" "$(command docker info -f '{{.CgroupDriver}} {{.CgroupVersion}}')" 'systemd 2'
@@ -248,7 +253,7 @@ docker() {
     wait "${daemons[-1]}"
 }
 
-[ $# -gt 0 ] || set -- podman podman-user podman-auto podman-keep-id ctr docker docker-remap nested
+[ $# -gt 0 ] || set -- podman podman-user podman-auto podman-keep-id ctr docker docker-remap docker-shim nested
 for manager; do
     case $manager in
         podman)
@@ -267,6 +272,7 @@ for manager; do
             nested user ;;
         ctr) ctr ;;
         docker) docker ;;
+        docker-shim) if [ -x "$SHIM" ]; then docker; else skip "$manager" "there is no $SHIM"; fi ;;
         docker-remap) docker --userns-remap user ;;
         *) echo "unknown manager $manager" >&2; exit 2 ;;
     esac

@@ -46,11 +46,11 @@ pub(crate) use self::create::{CgroupPlan, Denial};
 pub(crate) use self::delegate::{delegate, is_delegated};
 pub(crate) use self::device_update::same_rules;
 pub(crate) use self::handle::{Cgroup, CgroupRecord, DirRecord, no_cgroup};
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::layout::examples;
 pub(crate) use self::layout::{CgroupLayout, Mode, Place, V1Hierarchy};
 pub use self::oom::OomWatch;
-pub(crate) use self::path::SubCgroup;
+pub(crate) use self::path::{SubCgroup, names_scope};
 pub(crate) use self::present::missing_files;
 pub(crate) use self::settings::{Setting, check};
 pub use self::stats::{

@@ -36,8 +36,7 @@ impl CgroupPath {
                 format!("cgroup path {shown:?} has a NUL or newline character"),
             ));
         }
-        let text = path.to_string_lossy();
-        if text.matches(':').count() == 2 && !text.contains('/') {
+        if names_scope(path) {
             return Err(Problem::invalid(
                 POINTER,
                 format!("cgroup path {shown:?} has the form slice:prefix:name of the systemd driver, but the driver is cgroupfs"),
@@ -70,6 +69,12 @@ impl CgroupPath {
             }
         }
     }
+}
+
+/// Whether a path has the form of the systemd driver, `slice:prefix:name`.
+pub(crate) fn names_scope(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.matches(':').count() == 2 && !text.contains('/')
 }
 
 /// The value of `exec --cgroup [CTRL[,CTRL]:]PATH`: a cgroup below that of the container.

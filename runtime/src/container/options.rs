@@ -13,6 +13,9 @@ pub enum CgroupDriver {
     /// systemd, asked for a transient scope for each container; for callers that are not root, the instance of the user.
     /// Needs the feature `systemd`. `linux.cgroupsPath` is then `slice:prefix:name`.
     Systemd,
+    /// Whichever `linux.cgroupsPath` is meant for: systemd where it has the form `slice:prefix:name`. For callers whose
+    /// manager writes the path and says no more.
+    ByPath,
     /// Nobody: the container stays in the cgroup of the caller. A configuration with limits is refused.
     Disabled,
 }

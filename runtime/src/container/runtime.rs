@@ -14,7 +14,7 @@ use super::prepare;
 use super::state::State;
 use super::store::Directory;
 use crate::bundle::Bundle;
-use crate::cgroup::{CgroupLayout, CgroupPlan, Denial, Instance};
+use crate::cgroup::{CgroupLayout, CgroupPlan, Denial, Instance, names_scope};
 use crate::check::finding::Finding;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
@@ -51,10 +51,18 @@ impl Cgroups {
             None if rootless => Denial::Expected,
             None => Denial::Odd,
         };
+        let linux = spec.linux().as_ref();
+        let named = linux.and_then(|linux| linux.cgroups_path().as_deref());
         match self.driver {
+            CgroupDriver::ByPath => {
+                let driver = if named.is_some_and(names_scope) {
+                    CgroupDriver::Systemd
+                } else {
+                    CgroupDriver::Cgroupfs
+                };
+                Self { driver, ..self }.plan(spec, id, layout, rootless)
+            }
             CgroupDriver::Cgroupfs => {
-                let linux = spec.linux().as_ref();
-                let named = linux.and_then(|linux| linux.cgroups_path().as_deref());
                 if denial == Denial::Expected && named.is_none_or(|path| path.as_os_str().is_empty()) {
                     return CgroupPlan::new(linux, id, &layout.clone().one_up(), denial);
                 }
@@ -63,9 +71,7 @@ impl Cgroups {
             CgroupDriver::Systemd => {
                 CgroupPlan::in_scope(spec, id, layout, &Instance::of_caller(), denial, self.trusted)
             }
-            CgroupDriver::Disabled => {
-                CgroupPlan::new(spec.linux().as_ref(), id, &layout.without_hierarchies(), denial)
-            }
+            CgroupDriver::Disabled => CgroupPlan::new(linux, id, &layout.without_hierarchies(), denial),
         }
     }
 }
@@ -282,4 +288,25 @@ impl Runtime {
 /// The cgroups of the host, as far as a configuration needs them.
 pub(super) fn layout(bundle: &Bundle) -> Result<CgroupLayout> {
     CgroupLayout::probe(bundle.spec().linux().as_ref().and_then(|linux| linux.resources().as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::examples::v2;
+
+    #[test]
+    fn the_path_says_whose_cgroup_it_is_where_nothing_else_does() {
+        let cgroups = Cgroups { driver: CgroupDriver::ByPath, trusted: false, rootless: None };
+        for (path, inner) in [
+            ("system.slice:docker:a", "system.slice/docker-a.scope/container"),
+            ("/docker/a", "docker/a"),
+            ("/a:b:c", "a:b:c"),
+        ] {
+            let json = format!(r#"{{"ociVersion":"1.2.0","linux":{{"cgroupsPath":"{path}"}}}}"#);
+            let spec: Spec = serde_json::from_str(&json).unwrap();
+            let plan = cgroups.plan(&spec, "a", &v2(&["memory"]), false).unwrap();
+            assert_eq!(plan.dirs[0].inner, Path::new(inner));
+        }
+    }
 }

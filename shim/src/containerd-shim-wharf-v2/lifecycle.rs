@@ -117,7 +117,8 @@ pub(crate) async fn clean_up(pod: &Pod, runtime: &Runtime, id: &ContainerId, bun
 
 fn runtime(pod: &Pod, options: &Options) -> Result<Runtime, Refusal> {
     let root = options.state_root(&pod.namespace);
-    let driver = if options.systemd_cgroup { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
+    // Docker tells the shims of its configuration file nothing of its driver, but for the path.
+    let driver = if options.systemd_cgroup { CgroupDriver::Systemd } else { CgroupDriver::ByPath };
     Ok(Runtime::builder().root(root).cgroup_driver(driver).build()?)
 }
 

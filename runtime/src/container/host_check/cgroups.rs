@@ -8,7 +8,6 @@ use super::block_devices;
 use crate::cgroup::{self, CgroupLayout};
 use crate::check::finding::Finding;
 use crate::check::list;
-use crate::container::options::CgroupDriver;
 use crate::container::runtime::Cgroups;
 use crate::error::Error;
 
@@ -37,17 +36,14 @@ pub(super) fn check(
     // The id stands in paths that leave it open; those are not looked at.
     match cgroups.plan(spec, "check", layout, rootless) {
         Err(error) => super::add(findings, [error]),
-        Ok(plan) if path.is_some_and(|path| names_all(path, cgroups.driver)) => {
-            super::add(findings, plan.check_free().err());
+        Ok(plan) => {
+            let is_open =
+                |path: &Path| plan.scope.is_some() && path.as_os_str().as_encoded_bytes().ends_with(b":");
+            if path.is_some_and(|path| !is_open(path)) {
+                super::add(findings, plan.check_free().err());
+            }
         }
-        Ok(_) => {}
     }
-}
-
-/// Whether a path says everything about the place.
-fn names_all(path: &Path, driver: CgroupDriver) -> bool {
-    driver == CgroupDriver::Cgroupfs
-        || (driver == CgroupDriver::Systemd && !path.as_os_str().as_encoded_bytes().ends_with(b":"))
 }
 
 /// Tells of the highest number in a list if the machine can never have it. cpuset of version 1 refuses such a list;

@@ -22,6 +22,8 @@ pub struct OomWatch {
     counter: OwnedFd,
     path: PathBuf,
     seen: u64,
+    /// Whether there is no notice but of kills, see [`OomWatch::read`].
+    kills_only: bool,
 }
 
 #[derive(Debug)]
@@ -43,34 +45,42 @@ impl Cgroup {
             let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(fail)?;
             let line = format!("{} {}", event.as_raw_fd(), counter.as_raw_fd());
             file::write_at(&fd, "cgroup.event_control", &line).map_err(fail)?;
-            return OomWatch::new(Source::V1(event), counter, path);
+            return OomWatch::new(Source::V1(event), counter, path, false);
         }
-        let Some(dir) = self.v2_dir() else {
+        let Some(record) = self.v2() else {
             return Err(Error::new(Kind::Unsupported, "the container has no memory cgroup to watch"));
         };
+        let dir = record.path();
         let path = dir.join("memory.events");
         let fail = |errno: Errno| Error::os(errno, format!("watch {}", path.display()));
         let fd = file::open_dir(&dir).map_err(fail)?;
         let counter = file::open_read(&fd, "memory.events").map_err(fail)?;
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map_err(fail)?;
         inotify.add_watch(&path, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DELETE_SELF).map_err(fail)?;
-        OomWatch::new(Source::V2(inotify), counter, path)
+        // In a sub-group of a scope (systemd/sub_group.rs) these two are all that memory.events tells besides.
+        let is = |name: &str, value: &str| file::read_at(&fd, name).is_ok_and(|text| text.trim() == value);
+        let kills_only = record.scope.is_some() && is("memory.high", "max") && is("memory.low", "0");
+        OomWatch::new(Source::V2(inotify), counter, path, kills_only)
     }
 }
 
 impl OomWatch {
-    fn new(source: Source, counter: OwnedFd, path: PathBuf) -> Result<Self> {
-        let mut watch = Self { source, counter, path, seen: 0 };
+    fn new(source: Source, counter: OwnedFd, path: PathBuf, kills_only: bool) -> Result<Self> {
+        let mut watch = Self { source, counter, path, seen: 0, kills_only };
         watch.seen = watch.count()?.unwrap_or(0);
         Ok(watch)
     }
 
     /// How many processes were killed since the last call, or nothing when the cgroup is gone; never blocks.
     ///
+    /// systemd removes the cgroup of a scope as soon as its last process has ended, which may be before anybody could
+    /// read how many were killed. Where nothing but a kill gives notice, such a notice counts as one.
+    ///
     /// # Errors
     ///
     /// The failure of a system call.
     pub fn read(&mut self) -> Result<Option<u64>> {
+        let mut noticed = false;
         match &self.source {
             Source::V1(event) => {
                 // The value only says that there were events; what counts is the counter.
@@ -83,13 +93,16 @@ impl OomWatch {
             }
             Source::V2(inotify) => loop {
                 match inotify.read_events() {
-                    Ok(_) | Err(Errno::EINTR) => {}
+                    Ok(events) => {
+                        noticed |= events.iter().any(|event| event.mask.contains(AddWatchFlags::IN_MODIFY));
+                    }
+                    Err(Errno::EINTR) => {}
                     Err(Errno::EAGAIN) => break,
                     Err(errno) => return Err(Error::os(errno, format!("watch {}", self.path.display()))),
                 }
             },
         }
-        let Some(count) = self.count()? else { return Ok(None) };
+        let Some(count) = self.count()? else { return Ok((noticed && self.kills_only).then_some(1)) };
         let new = count.saturating_sub(self.seen);
         self.seen = count;
         Ok(Some(new))

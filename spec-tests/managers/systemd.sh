@@ -7,68 +7,8 @@
 # As root on a machine that may be filled: spec-tests/vm/machine.sh --memory 2048 -- env RUNTIME=... THIS boots one. SHIM is the
 # shim of docker-shim (default: the one beside the runtime), COUNT (default 50) how many containers each manager runs in a
 # row before it is checked that nothing of them is left.
-# shellcheck disable=SC2034  # tap.sh uses $work
 set -u
-here=$(dirname "$(realpath "$0")")
-RUNTIME=$(realpath -e "${RUNTIME:?path of the runtime}")
-SHIM=${SHIM:-$(dirname "$RUNTIME")/containerd-shim-wharf-v2}
-COUNT=${COUNT:-50}
-work=$(mktemp -d)
-. "$here/tap.sh"
-[ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] && [ -e /sys/fs/cgroup/cgroup.controllers ] || {
-    skip 'managers with systemd' 'needs root, systemd and cgroup v2'
-    echo "$passed passed, $failed failed, $skipped skipped"
-    exit 0
-}
-"$here/image.sh" "$work/image.tar"
-# conmon writes a file where it is called.
-cd "$work"
-image=docker.io/library/scenario:1
-modprobe -a overlay bridge veth 2>/dev/null || true
-daemons=()
-trap 'kill "${daemons[@]}" 2>/dev/null; rm -rf "$work"' EXIT
-
-# Calls a program as a service of the systemd of the user "user".
-chmod 755 "$work"
-cat >"$work/as-user" <<'END'
-#!/bin/bash
-exec setpriv --reuid=user --regid=user --init-groups env -i HOME=/home/user USER=user LOGNAME=user PATH="$PATH" \
-    XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus \
-    systemd-run --user --quiet --collect --wait --pipe --working-directory=/ --property=Delegate=yes --property=KillMode=process \
-    --setenv=HOME --setenv=USER --setenv=LOGNAME --setenv=PATH --setenv=XDG_RUNTIME_DIR --setenv=DBUS_SESSION_BUS_ADDRESS -- "$@"
-END
-chmod 755 "$work/as-user"
-# A session of his that ends, as that of systemctl --machine, must not end his systemd.
-loginctl enable-linger user
-systemctl start user@1000.service
-
-# What is there of containers outside of the manager's own books.
-scopes() {
-    local instance
-    for instance in --system '--user --machine=user@.host'; do
-        systemctl $instance list-units --all --no-legend --plain 'libpod-*' 'docker-*' 'cri-*' 'ctr-*' 'wharf-*' | grep -v conmon | awk '{print $1}'
-    done
-}
-failed_units() { systemctl --failed --no-legend --plain; systemctl --user --machine=user@.host --failed --no-legend --plain; }
-no_scopes() { [ -z "$(scopes)" ]; }
-groups() {
-    find /sys/fs/cgroup -type d -regextype posix-extended \( -regex '.*/((libpod|docker)-)?[0-9a-f]{64}(\.scope)?' -o -name 'ctr-*' \)
-}
-mounts() { awk '$5 ~ /merged$|rootfs$/ {print $5}' /proc/self/mountinfo; }
-
-nothing_is_left() {
-    wait_for 10 no_scopes
-    is "$1: no unit is left" "$(scopes)" ''
-    is "$1: no cgroup is left" "$(groups)" ''
-    is "$1: no mount is left" "$(mounts)" ''
-    is "$1: systemctl --failed is empty" "$(failed_units)" ''
-}
-
-# What is in a file of the cgroup of a process: of FILE PID.
-of() { cat "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$2/cgroup")/$1"; }
-# The end of the cgroup of a container that systemd made, with the group below the scope that some runtimes make.
-scope='\.scope(/container)?'
-limits() { printf '%s %s %s' "$(of memory.max "$1")" "$(of cpu.max "$1")" "$(of pids.max "$1")"; }
+. "$(dirname "$(realpath "$0")")/on-systemd.sh"
 
 # Podman as root or as a user with a systemd of his own: podman WHO DRIVER [USERNS]
 podman() {
@@ -153,28 +93,6 @@ nested() {
             w delete inner
             echo "$out"' - "/b/bundle$kind"
     done
-}
-
-# many WHAT COMMAND...: COUNT times.
-many() {
-    local what=$1 i wrong=0
-    shift
-    for ((i = 0; i < COUNT; i++)); do
-        run "$@"
-        [ "$CODE" = 0 ] || { wrong=$((wrong + 1)); printf '%s\n' "$OUT" >"$work/wrong"; }
-    done
-    if [ "$wrong" = 0 ]; then pass "$what: $COUNT containers"; else fail "$what: $COUNT containers" "$wrong failed: $(cat "$work/wrong")"; fi
-    nothing_is_left "$what"
-}
-
-# daemon READY-COMMAND -- COMMAND...
-daemon() {
-    local ready=()
-    while [ "$1" != -- ]; do ready+=("$1"); shift; done
-    shift
-    "$@" >"$work/$(basename "$1").log" 2>&1 &
-    daemons+=($!)
-    wait_for 60 "${ready[@]}" || { fail "$1 comes up" "$(tail -n 20 "$work/$(basename "$1").log")"; return 1; }
 }
 
 ctr() {

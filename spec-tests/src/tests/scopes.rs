@@ -62,6 +62,13 @@ pub(super) const TESTS: &[Test] = &[
         }
         Ok(())
     }),
+    test("A210", "every allowed character of an id can be in the name of a unit", |bed| {
+        systemd(bed)?;
+        let mut bundle = bed.bundle(&Spec::new())?;
+        bundle.id = format!("Az09_+-.{}", bundle.id);
+        bundle.write_spec(&Spec::new())?;
+        same("pid", &bed.run_bundle(&bundle)?.ok()?.json()?["pid"], 1)
+    }),
     test(
         "A144",
         "memory.events of a container in a scope of v2 tells of a kill, and of nothing else",

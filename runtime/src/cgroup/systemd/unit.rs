@@ -19,11 +19,11 @@ pub(crate) struct ScopeName {
 
 impl ScopeName {
     /// Judges the path. An absent one, and parts left empty, stand for the defaults: the instance's slice, `wharf`, the
-    /// container's id.
+    /// container's id. That may have a character that no unit's name has, which systemd writes as `\x2b`.
     pub(crate) fn parse(path: Option<&Path>, id: &str, instance: &Instance) -> Result<Self, Problem> {
         let text = path.map(Path::to_string_lossy).unwrap_or_default();
         let parts: Vec<&str> =
-            if text.is_empty() { vec!["", "wharf", id] } else { text.split(':').collect() };
+            if text.is_empty() { vec!["", "wharf", ""] } else { text.split(':').collect() };
         let &[slice, prefix, name] = &parts[..] else {
             let message = format!(
                 "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {text:?} instead"
@@ -33,7 +33,8 @@ impl ScopeName {
         };
         let slice = if slice.is_empty() { instance.default_slice() } else { slice };
         let slice = if slice == "-" { "-.slice" } else { slice };
-        let name = if name.is_empty() { id } else { name };
+        let escaped = id.replace('+', "\\x2b");
+        let name = if name.is_empty() { &*escaped } else { name };
         let has_suffix = |suffix: &str| Path::new(name).extension().is_some_and(|end| end == suffix);
         if has_suffix("slice") {
             let message = format!("{name:?} is a slice, which cannot hold the processes of a container");
@@ -126,6 +127,10 @@ mod tests {
         let user = Instance::User { uid: 1, runtime_dir: None, address: None };
         let name = ScopeName::parse(None, "web", &user).unwrap();
         assert_eq!((name.slice(), name.unit()), ("user.slice", "wharf-web.scope"));
+        for path in [None, Some(Path::new(":wharf:"))] {
+            let name = ScopeName::parse(path, "a_1+b-.c", &user).unwrap();
+            assert_eq!(name.unit(), "wharf-a_1\\x2bb-.c.scope");
+        }
     }
 
     #[test]
@@ -141,6 +146,7 @@ mod tests {
             ("a/b.slice:p:n", "name of a systemd unit"),
             (":p:../x", "name of a systemd unit"),
             (":p:a b", "name of a systemd unit"),
+            (":p:a+b", "name of a systemd unit"),
             (":p:n.slice", "cannot hold the processes"),
         ];
         for (text, word) in cases {

@@ -4,7 +4,7 @@ use crate::outcome::{Outcome, fail, skip};
 use rustix::process::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 /// One mounted cgroup hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +170,14 @@ pub fn parent() -> &'static str {
     &PARENT
 }
 
+static BY_SYSTEMD: OnceLock<()> = OnceLock::new();
+
+/// Says, before anything else is asked, that systemd makes the cgroups of containers: those of a user are then where his
+/// systemd is, and not where he is.
+pub fn by_systemd() {
+    BY_SYSTEMD.get_or_init(|| ());
+}
+
 /// The cgroup of v2 that belongs to this user, who is not root; nothing where there is none.
 pub fn delegated() -> Option<&'static str> {
     static DELEGATED: LazyLock<Option<String>> = LazyLock::new(|| {
@@ -178,7 +186,12 @@ pub fn delegated() -> Option<&'static str> {
         }
         let all = Hierarchy::all();
         let unified = all.iter().find(|one| one.v2)?;
-        let place = unified.place(&fs::read_to_string("/proc/self/cgroup").ok()?)?;
+        let place = if BY_SYSTEMD.get().is_some() {
+            let uid = rustix::process::geteuid().as_raw();
+            unified.mount.join(format!("user.slice/user-{uid}.slice/user@{uid}.service"))
+        } else {
+            unified.place(&fs::read_to_string("/proc/self/cgroup").ok()?)?
+        };
         crate::rootless::own_cgroup(&unified.mount, &place)
     });
     DELEGATED.as_deref()

@@ -6,6 +6,7 @@
 #       --user            run COMMAND as user `user` (uid 1000, subordinate ids 100000-165535), as a service of that
 #                         user's systemd instance; else as root, as a service of the system. Either has its cgroup
 #                         delegated.
+#       --session         run COMMAND as user `user` in a login session, which has no cgroup of its own
 #       --tree DIR        what the machine sees of this one, read-write, at the same path; it is COMMAND's working
 #                         directory. Default: this working tree.
 #       --cgroups KIND    v2 (default), or hybrid (controllers in v1 hierarchies, systemd's own tree is v2), or v1 alone;
@@ -24,10 +25,11 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 die() { printf 'machine.sh: %s\n' "$*" >&2; exit 125; }
 
-user=root tree=$(realpath "$here/../..") limit=600 memory=1024 console='' cgroups=v2
+user=root session='' tree=$(realpath "$here/../..") limit=600 memory=1024 console='' cgroups=v2
 while [ $# -gt 0 ]; do
     case $1 in
         --user) user=user; shift ;;
+        --session) user=user session=1; shift ;;
         --tree) tree=$(realpath -e "$2"); shift 2 ;;
         --timeout) limit=$2; shift 2 ;;
         --cgroups) cgroups=$2; shift 2 ;;
@@ -84,7 +86,7 @@ unshare --mount --pid --fork --kill-child --propagation private bash -ec '
 ' - "$run/root" "$cache" "$run" "$tree" "$limit" \
     mem="${memory}M" ubd0=/run/changes,/image/image root=/dev/ubda rw quiet panic=-1 noreboot seccomp=auto lsm=yama,apparmor,bpf \
     con=null con0=null,fd:3 ssl=null ssl0=null,fd:1 ssl1=null,fd:4 umid=machine uml_dir=/run \
-    vm.run=/run/exchange vm.tree="$tree" vm.user="$user" vm.out=/dev/ttyS0 vm.err=/dev/ttyS1 vm.now="$(date +%s)" \
+    vm.run=/run/exchange vm.tree="$tree" vm.user="$user" vm.session="$session" vm.out=/dev/ttyS0 vm.err=/dev/ttyS1 vm.now="$(date +%s)" \
     "${legacy[@]}" \
     3>"$run/console" 4>&2 2>>"$run/console" </dev/null &
 machine=$!

@@ -6,6 +6,7 @@
 #       cgroupfs    as root, cgroups by cgroupfs
 #       systemd     as root, with --systemd-cgroup
 #       user        as a normal user with a systemd instance of his own, cgroups by cgroupfs
+#       session     as a normal user in a login session, with --systemd-cgroup
 #       hybrid, v1  as root, with --systemd-cgroup, on a machine with that kind of cgroups (see machine.sh)
 #
 # Default: the first three. RUNTIME must be below this working tree, or a name in the machine's PATH (runc, crun). Prints the
@@ -17,7 +18,7 @@ tree=$(realpath "$here/../..")
 suite=${CONFORMANCE:-$tree/target/debug/conformance}
 die() { printf 'suite.sh: %s\n' "$*" >&2; exit 2; }
 
-[ $# -ge 1 ] || die 'usage: suite.sh RUNTIME [cgroupfs|systemd|user|hybrid|v1]... [-- CONFORMANCE-OPTION...]'
+[ $# -ge 1 ] || die 'usage: suite.sh RUNTIME [cgroupfs|systemd|user|session|hybrid|v1]... [-- CONFORMANCE-OPTION...]'
 runtime=$1
 shift
 [[ $runtime != */* ]] || runtime=$(realpath -e "$runtime")
@@ -35,13 +36,14 @@ try() {
         cgroupfs) ;;
         systemd) options=(--systemd-cgroup) ;;
         user) machine=(--user) ;;
+        session) machine=(--session) options=(--systemd-cgroup) ;;
         hybrid | v1) machine=(--cgroups "$way") options=(--systemd-cgroup) ;;
     esac
     exec "$here/machine.sh" --timeout 1200 "${machine[@]}" -- "$suite" --runtime "$runtime" "${options[@]}" "$@" >"$tree/target/vm-$way.txt" 2>&1
 }
 
 for way in "${ways[@]}"; do
-    [[ $way =~ ^(cgroupfs|systemd|user|hybrid|v1)$ ]] || die "unknown way $way"
+    [[ $way =~ ^(cgroupfs|systemd|user|session|hybrid|v1)$ ]] || die "unknown way $way"
 done
 # A machine has one processor, so they run side by side.
 "$here/image.sh"

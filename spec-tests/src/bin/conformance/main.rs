@@ -11,7 +11,7 @@ use wharf_spec_tests::outcome::Fault;
 use wharf_spec_tests::progress::{Progress, summary};
 use wharf_spec_tests::runner::{Totals, run_all};
 use wharf_spec_tests::session::{First, Session};
-use wharf_spec_tests::{Runtime, Test, all, format, program, rows, session};
+use wharf_spec_tests::{Runtime, Test, all, cgroup, format, program, rows, session};
 
 fn main() -> ExitCode {
     let options = match program::options("conformance", options::HELP, options::parse()) {
@@ -111,6 +111,9 @@ fn compare(options: &Options, into: Option<&Path>) -> Result<bool, String> {
 }
 
 fn begin(options: &Options) -> Result<Session, String> {
+    if options.globals.iter().any(|option| option == "--systemd-cgroup") {
+        cgroup::by_systemd();
+    }
     let mut session = session::prepare().map_err(|error| format!("private mount namespace: {error}"))?;
     if options.keep {
         session.keep();

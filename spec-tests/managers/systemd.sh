@@ -1,8 +1,8 @@
 #!/bin/bash
 # Podman, containerd and Docker on a machine with systemd and cgroup v2, each with the driver that makes systemd manage
-# the cgroups (Podman with the other one too), Podman and Docker also with user namespaces.
+# the cgroups (Podman with the other one too), Podman and Docker also with user namespaces and as a user.
 #
-#   RUNTIME=/path/to/wharf spec-tests/managers/systemd.sh [podman|podman-user|podman-auto|podman-keep-id|ctr|docker|docker-remap|docker-shim|nested]...
+#   RUNTIME=/path/to/wharf spec-tests/managers/systemd.sh [podman|podman-user|podman-auto|podman-keep-id|ctr|docker|docker-remap|docker-shim|docker-user|nested]...
 #
 # As root on a machine that may be filled: spec-tests/vm/machine.sh --memory 2048 -- env RUNTIME=... THIS boots one. SHIM is the
 # shim of docker-shim (default: the one beside the runtime), COUNT (default 50) how many containers each manager runs in a
@@ -129,49 +129,58 @@ ctr() {
     many ctr "${run[@]}" --rm "$image" one true
 }
 
-docker_saw_oom() { [ "$(command docker inspect -f '{{.State.OOMKilled}}' oom)" = true ]; }
-
-# docker [OPTION-OF-DOCKERD]...
-docker() {
-    local pid what="$manager${1:+, $*}" runtime='{"path": "'$RUNTIME'"}'
-    # Nothing but the path of the cgroup tells such a shim of the driver.
-    [ "$manager" != docker-shim ] || runtime='{"runtimeType": "'$SHIM'"}'
+# engine [OPTION-OF-DOCKERD]...: Docker, in the way that $manager names.
+engine() {
+    local pid what="$manager${1:+, $*}" runtime='{"path": "'$RUNTIME'"}' group=/system.slice mapped=$#
+    local d=(docker) dockerd=(dockerd --bridge none --iptables=false --ip6tables=false)
+    case $manager in
+        # Nothing but the path of the cgroup tells such a shim of the driver.
+        docker-shim) runtime='{"runtimeType": "'$SHIM'"}' ;;
+        docker-user)
+            printf '#!/bin/bash\nPATH=$PATH:/sbin:/usr/sbin exec bash %s "$@"\n' "$rootless" >"$work/rootless"
+            chmod 755 "$work/rootless"
+            d=("$work/as-user" docker --host unix:///run/user/1000/docker.sock)
+            dockerd=("$work/as-user" "$work/rootless" --bridge none --iptables=false --ip6tables=false)
+            group=/user@1000.service/user.slice mapped=1 ;;
+    esac
     echo '{"runtimes": {"wharf": '"$runtime"'}}' >"$work/daemon.json"
-    daemon command docker info -- dockerd --config-file "$work/daemon.json" --default-runtime wharf --exec-opt native.cgroupdriver=systemd \
-        --bridge none --iptables=false --ip6tables=false --storage-driver overlay2 "$@" || return
-    command docker load -qi "$work/image.tar" >/dev/null
-    is "$what: the driver" "$(command docker info -f '{{.CgroupDriver}} {{.CgroupVersion}}')" 'systemd 2'
-    local run=(docker run --network none)
+    daemon "${d[@]}" info -- "${dockerd[@]}" --config-file "$work/daemon.json" --default-runtime wharf \
+        --exec-opt native.cgroupdriver=systemd --storage-driver overlay2 "$@" || return
+    "${d[@]}" load -qi "$work/image.tar" >/dev/null
+    is "$what: the driver" "$("${d[@]}" info -f '{{.CgroupDriver}} {{.CgroupVersion}}' 2>/dev/null)" 'systemd 2'
+    local run=("${d[@]}" run --network none)
     ends "$what: run" 3 '^hello$' "${run[@]}" --rm "$image" sh -c 'echo hello; exit 3'
     run "${run[@]}" -d --name long -m 64m --cpus 0.5 --pids-limit 50 "$image" sleep 600
     is "$what: run -d" "$CODE" 0
-    pid=$(command docker inspect -f '{{.State.Pid}}' long)
-    like "$what: the cgroup" "$(cat "/proc/$pid/cgroup")" "/system.slice/docker-[0-9a-f]+$scope\$"
+    pid=$("${d[@]}" inspect -f '{{.State.Pid}}' long)
+    like "$what: the cgroup" "$(cat "/proc/$pid/cgroup")" "$group/docker-[0-9a-f]+$scope\$"
     is "$what: limits" "$(limits "$pid")" '67108864 50000 100000 50'
-    if [ $# -gt 0 ]; then like "$what: a user namespace" "$(cat "/proc/$pid/uid_map")" '^ +0 +[1-9]'; fi
-    ends "$what: exec" 4 '^in$' docker exec long sh -c 'echo in; exit 4'
-    ends "$what: stats" 0 '[0-9.]+[kKM]iB / 64MiB [1-9]' docker stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' long
-    ends "$what: pause" 0 '' docker pause long
+    if [ "$mapped" -gt 0 ]; then like "$what: a user namespace" "$(cat "/proc/$pid/uid_map")" '^ +0 +[1-9]'; fi
+    ends "$what: exec" 4 '^in$' "${d[@]}" exec long sh -c 'echo in; exit 4'
+    ends "$what: stats" 0 '[0-9.]+[kKM]iB / 64MiB [1-9]' "${d[@]}" stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' long
+    ends "$what: pause" 0 '' "${d[@]}" pause long
     is "$what: frozen" "$(of cgroup.freeze "$pid")" 1
-    ends "$what: unpause" 0 '' docker unpause long
-    ends "$what: update" 0 '' docker update --cpus 0.4 -m 48m --memory-swap 48m long
+    ends "$what: unpause" 0 '' "${d[@]}" unpause long
+    ends "$what: update" 0 '' "${d[@]}" update --cpus 0.4 -m 48m --memory-swap 48m long
     is "$what: updated limits" "$(limits "$pid")" '50331648 40000 100000 50'
     systemctl daemon-reload
+    [ "$manager" != docker-user ] || "$work/as-user" systemctl --user daemon-reload
     is "$what: daemon-reload takes nothing away" "$(limits "$pid")" '50331648 40000 100000 50'
-    ends "$what: stop" 0 '' docker stop -t 1 long
-    ends "$what: start again" 0 '' docker start long
-    ends "$what: rm -f" 0 '' docker rm -f long
+    ends "$what: stop" 0 '' "${d[@]}" stop -t 1 long
+    ends "$what: start again" 0 '' "${d[@]}" start long
+    ends "$what: rm -f" 0 '' "${d[@]}" rm -f long
     run "${run[@]}" -d --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; sleep 600'
-    wait_for 20 docker_saw_oom
-    is "$what: OOM kill is reported" "$(command docker inspect -f '{{.State.OOMKilled}}' oom)" true
-    run docker rm -f oom
+    saw_oom() { [ "$("${d[@]}" inspect -f '{{.State.OOMKilled}}' oom)" = true ]; }
+    wait_for 20 saw_oom
+    is "$what: OOM kill is reported" "$("${d[@]}" inspect -f '{{.State.OOMKilled}}' oom)" true
+    run "${d[@]}" rm -f oom
     many "$what" "${run[@]}" --rm "$image" true
     # The next one has the same socket.
-    kill "${daemons[-1]}"
+    if [ "$manager" = docker-user ]; then kill "$(cat /run/user/1000/docker.pid)"; else kill "${daemons[-1]}"; fi
     wait "${daemons[-1]}"
 }
 
-[ $# -gt 0 ] || set -- podman podman-user podman-auto podman-keep-id ctr docker docker-remap docker-shim nested
+[ $# -gt 0 ] || set -- podman podman-user podman-auto podman-keep-id ctr docker docker-remap docker-shim docker-user nested
 for manager; do
     case $manager in
         podman)
@@ -185,13 +194,16 @@ for manager; do
             for file in /etc/subuid /etc/subgid; do grep -q ^containers: $file || echo containers:200000:262144 >>$file; done
             podman root systemd auto ;;
         podman-keep-id) podman user systemd keep-id ;;
+        docker-user)
+            rootless=$(command -v dockerd-rootless.sh || echo /usr/share/docker.io/contrib/dockerd-rootless.sh)
+            if [ -e "$rootless" ] && command -v rootlesskit >/dev/null; then engine; else skip "$manager" 'there is no dockerd-rootless.sh'; fi ;;
         nested)
             nested root
             nested user ;;
         ctr) ctr ;;
-        docker) docker ;;
-        docker-shim) if [ -x "$SHIM" ]; then docker; else skip "$manager" "there is no $SHIM"; fi ;;
-        docker-remap) docker --userns-remap user ;;
+        docker) engine ;;
+        docker-shim) if [ -x "$SHIM" ]; then engine; else skip "$manager" "there is no $SHIM"; fi ;;
+        docker-remap) engine --userns-remap user ;;
         *) echo "unknown manager $manager" >&2; exit 2 ;;
     esac
 done

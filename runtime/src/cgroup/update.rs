@@ -7,6 +7,7 @@ use super::file;
 use super::handle::{Cgroup, DirRecord};
 use super::layout::Place;
 use super::settings::{Current, Setting, translate};
+use super::systemd;
 use super::write::{Dirs, Levels};
 use crate::error::{Error, Kind, Result};
 
@@ -22,17 +23,24 @@ impl Cgroup {
             return Err(problem.into());
         }
         self.check_usage(resources)?;
+        let around = self.v2().and_then(DirRecord::scope_path);
+        let mut levels = Levels::new(self.places(), around.map(|path| (Place::V2, path)));
+        let old = levels.remember(&settings);
+        let period = self.v2_dir().and_then(|dir| file::read(&dir.join("cpu.max")).ok());
+        let period = period.as_deref().map_or(systemd::DEFAULT_PERIOD, systemd::in_force);
+        // First, since systemd enables the controllers that its properties need.
         if let Some(scope) = &self.record.scope {
-            let period = self.v2_dir().and_then(|dir| file::read(&dir.join("cpu.max")).ok());
-            scope.update(
-                &settings,
-                period.as_deref().map_or(super::systemd::DEFAULT_PERIOD, super::systemd::in_force),
-            )?;
+            scope.update(&settings, period)?;
         }
-        let scope = self.v2().and_then(DirRecord::scope_path);
-        let mut levels = Levels::new(self.places(), scope.map(|path| (Place::V2, path)));
-        self.enable_for(&settings, levels.own())?;
-        levels.change(&settings)
+        let changed = self.enable_for(&settings, levels.own()).and_then(|()| levels.write(&settings));
+        changed.inspect_err(|_| {
+            if let Some(scope) = &self.record.scope
+                && let Err(error) = scope.update(old.outermost(), period)
+            {
+                log::warn!("restore the limits of the scope: {error}");
+            }
+            levels.restore(&old);
+        })
     }
 
     /// Enables the controllers of version 2 that the settings need, where they are not.

@@ -58,37 +58,34 @@ impl Levels {
 
     /// Writes the settings in order.
     pub(super) fn write(&mut self, settings: &[Setting]) -> Result<()> {
-        self.0.iter_mut().try_for_each(|dirs| write_all(dirs, settings, None))
+        self.0.iter_mut().try_for_each(|dirs| write_all(dirs, settings))
     }
 
-    /// The same, with the old values in force again after a failure.
-    pub(super) fn change(&mut self, settings: &[Setting]) -> Result<()> {
-        let mut journals: Vec<Journal> = Vec::new();
-        for dirs in &mut self.0 {
-            let mut journal = Journal::default();
-            let written = write_all(dirs, settings, Some(&mut journal));
-            journals.push(journal);
-            if written.is_err() {
-                self.0.iter_mut().zip(journals).rev().for_each(|(dirs, journal)| journal.undo(dirs));
-                return written;
+    /// What is in force in the files of the settings, before they are changed.
+    pub(super) fn remember(&mut self, settings: &[Setting]) -> Before {
+        let old = |dirs: &mut Dirs| settings.iter().filter_map(|setting| previous(dirs, setting)).collect();
+        Before(self.0.iter_mut().map(old).collect())
+    }
+
+    /// Puts that in force again, last change first, as far as the kernel still takes it.
+    pub(super) fn restore(&mut self, before: &Before) {
+        for (dirs, old) in self.0.iter_mut().zip(&before.0).rev() {
+            for group in old.chunk_by(belong_together).rev() {
+                if let Err(error) = write_all(dirs, group) {
+                    log::warn!("restore {}: {error}", group[0].file);
+                }
             }
         }
-        Ok(())
     }
 }
 
-/// What an update changed, to be able to take it back.
-#[derive(Default)]
-struct Journal(Vec<Setting>);
+/// The limits that were in force before an update, outermost cgroup first.
+pub(super) struct Before(Vec<Vec<Setting>>);
 
-impl Journal {
-    /// Writes the old values again, last change first, as far as the kernel still takes them.
-    fn undo(self, dirs: &mut Dirs) {
-        for setting in self.0.into_iter().rev() {
-            if let Err(error) = write_all(dirs, std::slice::from_ref(&setting), None) {
-                log::warn!("restore {}: {error}", setting.file);
-            }
-        }
+impl Before {
+    /// Those of the outermost cgroup.
+    pub(super) fn outermost(&self) -> &[Setting] {
+        self.0.first().map_or(&[], Vec::as_slice)
     }
 }
 
@@ -96,14 +93,14 @@ impl Journal {
 ///
 /// Within a group, what the kernel refuses with EINVAL or EBUSY is written again after the others, as long as that
 /// brings something forward: so a limit and the limit that bounds it can both rise and both fall.
-fn write_all(dirs: &mut Dirs, settings: &[Setting], mut journal: Option<&mut Journal>) -> Result<()> {
-    for group in settings.chunk_by(|a, b| a.group == b.group && a.group != Group::Single) {
+fn write_all(dirs: &mut Dirs, settings: &[Setting]) -> Result<()> {
+    for group in settings.chunk_by(belong_together) {
         let mut pending: Vec<&Setting> = group.iter().collect();
         loop {
             let mut refused = Vec::new();
             let mut first_error = None;
             for &setting in &pending {
-                match write_one(dirs, setting, journal.as_deref_mut()) {
+                match write_one(dirs, setting) {
                     Ok(()) => {}
                     Err((Errno::EINVAL | Errno::EBUSY, error)) if pending.len() > 1 => {
                         refused.push(setting);
@@ -122,23 +119,20 @@ fn write_all(dirs: &mut Dirs, settings: &[Setting], mut journal: Option<&mut Jou
     Ok(())
 }
 
-fn write_one(
-    dirs: &mut Dirs,
-    setting: &Setting,
-    mut journal: Option<&mut Journal>,
-) -> Result<(), (Errno, Error)> {
+fn belong_together(a: &Setting, b: &Setting) -> bool {
+    a.group == b.group && a.group != Group::Single
+}
+
+fn write_one(dirs: &mut Dirs, setting: &Setting) -> Result<(), (Errno, Error)> {
     let (path, dir) =
         dirs.open(setting.place).map_err(|error| (Errno::ENOENT, error.at(setting.pointer.clone())))?;
     let fail = |errno: Errno| (errno, explain(errno, path, dir, setting));
-    if let Some(journal) = &mut journal {
-        journal.0.extend(previous(dir, setting));
-    }
     let file = match file::open_write(dir, &setting.file) {
         Ok(file) => file,
         // A file that cgroupfs does not have cannot be made either: EACCES is what some kernels say to that.
         Err(errno @ (Errno::ENOENT | Errno::EACCES | Errno::EPERM)) => match &setting.absent {
             Absent::Skip if errno == Errno::ENOENT => return Ok(()),
-            Absent::Instead(other) if errno == Errno::ENOENT => return write_one(dirs, other, journal),
+            Absent::Instead(other) if errno == Errno::ENOENT => return write_one(dirs, other),
             _ => return Err(fail(errno)),
         },
         Err(errno) => return Err(fail(errno)),
@@ -149,21 +143,21 @@ fn write_one(
     Ok(())
 }
 
-/// What is in force before a write, for files that take back what they show.
-fn previous(dir: &OwnedFd, setting: &Setting) -> Option<Setting> {
+/// What is in force, for files that take back what they show.
+fn previous(dirs: &mut Dirs, setting: &Setting) -> Option<Setting> {
     if matches!(&*setting.file, "memory.oom_control" | "io.max" | "net_prio.ifpriomap" | "rdma.max")
         || setting.file.contains("_device")
     {
         return None; // shows another format than it reads, or a table
     }
-    let text = file::read_at(dir, &setting.file).ok()?;
+    let (_, dir) = dirs.open(setting.place).ok()?;
+    let text = match (file::read_at(dir, &setting.file), &setting.absent) {
+        (Ok(text), _) => text,
+        (Err(_), Absent::Instead(other)) => return previous(dirs, other),
+        (Err(_), _) => return None,
+    };
     let value = text.trim_end().to_owned();
-    (!value.contains('\n')).then(|| Setting {
-        value,
-        group: Group::Single,
-        absent: Absent::Skip,
-        ..setting.clone()
-    })
+    (!value.contains('\n')).then(|| Setting { value, absent: Absent::Skip, ..setting.clone() })
 }
 
 /// The sentence for a refused write.
@@ -233,22 +227,25 @@ mod tests {
             setting("a", "1", Absent::Skip, Group::Single),
             setting("a", "1", Absent::Instead(instead), Group::Single),
         ];
-        write_all(&mut dirs, &list, None).unwrap();
+        write_all(&mut dirs, &list).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("b")).unwrap(), "2");
-        let error =
-            write_all(&mut dirs, &[setting("a", "1", Absent::Fail, Group::Single)], None).unwrap_err();
+        let error = write_all(&mut dirs, &[setting("a", "1", Absent::Fail, Group::Single)]).unwrap_err();
         assert_eq!((error.kind(), error.pointer()), (Kind::Unsupported, Some("/p")));
         assert!(!dir.path().join("a").exists(), "nothing is ever created");
     }
 
     #[test]
     fn an_update_can_be_taken_back() {
-        let (dir, mut dirs) = tree(&["a", "b"]);
+        let (dir, dirs) = tree(&["a", "b"]);
         std::fs::write(dir.path().join("a"), "10").unwrap();
-        let mut journal = Journal::default();
-        write_all(&mut dirs, &[setting("a", "77", Absent::Fail, Group::Single)], Some(&mut journal)).unwrap();
+        let instead = Box::new(setting("a", "77", Absent::Fail, Group::Single));
+        let new = [setting("c", "77", Absent::Instead(instead), Group::Single)];
+        let mut levels = Levels(vec![dirs]);
+        let old = levels.remember(&new);
+        assert_eq!((&*old.outermost()[0].file, &*old.outermost()[0].value), ("a", "10"));
+        levels.write(&new).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("a")).unwrap(), "77");
-        journal.undo(&mut dirs);
+        levels.restore(&old);
         assert_eq!(std::fs::read_to_string(dir.path().join("a")).unwrap(), "10");
     }
 
@@ -265,15 +262,16 @@ mod tests {
         let mut levels = Levels::new([at("own")], Some(at("scope")));
         let new =
             [setting("a", "20", Absent::Fail, Group::Single), setting("b", "2", Absent::Fail, Group::Single)];
-        levels.change(&new).unwrap_err();
+        let old = levels.remember(&new);
+        levels.write(&new).unwrap_err();
+        assert_eq!([read("scope/a"), read("scope/b"), read("own/a")], ["20", "2", "20"]);
+        levels.restore(&old);
         assert_eq!([read("scope/a"), read("scope/b"), read("own/a")], ["10", "1", "10"]);
-        levels.change(&new[..1]).unwrap();
-        assert_eq!([read("scope/a"), read("own/a")], ["20", "20"]);
     }
 
     #[test]
     fn a_hierarchy_without_a_directory_is_an_error() {
         let mut dirs = Dirs::new([]);
-        write_all(&mut dirs, &[setting("a", "1", Absent::Skip, Group::Single)], None).unwrap_err();
+        write_all(&mut dirs, &[setting("a", "1", Absent::Skip, Group::Single)]).unwrap_err();
     }
 }

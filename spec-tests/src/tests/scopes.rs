@@ -103,6 +103,25 @@ pub(super) const TESTS: &[Test] = &[
             limits("50331648")
         },
     ),
+    test("C9", "an update that fails leaves the limits of scope, unit and container as they were", |bed| {
+        bed.host.needs_root_because("systemctl asks the systemd of the system")?;
+        let container = limited(bed, 64)?;
+        let limits = || -> Outcome<Vec<String>> {
+            let own = place(&container, "memory")?.dir;
+            let mut found = vec![unit_limit(&container)?];
+            for dir in own.ancestors().take(2) {
+                found.push(fs::read_to_string(dir.join("memory.max"))?.trim().to_owned());
+            }
+            Ok(found)
+        };
+        let before = limits()?;
+        let wrong =
+            json!({"memory": {"limit": 48 << 20, "swap": 48 << 20}, "unified": {"memory.nonsense": "1"}});
+        let call =
+            bed.command(["update", "--resources", "-", container.id()]).stdin(wrong.to_string()).call()?;
+        call.refused(&["memory.nonsense"])?;
+        same("limits", limits()?, before)
+    }),
 ];
 
 /// Skips unless cgroupsPath names a unit of systemd.
@@ -116,6 +135,13 @@ fn limited<'b, 'a>(bed: &'b Bed<'a>, mib: u64) -> Outcome<Container<'b, 'a>> {
     bed.host.needs_v2()?;
     let memory = json!({"limit": mib << 20, "swap": mib << 20});
     bed.waiting(&Spec::new().set("/linux/resources/memory", memory))
+}
+
+/// The property `MemoryMax` of its unit.
+fn unit_limit(container: &Container<'_, '_>) -> Outcome<String> {
+    let unit = format!("suite-{}.scope", container.id());
+    let shown = std::process::Command::new("systemctl").args(["show", "-P", "MemoryMax", &unit]).output()?;
+    Ok(String::from_utf8_lossy(&shown.stdout).trim().to_owned())
 }
 
 /// It must be in this scope, or in a group below it.

@@ -87,7 +87,9 @@ fn updates_rise_and_fall_and_are_taken_back() {
             Place::V2 => (made.cgroup.v2_dir().unwrap(), "memory.max"),
             Place::V1(_) => (made.cgroup.v1_dir("memory").unwrap(), "memory.limit_in_bytes"),
         };
-        let limit = || std::fs::read_to_string(dir.join(file)).unwrap().trim().parse::<i64>().unwrap();
+        let number =
+            |file: &str| std::fs::read_to_string(dir.join(file)).unwrap().trim().parse::<i64>().unwrap();
+        let limit = || number(file);
         assert_eq!(limit(), 64 * mib);
         for (memory, swap) in [(128, 256), (32, 32), (512, 512), (40, 80)] {
             made.cgroup.update(&resources(&format!("{{{}}}", limits(memory, swap)))).unwrap();
@@ -96,10 +98,20 @@ fn updates_rise_and_fall_and_are_taken_back() {
         // The second half fails, the first is taken back. (A weight of a disk that does not exist.)
         if layout.place("blkio", "io").is_some() {
             let throttle = r#""blockIO":{"throttleReadBpsDevice":[{"major":4000,"minor":1,"rate":9}]}"#;
-            let error =
-                made.cgroup.update(&resources(&format!("{{{},{throttle}}}", limits(50, 90)))).unwrap_err();
-            assert_eq!(error.pointer(), Some("/linux/resources/blockIO/throttleReadBpsDevice/0"), "{error}");
-            assert_eq!(limit(), 40 * mib);
+            // One below the old one, one above: version 1 takes the two files back in different orders.
+            for (memory, swap) in [(50, 90), (300, 400), (20, 30)] {
+                let both = format!("{{{},{throttle}}}", limits(memory, swap));
+                let error = made.cgroup.update(&resources(&both)).unwrap_err();
+                assert_eq!(
+                    error.pointer(),
+                    Some("/linux/resources/blockIO/throttleReadBpsDevice/0"),
+                    "{error}"
+                );
+                assert_eq!(limit(), 40 * mib);
+                if let Place::V1(_) = place {
+                    assert_eq!(number("memory.memsw.limit_in_bytes"), 80 * mib, "{memory} {swap}");
+                }
+            }
         }
         made.cgroup.update(&resources(r#"{"pids":{"limit":0}}"#)).unwrap();
         made.cgroup.update(&resources(r#"{"memory":{"limit":-1}}"#)).unwrap();

@@ -20,11 +20,7 @@ impl Cgroup {
         let mut stats = Stats { unified: self.record.mode == Mode::V2, ..Stats::default() };
         v1::collect(self, &mut stats)?;
         if let Some(dir) = self.v2() {
-            v2::collect(&dir.path(), &mut stats)?;
-            // That a limit is hit is counted where the charge is refused, which is the scope.
-            if let Some(scope) = dir.scope_path() {
-                v2::memory_events(&Files::open(&scope)?, &mut stats.memory)?;
-            }
+            v2::collect(&dir.path(), dir.scope_path().as_deref(), &mut stats)?;
         }
         Ok(stats)
     }

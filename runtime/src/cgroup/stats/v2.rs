@@ -4,15 +4,16 @@ use std::path::Path;
 
 use super::super::file::field;
 use super::{
-    BlkioEntry, BlkioStats, Files, HugetlbStats, MemoryEntry, MemoryStats, Stats, numbers, pressure, rdma,
-    table,
+    BlkioEntry, BlkioStats, Files, HugetlbStats, MemoryEntry, Stats, numbers, pressure, rdma, table,
 };
 use crate::error::Result;
 
 /// Nanoseconds of the microseconds that version 2 counts in.
 const MICRO: u64 = 1000;
 
-pub(super) fn collect(dir: &Path, stats: &mut Stats) -> Result<()> {
+/// Reads the files of a cgroup. That a memory limit is hit is counted where the charge is refused, which is the scope
+/// around it if there is one.
+pub(super) fn collect(dir: &Path, scope: Option<&Path>, stats: &mut Stats) -> Result<()> {
     let files = Files::open(dir)?;
     let controllers = files.text("cgroup.controllers")?.unwrap_or_default();
     let has = |name: &str| controllers.split_whitespace().any(|c| c == name);
@@ -39,7 +40,8 @@ pub(super) fn collect(dir: &Path, stats: &mut Stats) -> Result<()> {
         stats.cpuset.mems = numbers(&files.text("cpuset.mems.effective")?.unwrap_or_default());
     }
     if has("memory") {
-        memory(&files, stats)?;
+        let around = scope.map(Files::open).transpose()?;
+        memory(&files, around.as_ref().unwrap_or(&files), stats)?;
     }
     if has("pids") {
         stats.pids.current = files.number("pids.current")?;
@@ -70,32 +72,24 @@ pub(super) fn collect(dir: &Path, stats: &mut Stats) -> Result<()> {
     Ok(())
 }
 
-fn memory(files: &Files, stats: &mut Stats) -> Result<()> {
+fn memory(files: &Files, limited: &Files, stats: &mut Stats) -> Result<()> {
     let memory = &mut stats.memory;
     memory.raw = table(&files.text("memory.stat")?.unwrap_or_default());
     memory.cache = memory.raw.get("file").copied().unwrap_or(0);
-    memory_events(files, memory)?;
+    memory.events = table(&limited.text("memory.events")?.unwrap_or_default());
     memory.usage.limit = files.number("memory.max")?;
     memory.usage.usage = files.number("memory.current")?;
     memory.usage.max = files.number("memory.peak")?;
+    memory.usage.failcnt = memory.events.get("max").copied().unwrap_or(0);
     memory.swap_only = MemoryEntry {
         limit: files.number("memory.swap.max")?,
         usage: files.number("memory.swap.current")?,
         max: files.number("memory.swap.peak")?,
-        failcnt: memory.swap_only.failcnt,
+        failcnt: limited.text("memory.swap.events")?.and_then(|text| field(&text, "max")).unwrap_or(0),
     };
     // Callers know the sum of version 1.
     memory.swap.limit = memory.swap_only.limit.saturating_add(memory.usage.limit);
     memory.swap.usage = memory.swap_only.usage.saturating_add(memory.usage.usage);
-    Ok(())
-}
-
-/// How often the limits were hit.
-pub(super) fn memory_events(files: &Files, memory: &mut MemoryStats) -> Result<()> {
-    memory.events = table(&files.text("memory.events")?.unwrap_or_default());
-    memory.usage.failcnt = memory.events.get("max").copied().unwrap_or(0);
-    let swap = files.text("memory.swap.events")?.unwrap_or_default();
-    memory.swap_only.failcnt = field(&swap, "max").unwrap_or(0);
     memory.swap.failcnt = memory.swap_only.failcnt;
     Ok(())
 }

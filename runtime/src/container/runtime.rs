@@ -306,7 +306,8 @@ mod tests {
             let json = format!(r#"{{"ociVersion":"1.2.0","linux":{{"cgroupsPath":"{path}"}}}}"#);
             let spec: Spec = serde_json::from_str(&json).unwrap();
             let plan = cgroups.plan(&spec, "a", &v2(&["memory"]), false).unwrap();
-            assert_eq!(plan.dirs[0].inner, Path::new(inner));
+            // A user's scopes are below his own systemd.
+            assert!(plan.dirs[0].inner.ends_with(inner), "{}", plan.dirs[0].inner.display());
         }
     }
 }

@@ -46,7 +46,7 @@ END2
     for tar in "$work/image.tar" "$work/pause.tar"; do ends 'import an image' 0 '' ctr -n k8s.io images import "$tar"; done
 }
 
-# The processes of a container, by its cgroup.
+# The scope of a container, and the first process in it.
 place() { find /sys/fs/cgroup/kubepods.slice -type d -name "cri-containerd-$1.scope"; }
 first() { find "$(place "$1")" -name cgroup.procs -exec cat {} + | head -n1; }
 state() { crictl inspect "$1" | jq -r .status.state; }
@@ -56,7 +56,7 @@ is_reported() { [[ $(ending "$1") = *OOMKilled ]]; }
 used() { crictl stats -o json | jq -e '.stats[0] | (.memory.workingSetBytes.value // "0" | tonumber) > 0 and (.cpu.usageCoreNanoSeconds.value // "0" | tonumber) > 0'; }
 no_pods() { [ ! -e /sys/fs/cgroup/kubepods.slice ] || [ -z "$(find /sys/fs/cgroup/kubepods.slice -name 'cri-containerd-*')" ]; }
 
-# container NAME SCRIPT
+# container NAME SCRIPT [BYTES]: with a memory limit, 64 MiB if none is given.
 container() {
     cat >"$work/$1.json" <<END2
 {"metadata": {"name": "$1", "attempt": 0}, "image": {"image": "$image"}, "command": ["sh", "-c"], "args": ["$2"],

@@ -58,7 +58,7 @@ impl Cgroup {
                 Error::os(errno, format!("write {:?} to {}/{name}", write.line, path.display())).at(POINTER)
             });
         }
-        match dirs.iter().find(|dir| dir.is_v2()) {
+        match self.v2() {
             Some(dir) => {
                 let (path, dir) = open(dir)?;
                 exchange(&dir, device_program(to).as_deref()).map_err(|errno| fail(errno, &path))

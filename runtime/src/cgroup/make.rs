@@ -31,7 +31,9 @@ impl CgroupPlan {
         }
         let mut record = self.planned_record();
         for dir in &mut record.dirs {
-            dir.inner = dir.scope.take().unwrap_or_else(|| std::mem::take(&mut dir.inner));
+            if let Some(scope) = dir.scope.take() {
+                dir.inner = scope;
+            }
         }
         refuse_used(&Cgroup::open(record), &existing)
     }

@@ -40,21 +40,24 @@
 //!                                                                        (or 16 bytes: why not)
 //!                                                                        poststart hooks, returns
 //!
-//!   exec:  setns(pid), clone3, back ─────>  cgroup, setns(the rest), ids, execve; returns once that succeeded
+//!   exec:  clone3 ──────────────────────>  cgroup, setns(all), ids, clone ───> its only sibling: execve
 //!   mounts: clone3 ─────────────────────>  setns, mounts as at a creation; undone by descriptor if one fails
 //! ```
 //!
-//! There is one copy-on-write child for each container or exec, no helper program and no intermediate process. (The
-//! one exception: a pid namespace that only a process of a *joined* user namespace may make or enter needs a second
-//! clone: with a user namespace that is joined by path, and for the exec of a user without privileges.) The
+//! There is one copy-on-write child for each new container, no helper program and no intermediate process. A child that
+//! comes into a pid namespace with *other* processes in it (each exec, a container that joins one by path) does all its
+//! work where those cannot see it, and its last step but a few is the birth of a second process in there
+//! (`child/emerge.rs`). What can be seen has the container's root, working directory, ids and capabilities, its standard
+//! streams and one socket, and of the caller's memory the code: whoever holds `CAP_SYS_PTRACE` in there may read and write
+//! all of it, so the parent does nothing for it on request, and it never has a right that the container lacks. (Without
+//! privileges a pid namespace that only a *joined* user namespace may make or enter needs a second clone too.) The
 //! child is a copy of one thread of a program that may have many, so the heap and every other lock may be held for ever:
 //! it neither allocates nor formats nor logs, and calls the kernel directly on memory that existed before the clone.
 //! `tests/child_does_not_allocate.rs` runs it with an allocator that ends any process but the caller's.
 //!
 //! The caller's process stays as it was: working directory, umask, environment, limits, signal mask, descriptors,
 //! namespaces, cgroup, dumpable flag. Everything may be called from any thread (`tests/caller_untouched.rs`,
-//! `tests/busy_caller.rs`). Joining a pid namespace changes where children of the *thread* are born: it goes back at once
-//! where it may; else, and where other namespaces are joined for a child, a thread does it that ends right after. Waits
+//! `tests/busy_caller.rs`). Where other namespaces are joined for a child, a thread does it that ends right after. Waits
 //! are on descriptors, so an event loop can drive them; only where cgroups of version 1 notify nobody, when one is frozen
 //! or removed, does the library look again after a pause.
 //!
@@ -188,10 +191,10 @@
 //!
 //! These belong to the whole process, which is yours:
 //!
-//! * **Be non-dumpable** (`prctl(PR_SET_DUMPABLE, 0)`) at start. A child in a *joined* pid namespace is visible there from
-//!   its first instant, before its own first step switches the flag off.
+//! * **Be non-dumpable** (`prctl(PR_SET_DUMPABLE, 0)`) at start, for containers that share *your* pid namespace: they see
+//!   you and every child from its first instant, before its own first step switches the flag off.
 //! * **Call [`protect::reexec_read_only`] first in `main`**, or containers could reach your binary through `/proc/PID/exe`
-//!   and write to it (CVE-2019-5736).
+//!   and write to it (CVE-2019-5736). Reading it is what they can do in any case, so it should hold no secret.
 //! * **Be a child subreaper** (`prctl(PR_SET_CHILD_SUBREAPER)`) if processes that init leaves behind should become your
 //!   children, and then reap them, but leave the pids of [`Container`] and [`ExecProcess`] to their `wait`.
 //! * **Keep large memory out of the copies.** Each creation and exec copies the page tables of your process: with 200 megabytes

@@ -12,6 +12,7 @@ mod load;
 mod measure;
 mod report;
 mod script;
+mod spy;
 mod sys;
 
 use std::ffi::{CStr, c_char, c_int};
@@ -20,6 +21,7 @@ use std::io::Write;
 const USAGE: &str = "usage: probe report | try OP... [-- OP...]... | wait | idle | exit N | true | die SIGNAL | hook FILE LABEL [OPTION...] | \
      alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | count FILE | delay MS COMMAND... | \
      line COMMAND... | say OUT ERR | pour MIB | brood N | bomb | gulp MIB | burn THREADS | latency SECONDS | \
+     spy MARK SECRET STOP | \
      measure PROGRAM [ARGUMENT...]";
 
 /// The C entry point.
@@ -69,6 +71,7 @@ fn run(args: &[String]) -> c_int {
             run(&again)
         }
         ["measure", argv @ ..] => print(&measure::run(argv)),
+        ["spy", mark, secret, stop] => print(&spy::look(mark, secret, stop)),
         ["count", file] => act::count(file),
         ["delay", ms, rest @ ..] => {
             std::thread::sleep(std::time::Duration::from_millis(ms.parse().unwrap_or(1)));

@@ -5,10 +5,10 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
 use super::{Child, Inherited};
-use crate::plan::program::Program;
+use crate::plan::program::{Op, Program};
 use crate::sys::Result;
 use crate::sys::clone::{self, Forked};
-use crate::sys::{process, socket};
+use crate::sys::{memory, process, socket};
 
 /// Makes the child that walks the program; returns its pid and pidfd, in the parent only.
 pub(crate) fn make(
@@ -18,13 +18,17 @@ pub(crate) fn make(
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<(i32, OwnedFd)> {
     // Everything that the child needs exists before it does.
+    let view = program.view();
+    if program.ops.contains(&Op::Emerge) {
+        memory::Code::of_this_program();
+    }
     let mut pointers: Vec<*const c_char> = program
         .entries()
         .iter()
-        .map(|entry| entry.map_or(ptr::null(), |text| program.cstr(text).as_ptr()))
+        .map(|entry| entry.map_or(ptr::null(), |text| view.cstr(text).as_ptr()))
         .collect();
     let mut remembered = vec![-1; program.remembered];
-    let mut child = Child::new(program, &mut pointers, &mut remembered, inherited);
+    let mut child = Child::new(view, &mut pointers, &mut remembered, inherited);
     clone_with(born_with, cgroup, || child.run())
 }
 
@@ -43,7 +47,11 @@ pub(crate) fn hold_user_namespace(announce: Option<RawFd>) -> Result<(i32, Owned
 }
 
 /// Clones with all signals blocked: no handler of the caller may run in the child before it has reset the actions.
-fn clone_with(flags: i32, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce()) -> Result<(i32, OwnedFd)> {
+pub(super) fn clone_with(
+    flags: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce(),
+) -> Result<(i32, OwnedFd)> {
     let mask = clone::set_signal_mask(clone::ALL_SIGNALS)?;
     // SAFETY: the child runs the closure only, which makes system calls on memory that exists and never returns.
     let forked = unsafe { clone::fork_into(flags as u64, cgroup) };

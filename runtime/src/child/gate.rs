@@ -57,12 +57,7 @@ impl Child<'_> {
                 // Without the byte nobody knows of this process, and nobody would ever end it.
                 if answer == Ok(1) { Ok(()) } else { clone::exit_now(1) }
             }
-            Forked::Parent(pid, pidfd) => {
-                if self.hand_over(MessageKind::Reborn, pid as u32, pidfd.as_raw_fd()).is_ok() {
-                    let _ = path::write_once(tell, &[1]);
-                }
-                clone::exit_now(0)
-            }
+            Forked::Parent(pid, pidfd) => self.announce(pid, pidfd.as_raw_fd(), tell),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The child's half of a creation: it walks its [`Program`] and becomes the container's program.
+//! The child's half of a creation: it walks its program and becomes the container's program.
 //!
 //! Everything here runs in a copy-on-write copy of a process that may have had many threads. The heap may be locked
 //! for ever, so nothing allocates, formats, logs or panics; every call is a raw system call on memory that existed
@@ -11,6 +11,7 @@
 pub(crate) mod birth;
 mod copy_up;
 mod device;
+mod emerge;
 mod execute;
 mod gate;
 mod home;
@@ -18,6 +19,7 @@ mod hooks;
 pub(crate) mod message;
 mod mount_point;
 mod path_buffer;
+pub(crate) mod procfs;
 mod rootfs;
 mod step;
 mod terminal;
@@ -28,7 +30,7 @@ use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
-use crate::plan::program::{List, Program, Slot, Text};
+use crate::plan::program::{List, Slot, Text, View};
 use crate::sys::{clone, path, socket};
 use message::{Detail, Message, MessageKind};
 use path_buffer::PathBuffer;
@@ -74,7 +76,7 @@ pub(crate) struct Inherited<'p> {
 
 /// The state of the child while it walks its program.
 pub(crate) struct Child<'p> {
-    program: &'p Program,
+    program: View<'p>,
     inherited: Inherited<'p>,
     /// The lists of the program as arrays of pointers, made by the parent.
     pointers: &'p mut [*const c_char],
@@ -99,7 +101,7 @@ pub(crate) struct Child<'p> {
 impl<'p> Child<'p> {
     /// The state at birth.
     pub(crate) fn new(
-        program: &'p Program,
+        program: View<'p>,
         pointers: &'p mut [*const c_char],
         remembered: &'p mut [RawFd],
         inherited: Inherited<'p>,
@@ -122,11 +124,16 @@ impl<'p> Child<'p> {
 
     /// Walks the program. Does not return.
     pub(crate) fn run(&mut self) -> ! {
-        let program = self.program;
-        for (index, op) in program.ops.iter().enumerate() {
-            if let Err(failure) = self.step(index as u32, op) {
+        self.run_from(0)
+    }
+
+    /// Walks the rest of the program.
+    fn run_from(&mut self, first: u32) -> ! {
+        let ops = self.program.ops;
+        for (index, op) in (first..).zip(ops.get(first as usize..).unwrap_or_default()) {
+            if let Err(failure) = self.step(index, op) {
                 self.undo();
-                self.report(MessageKind::Failed, index as u32, failure);
+                self.report(MessageKind::Failed, index, failure);
                 clone::exit_now(1);
             }
         }
@@ -154,7 +161,7 @@ impl<'p> Child<'p> {
 
     /// The texts of a list.
     fn texts(&self, list: List) -> impl Iterator<Item = Text> + use<'p> {
-        let entries = self.program.entries();
+        let entries = self.program.entries;
         entries.get(list.0 as usize..).unwrap_or_default().iter().map_while(|entry| *entry)
     }
 

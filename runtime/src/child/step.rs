@@ -6,7 +6,7 @@ use super::message::{Detail, MessageKind};
 use super::{Child, Failure, Outcome, PathBuffer};
 use crate::plan::program::{Op, Slot};
 use crate::sys::mount::{self, MountAttr};
-use crate::sys::{clone, path, process};
+use crate::sys::{clone, path, process, tty};
 
 impl Child<'_> {
     /// Performs one operation.
@@ -39,6 +39,8 @@ impl Child<'_> {
             Op::EnterView => Ok(clone::setns(self.slot(Slot::VIEW), libc::CLONE_NEWNS)?),
             Op::Unshare { kinds } => Ok(clone::unshare(kinds)?),
             Op::Reborn { kinds } => self.reborn(kinds),
+            Op::Emerge => self.emerge(index),
+            Op::ControllingTerminal => Ok(tty::make_controlling(0)?),
             Op::RootIds { uid, gid, keep_groups } => root_ids(uid, gid, keep_groups),
             Op::LoopbackUp => Ok(process::loopback_up()?),
             Op::SessionKeyring(name) => Ok(process::join_session_keyring(self.cstr(name))?),

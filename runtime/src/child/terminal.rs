@@ -12,8 +12,7 @@ use crate::sys::{mount, tty};
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 
 impl Child<'_> {
-    /// Opens a pty, sends its master to the parent and makes the other end the controlling terminal and the standard
-    /// streams. The other end is opened through the master (TIOCGPTPEER), never by name (CVE-2025-52565).
+    /// Opens a pty, sends its master to the parent and makes the other end the standard streams. The other end is opened through the master (TIOCGPTPEER), never by name (CVE-2025-52565).
     pub(super) fn terminal(&mut self, rows: u16, columns: u16, uid: u32, console: Option<Text>) -> Outcome {
         let strict = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
         let master =
@@ -39,7 +38,6 @@ impl Child<'_> {
             mount::attach(clone, self.slot(Slot::TARGET))?;
             self.fill(Slot::TARGET, -1);
         }
-        tty::make_controlling(peer)?;
         for stream in 0..3 {
             path::duplicate_to(peer, stream)?;
         }

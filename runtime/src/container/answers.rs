@@ -9,7 +9,7 @@ use super::claims::Claims;
 use super::record::Record;
 use super::store::Directory;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::hook::{HookKind, HookPolicy, run_hooks};
 use crate::host::Host;
 use crate::plan::{ParentStep, hooks::HookState};
@@ -21,6 +21,8 @@ pub(super) struct Answers<'a> {
     pub(super) host: Host,
     pub(super) record: &'a Record,
     pub(super) directory: &'a Directory,
+    /// Those that were opened for the child, by their numbers.
+    pub(super) namespaces: &'a [OwnedFd],
     pub(super) claims: &'a mut Claims,
     pub(super) cgroup: &'a mut Option<Cgroup>,
     pub(super) scope: Option<(&'a CgroupPlan, &'a mut Manager)>,
@@ -38,6 +40,12 @@ impl Answers<'_> {
             ParentStep::TimeOffsets(text) => spawn::write_time_offsets(pid, text)?,
             ParentStep::Rlimits(limits) => spawn::set_rlimits(pid, limits)?,
             ParentStep::Scheduler(attr) => spawn::set_scheduler(pid, attr)?,
+            ParentStep::OpenProcfs(number) => {
+                return match self.namespaces.get(usize::from(*number)) {
+                    Some(namespace) => spawn::open_procfs(namespace.as_fd()).map(Some),
+                    None => Err(Error::new(Kind::System, format!("{step}: it was not opened"))),
+                };
+            }
             ParentStep::OpenIdMap(maps) => return spawn::open_id_map(maps, self.host).map(Some),
             ParentStep::OpenMount { source, recursive, propagation, id_map } => {
                 return spawn::open_mount(source, *recursive, *propagation, id_map.as_ref(), self.host)

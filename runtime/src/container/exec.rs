@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use oci_spec::runtime::{ContainerState, Process};
+use oci_spec::runtime::{ContainerState, Process, Spec};
 
 use super::exit::ExitStatus;
 use super::handle::{Container, wait_child};
@@ -15,8 +15,10 @@ use crate::cgroup::SubCgroup;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
+use crate::linux::capability::{Masks, SYS_PTRACE};
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
+use crate::linux::namespace::Namespaces;
 use crate::plan::{ExecRequest, ParentStep};
 use crate::spawn::{self, Resources, Spawned};
 use crate::sys::pidfd;
@@ -124,6 +126,7 @@ impl Container {
             .root(),
             tasks: &join.tasks,
             scope: scope.map(|scope| &*scope.unit),
+            watched: may_trace(bundle.spec()),
             seccomp,
             personality: linux.and_then(|linux| linux.personality().as_ref()),
         };
@@ -131,8 +134,6 @@ impl Container {
         plan.log();
         let console = super::terminal::connect(process.terminal().unwrap_or(false), &options.console)?;
         let cgroup = join.v2_dir.as_deref().map(open_directory).transpose()?;
-        let joins_pid = self.record.namespaces & libc::CLONE_NEWPID != 0
-            && (host.is_admin() || self.record.namespaces & libc::CLONE_NEWUSER == 0);
         let mut namespaces = vec![init.try_clone().map_err(|error| Error::io(&error, "duplicate a pidfd"))?];
         if self.record.namespaces & libc::CLONE_NEWNS == 0 {
             namespaces.push(root_of(init_pid)?);
@@ -143,8 +144,6 @@ impl Container {
             listener: None,
             cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
             cgroup_optional: !host.is_admin(),
-            born_into: joins_pid.then(|| init.as_fd()),
-            may_return: host.initial_user_namespace,
             born_joined: &[],
             namespaces: &namespaces,
             sibling: options.sibling,
@@ -181,6 +180,15 @@ impl Container {
         let pid = spawned.pid;
         Ok(ExecProcess { pid, pidfd: spawned.into_pidfd()?, console: kept })
     }
+}
+
+/// Whether a process in the pid namespace of a container may have `CAP_SYS_PTRACE`: one of its own, or of those who were
+/// in a namespace that it has joined.
+fn may_trace(spec: &Spec) -> bool {
+    let process = spec.process().as_ref();
+    let masks = Masks::of(process.and_then(|process| process.capabilities().as_ref()));
+    (masks.bounding | masks.permitted) & SYS_PTRACE != 0
+        || Namespaces::of(spec.linux().as_ref()).pid.joined().is_some()
 }
 
 /// The root directory of a container that has no mount namespace.

@@ -1,17 +1,20 @@
 //! Adding mounts to a running container, and removing mounts from it.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 
 use oci_spec::runtime::Mount;
 
 use super::exec::root_of;
 use super::handle::Container;
+use super::identity::has_ended;
+use super::opened::open_namespace;
 use super::prepare::views;
 use super::runtime::layout;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
-use crate::plan::mounts::{MountsRequest, add, needs_pid_namespace, remove};
+use crate::plan::mounts::{MountsRequest, add, remove};
 use crate::plan::{ParentStep, Plan};
 use crate::spawn::{self, Resources, Spawned};
 
@@ -79,13 +82,13 @@ impl Container {
             cgroup: None,
             cgroup_optional: false,
             born_joined: &[],
-            // Without privileges the child enters it by itself.
-            born_into: (host.is_admin() && needs_pid_namespace(mounts, namespaces)).then(|| init.as_fd()),
-            may_return: host.initial_user_namespace,
             namespaces: &inherited,
             sibling: false,
         };
         let mut serve = |step: &ParentStep, _: &Spawned| match step {
+            ParentStep::OpenProcfs(_) => {
+                spawn::open_procfs(pid_namespace_of(&init, init_pid)?.as_fd()).map(Some)
+            }
             ParentStep::OpenIdMap(maps) => spawn::open_id_map(maps, host).map(Some),
             ParentStep::OpenMount { source, recursive, propagation, id_map } => {
                 spawn::open_mount(source, *recursive, *propagation, id_map.as_ref(), host).map(Some)
@@ -95,4 +98,13 @@ impl Container {
         // The child has nothing left to do when it reports, and is ended with the value.
         spawn::spawn(&plan, &resources, &mut |_| Ok(()), &mut serve).map(drop)
     }
+}
+
+/// The pid namespace of the init process, which is still there when it is opened.
+fn pid_namespace_of(init: &OwnedFd, pid: i32) -> Result<OwnedFd> {
+    let namespace = open_namespace(Path::new(&format!("/proc/{pid}/ns/pid")))?;
+    if has_ended(init.as_fd()) {
+        return Err(Error::new(Kind::WrongState, "container not running"));
+    }
+    Ok(namespace)
 }

@@ -8,8 +8,6 @@ use crate::plan::Plan;
 
 /// The namespaces that a plan names by path.
 pub(super) struct Namespaces {
-    /// The user namespace that the child is born into.
-    pub(super) born_into: Option<OwnedFd>,
     /// Those that the runtime joins for the birth, with their kinds.
     pub(super) born_joined: Vec<(OwnedFd, i32)>,
     /// Those that the child joins itself.
@@ -23,7 +21,6 @@ impl Namespaces {
             open_namespace(path).map_err(|error| error.at(place.pointer().unwrap_or_default()))
         };
         Ok(Self {
-            born_into: plan.born_into.as_ref().map(|(path, place)| open(path, place)).transpose()?,
             born_joined: plan
                 .born_joined
                 .iter()

@@ -55,6 +55,15 @@ pub(crate) const fn number(capability: Capability) -> u32 {
 /// The mask of `CAP_SYS_ADMIN`.
 pub(crate) const SYS_ADMIN: u64 = 1 << number(Capability::SysAdmin);
 
+/// The mask of `CAP_SYS_NICE`.
+pub(crate) const SYS_NICE: u64 = 1 << number(Capability::SysNice);
+
+/// The mask of `CAP_SYS_RESOURCE`.
+pub(crate) const SYS_RESOURCE: u64 = 1 << number(Capability::SysResource);
+
+/// The mask of `CAP_SYS_PTRACE`.
+pub(crate) const SYS_PTRACE: u64 = 1 << number(Capability::SysPtrace);
+
 /// A set as a bit mask; an absent set is empty.
 pub(crate) fn mask(set: Option<&Capabilities>) -> u64 {
     set.into_iter().flatten().fold(0, |mask, capability| mask | 1 << number(*capability))

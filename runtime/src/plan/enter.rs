@@ -3,7 +3,7 @@
 use oci_spec::runtime::{Linux, Process};
 
 use super::blame::{Blame, Place};
-use super::process::plan_keyring;
+use super::process::{Emergence, plan_keyring};
 use super::program::{Op, Program, Slot};
 use super::{ParentStep, Plan, Request};
 use crate::linux::idmap::IdMaps;
@@ -24,9 +24,9 @@ pub(super) fn enter_namespaces(
     if namespaces.pid.is_new() && namespaces.user.joined().is_none() {
         plan.born_with |= libc::CLONE_NEWPID;
     }
-    if let Some(path) = namespaces.pid.joined().filter(|_| admin) {
-        plan.born_into = Some((path.to_owned(), Place::of("/linux/namespaces")));
-    }
+    // Whoever has joined a pid namespace of the host must have done so before it gives up its rights over the host.
+    let early_pid = namespaces.pid.joined().filter(|_| admin && own_user);
+    let unshares_user = namespaces.user.is_new() && early_pid.is_some();
     if let Some(unit) = request.scope {
         // A scope cannot be made without a process. Nothing has happened yet that its limits should have bounded.
         plan.ask(
@@ -35,7 +35,7 @@ pub(super) fn enter_namespaces(
             Blame::new("enter the systemd scope", Place::of("/linux/cgroupsPath")),
         );
     }
-    if namespaces.user.is_new() {
+    if namespaces.user.is_new() && !unshares_user {
         plan.born_with |= libc::CLONE_NEWUSER;
     }
     if !own_user {
@@ -65,11 +65,17 @@ pub(super) fn enter_namespaces(
         namespaces.joined().partition(|(.., kind)| own_user && admin && kind & Namespaces::HOST_OWNED != 0);
     for (path, index, kinds) in early {
         let place = Place::item("/linux/namespaces", index);
-        if namespaces.user.is_new() {
+        if namespaces.user.is_new() && !unshares_user {
             plan.born_joined.push((path.to_owned(), kinds, place));
         } else {
             plan.enter(path, kinds, place);
         }
+    }
+    if let Some(path) = early_pid {
+        plan.enter(path, libc::CLONE_NEWPID, Place::of("/linux/namespaces"));
+    }
+    if unshares_user {
+        unshare(&mut plan.program, libc::CLONE_NEWUSER);
     }
     let mut joined = late.into_iter().peekable();
     if let Some((path, index, kinds)) = joined.next_if(|(_, _, kind)| *kind == libc::CLONE_NEWUSER) {
@@ -141,6 +147,26 @@ pub(super) fn enter_namespaces(
             Blame::new("move network devices into the container", Place::of("/linux/netDevices")),
         );
     }
+}
+
+/// Joins an existing pid namespace for the process that is born last, unless that has happened: after the hooks, which
+/// must not be seen in it with the host's root directory.
+pub(super) fn enter_pid_namespace(plan: &mut Plan, namespaces: &Namespaces, request: &Request<'_>) {
+    if let Some(path) = namespaces.pid.joined()
+        && request.host.is_admin()
+        && !namespaces.user.is_own()
+    {
+        plan.enter(path, libc::CLONE_NEWPID, Place::of("/linux/namespaces"));
+    }
+}
+
+/// Who sees the process when it comes into its pid namespace; none where no others are in it.
+pub(super) fn emergence(namespaces: &Namespaces, request: &Request<'_>) -> Option<Emergence> {
+    // Without privileges it was entered at the start: who is in there can have no rights over a process of the caller.
+    let emerges = namespaces.pid.joined().is_some() && request.host.is_admin();
+    // Nothing is known of those who are in it, but rights of a user namespace do not reach out of it.
+    let seen = if namespaces.user.is_own() { Emergence::Unwatched } else { Emergence::Watched };
+    emerges.then_some(seen)
 }
 
 /// Going on in a second process, where a pid namespace takes effect only for those that are born later.

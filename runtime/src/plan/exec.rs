@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
 
 use super::blame::{Blame, Place};
-use super::enter::plan_reborn;
 use super::order::begin;
-use super::process::{Circumstances, Moment, ProcessPlan, needs_proc, plan_keyring, plan_terminal};
+use super::process::{
+    Circumstances, Emergence, Moment, ProcessPlan, needs_proc, plan_keyring, plan_terminal,
+};
 use super::program::{Op, Slot};
 use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
@@ -30,6 +31,8 @@ pub(crate) struct ExecRequest<'r> {
     pub(crate) tasks: &'r [PathBuf],
     /// The unit into which systemd has to move the process, since the caller may not.
     pub(crate) scope: Option<&'r str>,
+    /// Whether a process in the container's pid namespace may have `CAP_SYS_PTRACE`.
+    pub(crate) watched: bool,
     pub(crate) seccomp: Option<&'r LinuxSeccomp>,
     pub(crate) personality: Option<&'r LinuxPersonality>,
 }
@@ -66,16 +69,21 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
         affinity.and_then(|a| a.cpu_affinity_final().as_deref()),
         "/process/execCPUAffinity/final",
     )?;
-    // A parent without privileges cannot enter the pid namespace for the child: only a process that has entered the
-    // user namespace may, and that must have one thread. So it happens here, and takes effect for a second process.
-    let by_child = in_user_namespace && !request.host.is_admin();
-    let kinds = request.namespaces & if by_child { !0 } else { !libc::CLONE_NEWPID };
+    if needs_proc(process) {
+        // While it is the host's that is in reach, and shows this process.
+        plan.program.push_own(Op::OpenProc, "open a private procfs");
+    }
+    // All at once, the user namespace among them, which gives the rights to the others. That of pids takes effect for the
+    // process that is born last: nothing of the host may be seen in it.
+    let kinds = request.namespaces;
     if kinds != 0 {
         plan.program.push_own(Op::Enter { namespace: INIT, kinds }, "join the container's namespaces");
     }
-    if by_child && kinds & libc::CLONE_NEWPID != 0 {
-        plan_reborn(&mut plan.program, 0, Place::NONE);
-    }
+    let emerges = (kinds & libc::CLONE_NEWPID != 0).then_some(if request.watched && !in_user_namespace {
+        Emergence::Watched
+    } else {
+        Emergence::Unwatched
+    });
     if in_user_namespace {
         let (uid, gid) = request.root;
         plan.program.push_own(
@@ -88,9 +96,6 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
         plan.program.push_own(Op::ChangeRoot, "change the root");
     } else {
         plan.program.push_own(Op::HoldCurrentRoot, "hold the container's root");
-    }
-    if needs_proc(process) {
-        plan.program.push_own(Op::OpenProc, "open a private procfs");
     }
     if request.new_keyring {
         let sentence = "join the container's session keyring";
@@ -109,8 +114,10 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
             host: request.host,
             keep_groups: request.keep_groups,
             env: &[],
+            emerges,
         },
     )?;
+    tail.plan_emergence(&mut plan.program);
     tail.plan_filter(&mut plan.program, Moment::BeforeCreated);
     plan.program.push_own(Op::Created, "report that the process is ready");
     tail.plan_filter(&mut plan.program, Moment::Last);

@@ -57,10 +57,6 @@ impl Plan {
                 born.push_str(" namespace");
             }
         }
-        if let Some((path, _)) = &self.born_into {
-            born.push_str(", in the pid namespace ");
-            born.push_str(&path.to_string_lossy());
-        }
         for (path, ..) in &self.born_joined {
             born.push_str(", in the namespace ");
             born.push_str(&path.to_string_lossy());
@@ -79,6 +75,13 @@ impl Plan {
                 _ => ("child", blame.sentence(&self.program)),
             };
             steps.push(ExplainedStep { by, action, pointer: blame.place.pointer() });
+            if *op == Op::Emerge {
+                steps.extend(self.emerged.iter().map(|(step, blame)| ExplainedStep {
+                    by: "parent",
+                    action: step.to_string(),
+                    pointer: blame.place.pointer(),
+                }));
+            }
         }
         Explanation {
             id: id.to_owned(),

@@ -62,6 +62,8 @@ pub(crate) enum ParentStep {
     IoPriority(i32),
     /// Run the prestart and createRuntime hooks.
     RuntimeHooks,
+    /// Open the context of a procfs that shows the pid namespace of that number among those opened for the child.
+    OpenProcfs(u8),
     /// Open a user namespace with the maps of a mount.
     OpenIdMap(MapSource),
     /// Clone a mount (tree) of the host, change its propagation unless that is 0, and map ids where asked.
@@ -99,6 +101,7 @@ impl fmt::Display for ParentStep {
                 f.write_str("; restore their addresses and bring them up")
             }
             Self::RuntimeHooks => f.write_str("run the prestart and createRuntime hooks"),
+            Self::OpenProcfs(_) => f.write_str("make a procfs of the pid namespace that is joined"),
             Self::OpenIdMap(_) => f.write_str("make a user namespace with the id maps of the mount"),
             Self::OpenMount { source, .. } => write!(f, "clone the mount at {}", source.display()),
             Self::OpenDevice { path, .. } => write!(f, "clone the device node {}", path.display()),
@@ -115,8 +118,9 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<(ParentStep, Blame)>,
     /// `CLONE_NEW*` flags that the child is born with.
     pub(crate) born_with: i32,
-    /// The pid namespace that the child is born into.
-    pub(crate) born_into: Option<(PathBuf, Place)>,
+    /// What the parent does, unasked, to the process that comes into a pid namespace: that asks for nothing, since
+    /// others can see it.
+    pub(crate) emerged: Vec<(ParentStep, Blame)>,
     /// Namespaces that the child is born into although its user namespace is a new one: to join them takes the
     /// runtime's rights, which the child never has.
     pub(crate) born_joined: Vec<(PathBuf, i32, Place)>,
@@ -148,10 +152,18 @@ impl Plan {
 
     /// Appends a join of the namespace at a path.
     fn enter(&mut self, path: &Path, kinds: i32, place: Place) {
-        let namespace = self.namespaces.len() as u8;
-        self.namespaces.push((path.to_owned(), place));
+        let namespace = self.open(path, place);
         let text = self.program.text(path.as_os_str().as_encoded_bytes());
         self.program.push(Op::Enter { namespace, kinds }, Blame::new("join namespace", place).on(text));
+    }
+
+    /// Has the namespace at a path opened for the child, once, and tells its number.
+    fn open(&mut self, path: &Path, place: Place) -> u8 {
+        let known = self.namespaces.iter().position(|(known, _)| known == path);
+        known.unwrap_or_else(|| {
+            self.namespaces.push((path.to_owned(), place));
+            self.namespaces.len() - 1
+        }) as u8
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
         propagation: if request.namespaces & libc::CLONE_NEWNS == 0 { 0 } else { host_propagation(linux) },
         in_user_namespace: false,
         own_pids: request.namespaces & libc::CLONE_NEWPID != 0,
+        procfs: (request.admin && request.namespaces & libc::CLONE_NEWPID != 0).then_some(INIT),
         maps: &maps,
         joined_user: joined.user.joined(),
         label: lsm::mount_label(linux),
@@ -109,13 +110,13 @@ pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
     plan
 }
 
-/// Whether the child must be born into the container's pid namespace: a procfs shows that of the process which makes
-/// it. Else it stays where the container's processes cannot see it.
-pub(crate) fn needs_pid_namespace(mounts: &[Mount], namespaces: i32) -> bool {
+/// Whether a mount shows the container's pid namespace. A parent with privileges opens it; else the child must be in
+/// the namespace, where no process of the container can have rights over it.
+fn needs_pid_namespace(mounts: &[Mount], namespaces: i32) -> bool {
     namespaces & libc::CLONE_NEWPID != 0 && mounts.iter().any(|mount| mount.typ().as_deref() == Some("proc"))
 }
 
-/// `pids`: what is made shows the pid namespace. A parent with privileges has the child born into it.
+/// `pids`: what is made shows the pid namespace.
 fn enter(plan: &mut Plan, request: &MountsRequest<'_>, pids: bool) {
     begin(&mut plan.program, 0, None, false);
     plan.program.push_own(Op::NewSession, "start a new session");

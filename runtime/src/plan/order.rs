@@ -3,7 +3,7 @@
 use oci_spec::runtime::{Linux, Mount, Process, Spec};
 
 use super::blame::{Blame, Place};
-use super::enter::enter_namespaces;
+use super::enter::{emergence, enter_namespaces, enter_pid_namespace};
 use super::mount_list::mounts_of;
 use super::process::{Circumstances, Moment, ProcessPlan};
 use super::program::{Op, Program};
@@ -37,13 +37,18 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     let Some(process) = spec.process().as_ref() else {
         fill_root(&mut plan, spec, &namespaces, &maps, &entries, None, request)?;
         finish_root(&mut plan, spec, &namespaces, &entries, request);
+        enter_pid_namespace(&mut plan, &namespaces, request);
         plan.program.push_own(Op::LetGo, "close what was held of the root");
+        if emergence(&namespaces, request).is_some() {
+            plan.program.push_own(Op::Emerge, "make a process in the container's pid namespace");
+        }
         plan_created(&mut plan.program, request.gate, visible);
         plan.program.push(Op::NoProcess, Blame::new("start the container", Place::of("/process")));
         return Ok(plan);
     };
     fill_root(&mut plan, spec, &namespaces, &maps, &entries, Some(process), request)?;
     finish_root(&mut plan, spec, &namespaces, &entries, request);
+    enter_pid_namespace(&mut plan, &namespaces, request);
     plan_memory_policy(&mut plan.program, linux)?;
     let tail = ProcessPlan::plan(
         &mut plan,
@@ -55,8 +60,10 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
             host: request.host,
             keep_groups: request.keep_groups,
             env: request.env,
+            emerges: emergence(&namespaces, request),
         },
     )?;
+    tail.plan_emergence(&mut plan.program);
     tail.plan_filter(&mut plan.program, Moment::BeforeCreated);
     plan_created(&mut plan.program, request.gate, visible);
     let start = spec.hooks().as_ref().and_then(|all| all.start_container().as_ref());

@@ -9,7 +9,7 @@ use super::program::{Op, Program, Slot};
 use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
-use crate::linux::capability::{Masks, SYS_ADMIN};
+use crate::linux::capability::{Masks, SYS_ADMIN, SYS_NICE, SYS_RESOURCE};
 use crate::linux::{ioprio, lsm, personality, rlimit, scheduler, seccomp, user};
 
 /// The architecture whose system calls this build makes.
@@ -31,6 +31,17 @@ pub(crate) struct Circumstances<'c> {
     pub(crate) keep_groups: bool,
     /// Variables after the process' own.
     pub(crate) env: &'c [String],
+    /// How the process comes into a pid namespace where others can see it, if it does.
+    pub(crate) emerges: Option<Emergence>,
+}
+
+/// Who can see a process that comes into a pid namespace which is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Emergence {
+    /// Processes that cannot have `CAP_SYS_PTRACE` over it.
+    Unwatched,
+    /// Perhaps processes that can do with it what they like: it must have no right that they lack.
+    Watched,
 }
 
 /// A compiled filter on its way into the program.
@@ -54,6 +65,10 @@ pub(crate) enum Moment {
 /// The pieces of a process that are put between other steps.
 pub(crate) struct ProcessPlan {
     filter: Option<Filter>,
+    emerges: Option<Emergence>,
+    terminal: bool,
+    /// What a copy of the child would not keep, or what would keep it from making one.
+    own: Vec<(Op, Blame)>,
 }
 
 impl ProcessPlan {
@@ -72,7 +87,8 @@ impl ProcessPlan {
         // What the parent may do for the child, and the child as root of its user namespace may not. A parent without
         // privileges could do nothing that the child cannot do itself.
         let by_parent = around.in_user_namespace && around.host.is_admin();
-        plan_scheduling(plan, process, by_parent);
+        let mut own = Vec::new();
+        plan_scheduling(plan, process, by_parent, around, &mut own);
         let program = &mut plan.program;
         if let Some(persona) = around.personality {
             program.push(
@@ -86,7 +102,7 @@ impl ProcessPlan {
                 Blame::new("set no_new_privs", Place::of("/process/noNewPrivileges")),
             );
         }
-        plan_rlimits(plan, process, by_parent);
+        plan_rlimits(plan, process, by_parent, around, &mut own);
         let program = &mut plan.program;
         program.push_own(Op::LetGo, "close what was held of the root");
         let cwd = program.text(process.cwd().as_os_str().as_encoded_bytes());
@@ -127,20 +143,51 @@ impl ProcessPlan {
         masks.plan_sets(program, keep);
         user::plan_umask(program, process.user());
         plan_program(program, process, around.env);
-        Ok(Self { filter })
+        let terminal = process.terminal().unwrap_or(false);
+        Ok(Self { filter, emerges: around.emerges, terminal, own })
+    }
+
+    /// The way into the pid namespace, and what only the process there can do. Where there is none, the process is
+    /// where it belongs.
+    pub(crate) fn plan_emergence(&self, program: &mut Program) {
+        if self.emerges.is_some() {
+            if self.is_filtered_before() {
+                self.push_filter(program);
+            }
+            program.push_own(Op::Emerge, "make a process in the container's pid namespace");
+            program.push_own(Op::NewSession, "start a new session");
+        }
+        if self.terminal {
+            let blame = Blame::new("make the terminal the controlling one", Place::of("/process/terminal"));
+            program.push(Op::ControllingTerminal, blame);
+        }
+        for (op, blame) in &self.own {
+            program.push(*op, *blame);
+        }
+    }
+
+    /// Whether the filter must be in force before processes of the container can see the one that gets it: to load it
+    /// takes `CAP_SYS_ADMIN`, and whoever may trace the process could use that.
+    fn is_filtered_before(&self) -> bool {
+        self.emerges == Some(Emergence::Watched)
+            && self.filter.as_ref().is_some_and(|filter| filter.shed.is_some())
     }
 
     /// The filter, if this is its moment.
     pub(crate) fn plan_filter(&self, program: &mut Program, moment: Moment) {
-        if let Some(filter) = &self.filter {
+        if let Some(filter) = self.filter.as_ref().filter(|_| !self.is_filtered_before()) {
             let its_moment = if filter.listener { Moment::BeforeCreated } else { Moment::Last };
             if moment == its_moment {
-                program.push(filter.op, Blame::new("load the seccomp filter", Place::of("/linux/seccomp")));
-                if let Some(shed) = filter.shed {
-                    program
-                        .push(shed, Blame::new("set the capabilities", Place::of("/process/capabilities")));
-                }
+                self.push_filter(program);
             }
+        }
+    }
+
+    fn push_filter(&self, program: &mut Program) {
+        let Some(filter) = &self.filter else { return };
+        program.push(filter.op, Blame::new("load the seccomp filter", Place::of("/linux/seccomp")));
+        if let Some(shed) = filter.shed {
+            program.push(shed, Blame::new("set the capabilities", Place::of("/process/capabilities")));
         }
     }
 }
@@ -224,16 +271,30 @@ pub(super) fn plan_keyring(
     }
 }
 
-fn plan_scheduling(plan: &mut Plan, process: &Process, by_parent: bool) {
+/// `own`: gets what the process must do itself that comes into a pid namespace.
+fn plan_scheduling(
+    plan: &mut Plan,
+    process: &Process,
+    by_parent: bool,
+    around: &Circumstances<'_>,
+    own: &mut Vec<(Op, Blame)>,
+) {
     if let Some(config) = process.scheduler() {
         let attr = scheduler::attributes(config);
         let blame = Blame::new("set the scheduler", Place::of("/process/scheduler"));
-        if by_parent {
+        if around.emerges.is_some() && around.host.effective & SYS_NICE != 0 {
+            // A copy loses what `SCHED_FLAG_RESET_ON_FORK` resets, and of a process with a deadline there is none.
+            plan.emerged.push((ParentStep::Scheduler(attr), blame));
+        } else if by_parent && around.emerges.is_none() {
             // CAP_SYS_NICE of the initial user namespace is needed for more than the caller's share: the parent's.
             plan.ask(ParentStep::Scheduler(attr), Slot::NONE, blame);
         } else {
-            let attr = plan.program.text(scheduler::bytes(&attr));
-            plan.program.push(Op::Scheduler(attr), blame);
+            let op = Op::Scheduler(plan.program.text(scheduler::bytes(&attr)));
+            if around.emerges.is_some() {
+                own.push((op, blame));
+            } else {
+                plan.program.push(op, blame);
+            }
         }
     }
     if let Some(config) = process.io_priority() {
@@ -248,28 +309,41 @@ fn plan_scheduling(plan: &mut Plan, process: &Process, by_parent: bool) {
     }
 }
 
-fn plan_rlimits(plan: &mut Plan, process: &Process, by_parent: bool) {
+fn plan_rlimits(
+    plan: &mut Plan,
+    process: &Process,
+    by_parent: bool,
+    around: &Circumstances<'_>,
+    own: &mut Vec<(Op, Blame)>,
+) {
     let limits = process.rlimits().as_deref().unwrap_or_default();
     if limits.is_empty() {
         return;
     }
-    if by_parent {
+    // Limits of processes and memory would be met by the making of the process that they are for.
+    // Over a process with other ids only this gives the right (prlimit(2)); without it nothing could be raised anyway.
+    let emerged = around.emerges.is_some() && around.host.effective & SYS_RESOURCE != 0;
+    if emerged || (by_parent && around.emerges.is_none()) {
         // CAP_SYS_RESOURCE of the initial user namespace is needed to raise a hard limit: only the parent has it.
-        let limits = limits.iter().map(rlimit::values).collect();
-        plan.ask(
-            ParentStep::Rlimits(limits),
-            Slot::NONE,
-            Blame::new("set the resource limits", Place::of("/process/rlimits")),
-        );
+        let step = ParentStep::Rlimits(limits.iter().map(rlimit::values).collect());
+        let blame = Blame::new("set the resource limits", Place::of("/process/rlimits"));
+        if emerged {
+            plan.emerged.push((step, blame));
+        } else {
+            plan.ask(step, Slot::NONE, blame);
+        }
         return;
     }
     for (index, limit) in limits.iter().enumerate() {
         let (resource, soft, hard) = rlimit::values(limit);
         let name = plan.program.text(limit.typ().to_string());
-        plan.program.push(
-            Op::Rlimit { resource, soft, hard },
-            Blame::new("set resource limit", Place::item("/process/rlimits", index)).on(name),
-        );
+        let op = Op::Rlimit { resource, soft, hard };
+        let blame = Blame::new("set resource limit", Place::item("/process/rlimits", index)).on(name);
+        if around.emerges.is_some() {
+            own.push((op, blame));
+        } else {
+            plan.program.push(op, blame);
+        }
     }
 }
 

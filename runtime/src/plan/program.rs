@@ -92,8 +92,12 @@ pub(crate) enum Op {
     EnterView,
     /// Unshare namespaces.
     Unshare { kinds: i32 },
-    /// Continue in a child of our parent, so that a pid namespace takes effect.
+    /// Continue in a child of our parent, so that a new pid namespace takes effect.
     Reborn { kinds: i32 },
+    /// Continue in a child of our parent that is in the pid namespace which was joined, and has nothing of the caller.
+    Emerge,
+    /// Make the terminal the controlling one of the session.
+    ControllingTerminal,
     /// Take the ids of the user namespace's root, and no groups unless the caller's are to be kept.
     RootIds { uid: u32, gid: u32, keep_groups: bool },
     /// Bring the loopback interface up.
@@ -247,6 +251,36 @@ pub(crate) struct ChildHook {
     pub(crate) timeout: i32,
 }
 
+/// What the child needs of its program: slices, so that a child with memory of its own can carry them over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'p> {
+    pub(crate) ops: &'p [Op],
+    pub(crate) hooks: &'p [ChildHook],
+    pub(crate) arena: &'p [u8],
+    /// The texts of all lists; `None` ends a list.
+    pub(crate) entries: &'p [Option<Text>],
+    pub(crate) hook_state: Option<(Text, Text)>,
+    pub(crate) argv: Option<List>,
+    pub(crate) envp: Option<List>,
+    /// Whether a failure takes the remembered mounts away again.
+    pub(crate) undoes: bool,
+}
+
+impl<'p> View<'p> {
+    /// The text as bytes, without its NUL.
+    pub(crate) fn bytes(&self, text: Text) -> &'p [u8] {
+        let start = text.start as usize;
+        self.arena.get(start..start + text.length as usize).unwrap_or_default()
+    }
+
+    /// The text as a C string: up to its first NUL.
+    pub(crate) fn cstr(&self, text: Text) -> &'p CStr {
+        let start = text.start as usize;
+        let bytes = self.arena.get(start..=start + text.length as usize).unwrap_or(b"\0");
+        CStr::from_bytes_until_nul(bytes).unwrap_or_default()
+    }
+}
+
 /// The child's whole program.
 #[derive(Debug, Default)]
 pub(crate) struct Program {
@@ -307,22 +341,23 @@ impl Program {
         list
     }
 
-    /// The text as bytes, without its NUL.
-    pub(crate) fn bytes(&self, text: Text) -> &[u8] {
-        let start = text.start as usize;
-        self.arena.get(start..start + text.length as usize).unwrap_or_default()
-    }
-
-    /// The text as a C string: up to its first NUL.
-    pub(crate) fn cstr(&self, text: Text) -> &CStr {
-        let start = text.start as usize;
-        let bytes = self.arena.get(start..=start + text.length as usize).unwrap_or(b"\0");
-        CStr::from_bytes_until_nul(bytes).unwrap_or_default()
+    /// What the child gets of it.
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
+            ops: &self.ops,
+            hooks: &self.hooks,
+            arena: &self.arena,
+            entries: &self.entries,
+            hook_state: self.hook_state,
+            argv: self.argv,
+            envp: self.envp,
+            undoes: self.undoes,
+        }
     }
 
     /// The text for people.
     pub(crate) fn show(&self, text: Text) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(self.bytes(text))
+        String::from_utf8_lossy(self.view().bytes(text))
     }
 
     /// The entries of all lists, which the parent turns into pointers before it makes the child.
@@ -340,7 +375,7 @@ mod tests {
         let mut program = Program::default();
         let text = program.text("/dev/null");
         let list = program.list(["a", "bc"], 1);
-        assert_eq!(program.cstr(text), c"/dev/null");
+        assert_eq!(program.view().cstr(text), c"/dev/null");
         let stored: Vec<_> = program.entries()[list.0 as usize..]
             .iter()
             .map(|e| e.map(|t| program.show(t).into_owned()))

@@ -56,6 +56,8 @@ pub(super) fn fill_root(
     }
     plan.program.push(Op::OpenRoot(rootfs), Blame::new("bind the root file system", root_place).on(rootfs));
 
+    let joined_pids = namespaces.pid.joined().filter(|_| request.host.is_admin());
+    let procfs = joined_pids.map(|path| plan.open(path, Place::of("/linux/namespaces")));
     let around = Surroundings {
         bundle: request.bundle,
         host: if namespaces.user.is_own() && request.host.is_admin() {
@@ -66,6 +68,7 @@ pub(super) fn fill_root(
         propagation: if namespaces.mount.is_new() { host_propagation(linux) } else { 0 },
         in_user_namespace: namespaces.user.is_own() || request.host.is_rootless(),
         own_pids: namespaces.pid.is_own(),
+        procfs,
         maps,
         joined_user: namespaces.user.joined(),
         label: lsm::mount_label(linux),

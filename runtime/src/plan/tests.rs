@@ -10,24 +10,30 @@ use super::*;
 const USER: Host = Host { euid: 1000, egid: 1000, grantable: 0, effective: 0, initial_user_namespace: true };
 
 fn plan_for(host: Host, namespaces: &Value) -> Plan {
-    let spec: Spec = serde_json::from_value(json!({
-        "ociVersion": "1.2.0",
-        "root": {"path": "rootfs"},
-        "process": {
-            "user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["sh"], "oomScoreAdj": 100,
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1}],
-        },
-        "mounts": [
-            {"destination": "/sys", "type": "sysfs", "source": "sysfs"},
-            {"destination": "/data", "type": "none", "source": "/data", "options": ["rbind"]},
-        ],
-        "linux": {
-            "namespaces": namespaces,
-            "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
-            "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
-        },
-    }))
-    .unwrap();
+    plan_of(
+        host,
+        json!({
+            "ociVersion": "1.2.0",
+            "root": {"path": "rootfs"},
+            "process": {
+                "user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["sh"], "oomScoreAdj": 100,
+                "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1}],
+            },
+            "mounts": [
+                {"destination": "/sys", "type": "sysfs", "source": "sysfs"},
+                {"destination": "/data", "type": "none", "source": "/data", "options": ["rbind"]},
+            ],
+            "linux": {
+                "namespaces": namespaces,
+                "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+                "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+            },
+        }),
+    )
+}
+
+fn plan_of(host: Host, spec: Value) -> Plan {
+    let spec: Spec = serde_json::from_value(spec).unwrap();
     let request = Request {
         id: "test",
         bundle: Path::new("/bundle"),
@@ -110,11 +116,51 @@ fn namespaces_of_the_host_are_joined_before_the_user_namespace() {
 fn a_user_enters_a_pid_namespace_by_a_second_process() {
     let list = json!([{"type": "user", "path": "/user"}, {"type": "pid", "path": "/pid"}, {"type": "mount"}]);
     let plan = plan_for(USER, &list);
-    assert!(plan.born_into.is_none());
     let reborn = at(&plan, |op| *op == Op::Reborn { kinds: 0 });
     assert!(at(&plan, |op| matches!(op, Op::Enter { kinds: libc::CLONE_NEWPID, .. })) < reborn);
     assert_eq!(plan.program.ops[reborn + 1], Op::NewSession, "a terminal needs the leader of a session");
     assert_eq!(plan.program.ops[0], Op::Dumpable, "for the OOM score only");
     assert!(at(&plan, |op| *op == Op::NotDumpable) < at(&plan, |op| matches!(op, Op::Enter { .. })));
-    assert!(plan_for(Host::of_root(), &list).born_into.is_some());
+}
+
+#[test]
+fn nothing_of_the_host_comes_into_a_pid_namespace_that_is_joined() {
+    let joined = json!({"type": "pid", "path": "/pid"});
+    for user in [None, Some(json!({"type": "user"})), Some(json!({"type": "user", "path": "/user"}))] {
+        let list: Vec<Value> =
+            [joined.clone(), json!({"type": "mount"})].into_iter().chain(user.clone()).collect();
+        let plan = plan_for(Host::of_root(), &Value::from(list));
+        let emerge = at(&plan, |op| *op == Op::Emerge);
+        let enter = at(&plan, |op| matches!(op, Op::Enter { kinds: libc::CLONE_NEWPID, .. }));
+        assert_eq!(plan.born_with, 0, "a user namespace is unshared after the rights of the host are used");
+        for (what, earlier) in [
+            ("the root", at(&plan, |op| *op == Op::Pivot)),
+            ("descriptors", at(&plan, |op| *op == Op::LetGo)),
+            ("ids", at(&plan, |op| matches!(op, Op::Ids { .. }))),
+            ("capabilities", at(&plan, |op| matches!(op, Op::Capabilities { .. }))),
+            ("the namespace itself", enter),
+        ] {
+            assert!(earlier < emerge, "{what}");
+        }
+        let last_ask = plan.program.ops.iter().rposition(|op| matches!(op, Op::Ask { .. }));
+        assert!(last_ask < Some(emerge), "others may speak for the process then");
+        assert_eq!(plan.program.ops[emerge + 1], Op::NewSession, "a terminal needs the leader of a session");
+        let emerged: Vec<String> = plan.emerged.iter().map(|(step, _)| step.to_string()).collect();
+        assert_eq!(emerged, ["set the resource limits"]);
+    }
+}
+
+#[test]
+fn hooks_run_before_a_pid_namespace_of_others_is_joined() {
+    let mut spec = json!({
+        "ociVersion": "1.2.0", "root": {"path": "rootfs"},
+        "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["sh"]},
+        "hooks": {"createContainer": [{"path": "/bin/true"}]},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+    });
+    spec["linux"] = json!({"namespaces": [{"type": "pid", "path": "/pid"}, {"type": "mount"}]});
+    let plan = plan_of(Host::of_root(), spec);
+    let hooks = at(&plan, |op| matches!(op, Op::Hooks { .. }));
+    assert!(hooks < at(&plan, |op| matches!(op, Op::Enter { .. })));
+    assert_eq!(asks(&plan)[0], "make a procfs of the pid namespace that is joined");
 }

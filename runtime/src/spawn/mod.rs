@@ -1,14 +1,13 @@
 //! The parent's half of a creation: make the child, serve its requests, word its failures.
 //!
 //! The caller may be any thread of any program. Nothing of its process changes: the signal mask of the calling thread
-//! is blocked around the clone and restored, and so is the pid namespace that its children are born in.
+//! is blocked around the clone and restored.
 
 mod failure;
 pub(crate) mod id_map;
 mod mapping;
 mod steps;
 
-use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -17,13 +16,14 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use crate::child::message::{MESSAGE_SIZE, Message, MessageKind};
 use crate::child::{Inherited, birth};
 use crate::error::{Error, Kind, Result};
+use crate::plan::program::Op;
 use crate::plan::{ParentStep, Plan};
 use crate::sys::{clone, pidfd, socket};
 pub(crate) use failure::describe;
 pub(crate) use mapping::{compare_id_maps, map_ids};
 pub(crate) use steps::{
-    open_device, open_id_map, open_mount, set_io_priority, set_oom_score, set_rlimits, set_scheduler,
-    write_time_offsets,
+    open_device, open_id_map, open_mount, open_procfs, set_io_priority, set_oom_score, set_rlimits,
+    set_scheduler, write_time_offsets,
 };
 
 /// The descriptors that a child gets.
@@ -39,12 +39,7 @@ pub(crate) struct Resources<'r> {
     pub(crate) cgroup: Option<BorrowedFd<'r>>,
     /// Whether the child is better outside its cgroup than not born, where the caller may not put it there.
     pub(crate) cgroup_optional: bool,
-    /// The pid namespace that the child is born into: a pidfd or a namespace.
-    pub(crate) born_into: Option<BorrowedFd<'r>>,
-    /// Whether the calling thread may come back from there: in a user namespace its own pid namespace may be of one above,
-    /// over which it has no rights.
-    pub(crate) may_return: bool,
-    /// Other namespaces that the child is born into, each with its `CLONE_NEW*` flag.
+    /// Namespaces that the child is born into, each with its `CLONE_NEW*` flag.
     pub(crate) born_joined: &'r [(OwnedFd, i32)],
     /// Namespaces and other descriptors that the program refers to by number.
     pub(crate) namespaces: &'r [OwnedFd],
@@ -57,6 +52,8 @@ pub(crate) struct Resources<'r> {
 pub(crate) struct Spawned {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
+    /// The process that made this one to come into a pid namespace, and ends.
+    maker: Option<OwnedFd>,
     sync: OwnedFd,
     /// The master of the container's terminal, and the number of the other end.
     pub(crate) console: Option<(OwnedFd, u32)>,
@@ -91,8 +88,16 @@ pub(crate) fn spawn(
     // Only the child holds its end now, so that its end is seen here.
     drop(theirs);
     let sibling = resources.sibling;
-    let mut spawned =
-        Spawned { pid, pidfd, sync: ours, console: None, listener: None, sibling, released: false };
+    let mut spawned = Spawned {
+        pid,
+        pidfd,
+        maker: None,
+        sync: ours,
+        console: None,
+        listener: None,
+        sibling,
+        released: false,
+    };
     born(pid)?;
     spawned.serve(plan, serve, Until::Created)?;
     Ok(spawned)
@@ -105,8 +110,24 @@ impl Spawned {
             .map_err(|errno| Error::os(errno, "release the container's process"))
     }
 
+    /// Whether the process is one that others in its pid namespace can see.
+    fn has_emerged(&self, plan: &Plan) -> bool {
+        self.maker.is_some() && plan.program.ops.contains(&Op::Emerge)
+    }
+
+    /// Takes the status of the process that made this one: nobody else waits for it, unless it is not our child. It has
+    /// ended, or is about to.
+    fn reap_maker(&mut self) {
+        if let Some(maker) = self.maker.take().filter(|_| !self.sibling) {
+            // In a frozen cgroup it would not end by itself.
+            let _ = pidfd::send_signal(maker.as_fd(), libc::SIGKILL);
+            let _ = pidfd::wait(maker.as_raw_fd(), 0);
+        }
+    }
+
     /// Lets the child live, and gives its pidfd away.
     pub(crate) fn into_pidfd(mut self) -> Result<OwnedFd> {
+        self.reap_maker();
         let pidfd = self
             .pidfd
             .try_clone()
@@ -127,6 +148,13 @@ impl Spawned {
         loop {
             let Some((message, fd)) = self.next_message()? else { break };
             match message.kind {
+                // Others may hold the socket of a process that they can see, and speak for it.
+                MessageKind::Ask | MessageKind::Console if self.has_emerged(plan) => {
+                    return Err(Error::new(
+                        Kind::System,
+                        "the container's process asks for a step out of turn",
+                    ));
+                }
                 MessageKind::Ask => {
                     let Some((step, blame)) = plan.steps.get(message.a as usize) else {
                         return Err(Error::new(
@@ -143,14 +171,16 @@ impl Spawned {
                     socket::send(self.sync.as_raw_fd(), &packet, with)
                         .map_err(|errno| Error::os(errno, "answer the container's process"))?;
                 }
-                MessageKind::Reborn => {
+                MessageKind::Reborn if self.maker.is_none() => {
                     if let Some(pidfd) = fd {
-                        // The first process ends by itself; nobody else waits for it, unless it is not our child.
-                        if !self.sibling {
-                            let _ = pidfd::wait(self.pidfd.as_raw_fd(), 0);
-                        }
-                        self.pidfd = pidfd;
+                        self.maker = Some(std::mem::replace(&mut self.pidfd, pidfd));
                         self.pid = message.a as i32;
+                        for (step, blame) in &plan.emerged {
+                            serve(step, self).map_err(|error| match blame.place.pointer() {
+                                Some(pointer) => error.at(pointer),
+                                None => error,
+                            })?;
+                        }
                     }
                 }
                 MessageKind::Console => self.console = fd.map(|fd| (fd, message.a)),
@@ -159,7 +189,11 @@ impl Spawned {
                 // The child may send the plain failure first and then what it found out about it.
                 MessageKind::Failed => failed = Some((message, fd)),
                 MessageKind::Created if until == Until::Created => return Ok(()),
-                MessageKind::Created | MessageKind::Answer | MessageKind::Go | MessageKind::Start => {
+                MessageKind::Created
+                | MessageKind::Reborn
+                | MessageKind::Answer
+                | MessageKind::Go
+                | MessageKind::Start => {
                     return Err(Error::new(
                         Kind::System,
                         "the container's process sent a message out of turn",
@@ -212,6 +246,7 @@ impl Spawned {
 
 impl Drop for Spawned {
     fn drop(&mut self) {
+        self.reap_maker();
         if !self.released {
             let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
             if self.sibling {
@@ -224,7 +259,7 @@ impl Drop for Spawned {
     }
 }
 
-/// Clones the child, from a thread of its own where it must be born into another pid namespace.
+/// Clones the child, from a thread of its own where it must be born into other namespaces.
 fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i32, OwnedFd)> {
     let namespaces: Vec<RawFd> = resources.namespaces.iter().map(AsRawFd::as_raw_fd).collect();
     let listener = resources.listener.map_or(-1, |fd| fd.as_raw_fd());
@@ -236,26 +271,14 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
     keep.dedup();
     let inherited =
         Inherited { sync, listener, streams: resources.streams, namespaces: &namespaces, keep: &keep };
-    if resources.born_into.is_none() && resources.born_joined.is_empty() {
+    if resources.born_joined.is_empty() {
         return clone_child(plan, inherited, resources);
     }
-    if resources.may_return
-        && resources.born_joined.is_empty()
-        && let Some(pid_namespace) = resources.born_into
-        && let Ok(own) = File::open("/proc/thread-self/ns/pid_for_children")
-    {
-        return in_pid_namespace(pid_namespace, own.as_fd(), || clone_child(plan, inherited, resources));
-    }
-    // setns(2) changes this *thread* only, or, with CLONE_NEWPID, where its children are born; the thread ends right
-    // after, so that nothing else of the caller is affected.
+    // setns(2) changes this *thread* only; it ends right after, so that nothing else of the caller is affected.
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("wharf-join".to_owned())
             .spawn_scoped(scope, || {
-                if let Some(pid_namespace) = resources.born_into {
-                    clone::setns(pid_namespace.as_raw_fd(), libc::CLONE_NEWPID)
-                        .map_err(|errno| Error::os(errno, "join the container's pid namespace"))?;
-                }
                 for ((namespace, kind), (path, _, place)) in
                     resources.born_joined.iter().zip(&plan.born_joined)
                 {
@@ -270,31 +293,6 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
             .join()
             .unwrap_or_else(|_| Err(Error::new(Kind::System, "the thread that joins namespaces panicked")))
     })
-}
-
-/// Has the calling thread's children born in another pid namespace while `make` runs. That needs no thread of its own:
-/// unlike other namespaces, the thread's own stays what it is, and the way back is open to whoever has rights over the
-/// own (`pid_namespaces(7)`).
-fn in_pid_namespace(
-    other: BorrowedFd<'_>,
-    own: BorrowedFd<'_>,
-    make: impl FnOnce() -> Result<(i32, OwnedFd)>,
-) -> Result<(i32, OwnedFd)> {
-    clone::setns(other.as_raw_fd(), libc::CLONE_NEWPID)
-        .map_err(|errno| Error::os(errno, "join the container's pid namespace"))?;
-    let made = make();
-    match clone::setns(own.as_raw_fd(), libc::CLONE_NEWPID) {
-        Ok(()) => made,
-        // The kernel had no memory for it.
-        Err(errno) => {
-            if let Ok((_, child)) = made {
-                let _ = pidfd::send_signal(child.as_fd(), libc::SIGKILL);
-                let _ = pidfd::wait(child.as_raw_fd(), 0);
-            }
-            Err(Error::os(errno, "leave the container's pid namespace")
-                .hint("further processes of this thread would be born in that namespace: end the thread"))
-        }
-    }
 }
 
 fn clone_child(plan: &Plan, inherited: Inherited<'_>, resources: &Resources<'_>) -> Result<(i32, OwnedFd)> {
@@ -337,43 +335,5 @@ fn clone_failed(errno: Errno, born_with: i32) -> Error {
             error.hint("the cgroup has children with controllers enabled and may not hold processes itself")
         }
         _ => error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn a_thread_that_cannot_come_back_leaves_no_process() {
-        if !nix::unistd::geteuid().is_root() {
-            return println!("skipped: joining namespaces needs root");
-        }
-        let open = |kind: &str| File::open(format!("/proc/self/ns/{kind}")).expect("a namespace");
-        let (other, no_way_back, made) = (open("pid"), open("net"), Cell::new(0));
-        // What it would have made stays in the way of nobody: the thread of this test ends with it.
-        let error = in_pid_namespace(other.as_fd(), no_way_back.as_fd(), || {
-            let child = birth::hold_user_namespace(None)
-                .map_err(|errno| Error::os(errno, "make a process that stays"))?;
-            made.set(child.0);
-            assert!(Path::new(&format!("/proc/{}", child.0)).exists());
-            Ok(child)
-        })
-        .unwrap_err();
-        assert!(error.to_string().starts_with("leave the container's pid namespace: "), "{error}");
-        assert_eq!(error.errno(), Some(libc::EINVAL));
-        assert!(
-            made.get() > 0 && !Path::new(&format!("/proc/{}", made.get())).exists(),
-            "it lives or is a zombie"
-        );
-
-        // A failure of the making itself is told, and the thread is back.
-        let own = open("pid");
-        let failed = || Err(Error::new(Kind::System, "nothing was made"));
-        let error = in_pid_namespace(other.as_fd(), own.as_fd(), failed).unwrap_err();
-        assert_eq!(error.to_string(), "nothing was made");
     }
 }

@@ -3,13 +3,14 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
 
 use super::id_map;
+use crate::child::procfs;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::MapSource;
@@ -66,6 +67,16 @@ pub(crate) fn set_scheduler(pid: i32, attr: &SchedAttr) -> Result<()> {
 /// Sets the I/O priority of the child, which leads its process group, from outside its user namespace.
 pub(crate) fn set_io_priority(pid: i32, value: i32) -> Result<()> {
     process::set_io_priority(pid, value).map_err(|errno| Error::os(errno, "set the I/O priority"))
+}
+
+/// Opens the context of a procfs that shows another pid namespace: what is made of it needs no process in there.
+pub(crate) fn open_procfs(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let context = |errno| Error::os(errno, "make a procfs of the container's pid namespace");
+    match mount::procfs_of(pid_namespace) {
+        // Linux before 6.18 has no such option.
+        Err(Errno::EINVAL) => procfs::open_in(pid_namespace).map_err(context),
+        other => other.map_err(context),
+    }
 }
 
 /// Opens a user namespace that has these maps.

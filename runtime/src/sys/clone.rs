@@ -82,6 +82,122 @@ pub(crate) unsafe fn vfork_with(
     check(libc::c_long::from(pid)).map(|pid| (pid as i32, pidfd))
 }
 
+/// Makes a copy-on-write child that goes on in `child`, on a stack and in a thread area of its own. Returns the pid and a
+/// pidfd to the caller. `flags` are `CLONE_NEW*` flags and `CLONE_PARENT`.
+///
+/// By clone(2) and not clone3(2), which profiles for seccomp tend to forbid.
+///
+/// # Safety
+///
+/// `child` never returns, makes system calls only, and finds all that it uses in memory that the child has: what is
+/// marked as not to be copied is not there. `stack_end` is the end of a mapping that is large enough, and
+/// `thread_area` was prepared by [`super::memory::prepare_thread_area`].
+pub(crate) unsafe fn fork_onto(
+    flags: i32,
+    stack_end: *mut u8,
+    thread_area: *mut u8,
+    child: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    argument: *mut libc::c_void,
+) -> Result<(i32, RawFd)> {
+    let mut pidfd: RawFd = -1;
+    let top = (stack_end as usize & !15) as *mut u8;
+    // A child of the caller's parent gets the caller's signal number.
+    let signal = if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD } else { 0 };
+    let flags = (flags | libc::CLONE_PIDFD | libc::CLONE_SETTLS | signal) as usize;
+    // SAFETY: the caller's promise.
+    let pid = unsafe { raw_clone(flags, top, &raw mut pidfd, thread_area, child, argument) };
+    if pid < 0 { Err(Errno::from_raw(-pid as i32)) } else { Ok((pid as i32, pidfd)) }
+}
+
+/// clone(2) whose child calls a function on its new stack. The C libraries' wrappers do not take `CLONE_SETTLS` from
+/// everyone (musl refuses it).
+///
+/// # Safety
+///
+/// As [`fork_onto`]; `stack` is aligned to 16 bytes.
+unsafe fn raw_clone(
+    flags: usize,
+    stack: *mut u8,
+    pidfd: *mut RawFd,
+    thread_area: *mut u8,
+    child: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    argument: *mut libc::c_void,
+) -> isize {
+    let result: isize;
+    // SAFETY: the child starts behind the system call with the same registers, but for the result, the stack and the
+    // thread pointer, and never leaves the function that it calls.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone as isize => result,
+            in("rdi") flags,
+            in("rsi") stack,
+            in("rdx") pidfd,
+            in("r10") std::ptr::null_mut::<u8>(),
+            in("r8") thread_area,
+            in("r12") argument,
+            in("r13") child,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x10",
+            "blr x11",
+            "brk #1",
+            "2:",
+            inlateout("x0") flags as isize => result,
+            in("x1") stack,
+            in("x2") pidfd,
+            in("x3") thread_area,
+            in("x4") std::ptr::null_mut::<u8>(),
+            in("x8") libc::SYS_clone,
+            in("x10") argument,
+            in("x11") child,
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "riscv64")]
+    unsafe {
+        std::arch::asm!(
+            "ecall",
+            "bnez a0, 2f",
+            "mv a0, t3",
+            "jalr t4",
+            "ebreak",
+            "2:",
+            inlateout("a0") flags as isize => result,
+            in("a1") stack,
+            in("a2") pidfd,
+            in("a3") thread_area,
+            in("a4") std::ptr::null_mut::<u8>(),
+            in("a7") libc::SYS_clone,
+            in("t3") argument,
+            in("t4") child,
+        );
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+    {
+        let _ = (flags, stack, pidfd, thread_area, child, argument);
+        result = -(Errno::ENOSYS as isize);
+    }
+    result
+}
+
 /// Moves the calling thread into a namespace (a namespace fd and one `CLONE_NEW*`) or several (a pidfd).
 pub(crate) fn setns(fd: RawFd, kinds: i32) -> Result<()> {
     // SAFETY: no pointers.

@@ -4,7 +4,7 @@
 //! twice, and no mount is ever visible with weaker attributes than it will have.
 
 use std::ffi::CStr;
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -18,6 +18,7 @@ const FSOPEN_CLOEXEC: u32 = 1;
 const FSMOUNT_CLOEXEC: u32 = 1;
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
+const FSCONFIG_SET_FD: u32 = 5;
 const FSCONFIG_CMD_CREATE: u32 = 6;
 const FSCONFIG_CMD_RECONFIGURE: u32 = 7;
 const FSPICK_CLOEXEC: u32 = 1;
@@ -55,6 +56,26 @@ pub(crate) fn fsconfig_flag(fs: RawFd, key: &CStr) -> Result<()> {
     check_unit(unsafe {
         libc::syscall(libc::SYS_fsconfig, fs, FSCONFIG_SET_FLAG, key.as_ptr(), ptr::null::<u8>(), 0)
     })
+}
+
+/// Opens the context of a procfs that shows a pid namespace other than the caller's (Linux 6.18; before, `EINVAL`).
+pub(crate) fn procfs_of(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let fs = fsopen(c"proc")?;
+    // SAFETY: fsopen has just returned the descriptor; nobody else owns it.
+    let fs = unsafe { OwnedFd::from_raw_fd(fs) };
+    let (context, key, namespace) = (fs.as_raw_fd(), c"pidns", pid_namespace.as_raw_fd());
+    // SAFETY: a C string; the command takes no value but the descriptor.
+    check_unit(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context,
+            FSCONFIG_SET_FD,
+            key.as_ptr(),
+            ptr::null::<u8>(),
+            namespace,
+        )
+    })?;
+    Ok(fs)
 }
 
 /// Makes the superblock of a file system context.

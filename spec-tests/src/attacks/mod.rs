@@ -6,6 +6,7 @@ mod checkpoint;
 mod exec;
 mod image;
 mod leaks;
+mod watch;
 
 /// All attacks.
-pub const AREAS: &[&[Test]] = &[image::TESTS, exec::TESTS, leaks::TESTS, checkpoint::TESTS];
+pub const AREAS: &[&[Test]] = &[image::TESTS, exec::TESTS, leaks::TESTS, watch::TESTS, checkpoint::TESTS];

@@ -62,6 +62,8 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) in_user_namespace: bool,
     /// The container has a pid namespace of its own.
     pub(crate) own_pids: bool,
+    /// The number of the pid namespace that a procfs shows, where that is not the child's: the parent opens it.
+    pub(crate) procfs: Option<u8>,
     /// The id maps of its user namespace, for entries that want mapped ids without naming maps.
     pub(crate) maps: &'s IdMaps,
     /// The user namespace that it joins.
@@ -189,7 +191,12 @@ impl<'m> Entry<'m> {
         if visits {
             around.host.plan_leave(program, blame);
         }
-        program.push(Op::NewFs(fs), Blame::new("open file system", self.place().property("/type")).on(fs));
+        let opened = Blame::new("open file system", self.place().property("/type")).on(fs);
+        match around.procfs.filter(|_| self.fs() == "proc") {
+            Some(pids) => plan.ask(ParentStep::OpenProcfs(pids), Slot::FS, opened),
+            None => program.push(Op::NewFs(fs), opened),
+        }
+        let program = &mut plan.program;
         if let Some(source) = self.mount.source() {
             let (key, value) = (program.text("source"), program.text(source.as_os_str().as_encoded_bytes()));
             program.push(

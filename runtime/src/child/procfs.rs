@@ -1,0 +1,156 @@
+//! A procfs of a pid namespace with foreign processes in it, on kernels that give one only to a process in there
+//! (before Linux 6.18).
+//!
+//! Whoever can see such a process may have it do what it has the right to do. So it is born in an empty root directory,
+//! in a user namespace of its own where its rights reach nothing, with one socket and without the caller's memory; and
+//! it only opens the context. What is made of that is made outside, by those who have the rights.
+
+use std::ffi::{c_int, c_void};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use super::birth::clone_with;
+use crate::sys::memory::{self, Code, LARGEST_PAGE};
+use crate::sys::mount::{self, MountAttr};
+use crate::sys::{Result, clone, path, pidfd, process, socket};
+
+/// Room for a few calls.
+const STACK: usize = 64 << 10;
+/// Milliseconds that a process may take which others can stop.
+const PATIENCE: i32 = 10_000;
+
+/// Opens the context of a procfs that shows the pid namespace.
+pub(crate) fn open_in(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let code = Code::of_this_program();
+    let (socket, namespace) = (theirs.as_raw_fd(), pid_namespace.as_raw_fd());
+    let (_, maker) = clone_with(libc::CLONE_NEWNS, None, || {
+        if let Err(errno) = prepare(socket, namespace).and_then(|()| send_one_in(code, socket)) {
+            let _ = socket::send(socket, &(errno as i32).to_ne_bytes(), -1);
+        }
+    })?;
+    drop(theirs);
+    let mut packet = [0u8; 4];
+    let received = match socket::wait_readable([ours.as_raw_fd()], PATIENCE) {
+        Ok([true]) => socket::receive_owned(&ours, &mut packet),
+        Ok([false]) => Err(Errno::ETIMEDOUT),
+        Err(errno) => Err(errno),
+    };
+    // It waits for the one that it made; only what has been stopped in there is left behind.
+    if !matches!(socket::wait_readable([maker.as_raw_fd()], PATIENCE), Ok([true])) {
+        let _ = pidfd::send_signal(maker.as_fd(), libc::SIGKILL);
+    }
+    let _ = pidfd::wait(maker.as_raw_fd(), 0);
+    match received? {
+        (_, Some(context)) => Ok(context),
+        (4, None) => Err(Errno::from_raw(i32::from_ne_bytes(packet))),
+        (_, None) => Err(Errno::ESRCH),
+    }
+}
+
+/// Leaves everything of the host but the rights over the namespace, and joins that for the child.
+fn prepare(socket: RawFd, pid_namespace: RawFd) -> Result<()> {
+    process::set_not_dumpable()?;
+    clone::setns(pid_namespace, libc::CLONE_NEWPID)?;
+    // What is taken away here must not be taken from the host.
+    let slave = MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() };
+    mount::set_attributes_at(libc::AT_FDCWD, c"/", &slave, true)?;
+    let fs = mount::fsopen(c"tmpfs")?;
+    mount::fsconfig_create(fs)?;
+    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    let empty = mount::fsmount(fs, attributes as u32)?;
+    mount::attach_at(empty, c"/")?;
+    path::change_directory_to(empty)?;
+    mount::pivot_here()?;
+    mount::detach(c".")?;
+    path::change_directory(c"/")?;
+    let kept = socket as u32;
+    if kept > 0 {
+        path::close_range(0, kept - 1)?;
+    }
+    path::close_range(kept + 1, u32::MAX)
+}
+
+/// Makes the process that is seen, and waits for its end: as an orphan it would be left to a process of the container.
+fn send_one_in(code: &Code, socket: RawFd) -> Result<()> {
+    let (below, above) = code.thread_area();
+    let length = (LARGEST_PAGE + STACK + below + above).next_multiple_of(LARGEST_PAGE);
+    let start = memory::map(length)?;
+    let stack_end = start.wrapping_add(LARGEST_PAGE + STACK);
+    let thread_area = stack_end.wrapping_add(below);
+    // SAFETY: the area is part of the mapping just made, and of the size that was asked for.
+    unsafe { memory::prepare_thread_area(thread_area) };
+    code.keep_only((start as usize, length))?;
+    let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
+    let argument = socket as usize as *mut c_void;
+    // SAFETY: `open` never returns and uses the stack and the code, which are all that was kept.
+    let (_, pidfd) = unsafe { clone::fork_onto(flags, stack_end, thread_area, open, argument) }?;
+    let _ = pidfd::wait(pidfd, 0);
+    Ok(())
+}
+
+extern "C" fn open(argument: *mut c_void) -> c_int {
+    let socket = argument as usize as RawFd;
+    let _ = match mount::fsopen(c"proc") {
+        Ok(context) => socket::send(socket, &[0], context),
+        Err(errno) => socket::send(socket, &(errno as i32).to_ne_bytes(), -1),
+    };
+    clone::exit_now(0)
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test runs in the parent")]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::FromRawFd as _;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn the_context_shows_the_namespace_that_it_was_opened_in() {
+        if !nix::unistd::geteuid().is_root() {
+            return println!("skipped: joining namespaces needs root");
+        }
+        let unshare = || clone::unshare(libc::CLONE_NEWPID).map_err(std::io::Error::from);
+        // SAFETY: one system call between fork and exec; what is born next is in the new namespace.
+        let (pids, holder) = unsafe {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "sleep 100 & echo $!; wait"]).stdout(Stdio::piped()).pre_exec(unshare);
+            let mut holder = shell.spawn().expect("sh");
+            // The shell's first child is the first process of the namespace.
+            let link = format!("/proc/{}/ns/pid_for_children", holder.id());
+            let mut line = String::new();
+            let mut output = std::io::BufReader::new(holder.stdout.take().expect("piped"));
+            std::io::BufRead::read_line(&mut output, &mut line).expect("a line");
+            (File::open(link).expect("its namespace"), holder)
+        };
+        let context = open_in(pids.as_fd()).expect("a context");
+        mount::fsconfig_create(context.as_raw_fd()).expect("a superblock");
+        let mounted = mount::fsmount(context.as_raw_fd(), 0).expect("a mount");
+        // SAFETY: fsmount has just returned the descriptor.
+        let mounted = unsafe { OwnedFd::from_raw_fd(mounted) };
+        let entries =
+            std::fs::read_dir(format!("/proc/self/fd/{}", mounted.as_raw_fd())).expect("the procfs");
+        let mut seen: Vec<String> = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| name.parse::<u32>().is_ok())
+            .collect();
+        seen.sort();
+        end(holder);
+        assert_eq!(seen, ["1"], "only the first process of that namespace");
+    }
+
+    fn end(mut holder: std::process::Child) {
+        let children = format!("/proc/{0}/task/{0}/children", holder.id());
+        for child in std::fs::read_to_string(children).unwrap_or_default().split_whitespace() {
+            let _ = process::kill(child.parse().expect("a pid"), libc::SIGKILL);
+        }
+        let _ = holder.kill();
+        let _ = holder.wait();
+    }
+}

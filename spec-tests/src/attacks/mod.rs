@@ -6,7 +6,7 @@ mod checkpoint;
 mod exec;
 mod image;
 mod leaks;
-mod watch;
+pub(crate) mod watch;
 
 /// All attacks.
 pub const AREAS: &[&[Test]] = &[image::TESTS, exec::TESTS, leaks::TESTS, watch::TESTS, checkpoint::TESTS];

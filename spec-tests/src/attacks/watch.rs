@@ -11,10 +11,10 @@ use std::fs;
 use std::time::Duration;
 
 /// What the caller has in its environment, and no container may learn.
-const SECRET: &str = "the-secret-of-the-caller";
+pub(crate) const SECRET: &str = "the-secret-of-the-caller";
 
 /// Every capability.
-const ALL: [&str; 41] = [
+pub(crate) const ALL: [&str; 41] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
@@ -126,7 +126,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-fn rounds() -> u32 {
+pub(crate) fn rounds() -> u32 {
     std::env::var("WHARF_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
@@ -165,15 +165,19 @@ impl<'b, 'a> Watched<'b, 'a> {
     /// Ends the look-out, and passes if it found nothing although it looked into processes of the runtime.
     fn found_nothing(&self) -> Outcome {
         self.bundle.file("data/stop", "")?;
-        let output = self.container.until_output("capabilities")?;
-        let line = output.lines().find(|line| line.starts_with('{')).unwrap_or_default();
-        let found: Value = serde_json::from_str(line)?;
-        println!("  looked into {} processes of the runtime", found["caught"]);
-        let kinds = found.as_object().into_iter().flatten();
-        let hits: Vec<String> = kinds
-            .filter(|(kind, count)| *kind != "caught" && **count != 0)
-            .map(|(kind, count)| format!("{kind}: {count}"))
-            .collect();
-        check(hits.is_empty(), || format!("of {} processes seen: {}", found["caught"], hits.join(", ")))
+        found_nothing(&self.container.until_output("capabilities")?)
     }
+}
+
+/// Passes if the process that looks out says that it found nothing.
+pub(crate) fn found_nothing(output: &str) -> Outcome {
+    let line = output.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+    let found: Value = serde_json::from_str(line)?;
+    println!("  looked into {} processes of the runtime", found["caught"]);
+    let kinds = found.as_object().into_iter().flatten();
+    let hits: Vec<String> = kinds
+        .filter(|(kind, count)| *kind != "caught" && **count != 0)
+        .map(|(kind, count)| format!("{kind}: {count}"))
+        .collect();
+    check(hits.is_empty(), || format!("of {} processes seen: {}", found["caught"], hits.join(", ")))
 }

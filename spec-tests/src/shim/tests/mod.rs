@@ -14,6 +14,7 @@ mod protocol;
 mod resources;
 mod rootfs;
 mod streams;
+mod watch;
 
 use super::Test;
 
@@ -24,6 +25,7 @@ pub const AREAS: &[&[Test]] = &[
     lifecycle::TESTS,
     rootfs::TESTS,
     exec::TESTS,
+    watch::TESTS,
     streams::TESTS,
     loggers::TESTS,
     resources::TESTS,

@@ -177,7 +177,13 @@ impl CgroupPlan {
                 CgroupRecord { scope: None, ..self.planned_record() }
             };
         }
-        let made = self.dirs.iter().map(PlannedDir::path).filter(|path| !path.exists()).collect();
+        let mut made = Vec::new();
+        for dir in &self.dirs {
+            let path = dir.path();
+            let missing = path.ancestors().take_while(|path| **path != dir.mount && !path.exists());
+            let missing: Vec<_> = missing.map(Path::to_owned).collect();
+            made.extend(missing.into_iter().rev());
+        }
         self.record(|_| true, made)
     }
 

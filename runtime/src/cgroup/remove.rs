@@ -46,6 +46,12 @@ impl Cgroup {
             && self.process_dirs().all(|dir| self.record.made.contains(&dir) && is_gone(&dir))
     }
 
+    /// Removes what an interrupted creation was about to make, as far as it is there and empty: no process of the container
+    /// has been in it yet, so whatever is in it is somebody else's.
+    pub(crate) fn unmake(&self) {
+        tree::unmake(&self.record.made);
+    }
+
     /// Removes the directories that the creation made, with everything that the container nested in them.
     ///
     /// Processes that are about to end are waited for until the patience is over. A directory that existed before the

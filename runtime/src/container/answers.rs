@@ -56,7 +56,7 @@ impl Answers<'_> {
             }
             ParentStep::EnterScope(_) => {
                 if let Some((plan, manager)) = &mut self.scope {
-                    enter_scope(self.spec, plan, manager, self.cgroup, pid)?;
+                    enter_scope(self.spec, plan, manager, self.directory, self.cgroup, pid)?;
                 }
             }
             ParentStep::JoinRdt(_) => self.claims.join_rdt(pid)?,

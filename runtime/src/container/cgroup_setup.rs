@@ -2,6 +2,7 @@
 
 use oci_spec::runtime::Spec;
 
+use super::store::Directory;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager, Mode};
 use crate::error::{Kind, Result};
 use crate::host::Host;
@@ -33,6 +34,7 @@ pub(super) fn enter_scope(
     spec: &Spec,
     plan: &CgroupPlan,
     manager: &mut Manager,
+    directory: &Directory,
     cgroup: &mut Option<Cgroup>,
     pid: i32,
 ) -> Result<()> {
@@ -40,6 +42,7 @@ pub(super) fn enter_scope(
     scope.start(manager, pid)?;
     // From here on there is something to undo.
     let cgroup = cgroup.insert(Cgroup::open(plan.claimed_record()));
+    directory.note_cgroup(cgroup.record())?;
     plan.complete_scope(pid)?;
     delegate_cgroup(spec, cgroup)
 }

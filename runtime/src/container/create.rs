@@ -56,6 +56,7 @@ pub(super) fn create(
     }
     let planned = cgroup.planned_record();
     let cgroup = creation.cgroup.insert(cgroup.apply()?);
+    directory.note_cgroup(cgroup.record())?;
     delegate_cgroup(spec, cgroup)?;
     if cgroup.record().dirs != planned.dirs {
         // A hierarchy that may not be written, and from which nothing is needed, was left out.

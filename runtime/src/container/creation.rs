@@ -1,8 +1,9 @@
 //! A creation under way, which undoes itself when it fails.
 
 use std::ffi::CString;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use oci_spec::runtime::Spec;
@@ -142,15 +143,11 @@ impl<'c> Creation<'c> {
                 super::start::run_poststart(&self.record, self.spec)?;
             }
         }
+        let pidfd = spawned.into_pidfd()?;
+        // Nothing can fail any more.
         self.done = true;
         self.claims.keep(self.directory);
-        Ok(Container::made(
-            self.directory.clone(),
-            id.clone(),
-            self.record.clone(),
-            spawned.into_pidfd()?,
-            kept,
-        ))
+        Ok(Container::made(self.directory.clone(), id.clone(), self.record.clone(), pidfd, kept))
     }
 
     fn send_listener(&self, spawned: &mut Spawned) -> Result<()> {
@@ -216,10 +213,22 @@ fn may_be_killed(error: &str, sibling: bool) -> bool {
 
 /// Takes the mounts of a container without a mount namespace away: all are below the clone of its root.
 pub(super) fn unmount(record: &Record) {
-    if record.host_mounts
-        && let Ok(path) = CString::new(record.rootfs.as_os_str().as_bytes())
-    {
-        // EINVAL: no mount, since the creation did not come that far.
+    if !record.host_mounts {
+        return;
+    }
+    // The creation did not come that far, or is undone already: what is mounted there is the caller's own.
+    if record.mount_before.is_some() && record.mount_before == mount_at(&record.rootfs) {
+        return;
+    }
+    if let Ok(path) = CString::new(record.rootfs.as_os_str().as_bytes()) {
+        // EINVAL: no mount.
         let _ = mount::detach(&path);
     }
+}
+
+/// The id of the mount that a path is on now.
+pub(super) fn mount_at(path: &Path) -> Option<u64> {
+    let held = super::store::hold(path).ok()?;
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", held.as_raw_fd())).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }

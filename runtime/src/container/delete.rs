@@ -39,19 +39,21 @@ pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
     if let Some(record) = &record {
         end(directory, record, how)?;
     }
-    let cgroup = match &record {
-        Some(record) => Some(Cgroup::open(record.cgroup.clone())),
-        None => guess_cgroup(directory),
-    };
-    if let Some(cgroup) = cgroup {
-        cgroup.destroy(PATIENCE)?;
+    match &record {
+        Some(record) if interrupted => end_interrupted(directory, record)?,
+        Some(record) => Cgroup::open(record.cgroup.clone()).destroy(PATIENCE)?,
+        None => end_unknown(directory)?,
     }
-    if interrupted && let Some(devices) = directory.noted_devices() {
+    let is_current = record.as_ref().is_none_or(|record| !record.is_of_another_boot());
+    if interrupted
+        && is_current
+        && let Some(devices) = directory.noted_devices()
+    {
         devices.undo();
     }
     let Some(record) = record else { return directory.remove() };
     if let Some(rdt) = &record.rdt {
-        rdt.remove()?;
+        if interrupted { rdt.remove_unused()? } else { rdt.remove()? }
     }
     unmount(&record);
     let spec = record
@@ -121,14 +123,55 @@ fn end(directory: &Directory, record: &Record, how: Delete) -> Result<()> {
     }
 }
 
-/// Where the cgroup of a container is of which no record is left: where its configuration says.
-fn guess_cgroup(directory: &Directory) -> Option<Cgroup> {
+/// Ends what an interrupted creation left in its cgroup. Until it has noted the cgroup, it may be about to find that this
+/// is somebody else's, with processes that are not the container's.
+fn end_interrupted(directory: &Directory, record: &Record) -> Result<()> {
+    if record.is_of_another_boot() {
+        return Ok(());
+    }
+    if let Some(noted) = directory.noted_cgroup() {
+        return Cgroup::open(noted).destroy(PATIENCE);
+    }
+    let planned = Cgroup::open(record.cgroup.clone());
+    if !record.notes_cgroup() || directory.may_have_processes() {
+        return planned.destroy(PATIENCE);
+    }
+    planned.unmake();
+    Ok(())
+}
+
+/// The same where no record can be understood. Processes of a container are in its cgroup, so that is what has to be found;
+/// and where none of its files is there, there is no process.
+fn end_unknown(directory: &Directory) -> Result<()> {
+    if let Some(noted) = directory.noted_cgroup() {
+        return Cgroup::open(noted).destroy(PATIENCE);
+    }
+    if !directory.may_have_processes() {
+        return Ok(());
+    }
     let bundle = directory.config().ok().and_then(|bytes| Bundle::saved(bytes, "/".into()).ok());
+    match guess_cgroup(directory, bundle.as_ref()) {
+        Some(cgroup) if bundle.is_some() || cgroup.exists() => cgroup.destroy(PATIENCE),
+        _ => Err(Error::new(
+            Kind::Corrupt,
+            format!(
+                "no file in {} can be understood, and container {:?} is not in the cgroup that it would have by \
+                 default: its processes may still run",
+                directory.path().display(),
+                directory.id().as_str()
+            ),
+        )
+        .hint("end them, if there are any, and remove the directory")),
+    }
+}
+
+/// Where the cgroup of a container is of which no record is left: where its configuration says.
+fn guess_cgroup(directory: &Directory, bundle: Option<&Bundle>) -> Option<Cgroup> {
     let id = directory.path().file_name()?.to_str()?;
     let layout = CgroupLayout::probe(None).ok()?;
     let rootless = Host::probe().ok()?.is_rootless();
     let bare = Spec::default();
-    let spec = bundle.as_ref().map_or(&bare, Bundle::spec);
+    let spec = bundle.map_or(&bare, Bundle::spec);
     // Each driver refuses the paths of the other; without a path, the scope counts if there is one.
     for driver in [CgroupDriver::Systemd, CgroupDriver::Cgroupfs] {
         let cgroup = Cgroups { driver, trusted: true, rootless: None }

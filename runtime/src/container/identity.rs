@@ -8,16 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::sys::{path, pidfd, socket};
 
-/// Magic number of pidfs (Linux 6.9), whose inode numbers are never reused.
+/// Magic number of pidfs (Linux 6.9), whose inode numbers are not reused as long as the machine runs.
 const PIDFS_MAGIC: i64 = 0x5049_4446;
 
-/// A process, for all times: its pid and what distinguishes it from others that had or will have that pid.
+/// A process: its pid and what distinguishes it from others that have that pid earlier or later in the same boot. Which
+/// boot that is, the record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessIdentity {
     pub(crate) pid: i32,
     /// The inode of its pidfd, where the kernel has pidfs; else 0.
     inode: u64,
-    /// Its start time in clock ticks since boot, where the kernel has no pidfs; else 0.
+    /// Its start time in clock ticks since boot; 0 in records that older versions wrote where the kernel has pidfs.
     start_time: u64,
 }
 
@@ -25,7 +26,7 @@ impl ProcessIdentity {
     /// The identity of a process that the caller holds by pidfd.
     pub(crate) fn of(pid: i32, pidfd: BorrowedFd<'_>) -> Result<Self> {
         match pidfs_inode(pidfd) {
-            Some(inode) => Ok(Self { pid, inode, start_time: 0 }),
+            Some(inode) => Ok(Self { pid, inode, start_time: start_time(pid).unwrap_or(0) }),
             None => Ok(Self { pid, inode: 0, start_time: start_time(pid)? }),
         }
     }
@@ -39,11 +40,20 @@ impl ProcessIdentity {
             Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
             Err(errno) => return Err(Error::os(errno, format!("open process {}", self.pid))),
         };
-        let same = match (self.inode, pidfs_inode(pidfd.as_fd())) {
-            (0, _) => start_time(self.pid).is_ok_and(|time| time == self.start_time),
-            (inode, now) => now == Some(inode),
+        let same = match self.inode {
+            0 => start_time(self.pid).is_ok_and(|time| time == self.start_time),
+            inode => pidfs_inode(pidfd.as_fd()) == Some(inode) && self.may_have_started(),
         };
         Ok((same && !has_ended(pidfd.as_fd())).then_some(pidfd))
+    }
+
+    /// Whether nothing speaks against the recorded start time. A machine that was restored from a snapshot, or does not
+    /// tell which boot this is, can give inode numbers twice. Inside a time namespace all times are moved, so there the
+    /// inode has to do; also where /proc hides the process (`hidepid`).
+    fn may_have_started(&self) -> bool {
+        self.start_time == 0
+            || start_time(self.pid).map_or(true, |time| time == self.start_time)
+            || has_moved_clock()
     }
 }
 
@@ -63,6 +73,12 @@ fn pidfs_inode(pidfd: BorrowedFd<'_>) -> Option<u64> {
         .then(|| path::fstat(fd).ok())
         .flatten()
         .map(|stat| stat.st_ino)
+}
+
+/// Whether the clocks of this process are not those of the machine (`time_namespaces(7)`).
+fn has_moved_clock() -> bool {
+    let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    offsets.split_ascii_whitespace().filter_map(|word| word.parse::<i64>().ok()).any(|offset| offset != 0)
 }
 
 /// Field 22 of /proc/PID/stat (`proc_pid_stat(5)`), counted from the end of the command name, which may hold anything.
@@ -88,12 +104,14 @@ mod tests {
         let pidfd = pidfd::open(pid).expect("a child of ours");
         let identity = ProcessIdentity::of(pid, pidfd.as_fd()).expect("identity");
         assert!(identity.open().expect("open").is_some());
-        let stranger = ProcessIdentity {
-            inode: identity.inode.wrapping_add(1),
-            start_time: identity.start_time.wrapping_add(1),
-            ..identity
-        };
-        assert!(stranger.open().expect("open").is_none());
+        let other_inode = ProcessIdentity { inode: identity.inode.wrapping_add(1), ..identity };
+        let other_time = ProcessIdentity { start_time: identity.start_time.wrapping_add(1), ..identity };
+        for stranger in [other_inode, other_time] {
+            assert!(stranger.open().expect("open").is_none(), "{stranger:?}");
+        }
+        // As older versions wrote it, with pidfs.
+        let old = ProcessIdentity { start_time: 0, ..identity };
+        assert_eq!(old.open().expect("open").is_some(), old.inode != 0);
         child.kill().expect("kill");
         assert!(wait_end(pidfd.as_fd(), 5000));
         assert!(identity.open().expect("open").is_none(), "a zombie is not running");

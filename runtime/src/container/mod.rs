@@ -1,6 +1,7 @@
 //! Containers: their state on disk, and the operations on them.
 
 mod answers;
+mod boot;
 mod cgroup_setup;
 #[cfg(feature = "criu")]
 mod checkpoint;

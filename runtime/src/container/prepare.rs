@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 use super::claims::Claims;
+use super::creation::mount_at;
 use super::handle::Container;
 use super::host_check::{hard_limit, refuse_host_sysctls};
 use super::nodes;
@@ -111,6 +112,9 @@ pub(super) fn prepare(
         cgroup.intent(),
         namespaces.flags(),
     );
+    if record.host_mounts {
+        record.mount_before = mount_at(&rootfs);
+    }
     record.new_keyring = request.new_keyring;
     record.preserved = request.preserved;
     Ok(Prepared { plan, cgroup, record })

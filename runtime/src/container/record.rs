@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
 use serde::{Deserialize, Serialize};
 
+use super::boot;
 use super::identity::ProcessIdentity;
 use crate::cgroup::CgroupRecord;
+use crate::error::{Error, Kind, Result};
 use crate::hook::HookKind;
 use crate::linux::intel_rdt::Membership;
 
@@ -24,6 +26,9 @@ pub(crate) struct Record {
     pub(crate) rootfs: PathBuf,
     pub(crate) created: String,
     pub(crate) owner: u32,
+    /// The boot in which it was created; older versions did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) annotations: Option<BTreeMap<String, String>>,
     /// None while the creation is under way.
@@ -42,6 +47,9 @@ pub(crate) struct Record {
     /// Whether its mounts are in the runtime's mount namespace, below `rootfs`.
     #[serde(default)]
     pub(crate) host_mounts: bool,
+    /// In that case, the mount that `rootfs` was on before: as long as it still is, there is nothing of ours on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mount_before: Option<u64>,
     #[serde(default)]
     pub(crate) new_keyring: bool,
     /// How many descriptors were passed on besides the standard streams.
@@ -73,6 +81,7 @@ impl Record {
             rootfs,
             created: jiff::Timestamp::now().to_string(),
             owner: nix::unistd::geteuid().as_raw(),
+            boot: boot::current(),
             annotations: spec
                 .annotations()
                 .as_ref()
@@ -83,6 +92,7 @@ impl Record {
             rdt: None,
             devices: None,
             host_mounts: namespaces & libc::CLONE_NEWNS == 0,
+            mount_before: None,
             new_keyring: false,
             preserved: 0,
             poststart: has(HookKind::Poststart),
@@ -91,12 +101,40 @@ impl Record {
     }
 
     /// Reads a document; none if it is empty, cut or of another format.
+    ///
+    /// Of what a reboot has ended nothing is told: who has the pid now, or made a cgroup or a mount of that path, is a
+    /// stranger.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok().filter(|record: &Self| record.format == FORMAT)
+        let record: Self = serde_json::from_slice(bytes).ok()?;
+        if record.format != FORMAT {
+            return None;
+        }
+        Some(if record.is_of_another_boot() { record.after_reboot() } else { record })
+    }
+
+    /// Whether the machine was booted since.
+    pub(crate) fn is_of_another_boot(&self) -> bool {
+        boot::is_over(self.boot.as_deref())
+    }
+
+    /// Whether the version that wrote it notes when a creation enters its cgroup.
+    pub(crate) fn notes_cgroup(&self) -> bool {
+        self.boot.is_some()
+    }
+
+    fn after_reboot(self) -> Self {
+        let cgroup = CgroupRecord { dirs: Vec::new(), made: Vec::new(), scope: None, ..self.cgroup };
+        Self { init: None, cgroup, rdt: None, host_mounts: false, ..self }
     }
 
     /// The document.
-    pub(crate) fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    ///
+    /// # Errors
+    ///
+    /// If it has no form in JSON: a path that is not UTF-8.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|error| {
+            Error::new(Kind::Unsupported, format!("record container {:?}: {error}", self.id))
+        })
     }
 }

@@ -86,6 +86,7 @@ pub(super) fn restore(
         cgroup_plan.check_free()?;
     } else {
         let cgroup = creation.cgroup.insert(cgroup_plan.apply()?);
+        directory.note_cgroup(cgroup.record())?;
         delegate_cgroup(spec, cgroup)?;
     }
     mount_points::make(&mounts_of(spec), bundle.dir(), &rootfs)?;

@@ -5,6 +5,7 @@
 //! | `lock` | first, before any other side effect | the intent: everything that a clean-up needs; locked by every operation that changes something |
 //! | `config.json` | at creation | the configuration that counts from then on |
 //! | `start.sock` | at creation | where the created process waits for `start` |
+//! | `cgroup.json` | when the cgroup is there and found to be free, before the first process enters it | which directories were made, exactly |
 //! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
 //! | `notify/notify.sock` | at creation, on demand | where the container's process sends `sd_notify(3)` messages |
 //! | `state.json` | when the creation is complete | the record of the container |
@@ -24,6 +25,7 @@ use nix::fcntl::{self, Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 
 use super::record::Record;
+use crate::cgroup::CgroupRecord;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::linux::net_device;
@@ -33,6 +35,7 @@ const LOCK: &str = "lock";
 const CONFIG: &str = "config.json";
 const STATE: &str = "state.json";
 const SOCKET: &str = "start.sock";
+const CGROUP: &str = "cgroup.json";
 const DEVICES: &str = "netdevices.json";
 const NOTIFY: &str = "notify";
 const NOTIFY_SOCKET: &str = "notify.sock";
@@ -121,6 +124,7 @@ impl Directory {
 
     /// Makes the directory with the intent and the configuration, and takes the lock.
     pub(crate) fn begin(&self, intent: &Record, config: &[u8]) -> Result<Lock> {
+        let intent = intent.to_json()?;
         let root = self.path.parent().unwrap_or(Path::new("/"));
         let mut builder = DirBuilder::new();
         builder.mode(0o700);
@@ -141,15 +145,15 @@ impl Directory {
             .hint(format!("{} exists", self.path.display())),
             _ => Error::io(&error, format!("make the state directory {}", self.path.display())),
         })?;
-        self.fill(intent, config).inspect_err(|_| self.remove_files())
+        self.fill(&intent, config).inspect_err(|_| self.remove_files())
     }
 
-    fn fill(&self, intent: &Record, config: &[u8]) -> Result<Lock> {
+    fn fill(&self, intent: &[u8], config: &[u8]) -> Result<Lock> {
         let file = self.create_file(LOCK)?;
         // Nobody else can know of the file yet, except an operation that waits for it: it will find the intent.
         let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| Error::os(errno, format!("lock {}", self.path.join(LOCK).display())))?;
-        self.write(&file, LOCK, &intent.to_json())?;
+        self.write(&file, LOCK, intent)?;
         let copy = self.create_file(CONFIG)?;
         self.write(&copy, CONFIG, config)?;
         Ok(Lock { _file: file })
@@ -173,8 +177,9 @@ impl Directory {
     /// Records that the creation is complete, in one step that other processes see whole or not at all.
     pub(crate) fn complete(&self, record: &Record) -> Result<()> {
         let name = "state.json.new";
+        let document = record.to_json()?;
         let file = self.create_file(name)?;
-        self.write(&file, name, &record.to_json())?;
+        self.write(&file, name, &document)?;
         drop(file);
         let (from, to) = (self.path.join(name), self.path.join(STATE));
         fs::rename(&from, &to)
@@ -186,6 +191,25 @@ impl Directory {
         // One that an operation left which was killed at this point.
         fs::remove_file(self.path.join("state.json.new")).ok();
         self.complete(record)
+    }
+
+    /// Writes down the cgroup, which is made and has nobody else's processes in it: from here on those in it are the
+    /// container's.
+    pub(crate) fn note_cgroup(&self, cgroup: &CgroupRecord) -> Result<()> {
+        let bytes = serde_json::to_vec(cgroup)
+            .map_err(|error| Error::new(Kind::System, format!("write {CGROUP}: {error}")))?;
+        self.write(&self.create_file(CGROUP)?, CGROUP, &bytes)
+    }
+
+    /// The cgroup that a creation has entered, if that was written down and can be understood.
+    pub(crate) fn noted_cgroup(&self) -> Option<CgroupRecord> {
+        self.read_file(CGROUP).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok())
+    }
+
+    /// Whether a process of the container may be in its cgroup. The names of the files tell, whatever became of what is
+    /// in them.
+    pub(crate) fn may_have_processes(&self) -> bool {
+        [CGROUP, STATE, SOCKET].iter().any(|name| self.path.join(name).symlink_metadata().is_ok())
     }
 
     /// Writes down which network devices are about to be moved.
@@ -321,7 +345,7 @@ impl Directory {
 
     fn remove_files(&self) {
         fs::remove_dir_all(self.notify()).ok();
-        for name in [SOCKET, STATE, "state.json.new", DEVICES, CONFIG, LOCK] {
+        for name in [SOCKET, STATE, "state.json.new", CGROUP, DEVICES, CONFIG, LOCK] {
             fs::remove_file(self.path.join(name)).ok();
         }
         fs::remove_dir(&self.path).ok();

@@ -22,6 +22,49 @@ pub(super) const TESTS: &[Test] = &[
         }
         Ok(())
     }),
+    test(
+        "F1",
+        "delete --force of a create that was killed over a cgroup in use does not touch who uses it",
+        |bed| {
+            bed.host.needs_root_because("newuidmap has no privileges under strace")?;
+            crate::tests::kernel::needs("strace")?;
+            let neighbour = bed.waiting(&Spec::new())?;
+            let path = neighbour.bundle.spec()?.pointer("/linux/cgroupsPath").cloned().unwrap_or_default();
+            // At each directory that it makes: the state directory, then the cgroups, where it finds who is in there.
+            for moment in 1..40 {
+                let bundle = bed.bundle(&Spec::new().set("/linux/cgroupsPath", path.clone()))?;
+                let inject = format!("inject=/^mkdir:signal=KILL:when={moment}");
+                let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=/^mkdir", "-e", &inject];
+                let dir = bundle.dir.to_string_lossy();
+                let call = bed.command(["create", "--bundle", &dir, &bundle.id]).under(&strace).call()?;
+                bed.call(["delete", "--force", &bundle.id])?.ok()?;
+                let status = neighbour.status()?;
+                check(status == "running", || {
+                    format!("the neighbour is {status} after a kill at the directory number {moment}")
+                })?;
+                same("processes", neighbour.bundle.processes().len(), 1)?;
+                check(!bed.state_dir(&bundle.id).exists(), || "its state directory is still there".into())?;
+                if call.status.code().is_some_and(|code| code < 128) {
+                    return call.refused(&["not empty", "in use", "exist"]);
+                }
+            }
+            fail("it makes no end of directories")
+        },
+    ),
+    test("F1", "a create that is refused leaves what its caller mounted at the root file system", |bed| {
+        let neighbour = bed.waiting(&Spec::new())?;
+        let path = neighbour.bundle.spec()?.pointer("/linux/cgroupsPath").cloned().unwrap_or_default();
+        let spec =
+            Spec::new().no_namespace("mount").without("/linux/maskedPaths").without("/linux/readonlyPaths");
+        let bundle = bed.bundle(&spec.set("/linux/cgroupsPath", path))?;
+        let _mounted =
+            crate::tests::mounts::Source::tmpfs(&bundle.rootfs, rustix::mount::MountFlags::empty())?;
+        let call = bed.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?;
+        call.refused(&[])?;
+        bed.call(["delete", "--force", &bundle.id])?.ok()?;
+        let own = bundle.rootfs.to_string_lossy().into_owned();
+        check(bundle.mounts().contains(&own), || format!("{own} was unmounted"))
+    }),
     test("F2", "delete of an unknown id is an error, delete --force of one is not", |bed| {
         bed.call(["delete", "suite-unknown"])?.refused(&["suite-unknown", "not exist"])?;
         bed.call(["delete", "--force", "suite-unknown"])?.ok().map(drop)

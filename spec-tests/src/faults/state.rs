@@ -70,6 +70,43 @@ pub(super) const TESTS: &[Test] = &[
         deleted?.ok().map(drop)
     }),
     test(
+        "F3",
+        "a container of another boot is stopped, and what has its pid and cgroup now is left alone",
+        |bed| of_another_boot(bed, false),
+    ),
+    test("F3", "so is one whose creation another boot interrupted", |bed| of_another_boot(bed, true)),
+    test("F5", "with all records empty delete --force ends the container, or tells that it cannot", |bed| {
+        bed.tolerate_leftovers();
+        let container = bed.waiting(&Spec::new())?;
+        let pid = container.pid()?;
+        for entry in fs::read_dir(bed.state_dir(container.id()))?.flatten() {
+            if entry.file_type()?.is_file() {
+                fs::write(entry.path(), "")?;
+            }
+        }
+        let called = bed.call(["delete", "--force", container.id()]);
+        let alive = !container.bundle.processes().is_empty();
+        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        check(!(alive && called?.status.success()), || "it says that all is well, and init lives".into())
+    }),
+    test(
+        "F5",
+        "a directory without a word in it costs no namesake in another state directory its life",
+        |bed| {
+            let spec = Spec::new();
+            let bundle = bed.bundle(&spec)?;
+            // Where its cgroup is, its id alone tells.
+            bundle.write_spec(&spec.without("/linux/cgroupsPath"))?;
+            let container = bed.create(&bundle)?;
+            let other = bed.dir().join("other-root");
+            fs::create_dir_all(other.join(container.id()))?;
+            fs::write(other.join(container.id()).join("lock"), "")?;
+            bed.call(["--root", &other.to_string_lossy(), "delete", "--force", container.id()])?.ok()?;
+            check(!other.join(container.id()).exists(), || "the directory is still there".into())?;
+            same("status", container.status()?, "created")
+        },
+    ),
+    test(
         "F6",
         "a state directory without space makes create fail cleanly, and delete --force works",
         |bed| full(bed, c"size=4k,mode=755"),
@@ -127,6 +164,38 @@ fn state_file(bed: &Bed<'_>, container: &Container<'_, '_>) -> Outcome<PathBuf> 
         }
     }
     crate::outcome::skip("no state.json or status in the state directory")
+}
+
+/// Makes the records of a running container those of another boot: its process is then one that was given the same numbers.
+fn of_another_boot(bed: &Bed<'_>, interrupted: bool) -> Outcome {
+    bed.tolerate_leftovers();
+    let container = bed.waiting(&Spec::new())?;
+    let pid = container.pid()?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let mut found = false;
+    for entry in fs::read_dir(bed.state_dir(container.id()))?.flatten() {
+        if let Ok(text) = fs::read_to_string(entry.path()) {
+            found |= text.contains(boot.trim());
+            fs::write(entry.path(), text.replace(boot.trim(), "12345678-9abc-4def-8123-456789abcdef"))?;
+        }
+    }
+    if interrupted {
+        fs::remove_file(state_file(bed, &container)?)?;
+    }
+    let status = container.status();
+    let _refused = bed.call(["kill", container.id(), "KILL"]);
+    let deleted = bed.call(["delete", "--force", container.id()]);
+    let alive = container.bundle.processes().contains(&pid);
+    let cgroup = crate::cgroup::of(pid, "memory").is_ok_and(|place| place.dir.is_dir());
+    let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    check(found, || "no record tells of which boot it is".into())?;
+    check(alive, || "the process that has its pid now was killed".into())?;
+    check(cgroup, || "the cgroup that has its path now was removed".into())?;
+    if !interrupted {
+        same("status", status?, "stopped")?;
+    }
+    deleted?.ok()?;
+    check(!bed.state_dir(container.id()).exists(), || "its state directory is still there".into())
 }
 
 /// Puts another process in every member that is named after a pid; other numbers may be equal to it by chance.

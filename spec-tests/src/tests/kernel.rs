@@ -56,7 +56,7 @@ fn works_or_tells(bed: &Bed<'_>, bundle: &Bundle, called: &Called, word: &str) -
 }
 
 /// Skips without a program.
-pub(super) fn needs(program: &str) -> Outcome {
+pub(crate) fn needs(program: &str) -> Outcome {
     if program == "setarch" && !cfg!(target_arch = "x86_64") {
         return skip("setarch has no old kernels for this processor");
     }

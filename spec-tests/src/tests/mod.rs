@@ -14,7 +14,7 @@ mod features;
 pub(crate) mod hooks;
 mod idmap;
 mod intel_rdt;
-mod kernel;
+pub(crate) mod kernel;
 mod labels;
 mod lifecycle;
 mod limits;

@@ -65,8 +65,8 @@ impl Restoration<'_, '_> {
         // The processes are born in the cgroups of criu, so no limit comes late.
         if let Some(manager) = &mut self.scope {
             let spec = self.prepared.bundle.spec();
-            let cgroup = &mut self.creation.cgroup;
-            enter_scope(spec, self.cgroup_plan, manager, cgroup, session.pid())?;
+            let (directory, cgroup) = (self.creation.directory, &mut self.creation.cgroup);
+            enter_scope(spec, self.cgroup_plan, manager, directory, cgroup, session.pid())?;
         } else if let Some(cgroup) = &self.creation.cgroup {
             cgroup.take_in(session.pid())?;
         }

@@ -164,6 +164,21 @@ impl Membership {
         Ok(())
     }
 
+    /// Removes them where no task is in them: after an interrupted creation nothing tells whether it made a group or was
+    /// about to find that somebody else had.
+    pub(crate) fn remove_unused(&self) -> Result<()> {
+        let clos = self.remove_clos.then_some(&self.clos);
+        for group in [self.monitor.as_ref(), clos].into_iter().flatten() {
+            match fs::read_to_string(group.join("tasks")) {
+                Ok(tasks) if !tasks.trim().is_empty() => {
+                    log::debug!("{} has tasks of others", group.display());
+                }
+                _ => remove_dir(group)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what was made here, also a class that would stay when the container is deleted: it was never created.
     pub(crate) fn undo(&mut self) {
         for group in self.made.drain(..).rev() {

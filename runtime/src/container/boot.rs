@@ -1,0 +1,34 @@
+//! Which boot of the machine something is of. Processes, cgroups and mounts end with a boot; what is recorded of them on
+//! a disk does not, and pids, inode numbers of pidfs and mount ids are given anew from the start.
+
+use nix::fcntl::{self, OFlag};
+use nix::sys::stat::Mode;
+
+/// The id of this boot; none where the kernel does not tell it. It is asked for each time: a process that was saved and
+/// restored may have seen more than one.
+pub(super) fn current() -> Option<String> {
+    // 36 characters and an end of line, in one read of a file whose size is told as 0.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = fcntl::open("/proc/sys/kernel/random/boot_id", flags, Mode::empty()).ok()?;
+    let mut buffer = [0; 64];
+    let length = nix::unistd::read(&file, &mut buffer).ok()?;
+    let text = std::str::from_utf8(buffer.get(..length)?).ok()?.trim_end();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Whether that boot is over. What is not known is taken for this one.
+pub(super) fn is_over(boot: Option<&str>) -> bool {
+    boot.is_some_and(|boot| current().is_some_and(|now| now != boot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_known_boot_is_over() {
+        let now = current().expect("every Linux has it");
+        assert!(!is_over(Some(&now)) && !is_over(None));
+        assert!(is_over(Some("00000000-0000-0000-0000-000000000000")));
+    }
+}

@@ -126,6 +126,11 @@ fn resolve(dir: &Path) -> Result<PathBuf> {
     if !fs::metadata(&resolved).map_err(failed)?.is_dir() {
         return Err(Error::new(Kind::InvalidSpec, format!("bundle {} is not a directory", dir.display())));
     }
+    if resolved.to_str().is_none() {
+        let sentence = format!("the path of bundle {} is not valid UTF-8", resolved.display());
+        return Err(Error::new(Kind::Unsupported, sentence)
+            .hint("hooks and `state` tell it in JSON, which cannot hold other bytes"));
+    }
     Ok(resolved)
 }
 

@@ -150,7 +150,8 @@ impl fmt::Display for Error {
         if let Some(errno) = self.0.errno {
             write!(f, ": {}", errno_text(errno))?;
         }
-        if let Some(pointer) = &self.0.pointer {
+        // Callers match the words for a program that cannot run to their end, and they say where by themselves.
+        if let Some(pointer) = self.0.pointer.as_ref().filter(|_| self.0.kind != Kind::Exec) {
             write!(f, " (config.json {pointer})")?;
         }
         if let Some(hint) = &self.0.hint {

@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use nix::errno::Errno;
+
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 
@@ -32,9 +34,14 @@ impl Namespaces {
 }
 
 pub(super) fn open_namespace(path: &Path) -> Result<OwnedFd> {
-    std::fs::File::open(path)
-        .map(OwnedFd::from)
-        .map_err(|error| Error::io(&error, format!("open namespace {}", path.display())))
+    crate::sys::namespace::open(path).map_err(|errno| {
+        let error = Error::os(errno, format!("open namespace {}", path.display()));
+        if errno == Errno::EINVAL {
+            error.hint("it is not a namespace file, as in /proc/PID/ns")
+        } else {
+            error
+        }
+    })
 }
 
 pub(super) fn open_directory(path: &Path) -> Result<OwnedFd> {

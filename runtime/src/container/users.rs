@@ -38,7 +38,11 @@ impl Container {
         if self.init()?.is_none() {
             return Err(self.not_running());
         }
-        let read = |file: &str| self.read_inside(file).unwrap_or_default();
+        let read = |file: &str| match self.read_inside(file) {
+            // Images without users need no such files.
+            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(String::new()),
+            other => other,
+        };
         resolve(text, || read("/etc/passwd"), || read("/etc/group"))
     }
 
@@ -69,22 +73,30 @@ pub(super) fn name_of(uid: u32) -> String {
     }
 }
 
-fn resolve(text: &str, passwd: impl FnOnce() -> String, group: impl FnOnce() -> String) -> Result<ExecUser> {
+fn resolve(
+    text: &str,
+    passwd: impl FnOnce() -> Result<String>,
+    group: impl FnOnce() -> Result<String>,
+) -> Result<ExecUser> {
     let (user, wanted_group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
     let number = number(user)?;
-    let passwd = passwd();
+    let passwd = passwd()?;
     let line = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-        fields.len() >= 6 && number.map_or_else(|| fields[0] == user, |uid| fields[2].parse() == Ok(uid))
+        fields.len() >= 6
+            && number.map_or_else(
+                || fields[0] == user,
+                |uid| matches!(self::number(fields[2]), Ok(Some(id)) if id == uid),
+            )
     });
     let uid = match (number, &line) {
         (Some(uid), _) => uid,
-        (None, Some(fields)) => self::number(fields[2])?.ok_or_else(|| unknown("user", user))?,
+        (None, Some(fields)) => id_in("passwd", fields, 2)?,
         (None, None) => return Err(unknown("user", user)),
     };
-    let groups = group();
+    let groups = group()?;
     let members: Vec<Vec<&str>> = groups
         .lines()
         .map(|line| line.split(':').collect())
@@ -93,13 +105,12 @@ fn resolve(text: &str, passwd: impl FnOnce() -> String, group: impl FnOnce() -> 
     let gid = match wanted_group {
         Some(wanted) => match self::number(wanted)? {
             Some(gid) => gid,
-            None => members
-                .iter()
-                .find(|fields| fields[0] == wanted)
-                .and_then(|fields| fields[2].parse().ok())
-                .ok_or_else(|| unknown("group", wanted))?,
+            None => match members.iter().find(|fields| fields[0] == wanted) {
+                Some(fields) => id_in("group", fields, 2)?,
+                None => return Err(unknown("group", wanted)),
+            },
         },
-        None => line.as_ref().and_then(|fields| fields[3].parse().ok()).unwrap_or(0),
+        None => line.as_ref().map_or(Ok(0), |fields| id_in("passwd", fields, 3))?,
     };
     let name = line.as_ref().map(|fields| fields[0]);
     let additional_gids = match (wanted_group, name) {
@@ -108,11 +119,25 @@ fn resolve(text: &str, passwd: impl FnOnce() -> String, group: impl FnOnce() -> 
         (None, Some(name)) => members
             .iter()
             .filter(|fields| fields[3].split(',').any(|member| member == name))
-            .filter_map(|fields| fields[2].parse().ok())
-            .collect(),
+            .map(|fields| id_in("group", fields, 2))
+            .collect::<Result<_>>()?,
     };
     let home = line.as_ref().map(|fields| PathBuf::from(fields[5])).filter(|home| home.is_absolute());
     Ok(ExecUser { uid, gid, additional_gids, home })
+}
+
+/// An id in a line of the image's files. One that is no number is never taken for another, least of all for root's.
+fn id_in(file: &str, fields: &[&str], index: usize) -> Result<u32> {
+    let text = fields.get(index).copied().unwrap_or_default();
+    let invalid = || {
+        let name = fields.first().copied().unwrap_or_default();
+        Error::new(
+            Kind::InvalidSpec,
+            format!("the container's {file} file has no valid id for {name:?}: {text:?} is not a number from 0 to 4294967294"),
+        )
+        .hint("give both as numbers, UID:GID")
+    };
+    number(text).ok().flatten().ok_or_else(invalid)
 }
 
 /// The number that a text is; none if it is a name; an error if it is a number that no id can have.
@@ -145,7 +170,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nweb:x:44:\nlogs:x:50:web,x\n";
 
     fn find(text: &str) -> Result<ExecUser> {
-        resolve(text, || PASSWD.to_owned(), || GROUP.to_owned())
+        resolve(text, || Ok(PASSWD.to_owned()), || Ok(GROUP.to_owned()))
     }
 
     #[test]
@@ -160,6 +185,32 @@ mod tests {
         let number = find("1000").expect("a number is never a name");
         assert_eq!((number.uid, number.gid, number.home), (1000, 0, None));
         assert_eq!(find("33:7").map(|user| (user.uid, user.gid)).expect("numbers"), (33, 7));
+    }
+
+    #[test]
+    fn an_id_of_the_image_that_is_no_number_is_never_taken_for_another() {
+        for (passwd, group, text) in [
+            ("web:x:33:staff::/:", "", "web"),
+            ("web:x:33:::/:", "", "web"),
+            ("web:x:33:-1::/:", "", "web"),
+            ("web:x:33:4294967296::/:", "", "web"),
+            ("web:x:33:4294967295::/:", "", "33"),
+            ("web:x::44::/:", "", "web"),
+            ("web:x:+0:44::/:", "", "web"),
+            ("web:x:33:44::/:", "logs:x:many:", "web:logs"),
+            ("web:x:33:44::/:", "logs:x::web", "web"),
+            ("web:x:33:44::/:", "logs:x:4294967295:web", "web"),
+        ] {
+            let found = resolve(text, || Ok(passwd.to_owned()), || Ok(group.to_owned()));
+            let error = found.expect_err(passwd).to_string();
+            assert!(error.contains("not a number"), "{error}");
+        }
+        // A line of somebody else does not matter.
+        let others = "bad:x:no:no::/:\nweb:x:33:44::/:";
+        assert_eq!(
+            resolve("web", || Ok(others.to_owned()), || Ok("x:x:y:z".to_owned())).expect("web").gid,
+            44
+        );
     }
 
     #[test]

@@ -120,7 +120,8 @@ impl ImageDirectory {
         }
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let file = openat(&self.dir, DESCRIPTORS, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(fail)?;
-        let text = serde_json::to_vec(names).unwrap_or_default();
+        let text = serde_json::to_vec(names)
+            .map_err(|error| Error::new(Kind::System, format!("write {}: {error}", path.display())))?;
         File::from(file)
             .write_all(&text)
             .map_err(|error| Error::io(&error, format!("write {}", path.display())))

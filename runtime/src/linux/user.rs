@@ -14,12 +14,13 @@ pub(crate) fn groups(user: &User) -> Vec<u8> {
     user.additional_gids().iter().flatten().flat_map(|gid| gid.to_ne_bytes()).collect()
 }
 
-/// The step that replaces the caller's supplementary groups, unless they are to be kept and no others are named.
+/// The step that replaces the caller's supplementary groups, unless they are to be kept. Then those that the configuration
+/// names have no effect: the kept ones may have no id inside, so no list could hold both.
 pub(crate) fn plan_groups(program: &mut Program, user: &User, keep: bool) {
-    let gids = groups(user);
-    if keep && gids.is_empty() {
+    if keep {
         return;
     }
+    let gids = groups(user);
     // Without any to set, a user namespace that may not call setgroups keeps the groups it has.
     let optional = gids.is_empty();
     let gids = program.text(gids);

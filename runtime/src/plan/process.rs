@@ -123,6 +123,13 @@ impl ProcessPlan {
                 plan.warnings.push(format!("capability {name} is not held by the runtime and cannot be granted (config.json /process/capabilities)"));
             }
         }
+        if around.keep_groups && !user::groups(process.user()).is_empty() {
+            plan.warnings.push(
+                "additionalGids have no effect where the annotation run.oci.keep_original_groups keeps the caller's groups \
+                 (config.json /process/user/additionalGids)"
+                    .to_owned(),
+            );
+        }
         let program = &mut plan.program;
         user::plan_groups(program, process.user(), around.keep_groups);
         masks.plan_bounding(program);

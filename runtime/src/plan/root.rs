@@ -197,12 +197,13 @@ fn has_runtime_hooks(spec: &Spec) -> bool {
     })
 }
 
-/// Images need not have the working directory; runc makes it, and callers rely on that.
+/// Images need not have the working directory; runc makes it, and callers rely on that. What is made is what the kernel
+/// looks for later: on the way to `/a/../b`, that is `/a` too.
 fn plan_working_directory(program: &mut Program, process: &Process) {
     let clean: std::path::PathBuf = process
         .cwd()
         .components()
-        .filter(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+        .filter(|part| matches!(part, Component::RootDir | Component::ParentDir | Component::Normal(_)))
         .collect();
     if clean != Path::new("/") {
         let path = program.text(clean.as_os_str().as_encoded_bytes());

@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::plan::MapSource;
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::process::SchedAttr;
-use crate::sys::{path, process};
+use crate::sys::{namespace, path, process};
 
 /// Writes the offsets of a child that unshared the time namespace.
 pub(crate) fn write_time_offsets(pid: i32, text: &str) -> Result<()> {
@@ -83,9 +83,8 @@ pub(crate) fn open_procfs(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
 pub(crate) fn open_id_map(maps: &MapSource, host: Host) -> Result<OwnedFd> {
     match maps {
         MapSource::Maps(maps) => id_map::open(maps, host),
-        MapSource::Namespace(path) => File::open(path)
-            .map(OwnedFd::from)
-            .map_err(|error| Error::io(&error, format!("open the user namespace {}", path.display()))),
+        MapSource::Namespace(path) => namespace::open(path)
+            .map_err(|errno| Error::os(errno, format!("open the user namespace {}", path.display()))),
     }
 }
 

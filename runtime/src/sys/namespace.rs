@@ -1,8 +1,16 @@
 //! Namespaces by descriptor.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use super::{Result, check};
+use nix::errno::Errno;
+use nix::fcntl::{self, OFlag};
+use nix::sys::stat::Mode;
+
+use super::{Result, check, path};
+
+/// Magic number of the file system that namespaces are files of (linux/magic.h).
+const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// `_IO(0xb7, 3)` of linux/nsfs.h.
 const NS_GET_NSTYPE: u32 = 0xb703;
@@ -13,9 +21,32 @@ pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<i32> {
     check(unsafe { libc::syscall(libc::SYS_ioctl, fd.as_raw_fd(), NS_GET_NSTYPE) }).map(|kind| kind as i32)
 }
 
+/// Opens a namespace by path. Whatever else is there is only looked at: a fifo would be waited for, and some devices do
+/// something when they are opened. `EINVAL` if it is no namespace.
+pub(crate) fn open(name: &Path) -> Result<OwnedFd> {
+    let held = fcntl::open(name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    if path::filesystem_magic(held.as_raw_fd())? != NSFS_MAGIC {
+        return Err(Errno::EINVAL);
+    }
+    let held = format!("/proc/self/fd/{}", held.as_raw_fd());
+    fcntl::open(held.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd as _;
+
+    #[test]
+    fn only_namespaces_are_opened_and_a_fifo_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [fifo.as_path(), dir.path(), std::path::Path::new("/proc/self/status")] {
+            assert_eq!(super::open(path).err(), Some(nix::errno::Errno::EINVAL), "{}", path.display());
+        }
+        let opened = super::open(std::path::Path::new("/proc/self/ns/uts")).unwrap();
+        assert_eq!(super::kind(opened.as_fd()), Ok(libc::CLONE_NEWUTS));
+    }
 
     #[test]
     fn kinds_are_told_and_other_files_have_none() {

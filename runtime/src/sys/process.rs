@@ -40,6 +40,11 @@ pub(crate) fn bounding_drop(capability: u32) -> Result<()> {
     prctl(libc::PR_CAPBSET_DROP, u64::from(capability), 0, 0, 0).map(drop)
 }
 
+/// Whether a capability is in the bounding set.
+pub(crate) fn bounding_has(capability: u32) -> Result<bool> {
+    prctl(libc::PR_CAPBSET_READ, u64::from(capability), 0, 0, 0).map(|answer| answer != 0)
+}
+
 /// Empties the ambient set.
 pub(crate) fn ambient_clear() -> Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0, 0, 0).map(drop)

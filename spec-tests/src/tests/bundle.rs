@@ -15,6 +15,28 @@ pub(super) const TESTS: &[Test] = &[
         bed.call(["create", "--bundle", "/nonexistent/bundle", "suite-nobundle"])?
             .refused(&["/nonexistent/bundle"])
     }),
+    test(
+        "A1",
+        "a bundle whose path is not UTF-8 works whole, or is refused before anything is made",
+        |bed| {
+            use std::os::unix::ffi::OsStrExt as _;
+            let bundle = bed.bundle(&Spec::new().args(&["/probe", "wait"]))?;
+            let other = bed.dir().join(std::ffi::OsStr::from_bytes(b"b\xff"));
+            std::os::unix::fs::symlink(&bundle.dir, bed.dir().join("plain"))?;
+            fs::rename(&bundle.dir, &other)?;
+            let call = bed.command(["create", "--bundle"]).args([other.as_os_str()]).args([&bundle.id]);
+            let called = call.call()?;
+            let state = bed.call(["state", &bundle.id]);
+            let made = bed.state_dir(&bundle.id).exists();
+            let _gone = bed.call(["delete", "--force", &bundle.id]);
+            fs::rename(&other, &bundle.dir)?;
+            if called.status.success() {
+                return state?.ok().map(drop);
+            }
+            check(!made, || "it is refused, and its state directory is there".into())?;
+            called.refused(&["utf-8", "bundle"])
+        },
+    ),
     test("A1", "an empty config.json is refused", |bed| {
         raw(bed, |_| Vec::new(), &["json", "eof", "empty", "parse"])
     }),

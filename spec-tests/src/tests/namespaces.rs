@@ -104,6 +104,18 @@ pub(super) const TESTS: &[Test] = &[
     test("A111", "a namespace path that is no namespace is refused", |bed| {
         bed.refuses(&Spec::new().namespace("uts", Some("/etc/hostname")), &["uts", "/etc/hostname"])
     }),
+    test("A111", "a namespace path that is a fifo is refused, not waited for", |bed| {
+        let fifo = bed.dir().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU)?;
+        let path = fifo.to_string_lossy();
+        for kind in ["uts", "network", "pid", "user"] {
+            let spec = Spec::new().namespace(kind, Some(&path));
+            let bundle = bed.bundle(&spec)?;
+            let call = bed.command(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]);
+            call.patience(std::time::Duration::from_secs(5)).call()?.refused(&["namespace", &path])?;
+        }
+        Ok(())
+    }),
     test("A112", "a repeated kind of namespace is refused", |bed| {
         bed.refuses(&Spec::new().set("/linux/namespaces/-", json!({"type": "uts"})), &["uts", "namespace"])
     }),

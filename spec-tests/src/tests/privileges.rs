@@ -37,6 +37,22 @@ pub(super) const TESTS: &[Test] = &[
         }
         same("inheritable", capability_set(&seen, "CapInh")?, 0)
     }),
+    test("A63", "a refusal on the way never leaves more in the bounding set than was configured", |bed| {
+        bed.host.needs_root_because("newuidmap has no privileges under strace")?;
+        super::kernel::needs("strace")?;
+        for moment in 1..60 {
+            let bundle = bed.bundle(&Spec::new().capabilities(&["CAP_CHOWN", "CAP_KILL"]))?;
+            let inject = format!("inject=prctl:error=EINVAL:when={moment}");
+            let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl", "-e", &inject];
+            let dir = bundle.dir.to_string_lossy();
+            let called = bed.command(["run", "--bundle", &dir, &bundle.id]).under(&strace).call()?;
+            if called.status.success() {
+                let set = capability_set(&called.json()?, "CapBnd")?;
+                check(set == CHOWN | KILL, || format!("{set:#x} after a refusal of prctl number {moment}"))?;
+            }
+        }
+        Ok(())
+    }),
     test("A63", "without capabilities a process has none", |bed| {
         let seen = bed.report(&Spec::new().without("/process/capabilities"))?;
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {

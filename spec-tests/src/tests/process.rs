@@ -82,6 +82,31 @@ pub(super) const TESTS: &[Test] = &[
         bundle.program("opt/tool")?;
         same("cwd", &bed.run_bundle(&bundle)?.ok()?.json()?["cwd"], "/opt")
     }),
+    test("A49", "a working directory is made as the kernel will look for it", |bed| {
+        let bundle = bed.bundle(&Spec::new().set("/process/cwd", "/suite-x/../suite-new"))?;
+        same("cwd", &bed.run_bundle(&bundle)?.ok()?.json()?["cwd"], "/suite-new")
+    }),
+    test(
+        "A58",
+        "with run.oci.keep_original_groups the caller's groups stay, whatever additionalGids says",
+        |bed| {
+            bed.host.needs_root_because("only root chooses the groups of a caller")?;
+            super::kernel::needs("setpriv")?;
+            let kept = Spec::new()
+                .set("/annotations", json!({"run.oci.keep_original_groups": "1"}))
+                .set("/process/user", json!({"uid": 0, "gid": 0, "additionalGids": [1, 2]}));
+            let bundle = bed.bundle(&kept)?;
+            let dir = bundle.dir.to_string_lossy();
+            let setpriv = ["setpriv", "--groups", "10,1234"];
+            let call = bed.command(["run", "--bundle", &dir, &bundle.id]).under(&setpriv);
+            same("groups", &call.call()?.ok()?.json()?["groups"], &json!([10, 1234]))?;
+            let bundle = bed.bundle(&kept.args(&["/probe", "wait"]))?;
+            let dir = bundle.dir.to_string_lossy();
+            bed.command(["run", "--detach", "--bundle", &dir, &bundle.id]).under(&setpriv).call()?.ok()?;
+            let exec = bed.command(["exec", &bundle.id, "/probe", "report"]).under(&setpriv);
+            same("groups of an exec", &exec.call()?.ok()?.json()?["groups"], &json!([10, 1234]))
+        },
+    ),
     test("A53", "only stdin, stdout and stderr are open", |bed| {
         let bundle = bed.bundle(&Spec::new())?;
         let call = bed.command(["run", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]);

@@ -1,6 +1,5 @@
 //! Moving devices into the container's namespace, and back where the creation fails.
 
-use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::device::{Device, Key, Link};
 use super::{Wish, address, route};
 use crate::error::{Error, Kind, Result};
+use crate::sys::namespace;
 use crate::sys::netlink::{Attribute, Netlink, Packet, Refusal};
 
 /// So many numbers are tried for a device in a namespace where others make devices at the same time.
@@ -162,7 +162,7 @@ impl Intent {
         let joined = self
             .joined
             .as_ref()
-            .and_then(|path| File::open(path).ok())
+            .and_then(|path| namespace::open(path).ok())
             .and_then(|namespace| Netlink::open_in(namespace.as_fd()).ok());
         for device in self.devices.iter().rev() {
             let there = |refusal| refused(refusal, &format!("look for network device {}", device.wish.name));

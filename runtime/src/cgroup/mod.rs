@@ -10,7 +10,7 @@
 //! | which files | `settings`, `convert` | `present` (for `check`) |
 //! | which devices | `devices`, `bpf` | |
 //! | make | `create` (plan), `device_plan` | `make`, `tree`, `controller`, `write`, `device_plan` |
-//! | use | | `process`, `freezer`, `update`, `device_update`, `stats`, `oom`, `delegate` |
+//! | use | | `process`, `freezer`, `update`, `reclaim`, `device_update`, `stats`, `oom`, `delegate` |
 //! | end | | `remove` |
 //! | where systemd does it | `systemd` | `systemd` |
 //!
@@ -34,6 +34,7 @@ mod oom;
 mod path;
 mod present;
 mod process;
+mod reclaim;
 mod remove;
 mod settings;
 mod stats;

@@ -61,7 +61,7 @@ impl Cgroup {
     }
 
     /// Reads what the translation needs to know: version 2 has two files for what the configuration says as a sum.
-    fn current(&self, resources: &LinuxResources) -> Result<Current> {
+    pub(super) fn current(&self, resources: &LinuxResources) -> Result<Current> {
         let mut current = Current { update: true, ..Current::default() };
         let Some(dir) = self.v2_dir() else { return Ok(current) };
         let value = |name: &str| -> Result<Option<i64>> {

@@ -26,6 +26,7 @@ use crate::sys::pidfd;
 pub struct Container {
     pub(super) directory: Directory,
     id: ContainerId,
+    /// As it was when this was opened. The device rules in it may have changed since; the rest never does.
     pub(super) record: Record,
     /// The init process, if it is a child of this process.
     child: Option<OwnedFd>,
@@ -61,7 +62,7 @@ impl Container {
     ///
     /// `Kind::NotFound` if it was deleted meanwhile.
     pub fn state(&self) -> Result<State> {
-        // A record never changes, but it may be gone.
+        // What is told of a record never changes, but it may be gone.
         if !self.directory.is_complete() {
             return Err(self.directory.unknown());
         }

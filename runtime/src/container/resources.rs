@@ -1,8 +1,11 @@
 //! The container's cgroup in use: its statistics, its limits.
 
+use std::time::Duration;
+
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxIntelRdt, LinuxResources};
 
 use super::handle::Container;
+use super::record::Record;
 use super::state::Status;
 use crate::cgroup::{Stats, no_cgroup, same_rules};
 use crate::check::finding::into_result;
@@ -35,10 +38,30 @@ impl Container {
     /// send all resources of a container with each update, and to apply its rules again would take away what a device
     /// plug-in has allowed since.
     ///
+    /// A memory limit below the usage has the kernel kill processes of the container, where it cannot take enough memory
+    /// back: `memory.checkBeforeUpdate` refuses it, and [`Container::update_within`] gives the kernel time.
+    ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if it is stopped, `Kind::InvalidSpec` for contradictory limits.
+    /// `Kind::WrongState` if it is stopped, or if `memory.checkBeforeUpdate` is set and more memory than the limit is in
+    /// use; `Kind::InvalidSpec` for contradictory limits.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        self.update_limits(resources, None)
+    }
+
+    /// As [`Container::update`], for a memory limit that may be below the usage: memory is taken back first, by
+    /// `memory.high` where cgroups are of version 2, and the limit is set when the usage is below it. Nothing is killed for
+    /// it. The container may be slow meanwhile, and its lock is held for at most that time.
+    ///
+    /// # Errors
+    ///
+    /// As there, and `Kind::Timeout` if the usage did not get below the limit within that time: then all limits are as they
+    /// were.
+    pub fn update_within(&self, resources: &LinuxResources, patience: Duration) -> Result<()> {
+        self.update_limits(resources, Some(patience))
+    }
+
+    fn update_limits(&self, resources: &LinuxResources, patience: Option<Duration>) -> Result<()> {
         for warning in into_result(crate::check::check_resources(resources))? {
             log::warn!("{warning}");
         }
@@ -49,24 +72,34 @@ impl Container {
         if self.cgroup().is_none() {
             return Err(no_cgroup());
         }
-        self.cgroup().update(resources)?;
+        let record = self.current_record()?;
+        match patience {
+            Some(patience) => self.cgroup().update_within(resources, patience)?,
+            None => self.cgroup().update(resources)?,
+        }
         match resources.devices().as_deref() {
-            Some(devices) if !devices.is_empty() => self.update_devices(devices),
+            Some(devices) if !devices.is_empty() => self.update_devices(record, devices),
             _ => Ok(()),
         }
     }
 
-    fn update_devices(&self, wanted: &[LinuxDeviceCgroup]) -> Result<()> {
+    /// The record as it is now: another handle may have changed it, or another container may have the id by now. For a
+    /// caller that has the lock.
+    fn current_record(&self) -> Result<Record> {
+        let now = self.directory.record()?;
+        if now.init == self.record.init { Ok(now) } else { Err(self.directory.unknown()) }
+    }
+
+    fn update_devices(&self, mut record: Record, wanted: &[LinuxDeviceCgroup]) -> Result<()> {
         let bundle = self.bundle()?;
         let resources = bundle.spec().linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let configured =
             || resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-        let in_force = self.record.devices.as_deref().unwrap_or_else(configured);
+        let in_force = record.devices.as_deref().unwrap_or_else(configured);
         if same_rules(in_force, wanted)? {
             return Ok(());
         }
         self.cgroup().replace_devices(in_force, wanted)?;
-        let mut record = self.record.clone();
         record.devices = Some(wanted.to_vec());
         self.directory.replace(&record)
     }

@@ -1,10 +1,13 @@
 //! `update`: new limits for a running container.
 
+use std::time::Duration;
+
 use oci_spec::runtime::{LinuxIntelRdt, LinuxResources};
 use serde_json::{Map, Value};
 
 use crate::args::{Call, Given};
 use crate::context::Context;
+use crate::duration;
 use crate::failure::Failure;
 use crate::input;
 use crate::options::ID;
@@ -35,6 +38,12 @@ pub(crate) const VERB: Verb = Verb {
         Opt::value("memory", "SIZE", "memory limit"),
         Opt::value("memory-reservation", "SIZE", "memory that is reclaimed last"),
         Opt::value("memory-swap", "SIZE", "limit of memory and swap together; -1 for no limit"),
+        Opt::switch("check-before-update", "refuse a memory limit below the usage"),
+        Opt::value(
+            "reclaim",
+            "DURATION",
+            "take memory back first, for so long, and set a lower memory limit only when the usage is below it",
+        ),
         Opt::value("pids-limit", "N", "number of processes; -1 for no limit"),
         Opt::value("l3-cache-schema", "SCHEMA", "shares of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f"),
         Opt::value("mem-bw-schema", "SCHEMA", "memory bandwidth (Intel RDT), such as MB:0=20;1=70"),
@@ -49,13 +58,28 @@ pub(crate) const VERB: Verb = Verb {
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let resources = resources(call)?;
     let rdt = intel_rdt(&call.options)?;
+    let patience = patience(&call.options)?;
     let container = context.runtime()?.open(&call.id()?)?;
     // First, for it is the one that most machines refuse.
     if let Some(rdt) = rdt {
         container.update_intel_rdt(&rdt)?;
     }
-    container.update(&resources)?;
+    match patience {
+        Some(patience) => container.update_within(&resources, patience)?,
+        None => container.update(&resources)?,
+    }
     Ok(0)
+}
+
+/// How long memory may be taken back.
+fn patience(given: &Given) -> Result<Option<Duration>, Failure> {
+    let Some(text) = given.text("reclaim")? else { return Ok(None) };
+    match duration::parse(text) {
+        Some(patience) => Ok(Some(patience)),
+        None => {
+            Err(Failure::new(format!("invalid duration {text:?} for --reclaim: use one like 500ms or 10s")))
+        }
+    }
 }
 
 /// What is to be written to the `schemata` of the container's class of service.
@@ -72,7 +96,7 @@ fn intel_rdt(given: &Given) -> Result<Option<LinuxIntelRdt>, Failure> {
 }
 
 /// Options that no resources object has: they go with one.
-const OUTSIDE: [&str; 3] = ["kernel-memory", "l3-cache-schema", "mem-bw-schema"];
+const OUTSIDE: [&str; 4] = ["kernel-memory", "l3-cache-schema", "mem-bw-schema", "reclaim"];
 
 fn resources(call: &Call) -> Result<LinuxResources, Failure> {
     let given = &call.options;
@@ -131,6 +155,7 @@ fn document(given: &Given) -> Result<Value, Failure> {
     put("memory", "limit", size("memory")?);
     put("memory", "reservation", size("memory-reservation")?);
     put("memory", "swap", size("memory-swap")?);
+    put("memory", "checkBeforeUpdate", given.flag("check-before-update").then(|| true.into()));
     put("pids", "limit", signed("pids-limit")?);
     Ok(document.into())
 }
@@ -172,6 +197,11 @@ mod tests {
         assert_eq!(read_back("wharf update web").unwrap(), json!({}));
         assert_eq!(read_back("wharf update --pids-limit 0 web").unwrap(), json!({"pids": {"limit": 0}}));
         assert_eq!(read_back("wharf update --kernel-memory 5 web").unwrap(), json!({}));
+        assert_eq!(read_back("wharf update --reclaim 5s web").unwrap(), json!({}));
+        assert_eq!(
+            read_back("wharf update --check-before-update web").unwrap(),
+            json!({"memory": {"checkBeforeUpdate": true}})
+        );
     }
 
     #[test]

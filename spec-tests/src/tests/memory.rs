@@ -91,6 +91,37 @@ pub(super) const TESTS: &[Test] = &[
         same("status", container.status()?, "running")?;
         holds(&container, "memory", ("memory.limit_in_bytes", "134217728"), ("memory.max", "134217728"))
     }),
+    test("A149", "update --reclaim lowers the memory limit, or leaves it if that would kill", |bed| {
+        cgroup::hierarchy("memory")?;
+        let spec = memory(json!({"limit": 128 << 20}));
+        let container = bed.started(&spec.args(&["/probe", "wait"]))?;
+        container.until_output("ready")?;
+        let update =
+            |limit: &str| bed.call(["update", "--memory", limit, "--reclaim", "300ms", container.id()]);
+        let called = update("4096")?;
+        called.refused(&["memory", "limit"])?;
+        check(called.stderr.contains("4096 ") || called.stderr.contains("4096:"), || called.stderr.clone())?;
+        same("status", container.status()?, "running")?;
+        holds(&container, "memory", ("memory.limit_in_bytes", "134217728"), ("memory.max", "134217728"))?;
+        let place = place(&container, "memory")?;
+        if place.v2 {
+            same("memory.high", place.read("memory.high")?, "max")?;
+        }
+        update("64m")?.ok()?;
+        same("status", container.status()?, "running")?;
+        holds(&container, "memory", ("memory.limit_in_bytes", "67108864"), ("memory.max", "67108864"))
+    }),
+    test("A149", "update --check-before-update refuses a limit below the usage", |bed| {
+        cgroup::hierarchy("memory")?;
+        let container = bed.started(&memory(json!({"limit": 128 << 20})).args(&["/probe", "wait"]))?;
+        container.until_output("ready")?;
+        let words = ["update", "--memory", "4096", "--check-before-update", container.id()];
+        let called = bed.call(words)?;
+        called.refused(&["limit of 4096"])?;
+        called.refused(&["usage of"])?;
+        same("status", container.status()?, "running")?;
+        holds(&container, "memory", ("memory.limit_in_bytes", "134217728"), ("memory.max", "134217728"))
+    }),
 ];
 
 fn memory(value: Value) -> Spec {

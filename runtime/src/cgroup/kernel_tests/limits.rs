@@ -147,6 +147,29 @@ fn a_limit_below_the_usage_is_rejected_when_checked() {
     });
 }
 
+#[test]
+fn a_limit_that_cannot_be_reached_leaves_the_old_ones_and_one_that_can_is_set() {
+    each(|layout| {
+        if layout.place("memory", "memory").is_none() {
+            eprintln!("skipped: no memory controller here");
+            return;
+        }
+        let mut made = Made::new(r#"{"memory":{"limit":134217728}}"#, layout).unwrap();
+        fill_memory(&mut made, 30);
+        let patience = std::time::Duration::from_millis(300);
+        let wanted = r#"{"memory":{"limit":16777216,"swap":16777216},"pids":{"limit":77}}"#;
+        let error = made.cgroup.update_within(&resources(wanted), patience).unwrap_err();
+        assert_eq!(error.kind(), Kind::Timeout, "{error}");
+        let stats = made.cgroup.stats().unwrap();
+        assert_eq!(stats.memory.usage.limit, 134_217_728);
+        assert_ne!(stats.pids.limit, 77);
+        assert!(made.children[0].try_wait().unwrap().is_none());
+        made.cgroup.update_within(&resources(r#"{"memory":{"limit":67108864}}"#), patience).unwrap();
+        assert_eq!(made.cgroup.stats().unwrap().memory.usage.limit, 67_108_864);
+        assert!(made.children[0].try_wait().unwrap().is_none());
+    });
+}
+
 /// Starts a shell in the cgroup and has it hold so many MiB.
 fn fill_memory(made: &mut Made, mib: usize) -> i32 {
     let script = format!("read x; y=$(head -c {} /dev/zero | tr '\\0' x); echo ready >&2; read x", mib << 20);

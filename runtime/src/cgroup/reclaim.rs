@@ -1,0 +1,168 @@
+//! Lowering a memory limit only where the container can live with it.
+//!
+//! Version 2 takes a limit below the usage: the kernel takes back what it can, and then kills. Version 1 refuses it, after
+//! one try to take memory back. So here memory is taken back first, for as long as the caller has patience, and the limit
+//! is set when the usage is below it; else all limits stay as they were.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use oci_spec::runtime::LinuxResources;
+
+use super::file;
+use super::handle::Cgroup;
+use super::settings::translate;
+use crate::error::{Error, Kind, Result};
+
+/// What lets the kernel throttle and take back without killing.
+const HIGH: &str = "memory.high";
+
+impl Cgroup {
+    /// As [`Cgroup::update`], but brings the usage of memory below a lower limit first, within that time.
+    pub(crate) fn update_within(&self, resources: &LinuxResources, patience: Duration) -> Result<()> {
+        let limit = resources.memory().and_then(|memory| memory.limit()).filter(|&limit| limit > 0);
+        let Some(limit) = limit.and_then(|limit| u64::try_from(limit).ok()) else {
+            return self.update(resources);
+        };
+        let end = Instant::now() + patience;
+        if let Some(dir) = self.v1_dir("memory") {
+            return self.retry(
+                resources,
+                &Usage { file: dir.join("memory.usage_in_bytes"), limit, patience },
+                end,
+            );
+        }
+        let Some(dir) = self.v2_dir() else { return self.update(resources) };
+        let usage = Usage { file: dir.join("memory.current"), limit, patience };
+        // Everything that can be refused is, before anything is taken back.
+        let (_, problems) = translate(resources, &self.layout()?, &self.current(resources)?);
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem.into());
+        }
+        if usage.now()? > limit {
+            let mut high = High::hold(dir)?;
+            high.lower(&usage, end)?;
+            self.update(resources)?;
+            if resources.unified().as_ref().is_some_and(|files| files.contains_key(HIGH)) {
+                high.old.clear();
+            }
+            return Ok(());
+        }
+        self.update(resources)
+    }
+
+    /// Version 1: the kernel itself takes back what it can at each try.
+    fn retry(&self, resources: &LinuxResources, usage: &Usage, end: Instant) -> Result<()> {
+        let mut pause = Pause::new(end);
+        loop {
+            match self.update(resources) {
+                Err(error) if error.errno() == Some(libc::EBUSY) && usage.now()? > usage.limit => {
+                    if !pause.take() {
+                        return Err(usage.refusal());
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// The memory in use, and what it is to become.
+struct Usage {
+    file: PathBuf,
+    limit: u64,
+    patience: Duration,
+}
+
+impl Usage {
+    fn now(&self) -> Result<u64> {
+        let text = file::read(&self.file)?;
+        text.trim().parse().map_err(|_| {
+            Error::new(Kind::System, format!("{} holds no number: {text:?}", self.file.display()))
+        })
+    }
+
+    fn refusal(&self) -> Error {
+        let usage = self.now().map_or_else(|_| "more".to_owned(), |usage| usage.to_string());
+        Error::new(
+            Kind::Timeout,
+            format!(
+                "cannot lower the memory limit to {}: {usage} are in use, and no more could be taken back within {:?}",
+                self.limit, self.patience
+            ),
+        )
+        .at("/linux/resources/memory/limit")
+        .hint("the old limits are in force")
+    }
+}
+
+/// The mark above which memory is taken back; the old one comes back when this is dropped.
+struct High {
+    dir: OwnedFd,
+    path: PathBuf,
+    old: String,
+}
+
+impl High {
+    fn hold(path: PathBuf) -> Result<Self> {
+        let fail = |errno: Errno| Error::os(errno, format!("read {}/{HIGH}", path.display()));
+        let dir = file::open_dir(&path).map_err(fail)?;
+        let old = file::read_at(&dir, HIGH).map_err(fail)?.trim().to_owned();
+        Ok(Self { dir, path, old })
+    }
+
+    /// Takes memory back until the usage is within the limit.
+    fn lower(&self, usage: &Usage, end: Instant) -> Result<()> {
+        // Lower than the limit, so that what grows meanwhile does not pass it before it is in force.
+        let mark = (usage.limit - usage.limit / 64).to_string();
+        let mut pause = Pause::new(end);
+        loop {
+            // Each write takes back what is above the mark.
+            file::write_at(&self.dir, HIGH, &mark).map_err(|errno| {
+                Error::os(errno, format!("write {mark} to {}/{HIGH}", self.path.display()))
+                    .at("/linux/resources/memory/limit")
+            })?;
+            if usage.now()? <= usage.limit {
+                return Ok(());
+            }
+            if !pause.take() {
+                return Err(usage.refusal());
+            }
+        }
+    }
+}
+
+impl Drop for High {
+    fn drop(&mut self) {
+        if !self.old.is_empty()
+            && let Err(errno) = file::write_at(&self.dir, HIGH, &self.old)
+        {
+            log::warn!("write {} to {}/{HIGH}: {}", self.old, self.path.display(), errno.desc());
+        }
+    }
+}
+
+/// The time between two tries: nothing tells when there is more to take back.
+struct Pause {
+    end: Instant,
+    next: Duration,
+}
+
+impl Pause {
+    fn new(end: Instant) -> Self {
+        Self { end, next: Duration::from_millis(5) }
+    }
+
+    /// Waits a while; false if the time is over.
+    fn take(&mut self) -> bool {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        std::thread::sleep(self.next.min(left));
+        self.next = (self.next * 2).min(Duration::from_millis(200));
+        true
+    }
+}

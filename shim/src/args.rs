@@ -96,6 +96,12 @@ impl Given {
         values.map(|(_, value)| utf8(&format!("value of --{name}"), value)).collect()
     }
 
+    /// All values of an option, in order, whether they are text or not.
+    pub(crate) fn all_raw(&self, name: &str) -> Vec<&OsStr> {
+        self.check(name);
+        self.values.iter().filter(|(given, _)| *given == name).map(|(_, value)| value.as_os_str()).collect()
+    }
+
     /// The last value of an option that is a number.
     pub(crate) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Failure>
     where

@@ -1,6 +1,8 @@
 //! The caller's descriptors that are passed into a container: `$LISTEN_FDS` (`sd_listen_fds(3)`) and `--preserve-fds`.
 
 use std::fs;
+use std::os::fd::{IntoRawFd as _, RawFd};
+use std::os::unix::net::UnixDatagram;
 
 use crate::args::Call;
 use crate::failure::Failure;
@@ -9,16 +11,19 @@ use crate::texts;
 /// Descriptors from 3 on that belong to the container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inherited {
-    /// How many there are in all.
+    /// How many numbers there are from 3 to the last.
     pub(crate) count: u32,
+    /// Those among them that are not open.
+    pub(crate) absent: Vec<RawFd>,
     /// Variables that tell init about them.
     pub(crate) variables: Vec<String>,
 }
 
-/// Counts the descriptors and makes sure that each is open.
+/// Counts the descriptors and finds out which are open. Of those for `--preserve-fds` some may be missing: callers name
+/// the last of those that they have. A socket that $LISTEN_FDS counts is there.
 ///
 /// Must be called before this program opens any file: a number that is free would be given to one of its own files,
-/// which then would be taken for the caller's and end up in the container.
+/// which then would be taken for the caller's and end up in the container. So the free ones are filled.
 pub(crate) fn claim(call: &Call) -> Result<Inherited, Failure> {
     let has = |name: &str| call.verb.options.iter().any(|option| option.long == name);
     if has("status-fd")
@@ -34,13 +39,30 @@ pub(crate) fn claim(call: &Call) -> Result<Inherited, Failure> {
     // A process that joins is not the service that the sockets are meant for.
     let listening =
         if call.verb.name == "exec" { Listening::default() } else { listening(std::process::id())? };
-    let inherited = add_up(listening, preserved)?;
-    for fd in 3..3 + inherited.count {
-        if fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err() {
-            return Err(Failure::new(texts::preserved_fd_missing(fd, inherited.count)));
+    let sockets = listening.count;
+    let mut inherited = add_up(listening, preserved)?;
+    let is_open = |fd: &u32| fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();
+    if let Some(fd) = (3..3 + sockets).find(|fd| !is_open(fd)) {
+        return Err(Failure::new(texts::preserved_fd_missing(fd, inherited.count)));
+    }
+    let open: Vec<u32> = (3..3 + inherited.count).filter(is_open).collect();
+    let end = open.last().map_or(3, |last| last + 1);
+    inherited.count = end - 3;
+    inherited.absent = (3..end).filter(|fd| open.binary_search(fd).is_err()).map(|fd| fd as RawFd).collect();
+    fill(&inherited.absent)?;
+    Ok(inherited)
+}
+
+/// Takes these numbers, which are the lowest that are free, for as long as the program runs.
+fn fill(numbers: &[RawFd]) -> Result<(), Failure> {
+    for number in numbers {
+        let filler = UnixDatagram::unbound()
+            .map_err(|error| Failure::new(format!("fill descriptor {number}: {error}")))?;
+        if filler.into_raw_fd() != *number {
+            return Err(Failure::new(format!("descriptor {number} cannot be filled")));
         }
     }
-    Ok(inherited)
+    Ok(())
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +95,7 @@ fn add_up(listening: Listening, preserved: u32) -> Result<Inherited, Failure> {
         variables.extend([format!("LISTEN_FDS={}", listening.count), "LISTEN_PID=1".to_owned()]);
         variables.extend(listening.names.map(|names| format!("LISTEN_FDNAMES={names}")));
     }
-    Ok(Inherited { count, variables })
+    Ok(Inherited { count, absent: Vec::new(), variables })
 }
 
 #[cfg(test)]
@@ -86,7 +108,8 @@ mod tests {
         let inherited = add_up(listening, 3).unwrap();
         assert_eq!(inherited.count, 5);
         assert_eq!(inherited.variables, ["LISTEN_FDS=2", "LISTEN_PID=1", "LISTEN_FDNAMES=a:b"]);
-        assert_eq!(add_up(Listening::default(), 1).unwrap(), Inherited { count: 1, variables: Vec::new() });
+        let one = Inherited { count: 1, ..Inherited::default() };
+        assert_eq!(add_up(Listening::default(), 1).unwrap(), one);
         assert!(add_up(Listening { count: u32::MAX, names: None }, 1).is_err());
     }
 
@@ -94,13 +117,5 @@ mod tests {
     fn sockets_of_another_process_are_left_alone() {
         // The test runner was not started by socket activation.
         assert_eq!(listening(std::process::id()).unwrap().count, 0);
-    }
-
-    #[test]
-    fn a_descriptor_that_is_not_there_is_told() {
-        let words = ["wharf", "create", "--preserve-fds", "100000", "x"].map(std::ffi::OsString::from);
-        let Ok(crate::args::Request::Verb(call)) = crate::args::parse(words).request else { panic!() };
-        let failure = claim(&call).unwrap_err();
-        assert!(failure.message().starts_with("please check that preserved-fd "), "{}", failure.message());
     }
 }

@@ -49,7 +49,7 @@ impl Launch {
             runtime,
             id,
             bundle,
-            options: options.preserve_fds(inherited.count),
+            options: options.preserve_fds(inherited.count).absent_fds(inherited.absent.iter().copied()),
             pid_file: owned(call.options.path("pid-file")?),
             pidfd_socket: owned(call.options.path("pidfd-socket")?.or(receiver.as_deref())),
             manager,

@@ -1,6 +1,8 @@
 //! The process object that `exec` starts: from a file or from the container's config.json, with the options put in.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use oci_spec::runtime::{
@@ -24,6 +26,15 @@ impl From<wharf::ExecUser> for Found {
     }
 }
 
+/// What a process object cannot hold, since it is not text: given beside it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Raw {
+    /// All arguments, if one of them is not text.
+    pub(crate) args: Vec<OsString>,
+    /// All variables that the options add, if one of them is not text.
+    pub(crate) env: Vec<OsString>,
+}
+
 /// Reads the process object of `--process`.
 pub(crate) fn read(path: &Path) -> Result<Process, Failure> {
     let failed =
@@ -41,18 +52,20 @@ pub(crate) fn amend(
     process: &mut Process,
     call: &Call,
     look_up: impl FnOnce(&str) -> Result<Found, Failure>,
-) -> Result<(), Failure> {
+) -> Result<Raw, Failure> {
     let given = &call.options;
+    let mut raw = Raw::default();
+    let is_text = |words: &[&OsStr]| words.iter().all(|word| word.to_str().is_some());
     let command = &call.operands[1..];
     if !command.is_empty() {
         if given.has("process") {
             return Err(Failure::new("exec takes either --process or a command, not both"));
         }
-        let text = |word: &std::ffi::OsString| {
-            let word = word.to_str().map(str::to_owned);
-            word.ok_or_else(|| Failure::new("an argument of the command is not valid UTF-8"))
-        };
-        process.set_args(Some(command.iter().map(text).collect::<Result<_, _>>()?));
+        let words: Vec<&OsStr> = command.iter().map(OsString::as_os_str).collect();
+        if !is_text(&words) {
+            raw.args = command.to_vec();
+        }
+        process.set_args(Some(words.iter().map(|word| word.to_string_lossy().into_owned()).collect()));
     } else if !given.has("process") {
         return Err(Failure::usage(Some(call.verb), "exec needs a command or --process"));
     }
@@ -63,7 +76,12 @@ pub(crate) fn amend(
         process.set_cwd(cwd.to_owned());
     }
     let env = process.env().clone().unwrap_or_default();
-    process.set_env(Some(merge_env(env, &given.all("env")?)?));
+    let added = given.all_raw("env");
+    if is_text(&added) {
+        process.set_env(Some(merge_env(env, &given.all("env")?)?));
+    } else {
+        raw.env = added.iter().map(|&variable| named(variable)).collect::<Result<_, _>>()?;
+    }
     if let Some(text) = given.text("user")? {
         set_user(process.user_mut(), text, look_up)?;
     }
@@ -87,7 +105,15 @@ pub(crate) fn amend(
     if given.has("no-new-privs") {
         process.set_no_new_privileges(Some(given.flag("no-new-privs")));
     }
-    Ok(())
+    Ok(raw)
+}
+
+/// A variable that is not text, but has a name.
+fn named(variable: &OsStr) -> Result<OsString, Failure> {
+    match variable.as_bytes().iter().position(|byte| *byte == b'=') {
+        Some(1..) => Ok(variable.to_owned()),
+        _ => Err(Failure::new(format!("invalid environment variable {variable:?}: not NAME=VALUE"))),
+    }
 }
 
 /// Adds variables; of several with one name the last counts, and it stands where it was mentioned last.
@@ -270,6 +296,24 @@ mod tests {
         let base = ["A=1", "B=1", "A=2"].map(str::to_owned).to_vec();
         assert_eq!(merge_env(base.clone(), &["B=3", "C=x=y"]).unwrap(), ["A=2", "B=3", "C=x=y"]);
         assert_eq!(merge_env(base, &[]).unwrap(), ["B=1", "A=2"]);
+    }
+
+    #[test]
+    fn what_is_not_text_is_kept_beside_the_process() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let raw = |words: &[OsString]| {
+            let words = [&["wharf".into(), "exec".into()], words].concat();
+            let Ok(crate::args::Request::Verb(call)) = crate::args::parse(words).request else { panic!() };
+            let mut process: Process = serde_json::from_str(BASE).unwrap();
+            amend(&mut process, &call, |_| panic!())
+        };
+        let words =
+            ["--env".into(), "A=1".into(), "--env".into(), bytes(b"B=\xff"), "web".into(), bytes(b"\xfe")];
+        let kept = raw(&words).map_err(|failure| failure.message().to_owned()).unwrap();
+        assert_eq!(kept, Raw { args: vec![bytes(b"\xfe")], env: vec!["A=1".into(), bytes(b"B=\xff")] });
+        assert!(raw(&["--env".into(), bytes(b"=\xff"), "web".into(), "x".into()]).is_err());
+        assert_eq!(raw(&["web".into(), "x".into()]).map_err(drop), Ok(Raw::default()));
     }
 
     #[test]

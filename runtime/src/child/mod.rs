@@ -72,6 +72,8 @@ pub(crate) struct Inherited<'p> {
     pub(crate) namespaces: &'p [RawFd],
     /// Everything that must stay open, sorted.
     pub(crate) keep: &'p [RawFd],
+    /// Numbers among those to be preserved that were not open; whatever has them now is not preserved.
+    pub(crate) absent: &'p [RawFd],
 }
 
 /// The state of the child while it walks its program.

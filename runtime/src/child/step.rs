@@ -16,7 +16,7 @@ impl Child<'_> {
             Op::Dumpable => Ok(process::set_dumpable()?),
             Op::CloseOthers => close_others(self.inherited.keep),
             Op::Streams => streams(self.inherited.streams),
-            Op::Preserve { count } => preserve(count),
+            Op::Preserve { count } => preserve(count, self.inherited.absent),
             Op::DefaultSignals => {
                 clone::default_signals();
                 process::set_umask(0);
@@ -247,9 +247,9 @@ fn close_others(keep: &[i32]) -> Outcome {
     Ok(path::close_range(next, u32::MAX)?)
 }
 
-fn preserve(count: u32) -> Outcome {
-    for fd in 3..count.saturating_add(3) {
-        path::set_close_on_exec(fd as i32, false)?;
+fn preserve(count: u32, absent: &[i32]) -> Outcome {
+    for fd in (3..count.saturating_add(3)).map(|fd| fd as i32).filter(|fd| !absent.contains(fd)) {
+        path::set_close_on_exec(fd, false)?;
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub(super) fn create(
     let claims = Claims::find(spec, id.as_str(), resctrl)?;
     record.rdt = claims.membership();
     let console = console_socket(spec, &options.console)?;
-    check_preserved(options.preserve_fds)?;
+    check_preserved(options.preserve_fds, &options.absent_fds)?;
     // Before the first side effect: there may be no systemd to talk to.
     let mut manager =
         cgroup.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance)).transpose()?;
@@ -72,9 +72,8 @@ fn console_socket(spec: &Spec, console: &Console) -> Result<Option<ConsoleSocket
     super::terminal::connect(terminal, console)
 }
 
-fn check_preserved(count: u32) -> Result<()> {
-    for fd in 3..count.saturating_add(3) {
-        let number = fd as i32;
+fn check_preserved(count: u32, absent: &[i32]) -> Result<()> {
+    for number in (3..count.saturating_add(3)).map(|fd| fd as i32).filter(|fd| !absent.contains(fd)) {
         if !Path::new(&format!("/proc/self/fd/{number}")).exists() {
             return Err(Error::new(
                 Kind::System,

@@ -79,6 +79,7 @@ impl<'c> Creation<'c> {
         let resources = Resources {
             streams: options.stdio.numbers(),
             preserved: options.preserve_fds,
+            absent: &options.absent_fds,
             listener: listener.as_ref().map(|fd| fd.as_fd()),
             cgroup: cgroup_dir.as_ref().map(|fd| fd.as_fd()),
             cgroup_optional: false,

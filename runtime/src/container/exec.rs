@@ -1,6 +1,7 @@
 //! Running another process in a container.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -83,6 +84,10 @@ impl Container {
         for warning in into_result(crate::check::check_process(process))? {
             log::warn!("{warning}");
         }
+        let given = options.args.iter().chain(&options.env);
+        if let Some(text) = given.into_iter().find(|text| text.as_bytes().contains(&0)) {
+            return Err(Error::new(Kind::InvalidSpec, format!("{text:?} has a NUL character in it")));
+        }
         // Shared: processes may be added side by side, but not while the container is started or deleted.
         let lock = self.directory.lock(true)?;
         let Some(init) = self.init()? else {
@@ -129,6 +134,8 @@ impl Container {
             watched: may_trace(bundle.spec()),
             seccomp,
             personality: linux.and_then(|linux| linux.personality().as_ref()),
+            args: &options.args,
+            env: &options.env,
         };
         let plan = crate::plan::exec(process, &request)?;
         plan.log();
@@ -141,6 +148,7 @@ impl Container {
         let resources = Resources {
             streams: options.stdio.numbers(),
             preserved: options.preserve_fds,
+            absent: &options.absent_fds,
             listener: None,
             cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
             cgroup_optional: !host.is_admin(),

@@ -77,6 +77,7 @@ impl Container {
         let resources = Resources {
             streams: [0, 1, 2],
             preserved: 0,
+            absent: &[],
             listener: None,
             // Not in the container's cgroup, where a pause would stop it halfway.
             cgroup: None,

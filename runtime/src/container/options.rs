@@ -1,5 +1,6 @@
 //! What a caller can choose besides `config.json`.
 
+use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
@@ -62,6 +63,7 @@ pub struct CreateOptions {
     pub(super) no_pivot: bool,
     pub(super) no_new_keyring: bool,
     pub(super) preserve_fds: u32,
+    pub(super) absent_fds: Vec<RawFd>,
     pub(super) env: Vec<String>,
     pub(super) sibling: bool,
     pub(super) notify_socket: bool,
@@ -126,6 +128,14 @@ impl CreateOptions {
         self
     }
 
+    /// Says which of the descriptors to be passed on are not open, and so are not passed on, whatever the library itself or
+    /// another thread opens under their numbers meanwhile.
+    #[must_use]
+    pub fn absent_fds(mut self, numbers: impl IntoIterator<Item = RawFd>) -> Self {
+        self.absent_fds = numbers.into_iter().collect();
+        self
+    }
+
     /// Lets the container's process speak the protocol of `sd_notify(3)`: it gets `NOTIFY_SOCKET`, and a read-only
     /// directory for that socket at /run/notify. Whoever wants to hear it calls
     /// [`Container::bind_notify_socket`](super::Container::bind_notify_socket) before the start.
@@ -143,8 +153,11 @@ pub struct ExecOptions {
     pub(super) stdio: Stdio,
     pub(super) console: Console,
     pub(super) preserve_fds: u32,
+    pub(super) absent_fds: Vec<RawFd>,
     pub(super) cgroups: Vec<String>,
     pub(super) ignore_paused: bool,
+    pub(super) args: Vec<OsString>,
+    pub(super) env: Vec<OsString>,
     pub(super) sibling: bool,
 }
 
@@ -183,11 +196,33 @@ impl ExecOptions {
         self
     }
 
+    /// Says which of the descriptors to be passed on are not open, and so are not passed on, whatever the library itself or
+    /// another thread opens under their numbers meanwhile.
+    #[must_use]
+    pub fn absent_fds(mut self, numbers: impl IntoIterator<Item = RawFd>) -> Self {
+        self.absent_fds = numbers.into_iter().collect();
+        self
+    }
+
     /// Runs the process in a cgroup below the container's: `[CONTROLLER[,CONTROLLER]:]PATH`. May be given once for each
     /// hierarchy.
     #[must_use]
     pub fn cgroup(mut self, path: impl Into<String>) -> Self {
         self.cgroups.push(path.into());
+        self
+    }
+
+    /// The arguments in the place of those of the process object, which as JSON cannot hold what is not text.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Adds a variable, `NAME=VALUE`, after those of the process object; it may hold what is not text.
+    #[must_use]
+    pub fn env(mut self, variable: impl Into<OsString>) -> Self {
+        self.env.push(variable.into());
         self
     }
 

@@ -1,5 +1,6 @@
 //! Everything about a creation that is decided before its first side effect.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -82,9 +83,9 @@ pub(super) fn prepare(
     let renamed =
         if namespaces.user.is_own() || !host.makes_devices() { nodes::renamed(spec) } else { Vec::new() };
     let notify = options.notify_socket.then(|| directory.notify());
-    let mut env = options.env.clone();
+    let mut env: Vec<OsString> = options.env.iter().map(OsString::from).collect();
     if notify.is_some() {
-        env.push(format!("NOTIFY_SOCKET={}", Directory::notify_socket_inside()));
+        env.push(format!("NOTIFY_SOCKET={}", Directory::notify_socket_inside()).into());
     }
     let request = Request {
         id: id.as_str(),

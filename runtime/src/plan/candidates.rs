@@ -1,16 +1,20 @@
 //! Where the program of a process may be: its path, or every directory of PATH (execvp(3)).
 
 /// The search path where the environment has none (glibc's confstr(_`CS_PATH`)).
-const DEFAULT_PATH: &str = "/bin:/usr/bin";
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
 /// The paths to try, and whether the configuration named one itself.
-pub(crate) fn candidates(program: &str, env: &[&str]) -> (Vec<String>, bool) {
-    if program.contains('/') {
+pub(crate) fn candidates(program: &[u8], env: &[&[u8]]) -> (Vec<Vec<u8>>, bool) {
+    if program.contains(&b'/') {
         return (vec![program.to_owned()], true);
     }
-    let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
-    let directories = path.split(':').map(|directory| if directory.is_empty() { "." } else { directory });
-    (directories.map(|directory| format!("{}/{program}", directory.trim_end_matches('/'))).collect(), false)
+    let path = env.iter().rev().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+    let in_directory = |directory: &[u8]| {
+        let end = directory.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+        let directory = if directory.is_empty() { b"." } else { directory.get(..end).unwrap_or_default() };
+        [directory, b"/", program].concat()
+    };
+    (path.split(|byte| *byte == b':').map(in_directory).collect(), false)
 }
 
 #[cfg(test)]
@@ -19,12 +23,16 @@ mod tests {
 
     #[test]
     fn last_path_wins_and_empty_parts_are_here() {
-        let env = ["PATH=/x", "A=b", "PATH=/usr/bin/::/"];
+        let env = ["PATH=/x", "A=b", "PATH=/usr/bin/::/"].map(str::as_bytes);
+        let found = |program: &str, env: &[&[u8]]| {
+            let (paths, named) = candidates(program.as_bytes(), env);
+            (paths.into_iter().map(|path| String::from_utf8(path).unwrap()).collect::<Vec<_>>(), named)
+        };
         assert_eq!(
-            candidates("sh", &env),
+            found("sh", &env),
             (vec!["/usr/bin/sh".to_owned(), "./sh".to_owned(), "/sh".to_owned()], false)
         );
-        assert_eq!(candidates("./sh", &env), (vec!["./sh".to_owned()], true));
-        assert_eq!(candidates("sh", &[]).0, ["/bin/sh", "/usr/bin/sh"]);
+        assert_eq!(found("./sh", &env), (vec!["./sh".to_owned()], true));
+        assert_eq!(found("sh", &[]).0, ["/bin/sh", "/usr/bin/sh"]);
     }
 }

@@ -6,18 +6,18 @@ use std::collections::HashSet;
 ///
 /// Of several entries with one name the last one stays: callers append overrides, while getenv(3) would find the first
 /// and most shells the last. An empty `HOME` counts as none, as callers of runc are used to.
-pub(crate) fn environment<'a>(entries: impl DoubleEndedIterator<Item = &'a str>) -> (Vec<&'a str>, bool) {
+pub(crate) fn environment<'a>(entries: impl DoubleEndedIterator<Item = &'a [u8]>) -> (Vec<&'a [u8]>, bool) {
     let mut names = HashSet::new();
-    let mut env: Vec<&str> = entries.rev().filter(|entry| names.insert(name(entry))).collect();
+    let mut env: Vec<&[u8]> = entries.rev().filter(|entry| names.insert(name(entry))).collect();
     env.reverse();
-    env.retain(|entry| *entry != "HOME=");
-    let has_home = env.iter().any(|entry| entry.starts_with("HOME="));
+    env.retain(|entry| *entry != b"HOME=");
+    let has_home = env.iter().any(|entry| entry.starts_with(b"HOME="));
     (env, !has_home)
 }
 
 /// The name with its `=`, so that an entry without one is no variable of that name.
-fn name(entry: &str) -> &str {
-    entry.find('=').and_then(|at| entry.get(..=at)).unwrap_or(entry)
+fn name(entry: &[u8]) -> &[u8] {
+    entry.iter().position(|byte| *byte == b'=').and_then(|at| entry.get(..=at)).unwrap_or(entry)
 }
 
 #[cfg(test)]
@@ -25,7 +25,8 @@ mod tests {
     use super::environment;
 
     fn of(entries: &[&'static str]) -> (Vec<&'static str>, bool) {
-        environment(entries.iter().copied())
+        let (env, needs_home) = environment(entries.iter().map(|entry| entry.as_bytes()));
+        (env.into_iter().map(|entry| std::str::from_utf8(entry).unwrap()).collect(), needs_home)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The order of an exec: a process of its own configuration inside an existing container.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
@@ -7,7 +8,7 @@ use oci_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
 use super::blame::{Blame, Place};
 use super::order::begin;
 use super::process::{
-    Circumstances, Emergence, Moment, ProcessPlan, needs_proc, plan_keyring, plan_terminal,
+    Circumstances, Emergence, Moment, ProcessPlan, arguments, needs_proc, plan_keyring, plan_terminal,
 };
 use super::program::{Op, Slot};
 use super::{ParentStep, Plan};
@@ -35,6 +36,9 @@ pub(crate) struct ExecRequest<'r> {
     pub(crate) watched: bool,
     pub(crate) seccomp: Option<&'r LinuxSeccomp>,
     pub(crate) personality: Option<&'r LinuxPersonality>,
+    /// See [`Circumstances`].
+    pub(crate) args: &'r [OsString],
+    pub(crate) env: &'r [OsString],
 }
 
 /// Number of the init process' pidfd among the inherited descriptors.
@@ -113,7 +117,8 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
             in_user_namespace,
             host: request.host,
             keep_groups: request.keep_groups,
-            env: &[],
+            args: request.args,
+            env: request.env,
             emerges,
         },
     )?;
@@ -121,9 +126,8 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
     tail.plan_filter(&mut plan.program, Moment::BeforeCreated);
     plan.program.push_own(Op::Created, "report that the process is ready");
     tail.plan_filter(&mut plan.program, Moment::Last);
-    let name = plan
-        .program
-        .text(process.args().as_ref().and_then(|args| args.first()).map(String::as_str).unwrap_or_default());
+    let name = arguments(process, request.args).first().copied().unwrap_or_default();
+    let name = plan.program.text(name);
     plan.program.push(Op::Exec, Blame::new("exec", Place::of("/process/args")).on(name));
     Ok(plan)
 }

@@ -190,7 +190,7 @@ pub(crate) struct Request<'r> {
     /// The directory of the state of the container that its process gets for a notification socket.
     pub(crate) notify: Option<&'r Path>,
     /// Variables for the process, after its own.
-    pub(crate) env: &'r [String],
+    pub(crate) env: &'r [std::ffi::OsString],
     /// Devices that the host has under another name: the container's path and the host's.
     pub(crate) renamed: &'r [(String, PathBuf)],
     /// What the runtime may do.

@@ -59,6 +59,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
             in_user_namespace: namespaces.user.is_own(),
             host: request.host,
             keep_groups: request.keep_groups,
+            args: &[],
             env: request.env,
             emerges: emergence(&namespaces, request),
         },

@@ -1,5 +1,8 @@
 //! The steps that turn the child into the configured process: the same at create and at exec.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+
 use oci_spec::runtime::{Arch, LinuxPersonality, LinuxSeccomp, Process};
 
 use super::blame::{Blame, Place};
@@ -29,8 +32,10 @@ pub(crate) struct Circumstances<'c> {
     pub(crate) in_user_namespace: bool,
     pub(crate) host: Host,
     pub(crate) keep_groups: bool,
+    /// Instead of the process' own, where they are not text; else empty.
+    pub(crate) args: &'c [OsString],
     /// Variables after the process' own.
-    pub(crate) env: &'c [String],
+    pub(crate) env: &'c [OsString],
     /// How the process comes into a pid namespace where others can see it, if it does.
     pub(crate) emerges: Option<Emergence>,
 }
@@ -149,7 +154,7 @@ impl ProcessPlan {
         };
         masks.plan_sets(program, keep);
         user::plan_umask(program, process.user());
-        plan_program(program, process, around.env);
+        plan_program(program, process, around);
         let terminal = process.terminal().unwrap_or(false);
         Ok(Self { filter, emerges: around.emerges, terminal, own })
     }
@@ -354,16 +359,26 @@ fn plan_rlimits(
     }
 }
 
-fn plan_program(program: &mut Program, process: &Process, more: &[String]) {
-    let args = process.args().as_deref().unwrap_or_default();
-    let entries = process.env().as_deref().unwrap_or_default().iter().chain(more).map(String::as_str);
+/// The arguments of a process: its own, unless others are given.
+pub(super) fn arguments<'a>(process: &'a Process, given: &'a [OsString]) -> Vec<&'a [u8]> {
+    if given.is_empty() {
+        process.args().iter().flatten().map(String::as_bytes).collect()
+    } else {
+        given.iter().map(|text| text.as_bytes()).collect()
+    }
+}
+
+fn plan_program(program: &mut Program, process: &Process, around: &Circumstances<'_>) {
+    let args = arguments(process, around.args);
+    let own = process.env().as_deref().unwrap_or_default().iter().map(String::as_bytes);
+    let entries = own.chain(around.env.iter().map(|text| text.as_bytes()));
     let (env, needs_home) = environment(entries);
-    program.argv = Some(program.list(args, 0));
+    program.argv = Some(program.list(&args, 0));
     program.envp = Some(program.list(&env, usize::from(needs_home)));
     if needs_home {
         program.push_own(Op::Home { uid: process.user().uid() }, "find the user's home directory");
     }
-    let name = args.first().map(String::as_str).unwrap_or_default();
+    let name = args.first().copied().unwrap_or_default();
     let (paths, named) = candidates(name, &env);
     let candidates = program.list(paths, 0);
     let name = program.text(name);

@@ -33,6 +33,8 @@ pub(crate) struct Resources<'r> {
     pub(crate) streams: [RawFd; 3],
     /// How many descriptors from 3 up are preserved.
     pub(crate) preserved: u32,
+    /// Those of them that are not the caller's to preserve: they were not open.
+    pub(crate) absent: &'r [RawFd],
     /// The socket on which a created container awaits `start`.
     pub(crate) listener: Option<BorrowedFd<'r>>,
     /// The cgroup (v2) that the child is born in.
@@ -265,12 +267,13 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
     let listener = resources.listener.map_or(-1, |fd| fd.as_raw_fd());
     let mut keep: Vec<RawFd> =
         resources.streams.into_iter().chain([sync, listener]).chain(namespaces.iter().copied()).collect();
-    keep.extend((0..resources.preserved).map(|number| number as RawFd + 3));
+    let preserved = (0..resources.preserved).map(|number| number as RawFd + 3);
+    keep.extend(preserved.filter(|fd| !resources.absent.contains(fd)));
     keep.retain(|fd| *fd >= 0);
     keep.sort_unstable();
     keep.dedup();
-    let inherited =
-        Inherited { sync, listener, streams: resources.streams, namespaces: &namespaces, keep: &keep };
+    let (streams, absent) = (resources.streams, resources.absent);
+    let inherited = Inherited { sync, listener, streams, namespaces: &namespaces, keep: &keep, absent };
     if resources.born_joined.is_empty() {
         return clone_child(plan, inherited, resources);
     }

@@ -68,13 +68,18 @@ fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure
             .clone()
             .ok_or_else(|| Failure::new("the container's config.json has no process; use --process"))?,
     };
-    process::amend(&mut process, call, |user| Ok(container.lookup_user(user)?.into()))?;
+    let raw = process::amend(&mut process, call, |user| Ok(container.lookup_user(user)?.into()))?;
     let console = launch::console(given, process.terminal().unwrap_or(false), detach)?;
     let mut options = ExecOptions::new()
         .stdio(Stdio::Inherit)
         .console(console)
         .preserve_fds(context.inherited().count)
+        .absent_fds(context.inherited().absent.iter().copied())
         .ignore_paused(given.flag("ignore-paused"));
+    options = options.args(raw.args);
+    for variable in raw.env {
+        options = options.env(variable);
+    }
     for cgroup in given.all("cgroup")? {
         options = options.cgroup(cgroup);
     }

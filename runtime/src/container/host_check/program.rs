@@ -1,5 +1,6 @@
 //! Whether the program of the container is in its image and can be executed by this kernel.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
@@ -41,11 +42,11 @@ enum Answer {
 
 /// Looks where execvp(3) would. The words are those by which engines choose their exit code.
 fn find(process: &Process, program: &str, image: &Image) -> Answer {
-    let env: Vec<&str> = process.env().iter().flatten().map(String::as_str).collect();
-    let (paths, named) = candidates(program, &env);
+    let env: Vec<&[u8]> = process.env().iter().flatten().map(String::as_bytes).collect();
+    let (paths, named) = candidates(program.as_bytes(), &env);
     let mut denied = None;
     for path in &paths {
-        let path = process.cwd().join(path);
+        let path = process.cwd().join(OsStr::from_bytes(path));
         match image.find(&path) {
             Found::Unknown => return Answer::Unknown,
             Found::Missing => {}
@@ -96,7 +97,7 @@ fn refusal(path: &Path, entry: &Entry, image: &Image, depth: u32) -> Option<Stri
             ));
         }
     };
-    let interpreter = Path::new(std::ffi::OsStr::from_bytes(&interpreter)).to_owned();
+    let interpreter = Path::new(OsStr::from_bytes(&interpreter)).to_owned();
     match image.find(&interpreter) {
         Found::Missing => Some(format!(
             "exec {}: no such file or directory: its interpreter {} does not exist",

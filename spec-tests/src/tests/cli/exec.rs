@@ -87,6 +87,45 @@ pub(in crate::tests) const TESTS: &[Test] = &[
         called.refused(&["executable file not found in $PATH"])?;
         same("exit code", called.code(), 255)
     }),
+    test("C4", "exec ends with the text that engines look for, and nothing behind it", |bed| {
+        let container = bed.waiting(&Spec::new())?;
+        let called = container.exec(&["nope"])?;
+        let text = "executable file not found in $PATH";
+        check(called.stderr.trim_end().trim_end_matches('"').ends_with(text), || called.stderr.clone())
+    }),
+    test("C4", "exec keeps the bytes of arguments and variables that are not text", |bed| {
+        use std::os::unix::ffi::OsStrExt as _;
+        let container = bed.waiting(&Spec::new())?;
+        let (argument, variable) = (b"a\xffb".as_slice(), b"SUITE=\xfe".as_slice());
+        let path = bed.dir().join("pid").to_string_lossy().into_owned();
+        let bytes = std::ffi::OsStr::from_bytes;
+        let call = bed.command(["exec", "--detach", "--pid-file", &path, "--env"]).args([bytes(variable)]);
+        let call = call.args([container.id(), "/probe", "delay", "60000"]).args([bytes(argument)]);
+        call.call()?.ok()?;
+        let pid = fs::read_to_string(&path)?;
+        for (file, text) in [("cmdline", argument), ("environ", variable)] {
+            let found = fs::read(format!("/proc/{pid}/{file}"))?;
+            check(found.split(|byte| *byte == 0).any(|one| one == text), || {
+                format!("{file} is {:?}", String::from_utf8_lossy(&found))
+            })?;
+        }
+        Ok(())
+    }),
+    test("C4", "exec --user by a name whose group in the image is no number is refused", |bed| {
+        let bundle = bed.bundle(&Spec::new().args(&["/probe", "wait"]))?;
+        bundle.file("etc/passwd", "web:x:33:staff::/:/probe\nlist:x:38:38::/:/probe\n")?;
+        bundle.file("etc/group", "logs:x:many:list\nstaff:x:50:\n")?;
+        let container = bed.create(&bundle)?;
+        container.start()?;
+        container.until_output("ready")?;
+        for user in ["web", "list", "web:logs"] {
+            container
+                .exec_with(&["--user", user], &["/probe", "report"])?
+                .refused(&["not a number", "invalid"])?;
+        }
+        let seen = container.exec_with(&["--user", "web:staff"], &["/probe", "report"])?.ok()?.json()?;
+        same("gid", &seen["gid"], &json!(50))
+    }),
     test("C4", "exec in a created and in a stopped container", |bed| {
         let container = bed.waiting(&Spec::new())?;
         container.stop()?;

@@ -11,6 +11,9 @@ use super::systemd;
 use super::write::{Dirs, Levels};
 use crate::error::{Error, Kind, Result};
 
+/// What is in use, where the kernel itself refuses a limit below it.
+const USAGE_V1: &str = "memory.usage_in_bytes";
+
 impl Cgroup {
     /// Applies what the resources name and leaves the rest alone; after a failure the old values are in force again.
     ///
@@ -83,20 +86,32 @@ impl Cgroup {
         Ok(current)
     }
 
-    /// `memory.checkBeforeUpdate`: a limit below the usage would have the kernel kill processes of the container.
+    /// `memory.checkBeforeUpdate`: a limit below the usage would have the kernel kill processes of the container. Without
+    /// it, that is worth a warning where the kernel sets any limit.
     fn check_usage(&self, resources: &LinuxResources) -> Result<()> {
-        let Some(memory) = resources.memory().filter(|memory| memory.check_before_update() == Some(true))
-        else {
-            return Ok(());
-        };
+        let Some(memory) = resources.memory() else { return Ok(()) };
         let Some(limit) = memory.limit().filter(|&limit| limit > 0) else { return Ok(()) };
         let (dir, name) = match (self.v1_dir("memory"), self.v2_dir()) {
-            (Some(dir), _) => (dir, "memory.usage_in_bytes"),
+            (Some(dir), _) => (dir, USAGE_V1),
             (None, Some(dir)) => (dir, "memory.current"),
             (None, None) => return Ok(()),
         };
-        let usage = file::read(&dir.join(name))?;
+        let checks = memory.check_before_update() == Some(true);
+        if !checks && name == USAGE_V1 {
+            return Ok(());
+        }
+        let usage = match file::read(&dir.join(name)) {
+            Err(_) if !checks => return Ok(()),
+            other => other?,
+        };
         match usage.trim().parse::<i64>() {
+            Ok(usage) if usage > limit && !checks => {
+                log::warn!(
+                    "the memory limit of {limit} is lower than the current usage of {usage}: the kernel ends processes of \
+                     the container if it cannot take back enough"
+                );
+                Ok(())
+            }
             Ok(usage) if usage > limit => Err(Error::new(
                 Kind::WrongState,
                 format!("rejecting memory limit of {limit} (lower than current usage of {usage})"),

@@ -133,7 +133,7 @@ fn end_interrupted(directory: &Directory, record: &Record) -> Result<()> {
         return Cgroup::open(noted).destroy(PATIENCE);
     }
     let planned = Cgroup::open(record.cgroup.clone());
-    if !record.notes_cgroup() || directory.may_have_processes() {
+    if !record.notes_cgroup() || directory.has_entered_cgroup() {
         return planned.destroy(PATIENCE);
     }
     planned.unmake();
@@ -146,7 +146,7 @@ fn end_unknown(directory: &Directory) -> Result<()> {
     if let Some(noted) = directory.noted_cgroup() {
         return Cgroup::open(noted).destroy(PATIENCE);
     }
-    if !directory.may_have_processes() {
+    if !directory.has_entered_cgroup() && directory.socket().symlink_metadata().is_err() {
         return Ok(());
     }
     let bundle = directory.config().ok().and_then(|bytes| Bundle::saved(bytes, "/".into()).ok());

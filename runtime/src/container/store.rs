@@ -206,10 +206,9 @@ impl Directory {
         self.read_file(CGROUP).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok())
     }
 
-    /// Whether a process of the container may be in its cgroup. The names of the files tell, whatever became of what is
-    /// in them.
-    pub(crate) fn may_have_processes(&self) -> bool {
-        [CGROUP, STATE, SOCKET].iter().any(|name| self.path.join(name).symlink_metadata().is_ok())
+    /// Whether the creation has entered its cgroup. The names of the files tell, whatever became of what is in them.
+    pub(crate) fn has_entered_cgroup(&self) -> bool {
+        [CGROUP, STATE].iter().any(|name| self.path.join(name).symlink_metadata().is_ok())
     }
 
     /// Writes down which network devices are about to be moved.

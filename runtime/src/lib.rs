@@ -108,13 +108,15 @@
 //! |---|---|---|
 //! | `lock` | first, before any other side effect | the intent: where everything will be, so that a clean-up needs the id only; `flock`ed by every operation that changes something |
 //! | `config.json` | at creation | the configuration that counts from then on |
+//! | `cgroup.json` | when the cgroup is made or found to be free, before a process enters it | which directories were made, exactly: without it a clean-up ends nothing in a cgroup, which may be somebody else's |
 //! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
 //! | `start.sock` | at creation, gone after `start` | where the created process waits |
 //! | `notify/notify.sock` | on demand | where the container's process sends `sd_notify(3)` messages; seen by it at /run/notify |
-//! | `state.json` | when the creation is complete, by rename | the record: pid with its pidfd inode (or start time), cgroups, namespaces |
+//! | `state.json` | when the creation is complete, by rename | the record: boot id; pid with its pidfd inode and start time; cgroups, namespaces |
 //!
 //! The kernel has the truth: whether a container is created, running, paused or stopped is asked for, not stored. A
-//! process is signalled only through a pidfd that was compared with the record. [`Delete::Force`] cleans up after a
+//! process is signalled only through a pidfd that was compared with the record; of a record of another boot nothing is left but
+//! the directory and the poststop hooks. [`Delete::Force`] cleans up after a
 //! creator that was killed at any moment, and with any of these files empty, cut or missing
 //! (`tests/killed_creator.rs`).
 //!

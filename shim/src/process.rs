@@ -112,7 +112,10 @@ pub(crate) fn amend(
 fn named(variable: &OsStr) -> Result<OsString, Failure> {
     match variable.as_bytes().iter().position(|byte| *byte == b'=') {
         Some(1..) => Ok(variable.to_owned()),
-        _ => Err(Failure::new(format!("invalid environment variable {variable:?}: not NAME=VALUE"))),
+        _ => {
+            let shown = variable.to_string_lossy();
+            Err(Failure::new(format!("invalid environment variable {shown:?}: not NAME=VALUE")))
+        }
     }
 }
 
@@ -192,7 +195,7 @@ mod tests {
     }"#;
 
     fn amended(words: &[&str]) -> Result<Process, String> {
-        let words = ["wharf", "exec"].iter().chain(words).map(std::ffi::OsString::from);
+        let words = ["wharf", "exec"].iter().chain(words).map(OsString::from);
         let Ok(Request::Verb(call)) = parse(words).request else { panic!() };
         let mut process: Process = serde_json::from_str(BASE).unwrap();
         let look_up = |text: &str| match text {
@@ -304,7 +307,7 @@ mod tests {
         let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
         let raw = |words: &[OsString]| {
             let words = [&["wharf".into(), "exec".into()], words].concat();
-            let Ok(crate::args::Request::Verb(call)) = crate::args::parse(words).request else { panic!() };
+            let Ok(Request::Verb(call)) = parse(words).request else { panic!() };
             let mut process: Process = serde_json::from_str(BASE).unwrap();
             amend(&mut process, &call, |_| panic!())
         };

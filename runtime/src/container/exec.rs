@@ -86,7 +86,10 @@ impl Container {
         }
         let given = options.args.iter().chain(&options.env);
         if let Some(text) = given.into_iter().find(|text| text.as_bytes().contains(&0)) {
-            return Err(Error::new(Kind::InvalidSpec, format!("{text:?} has a NUL character in it")));
+            return Err(Error::new(
+                Kind::InvalidSpec,
+                format!("{:?} has a NUL character in it", text.to_string_lossy()),
+            ));
         }
         // Shared: processes may be added side by side, but not while the container is started or deleted.
         let lock = self.directory.lock(true)?;

@@ -72,7 +72,7 @@ fn a_failure_takes_back_exactly_what_was_made() {
     std::fs::create_dir(dir.path().join("old")).unwrap();
     let json = r#"{"cgroupsPath":"/old/new/leaf","resources":{"pids":{"limit":5}}}"#;
     let plan = CgroupPlan::new(Some(&linux(json)), "id", &layout, Denial::Odd).unwrap();
-    assert_eq!(plan.intent().made, [dir.path().join("old/new/leaf")]);
+    assert_eq!(plan.intent().made, [dir.path().join("old/new"), dir.path().join("old/new/leaf")]);
     // A plain directory has no pids.max.
     let error = plan.apply().unwrap_err();
     assert_eq!(error.pointer(), Some("/linux/resources/pids/limit"));

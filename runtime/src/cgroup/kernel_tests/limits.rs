@@ -154,9 +154,9 @@ fn a_limit_that_cannot_be_reached_leaves_the_old_ones_and_one_that_can_is_set() 
             eprintln!("skipped: no memory controller here");
             return;
         }
-        let mut made = Made::new(r#"{"memory":{"limit":134217728}}"#, layout).unwrap();
+        let mut made = Made::new(r#"{"resources":{"memory":{"limit":134217728}}}"#, layout).unwrap();
         fill_memory(&mut made, 30);
-        let patience = std::time::Duration::from_millis(300);
+        let patience = Duration::from_millis(300);
         let wanted = r#"{"memory":{"limit":16777216,"swap":16777216},"pids":{"limit":77}}"#;
         let error = made.cgroup.update_within(&resources(wanted), patience).unwrap_err();
         assert_eq!(error.kind(), Kind::Timeout, "{error}");

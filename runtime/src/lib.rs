@@ -148,6 +148,10 @@
 //!   namespace that the thread was in that made it, so a thread that ends right after joins the container's. The number of
 //!   a device in the container is chosen before the move, which makes it known whatever name the kernel gives it. Addresses
 //!   and routes are carried as the bytes that the kernel told, so none of their attributes is lost.
+//! * **No mount is moved or taken away that is a peer of one outside.** Where the host's `/` is shared, what is unmounted from a
+//!   peer is unmounted from the host. So the tree around the root file system is made a slave first, also where
+//!   `rootfsPropagation` shares volumes: those are cloned in the caller's mount namespace. A debug build looks into mountinfo
+//!   before it unmounts.
 //! * **The kernel is at least Linux 5.14**, for the mount calls on descriptors. All work inside a root file system goes
 //!   through one descriptor of it, with `openat2(2)`: no link in an image leads out.
 //! * **No protection of your binary by the library.** See below.

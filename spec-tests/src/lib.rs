@@ -3,7 +3,7 @@
 //! A [`Runtime`] is a program that speaks the common command line (`create`, `start`, `state`, `kill`, `delete`,
 //! `run`, `exec`). Each [`Test`] gets a [`Bed`]: a directory of its own, a fresh `--root`, and ways to make bundles
 //! whose payload is the static probe. After the test the bed deletes what the test left and reports leaks: state,
-//! cgroups, mounts, processes. [`session::prepare`] must have been called first; it puts this process into a private
+//! cgroups, mounts, processes; and what no test may change must be as it was ([`untouched`]). [`session::prepare`] must have been called first; it puts this process into a private
 //! mount namespace.
 // The error of an `Outcome` is always the same thing: why the test does not pass.
 #![allow(clippy::missing_errors_doc)]
@@ -36,6 +36,7 @@ pub mod session;
 pub mod shim;
 pub mod spec;
 pub mod tests;
+pub mod untouched;
 
 pub use bed::{Bed, Container};
 pub use bundle::Bundle;

@@ -2,8 +2,9 @@
 
 use crate::bed::Bed;
 use crate::host::Host;
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, Outcome, check};
 use crate::runtime::Runtime;
+use crate::untouched::Untouched;
 use crate::{Test, Who};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -55,9 +56,11 @@ pub fn run_one(test: &Test, runtime: &Runtime, host: &Host, work: &Path) -> Verd
         if test.who == Who::Root {
             host.needs_root()?;
         }
+        let before = Untouched::now(work, bed.dir());
         let answer = catch_unwind(AssertUnwindSafe(|| (test.run)(&bed)))
             .unwrap_or_else(|_| Err(Fault::Failed("the test itself panicked".into())));
-        let answer = answer.and(bed.clean_up());
+        let clean = bed.clean_up().and_then(|()| untouched(&before, work, bed.dir()));
+        let answer = answer.and(clean);
         match answer {
             Err(Fault::Failed(reason)) if runtime.keep => {
                 Err(Fault::Failed(format!("{reason} [in {}]", bed.keep().display())))
@@ -66,6 +69,12 @@ pub fn run_one(test: &Test, runtime: &Runtime, host: &Host, work: &Path) -> Verd
         }
     });
     Verdict { name: test.name(), outcome, took: begun.elapsed() }
+}
+
+/// Fails if what no test may change has changed.
+pub fn untouched(before: &Untouched, work: &Path, own: &Path) -> Outcome {
+    let changes = before.changes(work, own);
+    check(changes.is_empty(), || format!("it changed the caller's surroundings: {}", changes.join("; ")))
 }
 
 /// Runs the tests on `jobs` threads; `progress` hears of each verdict as it comes, the result is in the tests' order.

@@ -38,11 +38,28 @@ pub enum First {
 ///
 /// Call it before any thread is started.
 pub fn prepare() -> io::Result<Session> {
+    prepare_as(Propagation::Private)
+}
+
+/// What `/` is in the mount namespace of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// Nothing that is mounted is seen elsewhere.
+    Private,
+    /// Shared, as on a machine with systemd: what is unmounted on a peer goes away here.
+    Shared,
+}
+
+/// As [`prepare`]; only root has a choice.
+pub fn prepare_as(propagation: Propagation) -> io::Result<Session> {
     let host = Host::probe();
     let mut notes = Vec::new();
     if host.root {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        if propagation == Propagation::Shared {
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SHARED, None::<&str>)?;
+        }
     } else {
         let cgroup = cgroup::delegated().map_or("no cgroup".to_owned(), |path| format!("cgroup {path}"));
         notes.push(format!(
@@ -62,6 +79,17 @@ impl Session {
     /// Where the beds are made.
     pub fn work(&self) -> &Path {
         self.work.path()
+    }
+
+    /// The cgroups below the suite's own, of which a run leaves none.
+    pub fn cgroups_left(&self) -> Vec<String> {
+        let parent = cgroup::parent().trim_start_matches('/');
+        let below = |hierarchy: &Path| -> Vec<String> {
+            let Ok(entries) = fs::read_dir(hierarchy.join(parent)) else { return Vec::new() };
+            let directories = entries.flatten().filter(|entry| entry.path().is_dir());
+            directories.map(|entry| entry.path().display().to_string()).collect()
+        };
+        self.host.hierarchies.iter().flat_map(|hierarchy| below(hierarchy)).collect()
     }
 
     /// Leaves the directories of tests that fail.

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::message::Detail;
 use super::{Child, Failure, Outcome, PathBuffer};
-use crate::plan::program::Slot;
+use crate::plan::program::{Slot, Text};
 use crate::sys::{clone, path, pidfd, process, socket};
 
 /// What the hook's process needs, in the memory of the child that waits for it.
@@ -26,7 +26,7 @@ const STACK: usize = 16 * 1024;
 impl Child<'_> {
     /// Runs hooks in their order; the first failure ends it. What each prints goes into a memory file, which a
     /// failure hands over.
-    pub(super) fn run_hooks(&mut self, first: u16, count: u16) -> Outcome {
+    pub(super) fn run_hooks(&mut self, first: u16, count: u16, state: (Text, Text)) -> Outcome {
         if !self.in_working_directory {
             // Before the pivot the working directory is still the caller's; hooks start in the container's root.
             path::change_directory_to(self.slot(Slot::ROOT))?;
@@ -36,7 +36,7 @@ impl Child<'_> {
             // A new file for each: what an earlier hook printed is no part of a later one's failure.
             path::close(self.hook_output);
             self.hook_output = path::memfd(c"hook-output")?;
-            let input = self.state_document()?;
+            let input = self.state_document(state)?;
             let mut launch = Launch {
                 path: self.cstr(hook.path).as_ptr(),
                 argv: self.list(hook.argv),
@@ -54,16 +54,14 @@ impl Child<'_> {
 
     /// The container's state as the hook's standard input. The pid is the one that the hook can see.
     #[inline(never)]
-    fn state_document(&self) -> Outcome<RawFd> {
+    fn state_document(&self, (before, after): (Text, Text)) -> Outcome<RawFd> {
         let fd = path::memfd(c"state")?;
-        if let Some((before, after)) = self.program.hook_state {
-            let mut pid = PathBuffer::new();
-            pid.push_number(process::pid() as u32)?;
-            path::write_once(fd, self.bytes(before))?;
-            path::write_once(fd, pid.as_bytes())?;
-            path::write_once(fd, self.bytes(after))?;
-            path::seek(fd, 0)?;
-        }
+        let mut pid = PathBuffer::new();
+        pid.push_number(process::pid() as u32)?;
+        path::write_once(fd, self.bytes(before))?;
+        path::write_once(fd, pid.as_bytes())?;
+        path::write_once(fd, self.bytes(after))?;
+        path::seek(fd, 0)?;
         Ok(fd)
     }
 }

@@ -129,10 +129,12 @@ pub(crate) enum Detail {
     TooLarge,
     /// Nothing is mounted there, or the mount is locked.
     NotRemovable,
+    /// A mount that was to be taken away is a peer of one outside.
+    SharedOutside,
 }
 
 /// All details, in the order of their numbers.
-const DETAILS: [Detail; 18] = [
+const DETAILS: [Detail; 19] = [
     Detail::None,
     Detail::WrongKind,
     Detail::OtherDevice,
@@ -151,6 +153,7 @@ const DETAILS: [Detail; 18] = [
     Detail::NoProcess,
     Detail::TooLarge,
     Detail::NotRemovable,
+    Detail::SharedOutside,
 ];
 
 impl Detail {

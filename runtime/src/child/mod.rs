@@ -19,6 +19,7 @@ mod hooks;
 pub(crate) mod message;
 mod mount_point;
 mod path_buffer;
+mod peers;
 pub(crate) mod procfs;
 mod rootfs;
 mod step;

@@ -39,8 +39,9 @@ impl Child<'_> {
         self.fill(Slot::TARGET, fd);
         match (is_directory(fd)?, last) {
             (true, Last::Directory) | (false, Last::File) => Ok(()),
-            (false, Last::Directory) => Err(Failure::with(Errno::ENOTDIR, Detail::WrongKind)),
-            (true, Last::File) => Err(Failure::with(Errno::EISDIR, Detail::WrongKind)),
+            // The kernel has one errno for a directory on a file and for a file on a directory, and engines look for its
+            // words: they tell their users that one of the two paths is of the wrong kind.
+            _ => Err(Failure::with(Errno::ENOTDIR, Detail::WrongKind)),
         }
     }
 

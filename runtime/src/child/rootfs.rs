@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::message::Detail;
-use super::{Child, Failure, Outcome, PathBuffer};
+use super::{Child, Failure, Outcome, PathBuffer, peers};
 use crate::plan::program::{List, Slot, Text};
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::path::{self, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV};
@@ -20,9 +20,17 @@ const NULL_DEVICE: (u32, u32) = (1, 3);
 impl Child<'_> {
     /// Clones the root file system with everything mounted below it, and attaches the clone over the original, since
     /// `pivot_root` wants a mount. The descriptor of the clone is the root from here on: no path leads to it again.
-    pub(super) fn open_root(&mut self, text: Text) -> Outcome {
+    ///
+    /// The clone gets its propagation types before it can be seen, the tree first.
+    pub(super) fn open_root(&mut self, text: Text, tree: u32, root: u32) -> Outcome {
         let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(text), true)?;
         self.fill(Slot::ROOT, fd);
+        for (kind, recursive) in [(tree, true), (root, false)] {
+            if kind != 0 {
+                let attr = MountAttr { propagation: u64::from(kind), ..MountAttr::default() };
+                mount::set_attributes(fd, &attr, recursive)?;
+            }
+        }
         Ok(mount::attach_at(fd, self.cstr(text))?)
     }
 
@@ -147,7 +155,14 @@ impl Child<'_> {
     /// the new one, and one lazy unmount takes it away with everything below it (`pivot_root(2)`, NOTES).
     pub(super) fn pivot(&self) -> Outcome {
         path::change_directory_to(self.slot(Slot::ROOT))?;
+        let old = if cfg!(debug_assertions) {
+            path::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?
+        } else {
+            -1
+        };
         mount::pivot_here()?;
+        peers::assert_none(old, old, c"proc/self/mountinfo")?;
+        path::close(old);
         mount::detach(c".")?;
         Ok(path::change_directory(c"/")?)
     }
@@ -156,7 +171,14 @@ impl Child<'_> {
     /// The host's tree stays below, so its procfs and sysfs go first: a process that found its way down there must
     /// not find them unmasked.
     pub(super) fn move_root(&self) -> Outcome {
-        for host in [c"/proc", c"/sys"] {
+        for host in [c"/sys", c"/proc"] {
+            if cfg!(debug_assertions)
+                && let Ok(held) = path::openat(libc::AT_FDCWD, host, libc::O_PATH, 0)
+            {
+                let checked = peers::assert_none(held, held, c"/proc/self/mountinfo");
+                path::close(held);
+                checked?;
+            }
             match mount::detach(host) {
                 Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
                 Err(errno) => return Err(errno.into()),

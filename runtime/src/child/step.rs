@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use super::message::{Detail, MessageKind};
-use super::{Child, Failure, Outcome, PathBuffer};
+use super::{Child, Failure, Outcome};
 use crate::plan::program::{Op, Slot};
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::{clone, path, process, tty};
@@ -50,8 +50,7 @@ impl Child<'_> {
                 let attr = MountAttr { propagation: u64::from(kind), ..MountAttr::default() };
                 Ok(mount::set_attributes_at(libc::AT_FDCWD, self.cstr(path), &attr, true)?)
             }
-            Op::HolderPrivate(path) => holder_private(self.bytes(path)),
-            Op::OpenRoot(path) => self.open_root(path),
+            Op::OpenRoot { path, tree, root } => self.open_root(path, tree, root),
             Op::HoldCurrentRoot => {
                 let fd = path::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
                 self.fill(Slot::ROOT, fd);
@@ -166,7 +165,7 @@ impl Child<'_> {
             }
             Op::WriteProc { path, text } => self.write_proc(self.bytes(path), self.bytes(text)),
             Op::WriteOwnProc { name, text } => self.write_own_proc(self.bytes(name), self.bytes(text)),
-            Op::Hooks { first, count } => self.run_hooks(first, count),
+            Op::Hooks { first, count, state } => self.run_hooks(first, count, state),
             Op::Rlimit { resource, soft, hard } => Ok(process::set_rlimit(0, resource, soft, hard)?),
             Op::Scheduler(attr) => self.scheduler(attr),
             Op::IoPriority(value) => Ok(process::set_io_priority(0, value)?),
@@ -313,28 +312,6 @@ fn bounding_set(keep: u64) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// The mount that holds a path must be private for `pivot_root(2)`; it is found by trying each directory above.
-#[inline(never)]
-fn holder_private(bytes: &[u8]) -> Outcome {
-    let mut path = PathBuffer::new();
-    path.push(bytes)?;
-    let attr = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
-    loop {
-        match mount::set_attributes_at(libc::AT_FDCWD, path.as_cstr(), &attr, false) {
-            // EINVAL: not the root of a mount.
-            Err(Errno::EINVAL) if path.as_bytes() != b"/" => {
-                let (above, _) = super::split_last(path.as_bytes());
-                let length = above.len();
-                path.truncate(length);
-                if length == 0 {
-                    path.push(b"/")?;
-                }
-            }
-            other => return Ok(other?),
-        }
-    }
 }
 
 /// Gives pipes to the container's user, so that it can reopen them through /dev/stdout; files and devices of others

@@ -45,12 +45,24 @@ impl Child<'_> {
 
     /// Detaches all that is remembered, the latest first. What was detached together with a mount below which it was
     /// is no error.
+    ///
+    /// A bind mount that the host shares is its peer, and with it goes what is mounted below: cut off first, it takes nothing
+    /// from the host.
     #[inline(never)]
     pub(super) fn detach_remembered(&self) -> Outcome {
         let mut result = Ok(());
         for fd in self.remembered.iter().rev().filter(|fd| **fd >= 0) {
             let mut name = PathBuffer::new();
             self.enter_descriptors(*fd, &mut name)?;
+            match mount::make_slave(*fd) {
+                // EINVAL: detached by now, and not a mount of this namespace any more.
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(errno) => {
+                    result = Err(errno.into());
+                    continue;
+                }
+            }
+            super::peers::assert_none(*fd, self.slot(Slot::OWN_FDS), c"../mountinfo")?;
             match mount::detach_held(name.as_cstr()) {
                 Ok(()) | Err(Errno::EINVAL) => {}
                 Err(errno) => result = Err(errno.into()),

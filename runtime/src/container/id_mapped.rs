@@ -12,12 +12,19 @@ use crate::plan::MapSource;
 use crate::spawn;
 
 /// Clones the mount of a directory, without what is mounted below it, with the owners of its files mapped as in a user
-/// namespace with these maps (`mount_setattr(2)`). The clone is attached nowhere: `move_mount(2)` puts it into place.
+/// namespace with these maps (`mount_setattr(2)`). The clone is attached nowhere: `move_mount(2)` puts it into place. It is a
+/// slave of the mount that it was cloned from: to unmount it, and what is mounted below it by then, takes nothing away there.
 ///
 /// # Errors
 ///
 /// If the kernel does not map ids on that file system, or refuses the maps.
 pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<OwnedFd> {
     let maps = IdMaps { uids: uids.to_vec(), gids: gids.to_vec() };
-    spawn::open_mount(source, false, 0, Some(&(MapSource::Maps(maps), false)), Host::probe()?)
+    spawn::open_mount(
+        source,
+        false,
+        libc::MS_SLAVE as u32,
+        Some(&(MapSource::Maps(maps), false)),
+        Host::probe()?,
+    )
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Request;
 use super::blame::{Blame, Place};
-use super::program::{ChildHook, Op, Program};
+use super::program::{ChildHook, Op, Program, Text};
 
 /// The state document as hooks get it on standard input (runtime.md, State).
 #[derive(Serialize)]
@@ -39,34 +39,35 @@ impl<'s> HookState<'s> {
 /// A pid that stands for the one only the child knows.
 const PID_MARK: i32 = i32::MIN;
 
-/// Stores the state document around the pid, once per program.
-fn store_state(program: &mut Program, spec: &Spec, request: &Request<'_>) {
-    if program.hook_state.is_some() {
-        return;
-    }
+/// Stores the state document around the pid.
+fn store_state(
+    program: &mut Program,
+    spec: &Spec,
+    request: &Request<'_>,
+    status: &'static str,
+) -> (Text, Text) {
     let bundle = request.bundle.to_string_lossy();
-    let document = HookState::new(spec, request.id, &bundle, "created", PID_MARK).json();
+    let document = HookState::new(spec, request.id, &bundle, status, PID_MARK).json();
     let mark = PID_MARK.to_string();
     let at = document.windows(mark.len()).position(|window| window == mark.as_bytes()).unwrap_or(0);
-    let before = program.text(&document[..at]);
-    let after = program.text(&document[at + mark.len()..]);
-    program.hook_state = Some((before, after));
+    (program.text(&document[..at]), program.text(&document[at + mark.len()..]))
 }
 
-/// The step that runs one kind of hooks in the child, if there are any.
+/// The step that runs one kind of hooks in the child, if there are any. `status` is that of the container in the state
+/// document; `kind` the place of the hooks in the configuration and what the step does.
 pub(crate) fn plan(
     program: &mut Program,
     spec: &Spec,
     request: &Request<'_>,
     hooks: Option<&Vec<Hook>>,
-    base: &'static str,
-    verb: &'static str,
+    status: &'static str,
+    (base, verb): (&'static str, &'static str),
 ) {
     let hooks = hooks.map(Vec::as_slice).unwrap_or_default();
     if hooks.is_empty() {
         return;
     }
-    store_state(program, spec, request);
+    let state = store_state(program, spec, request, status);
     let first = program.hooks.len() as u16;
     for hook in hooks {
         let path = program.text(hook.path().as_os_str().as_encoded_bytes());
@@ -80,5 +81,5 @@ pub(crate) fn plan(
             .map_or(-1, |seconds| i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX));
         program.hooks.push(ChildHook { path, argv, envp, timeout });
     }
-    program.push(Op::Hooks { first, count: hooks.len() as u16 }, Blame::new(verb, Place::of(base)));
+    program.push(Op::Hooks { first, count: hooks.len() as u16, state }, Blame::new(verb, Place::of(base)));
 }

@@ -73,8 +73,8 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
         spec,
         request,
         start,
-        "/hooks/startContainer",
-        "run the startContainer hooks",
+        "created",
+        ("/hooks/startContainer", "run the startContainer hooks"),
     );
     // As late as possible, so that the filter need not allow what the steps before it do.
     tail.plan_filter(&mut plan.program, Moment::Last);

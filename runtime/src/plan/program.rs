@@ -110,10 +110,9 @@ pub(crate) enum Op {
     Domainname(Text),
     /// Set the propagation of a mount (tree) by a path of the host.
     PropagationAt { path: Text, kind: u32 },
-    /// Make the mount that holds a path private.
-    HolderPrivate(Text),
-    /// Clone the root file system's mount tree over itself and hold its root.
-    OpenRoot(Text),
+    /// Clone the root file system's mount tree over itself and hold its root. The clone gets these propagation types
+    /// first, the whole tree and then its root alone; 0 leaves them.
+    OpenRoot { path: Text, tree: u32, root: u32 },
     /// Hold the current root: that of the container that was joined.
     HoldCurrentRoot,
     /// Hold an inherited descriptor as the root.
@@ -193,8 +192,8 @@ pub(crate) enum Op {
     WriteProc { path: Text, text: Text },
     /// Write to a file of the process itself in the private procfs.
     WriteOwnProc { name: Text, text: Text },
-    /// Run hooks inside the container.
-    Hooks { first: u16, count: u16 },
+    /// Run hooks inside the container; their state document stands around the pid.
+    Hooks { first: u16, count: u16, state: (Text, Text) },
     /// Set a resource limit.
     Rlimit { resource: u32, soft: u64, hard: u64 },
     /// Set the scheduler (the bytes of `struct sched_attr`).
@@ -287,8 +286,6 @@ pub(crate) struct Program {
     pub(crate) ops: Vec<Op>,
     pub(crate) blames: Vec<Blame>,
     pub(crate) hooks: Vec<ChildHook>,
-    /// The state document for the hooks, around the pid.
-    pub(crate) hook_state: Option<(Text, Text)>,
     pub(crate) argv: Option<List>,
     pub(crate) envp: Option<List>,
     /// How many mounts the child can remember, for one that works in a running container.

@@ -12,7 +12,7 @@ use super::{ParentStep, Plan, Request, hooks};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::mount::entry::{Entry, Reaches, Surroundings, propagation};
-use crate::linux::mount::propagation::Propagation;
+use crate::linux::mount::propagation::{Propagation, PropagationType};
 use crate::linux::namespace::Namespaces;
 use crate::linux::{device, lsm, sysctl};
 
@@ -40,8 +40,7 @@ pub(super) fn fill_root(
         }
     }
     let rootfs = plan.program.text(request.rootfs.as_os_str().as_encoded_bytes());
-    let root_place = Place::of("/root/path");
-    plan_host_propagation(&mut plan.program, linux, namespaces, rootfs);
+    plan_host_propagation(&mut plan.program, linux, namespaces);
     let has_sysctl = linux.and_then(|l| l.sysctl().as_ref()).is_some_and(|all| !all.is_empty());
     if has_sysctl || process.is_some_and(needs_proc) {
         // Before the first mount that anybody else could influence.
@@ -54,18 +53,14 @@ pub(super) fn fill_root(
             Blame::new("take the null device of the host", Place::of("/linux/maskedPaths")),
         );
     }
-    plan.program.push(Op::OpenRoot(rootfs), Blame::new("bind the root file system", root_place).on(rootfs));
+    plan_open_root(&mut plan.program, linux, namespaces, rootfs);
 
     let joined_pids = namespaces.pid.joined().filter(|_| request.host.is_admin());
     let procfs = joined_pids.map(|path| plan.open(path, Place::of("/linux/namespaces")));
     let around = Surroundings {
         bundle: request.bundle,
-        host: if namespaces.user.is_own() && request.host.is_admin() {
-            Reaches::ByParent
-        } else {
-            Reaches::Itself
-        },
-        propagation: if namespaces.mount.is_new() { host_propagation(linux) } else { 0 },
+        host: reaches(linux, namespaces, request),
+        propagation: if namespaces.mount.is_own() { host_propagation(linux) } else { 0 },
         in_user_namespace: namespaces.user.is_own() || request.host.is_rootless(),
         own_pids: namespaces.pid.is_own(),
         procfs,
@@ -113,8 +108,8 @@ pub(super) fn fill_root(
         spec,
         request,
         create,
-        "/hooks/createContainer",
-        "run the createContainer hooks",
+        "creating",
+        ("/hooks/createContainer", "run the createContainer hooks"),
     );
     Ok(())
 }
@@ -122,7 +117,7 @@ pub(super) fn fill_root(
 /// The directory of the socket for `sd_notify(3)`. Read-only: the container may send to the socket, not exchange it.
 fn notify_mount(directory: &Path) -> Mount {
     let mut mount = Mount::default();
-    let options = ["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned).to_vec();
+    let options = ["bind", "nosuid", "noexec", "nodev", "ro", "private"].map(str::to_owned).to_vec();
     mount
         .set_destination(NOTIFY_DIRECTORY.into())
         .set_typ(None)
@@ -131,32 +126,48 @@ fn notify_mount(directory: &Path) -> Mount {
     mount
 }
 
-/// Nothing that the container mounts may reach the host, unless `rootfsPropagation` asks for it.
-fn plan_host_propagation(
-    program: &mut Program,
-    linux: Option<&Linux>,
-    namespaces: &Namespaces,
-    rootfs: Text,
-) {
-    if !namespaces.mount.is_new() {
+/// No step of ours may mount, unmount or change anything on a mount that is a peer of one of the host: with the old root,
+/// the host would lose all that it has mounted. So the tree around the root is cut off before anything else, also where
+/// `rootfsPropagation` shares volumes with the host, and in a mount namespace that is joined, which may have peers too.
+fn plan_host_propagation(program: &mut Program, linux: Option<&Linux>, namespaces: &Namespaces) {
+    if !namespaces.mount.is_own() {
         return;
     }
-    let kind = host_propagation(linux);
+    let shared = libc::MS_SHARED as u32;
+    let kind = Some(host_propagation(linux)).filter(|kind| *kind != shared).unwrap_or(libc::MS_SLAVE as u32);
     let slash = program.text("/");
     program.push(
         Op::PropagationAt { path: slash, kind },
         Blame::new("set the propagation of the host's mounts in", Place::of("/linux/rootfsPropagation"))
             .on(slash),
     );
-    if u64::from(kind) == libc::MS_SHARED {
-        program.push(
-            Op::HolderPrivate(rootfs),
-            Blame::new("make private the mount that holds", Place::of("/root/path")).on(rootfs),
-        );
+}
+
+/// The root mount. A clone is a peer of what it was cloned from, and the tree around it is cut off in a mount namespace of the
+/// container's own only. What the host mounts later on the root file system appears inside where that is asked for.
+fn plan_open_root(program: &mut Program, linux: Option<&Linux>, namespaces: &Namespaces, rootfs: Text) {
+    let asked = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse);
+    let follows = asked.is_some_and(|asked| asked.typ == PropagationType::Slave);
+    let tree = if namespaces.mount.is_own() { 0 } else { libc::MS_SLAVE as u32 };
+    let root = if follows { 0 } else { libc::MS_PRIVATE as u32 };
+    program.push(
+        Op::OpenRoot { path: rootfs, tree, root },
+        Blame::new("bind the root file system", Place::of("/root/path")).on(rootfs),
+    );
+}
+
+/// Who clones what the host has mounted. Volumes that are shared with the host must be clones of its own mounts: those that
+/// the child has around it are cut off.
+fn reaches(linux: Option<&Linux>, namespaces: &Namespaces, request: &Request<'_>) -> Reaches {
+    let shares = namespaces.mount.is_new() && u64::from(host_propagation(linux)) == libc::MS_SHARED;
+    if (namespaces.user.is_own() || shares) && request.host.is_admin() {
+        Reaches::ByParent
+    } else {
+        Reaches::Itself
     }
 }
 
-/// What the propagation of the host's mounts becomes in a new mount namespace.
+/// The propagation of what is bound from the host into a mount namespace of the container's own.
 pub(super) fn host_propagation(linux: Option<&Linux>) -> u32 {
     let asked = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse);
     let kind = asked.map_or(libc::MS_SLAVE as u32, |asked| propagation(asked).0);
@@ -231,7 +242,11 @@ pub(super) fn finish_root(
     } else {
         program.push_own(Op::Pivot, "pivot the root");
     }
-    if let Some(asked) = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse) {
+    let asked = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse);
+    // That the root does not send is so from the beginning; a mount of the configuration that is shared stays so.
+    if let Some(asked) =
+        asked.filter(|asked| !matches!(asked.typ, PropagationType::Private | PropagationType::Slave))
+    {
         let (kind, recursive) = propagation(asked);
         let blame = Blame::new("set the propagation of the root", Place::of("/linux/rootfsPropagation"));
         program.push(Op::RootPropagation { kind, recursive }, blame);

@@ -139,6 +139,12 @@ fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: 
         Detail::PeerGone => Error::new(Kind::System, format!("{sentence}: the other side went away")),
         Detail::NoProcess => Error::new(Kind::InvalidSpec, "cannot start a container without a process"),
         Detail::TooLarge => Error::os(errno, sentence).hint("the directory tree is too deep"),
+        Detail::SharedOutside => Error::new(
+            Kind::System,
+            format!(
+                "{sentence}: a mount that would be taken away is still shared with another mount namespace"
+            ),
+        ),
         Detail::NotRemovable => Error::os(errno, sentence).hint(
             "nothing is mounted there, or the mount came with a more privileged namespace and is locked",
         ),

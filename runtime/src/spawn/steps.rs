@@ -122,6 +122,8 @@ pub(crate) fn open_mount(
 /// Clones the node of a device of the host, after checking that it is that device.
 pub(crate) fn open_device(node: &Path, mode: u32, device: u64) -> Result<OwnedFd> {
     let mount = clone(node, false)?;
+    // What a container mounts over a node that is a peer of the host's would cover the host's, too.
+    make_slave(&mount, node)?;
     let stat = path::fstat(mount.as_raw_fd())
         .map_err(|errno| Error::os(errno, format!("inspect {}", node.display())))?;
     if stat.st_mode & libc::S_IFMT == mode & libc::S_IFMT && stat.st_rdev == device {
@@ -137,6 +139,13 @@ pub(crate) fn open_device(node: &Path, mode: u32, device: u64) -> Result<OwnedFd
             ),
         ))
     }
+}
+
+/// Cuts a clone off from what it was cloned from.
+fn make_slave(clone: &OwnedFd, source: &Path) -> Result<()> {
+    mount::make_slave(clone.as_raw_fd()).map_err(|errno| {
+        Error::os(errno, format!("set the propagation of the mount at {}", source.display()))
+    })
 }
 
 fn clone(source: &Path, recursive: bool) -> Result<OwnedFd> {

@@ -176,6 +176,12 @@ pub(crate) fn set_attributes_at(dir: RawFd, path: &CStr, attr: &MountAttr, recur
     })
 }
 
+/// Cuts a mount tree off from its peers: what happens to it from here on happens to nothing else. What they get still comes
+/// to it, which keeps nothing of theirs busy.
+pub(crate) fn make_slave(mount: RawFd) -> Result<()> {
+    set_attributes(mount, &MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() }, true)
+}
+
 /// mount(2), for the few requests that the calls above cannot express.
 pub(crate) fn mount(source: &CStr, target: &CStr, fs: &CStr, flags: u64, data: &CStr) -> Result<()> {
     // SAFETY: C strings.

@@ -75,11 +75,29 @@ pub(crate) fn find_beneath(dir: impl std::os::fd::AsFd, path: &CStr) -> Result<s
 }
 
 /// Opens a path that the caller trusts, magic links of procfs included: a descriptor that only tells what it refers to.
-#[cfg(feature = "criu")]
 pub(crate) fn open_path(path: &CStr) -> Result<std::os::fd::OwnedFd> {
     let fd = openat(libc::AT_FDCWD, path, libc::O_PATH, 0)?;
     // SAFETY: openat has just returned it; nobody else owns it.
     Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+}
+
+/// The id of the mount that a descriptor is on.
+#[cfg(debug_assertions)]
+pub(crate) fn mount_id(fd: RawFd) -> Result<u64> {
+    let mut stat = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: an empty C string, and room for what the kernel writes.
+    check_unit(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            fd,
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_MNT_ID,
+            stat.as_mut_ptr(),
+        )
+    })?;
+    // SAFETY: all bits zero are a value of it, and the kernel has written the rest.
+    Ok(unsafe { stat.assume_init() }.stx_mnt_id)
 }
 
 /// openat(2) with `O_CLOEXEC`, for single names under a directory that the caller holds and for trusted paths.

@@ -222,13 +222,22 @@ pub(crate) fn unmount(rootfs: &Path) -> Result<(), String> {
             // EINVAL: nothing is mounted there.
             Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
             // Something is mounted below, or still used by a process that is about to end.
-            Err(Errno::EBUSY) => match umount2(rootfs, flags | MntFlags::MNT_DETACH) {
-                Ok(()) | Err(Errno::EINVAL) => {}
-                Err(errno) => return Err(format!("unmount {}: {errno}", rootfs.display())),
-            },
+            Err(Errno::EBUSY) => {
+                let detached = cut_off(rootfs).and_then(|()| umount2(rootfs, flags | MntFlags::MNT_DETACH));
+                match detached {
+                    Ok(()) | Err(Errno::EINVAL) => {}
+                    Err(errno) => return Err(format!("unmount {}: {errno}", rootfs.display())),
+                }
+            }
             Err(errno) => return Err(format!("unmount {}: {errno}", rootfs.display())),
         }
     }
+}
+
+/// A bind mount is a peer of what it was bound from, where that is shared: what is mounted there, and came along, would go
+/// there, too.
+fn cut_off(rootfs: &Path) -> nix::Result<()> {
+    mount(None::<&str>, rootfs, None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
 }
 
 #[cfg(test)]

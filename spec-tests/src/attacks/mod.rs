@@ -4,9 +4,11 @@ use crate::Test;
 
 mod checkpoint;
 mod exec;
+mod host_mounts;
 mod image;
 mod leaks;
 pub(crate) mod watch;
 
 /// All attacks.
-pub const AREAS: &[&[Test]] = &[image::TESTS, exec::TESTS, leaks::TESTS, watch::TESTS, checkpoint::TESTS];
+pub const AREAS: &[&[Test]] =
+    &[image::TESTS, exec::TESTS, leaks::TESTS, watch::TESTS, checkpoint::TESTS, host_mounts::TESTS];

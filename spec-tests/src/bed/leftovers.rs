@@ -71,11 +71,20 @@ impl Bed<'_> {
             self.sweep(bundle);
             left.extend(remains);
         }
+        left.extend(self.states().into_iter().map(|name| format!("{name} in the state root")));
         left.extend(self.end_strays().into_iter().map(|pid| format!("process {pid} of the runtime")));
         if left.is_empty() || self.tolerated.get() {
             return Ok(());
         }
         fail(format!("left behind after delete --force: {}", left.join(", ")))
+    }
+
+    /// What is in the state root that no bundle of the bed accounts for.
+    fn states(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.root()) else { return Vec::new() };
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let bundles = self.bundles.borrow();
+        names.filter(|name| bundles.iter().all(|bundle| bundle.id != *name)).collect()
     }
 
     /// Kills what still runs of the calls of this bed and does not end by itself soon.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use wharf_spec_tests::matrix::{self, Column};
 use wharf_spec_tests::progress::{Progress, summary};
 use wharf_spec_tests::runner::{Totals, side_by_side};
+use wharf_spec_tests::session::Propagation;
 use wharf_spec_tests::shim::launch::Era;
 use wharf_spec_tests::shim::{Subject, Test, all, private_run, run_one};
 use wharf_spec_tests::{Runtime, format, program, session};
@@ -12,7 +13,7 @@ use wharf_spec_tests::{Runtime, format, program, session};
 const HELP: &str = "\
 Judges a containerd shim by standing in for containerd: the calls of its binary, the task API, the events.
 
-usage: shim [--shim PATH] [--as VERSION] [--filter WORD]... [--format text|json|junit] [--jobs N] [--soak] [--list]
+usage: shim [--shim PATH] [--as VERSION] [--filter WORD]... [--format text|json|junit] [--jobs N] [--soak] [--shared-root] [--list]
        shim --compare [--as VERSION] NAME=PATH... [--filter WORD]...
 
   --shim PATH        the shim (a name is looked up in PATH); else $WHARF_SHIM, else `containerd-shim-wharf-v2`
@@ -22,6 +23,7 @@ usage: shim [--shim PATH] [--as VERSION] [--filter WORD]... [--format text|json|
   --compare          run the tests for several shims and print a markdown table; NAME=PATH@VERSION chooses --as
   --jobs N           tests side by side (default: the number of CPUs)
   --soak             repeat in the tests of leaks what they repeat at full count (10,000 execs, 1,000 containers)
+  --shared-root      let / and all below it be shared, as on a machine with systemd, in a mount namespace of our own
   --list             print the names of the tests and stop
 
 Needs root. /run is hidden from the shim: its sockets and states are in a file system of their own.
@@ -34,6 +36,7 @@ struct Options {
     format: String,
     compare: bool,
     soak: bool,
+    shared_root: bool,
     list: bool,
     jobs: usize,
 }
@@ -62,6 +65,7 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
         format: "text".into(),
         compare: false,
         soak: false,
+        shared_root: false,
         list: false,
         jobs: std::thread::available_parallelism().map_or(1, usize::from),
     };
@@ -91,6 +95,7 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
             }
             Long("jobs") => options.jobs = parser.value()?.parse()?,
             Long("soak") => options.soak = true,
+            Long("shared-root") => options.shared_root = true,
             Long("list") => options.list = true,
             other => return Err(other.unexpected()),
         }
@@ -126,7 +131,9 @@ fn judge(options: &Options) -> Result<bool, String> {
         options.shims.iter().map(|(_, path)| subject(options, path)).collect::<Result<Vec<_>, _>>()?;
     // Before there is a reaper, which would take what the calls are waited for.
     let versions: Vec<String> = subjects.iter().map(Subject::version).collect();
-    let session = session::prepare().map_err(|error| format!("private mount namespace: {error}"))?;
+    let propagation = if options.shared_root { Propagation::Shared } else { Propagation::Private };
+    let session =
+        session::prepare_as(propagation).map_err(|error| format!("private mount namespace: {error}"))?;
     if session.host.root {
         private_run().map_err(|error| format!("a /run of our own: {error}"))?;
     }

@@ -21,7 +21,8 @@ pub use task::Task;
 
 use crate::host::Host;
 use crate::outcome::{Fault, Outcome, skip};
-use crate::runner::Verdict;
+use crate::runner::{Verdict, untouched};
+use crate::untouched::Untouched;
 use launch::Era;
 use nix::mount::{MsFlags, mount};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -100,10 +101,11 @@ pub fn private_run() -> std::io::Result<()> {
 pub fn run_one(test: &Test, subject: &Subject, host: &Host, work: &Path) -> Verdict {
     let begun = Instant::now();
     let outcome = host.needs_root().and_then(|()| Bed::new(subject, host, work)).and_then(|bed| {
+        let (own, before) = (bed.dir().to_owned(), Untouched::now(work, bed.dir()));
         let answer = catch_unwind(AssertUnwindSafe(|| (test.run)(&bed)))
             .unwrap_or_else(|_| Err(Fault::Failed("the test itself panicked".into())));
         let logs = bed.logs();
-        let clean = bed.clean_up();
+        let clean = bed.clean_up().and_then(|()| untouched(&before, work, &own));
         answer.and(clean).map_err(|fault| match fault {
             Fault::Failed(reason) if !logs.is_empty() => {
                 Fault::Failed(format!("{reason}; its log: {}", crate::runtime::brief(&logs)))

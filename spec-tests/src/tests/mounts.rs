@@ -97,6 +97,15 @@ pub(super) const TESTS: &[Test] = &[
         let seen = bed.report(&Spec::new().mount("/a/b/c", "tmpfs", "tmpfs", &[]))?;
         mount_at(&seen, "/a/b/c").map(drop)
     }),
+    test("A27", "a bind of the wrong kind is refused in the words that engines look for", |bed| {
+        let file = bed.dir().join("file");
+        fs::write(&file, "text")?;
+        let bundle = bed.bundle(&Spec::new().mount("/etc", "bind", &file.to_string_lossy(), &["bind"]))?;
+        bed.refuses_bundle_when_tried(&bundle, &["not a directory"])?;
+        let bundle = bed.bundle(&Spec::new().mount("/etc/afile", "bind", "/tmp", &["bind"]))?;
+        bundle.file("etc/afile", "text")?;
+        bed.refuses_bundle_when_tried(&bundle, &["not a directory"])
+    }),
     test("A27", "a directory bound onto a file is refused", |bed| {
         let bundle = bed.bundle(&Spec::new().mount("/etc/afile", "bind", "/tmp", &["bind"]))?;
         bundle.file("etc/afile", "text")?;

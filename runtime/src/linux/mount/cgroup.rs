@@ -147,7 +147,9 @@ impl Entry<'_> {
     ) {
         if around.host == Reaches::ByParent {
             let source = directory.to_owned();
-            let propagation = around.propagation;
+            // Nobody shares cgroups with the host as one shares a volume.
+            let shared = u64::from(around.propagation) == libc::MS_SHARED;
+            let propagation = if shared { libc::MS_SLAVE as u32 } else { around.propagation };
             let step = ParentStep::OpenMount { source, recursive: false, propagation, id_map: None };
             plan.ask(step, Slot::MOUNT, blame);
         } else {

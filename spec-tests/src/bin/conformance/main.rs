@@ -5,12 +5,13 @@ mod options;
 use options::{Format, Options, Task};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use wharf_spec_tests::markers;
 use wharf_spec_tests::matrix::{self, Column};
 use wharf_spec_tests::outcome::Fault;
 use wharf_spec_tests::progress::{Progress, summary};
-use wharf_spec_tests::runner::{Totals, run_all};
-use wharf_spec_tests::session::{First, Session};
+use wharf_spec_tests::runner::{Totals, Verdict, run_all};
+use wharf_spec_tests::session::{First, Propagation, Session};
 use wharf_spec_tests::{Runtime, Test, all, cgroup, format, program, rows, session};
 
 fn main() -> ExitCode {
@@ -114,7 +115,9 @@ fn begin(options: &Options) -> Result<Session, String> {
     if options.globals.iter().any(|option| option == "--systemd-cgroup") {
         cgroup::by_systemd();
     }
-    let mut session = session::prepare().map_err(|error| format!("private mount namespace: {error}"))?;
+    let propagation = if options.shared_root { Propagation::Shared } else { Propagation::Private };
+    let mut session =
+        session::prepare_as(propagation).map_err(|error| format!("private mount namespace: {error}"))?;
     if options.keep {
         session.keep();
     }
@@ -156,12 +159,24 @@ fn run(options: &Options, tests: &[Test], session: &mut Session) -> Result<Vec<C
             tests.len(),
             matches!((&options.task, options.format), (Task::Judge, Format::Text)),
         );
-        let verdicts =
+        let mut verdicts =
             run_all(tests, runtime, &session.host, session.work(), options.jobs, &|v| progress.report(v));
         progress.end();
+        verdicts.extend(leftover(session));
         columns[index] = Some(Column { name: (*name).clone(), version, verdicts });
     }
     Ok(columns.into_iter().flatten().collect())
+}
+
+/// A test that fails, if the run as a whole has left something that no single test is blamed for.
+fn leftover(session: &Session) -> Option<Verdict> {
+    let left = session.cgroups_left();
+    let text = format!("left below the suite's own cgroup: {}", left.join(", "));
+    (!left.is_empty()).then(|| Verdict {
+        name: "F0 the run as a whole leaves no cgroup".to_owned(),
+        outcome: Err(Fault::Failed(text)),
+        took: Duration::ZERO,
+    })
 }
 
 /// The tests that the filters leave.

@@ -9,6 +9,7 @@ pub(crate) const HELP: &str = "\
 Judges an OCI runtime: any program with runc's command line (create, start, state, kill, delete, run, exec).
 
 usage: conformance [--runtime PATH] [--filter WORD]... [--format text|json|junit] [--keep] [--systemd-cgroup]
+                   [--shared-root]
        conformance --compare NAME=PATH... [--into FILE] [--filter WORD]... [--format text|json|junit]
        conformance --list | --rows | --check FILE
 
@@ -17,6 +18,7 @@ usage: conformance [--runtime PATH] [--filter WORD]... [--format text|json|junit
   --format FORMAT    text (default), json (one document) or junit (XML for CI systems)
   --keep             leave the bundles of tests that fail, and say where they are
   --systemd-cgroup   use the systemd cgroup driver: the option for the runtime, slice:prefix:name for containers
+  --shared-root      let / and all below it be shared, as on a machine with systemd, in the suite's own mount namespace
   --jobs N           tests side by side (default: the number of CPUs)
   --timeout SECONDS  end a test that takes longer, which has failed then (default 60)
   --compare          run the suite for several runtimes and print a markdown table
@@ -61,6 +63,7 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     pub(crate) globals: Vec<String>,
     pub(crate) keep: bool,
+    pub(crate) shared_root: bool,
 }
 
 /// Nothing when the help was asked for and printed.
@@ -75,6 +78,7 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
         timeout: LIMIT,
         globals: Vec::new(),
         keep: false,
+        shared_root: false,
     };
     let mut target = None;
     let mut parser = lexopt::Parser::from_env();
@@ -106,6 +110,7 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
             Long("jobs") => options.jobs = parser.value()?.parse()?,
             Long("timeout") => options.timeout = Duration::from_secs(parser.value()?.parse()?),
             Long("systemd-cgroup") => options.globals.push("--systemd-cgroup".into()),
+            Long("shared-root") => options.shared_root = true,
             Long("keep") => options.keep = true,
             Long("list") => options.task = Task::List,
             Long("rows") => options.task = Task::Rows,

@@ -7,12 +7,14 @@ use crate::shim::stdio::Streams;
 use crate::shim::task::Task;
 use crate::shim::{Test, test};
 use crate::spec::Spec;
+use crate::tests::mounts::Source;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(super) const TESTS: &[Test] = &[
     test("T19", "rootfs: a bind mount is there while the container is, and goes with it", bind_rootfs),
+    test("T19", "rootfs: what is mounted in the source of a bind mount stays there", bind_of_shared),
     test("T20", "rootfs: an overlay with long options", overlay_rootfs),
     test("T21", "rootfs: a mount that fails is reported and those before it are undone", bad_rootfs),
     test("T22", "rootfs: what was mounted goes when the create fails", rootfs_of_failure),
@@ -45,6 +47,25 @@ fn bind_rootfs(bed: &Bed<'_>) -> Outcome {
     same("mounts in the event", created.rootfs.len(), 1)?;
     task.finish()?;
     same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
+}
+
+/// Mounts are shared on every machine with systemd, and a bind mount is a peer of its source.
+fn bind_of_shared(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(&Spec::new().args(&["/probe", "wait"]), Streams::output(bed.dir())?)?;
+    let layer = layer(bed, &task)?;
+    rustix::mount::mount_bind(&layer, &layer)?;
+    let outer = Source(layer.clone());
+    rustix::mount::mount_change(&layer, rustix::mount::MountPropagationFlags::SHARED)?;
+    let inner = Source::tmpfs(&layer.join("inner"), rustix::mount::MountFlags::empty())?;
+    granted("Create", task.create(None, &[mount("bind", &layer, &["rbind", "rw"])]))?;
+    task.begin()?;
+    task.streams.borrow_mut().until("ready")?;
+    task.finish()?;
+    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)?;
+    let there = mounts_below(&inner.0);
+    drop(inner);
+    drop(outer);
+    same("mounts in the source", there, 1)
 }
 
 fn overlay_rootfs(bed: &Bed<'_>) -> Outcome {

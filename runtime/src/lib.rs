@@ -277,7 +277,7 @@ pub mod protect {
 /// *siblings* ([`CreateOptions::sibling`], [`ExecOptions::sibling`]) are children of the program itself, which gets their
 /// exit statuses with [`worker::reap`].
 pub mod worker {
-    pub use crate::container::{id_mapped_mount, reap};
+    pub use crate::container::{bind_mount, id_mapped_mount, reap};
     pub use crate::sys::loop_device::LoopDevice;
     pub use crate::sys::worker::{
         core_scheduling_group, fork, keep_exit_statuses, pass_descriptors, signal_child,

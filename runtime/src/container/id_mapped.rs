@@ -28,3 +28,13 @@ pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMa
         Host::probe()?,
     )
 }
+
+/// Clones the mount of a directory, with what is mounted below it if `recursive`. As with [`id_mapped_mount`], the clone is
+/// attached nowhere, and a slave: a bind mount of `mount(2)` would be a peer of its source where that is shared.
+///
+/// # Errors
+///
+/// If there is nothing at the path, or the caller may not clone mounts.
+pub fn bind_mount(source: &Path, recursive: bool) -> Result<OwnedFd> {
+    spawn::open_mount(source, recursive, libc::MS_SLAVE as u32, None, Host::probe()?)
+}

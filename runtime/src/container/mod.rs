@@ -41,7 +41,7 @@ pub use checkpoint::{CheckpointOptions, CriuOptions, ManageCgroups, NetworkLock,
 pub use exec::ExecProcess;
 pub use exit::{ExitStatus, reap};
 pub use handle::Container;
-pub use id_mapped::id_mapped_mount;
+pub use id_mapped::{bind_mount, id_mapped_mount};
 pub use options::{CgroupDriver, Console, CreateOptions, Delete, ExecOptions, Stdio};
 pub(crate) use prepare::KEEP_GROUPS;
 pub use runtime::{Listed, Runtime, RuntimeBuilder};

@@ -60,7 +60,13 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
     let around = Surroundings {
         bundle: request.bundle,
         host: if request.visits() { Reaches::ByVisit(INIT) } else { Reaches::ByParent },
-        propagation: if request.namespaces & libc::CLONE_NEWNS == 0 { 0 } else { host_propagation(linux) },
+        propagation: if request.namespaces & libc::CLONE_NEWNS == 0 {
+            libc::MS_SLAVE as u32
+        } else {
+            host_propagation(linux)
+        },
+        // The parent makes the clones, or they are made in a namespace that is a slave of the host's.
+        among_the_hosts: false,
         in_user_namespace: false,
         own_pids: request.namespaces & libc::CLONE_NEWPID != 0,
         procfs: (request.admin && request.namespaces & libc::CLONE_NEWPID != 0).then_some(INIT),

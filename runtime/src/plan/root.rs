@@ -60,7 +60,8 @@ pub(super) fn fill_root(
     let around = Surroundings {
         bundle: request.bundle,
         host: reaches(linux, namespaces, request),
-        propagation: if namespaces.mount.is_own() { host_propagation(linux) } else { 0 },
+        propagation: if namespaces.mount.is_own() { host_propagation(linux) } else { libc::MS_SLAVE as u32 },
+        among_the_hosts: !namespaces.mount.is_own(),
         in_user_namespace: namespaces.user.is_own() || request.host.is_rootless(),
         own_pids: namespaces.pid.is_own(),
         procfs,

@@ -10,6 +10,10 @@ use super::*;
 const USER: Host = Host { euid: 1000, egid: 1000, grantable: 0, effective: 0, initial_user_namespace: true };
 
 fn plan_for(host: Host, namespaces: &Value) -> Plan {
+    plan_with(host, namespaces, None)
+}
+
+fn plan_with(host: Host, namespaces: &Value, propagation: Option<&str>) -> Plan {
     plan_of(
         host,
         json!({
@@ -25,6 +29,7 @@ fn plan_for(host: Host, namespaces: &Value) -> Plan {
             ],
             "linux": {
                 "namespaces": namespaces,
+                "rootfsPropagation": propagation,
                 "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
                 "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
             },
@@ -163,4 +168,37 @@ fn hooks_run_before_a_pid_namespace_of_others_is_joined() {
     let hooks = at(&plan, |op| matches!(op, Op::Hooks { .. }));
     assert!(hooks < at(&plan, |op| matches!(op, Op::Enter { .. })));
     assert_eq!(asks(&plan)[0], "make a procfs of the pid namespace that is joined");
+}
+
+#[test]
+fn nothing_around_the_root_stays_shared() {
+    let slave = libc::MS_SLAVE as u32;
+    for list in [json!([{"type": "mount"}]), json!([{"type": "mount", "path": "/mounts"}])] {
+        for word in [None, Some("shared"), Some("rshared"), Some("rslave"), Some("private")] {
+            let plan = plan_with(Host::of_root(), &list, word);
+            let kind = if word == Some("private") { libc::MS_PRIVATE as u32 } else { slave };
+            let cut = at(&plan, |op| matches!(op, Op::PropagationAt { kind: this, .. } if *this == kind));
+            assert!(cut < at(&plan, |op| matches!(op, Op::OpenRoot { tree: 0, .. })), "{word:?}");
+        }
+    }
+    let shared = plan_with(Host::of_root(), &json!([{"type": "mount"}]), Some("rshared"));
+    assert!(
+        asks(&shared).contains(&"clone the mount at /data".to_owned()),
+        "a clone made inside would be no peer"
+    );
+    let none = plan_with(Host::of_root(), &json!([]), None);
+    at(&none, |op| matches!(op, Op::OpenRoot { tree, .. } if *tree == slave));
+}
+
+#[test]
+fn the_root_follows_the_host_only_if_asked() {
+    let root = |word| {
+        let plan = plan_with(Host::of_root(), &json!([{"type": "mount"}]), word);
+        match plan.program.ops[at(&plan, |op| matches!(op, Op::OpenRoot { .. }))] {
+            Op::OpenRoot { root, .. } => u64::from(root),
+            _ => unreachable!(),
+        }
+    };
+    assert_eq!([None, Some("private"), Some("rshared")].map(root), [libc::MS_PRIVATE; 3]);
+    assert_eq!([Some("slave"), Some("rslave")].map(root), [0; 2]);
 }

@@ -75,6 +75,7 @@ pub(crate) fn find_beneath(dir: impl std::os::fd::AsFd, path: &CStr) -> Result<s
 }
 
 /// Opens a path that the caller trusts, magic links of procfs included: a descriptor that only tells what it refers to.
+#[cfg(feature = "criu")]
 pub(crate) fn open_path(path: &CStr) -> Result<std::os::fd::OwnedFd> {
     let fd = openat(libc::AT_FDCWD, path, libc::O_PATH, 0)?;
     // SAFETY: openat has just returned it; nobody else owns it.

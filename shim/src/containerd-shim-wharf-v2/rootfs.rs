@@ -77,8 +77,6 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
         )));
     }
     let data = (!data.is_empty()).then_some(data.as_str());
-    // A bind mount has the type of its source, whatever is said.
-    let kind = if parsed.flags.contains(MsFlags::MS_BIND) { None } else { Some(one.type_.as_str()) };
     // The mount keeps the device, which is gone when the mount is.
     let device = parsed
         .from_file
@@ -89,7 +87,14 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
         .transpose()
         .map_err(|error| Refusal::from(error).during(&what()))?;
     let source = device.as_ref().map_or(Path::new(&one.source), |device| device.path());
-    mount(Some(source), &target, kind, parsed.flags, data).map_err(failed)?;
+    if parsed.flags.contains(MsFlags::MS_BIND) {
+        // No peer of its source: to take it away must take nothing away there.
+        let clone = wharf::worker::bind_mount(source, parsed.flags.contains(MsFlags::MS_REC))
+            .map_err(|error| Refusal::from(error).during(&what()))?;
+        id_mapped::attach(&clone, &target).map_err(|error| Refusal::io(what(), error))?;
+    } else {
+        mount(Some(source), &target, Some(one.type_.as_str()), parsed.flags, data).map_err(failed)?;
+    }
     let remount = MsFlags::MS_BIND | MsFlags::MS_RDONLY;
     if parsed.flags.contains(remount) {
         let flags = (parsed.flags - MsFlags::MS_REC) | MsFlags::MS_REMOUNT;
@@ -222,22 +227,13 @@ pub(crate) fn unmount(rootfs: &Path) -> Result<(), String> {
             // EINVAL: nothing is mounted there.
             Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
             // Something is mounted below, or still used by a process that is about to end.
-            Err(Errno::EBUSY) => {
-                let detached = cut_off(rootfs).and_then(|()| umount2(rootfs, flags | MntFlags::MNT_DETACH));
-                match detached {
-                    Ok(()) | Err(Errno::EINVAL) => {}
-                    Err(errno) => return Err(format!("unmount {}: {errno}", rootfs.display())),
-                }
-            }
+            Err(Errno::EBUSY) => match umount2(rootfs, flags | MntFlags::MNT_DETACH) {
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(errno) => return Err(format!("unmount {}: {errno}", rootfs.display())),
+            },
             Err(errno) => return Err(format!("unmount {}: {errno}", rootfs.display())),
         }
     }
-}
-
-/// A bind mount is a peer of what it was bound from, where that is shared: what is mounted there, and came along, would go
-/// there, too.
-fn cut_off(rootfs: &Path) -> nix::Result<()> {
-    mount(None::<&str>, rootfs, None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
 }
 
 #[cfg(test)]

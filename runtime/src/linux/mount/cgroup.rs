@@ -156,6 +156,7 @@ impl Entry<'_> {
             let path = plan.program.text(directory.as_os_str().as_encoded_bytes());
             around.host.plan_leave(&mut plan.program, blame);
             plan.program.push(Op::CloneHost { path, recursive: false }, blame);
+            around.plan_cut(&mut plan.program, blame);
             around.host.plan_return(&mut plan.program, blame);
         }
         let set = self.cgroup_attributes(is_own);

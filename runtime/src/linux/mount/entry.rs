@@ -55,9 +55,11 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) bundle: &'s Path,
     /// How the child comes by what the host owns.
     pub(crate) host: Reaches,
-    /// What the propagation of the host's mounts becomes in the container; 0 where they stay as they are. What the
-    /// parent opens is not reached by the change that the child makes to its own copies.
+    /// What the propagation of the host's mounts becomes in the container. What the parent opens is not reached by the
+    /// change that the child makes to its own copies.
     pub(crate) propagation: u32,
+    /// The mounts around the child are the host's own, so that its clones are peers of them, too.
+    pub(crate) among_the_hosts: bool,
     /// The container cannot count on instances of its own of sysfs and procfs.
     pub(crate) in_user_namespace: bool,
     /// The container has a pid namespace of its own.
@@ -70,6 +72,19 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) joined_user: Option<&'s Path>,
     /// The SELinux context of every mount that can have one.
     pub(crate) label: Option<&'s str>,
+}
+
+impl Surroundings<'_> {
+    /// Cuts the clone of a mount of the host off from it, unless all around the child was cut off before.
+    pub(crate) fn plan_cut(&self, program: &mut Program, blame: Blame) {
+        if self.among_the_hosts {
+            let propagation = self.propagation;
+            program.push(
+                Op::Attributes { on: Slot::MOUNT, set: 0, clear: 0, propagation, recursive: true },
+                blame,
+            );
+        }
+    }
 }
 
 /// One entry with its options understood.
@@ -156,6 +171,7 @@ impl<'m> Entry<'m> {
         } else {
             around.host.plan_leave(&mut plan.program, blame);
             plan.program.push(Op::CloneHost { path: text, recursive }, blame);
+            around.plan_cut(&mut plan.program, blame);
             around.host.plan_return(&mut plan.program, blame);
             self.plan_id_map(plan, id_map);
         }

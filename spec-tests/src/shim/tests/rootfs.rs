@@ -65,7 +65,7 @@ fn bind_of_shared(bed: &Bed<'_>) -> Outcome {
     let there = mounts_below(&inner.0);
     drop(inner);
     drop(outer);
-    same("mounts in the source", there, 1)
+    check(there > 0, || "what was mounted in the source is gone".into())
 }
 
 fn overlay_rootfs(bed: &Bed<'_>) -> Outcome {

@@ -20,6 +20,8 @@ struct Detail {
     what: String,
     errno: Option<Errno>,
     pointer: Option<String>,
+    /// What the pointer leads into, where that is not config.json.
+    document: Option<Box<str>>,
     hint: Option<Cow<'static, str>>,
 }
 
@@ -56,7 +58,14 @@ pub enum Kind {
 impl Error {
     /// An error that no system call reported.
     pub(crate) fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self(Box::new(Detail { kind, what: what.into(), errno: None, pointer: None, hint: None }))
+        Self(Box::new(Detail {
+            kind,
+            what: what.into(),
+            errno: None,
+            pointer: None,
+            document: None,
+            hint: None,
+        }))
     }
 
     /// A failed system call: `what` names the action and its operands.
@@ -68,7 +77,14 @@ impl Error {
         };
         let needed = "wharf needs a system call of Linux 5.14 that the kernel, or a filter around it, does not let it have";
         let hint = (errno == Errno::ENOSYS).then(|| needed.into());
-        Self(Box::new(Detail { kind, what: what.into(), errno: Some(errno), pointer: None, hint }))
+        Self(Box::new(Detail {
+            kind,
+            what: what.into(),
+            errno: Some(errno),
+            pointer: None,
+            document: None,
+            hint,
+        }))
     }
 
     /// A failed operation of the standard library.
@@ -90,6 +106,21 @@ impl Error {
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint.get_or_insert(hint.into());
+        self
+    }
+
+    /// Says that the configuration came from another document than `config.json`, which holds what `config.json` has at
+    /// `part` (`/process` for the document of an exec), so that a pointer leads into that one.
+    #[must_use]
+    pub fn in_document(mut self, name: &str, part: &str) -> Self {
+        if let Some(pointer) = &mut self.0.pointer {
+            if let Some(rest) =
+                pointer.strip_prefix(part).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+            {
+                *pointer = rest.to_owned();
+            }
+            self.0.document.get_or_insert(name.into());
+        }
         self
     }
 
@@ -133,7 +164,8 @@ impl Error {
         self.0.errno.map(|errno| errno as i32)
     }
 
-    /// The RFC 6901 pointer of the responsible property in `config.json`, for example `/mounts/3/options/1`.
+    /// The RFC 6901 pointer of the responsible property in `config.json` (or in the other document that the values came
+    /// from), for example `/mounts/3/options/1`.
     pub fn pointer(&self) -> Option<&str> {
         self.0.pointer.as_deref()
     }
@@ -152,7 +184,7 @@ impl fmt::Display for Error {
         }
         // Callers match the words for a program that cannot run to their end, and they say where by themselves.
         if let Some(pointer) = self.0.pointer.as_ref().filter(|_| self.0.kind != Kind::Exec) {
-            write!(f, " (config.json {pointer})")?;
+            write!(f, " ({} {pointer})", self.0.document.as_deref().unwrap_or("config.json"))?;
         }
         if let Some(hint) = &self.0.hint {
             write!(f, "; {hint}")?;
@@ -205,6 +237,19 @@ mod tests {
             "mount tmpfs on /dev: invalid argument (config.json /mounts/1/options/3); tmpfs has no option \"sizee\""
         );
         assert_eq!(error.kind(), Kind::System);
+    }
+
+    #[test]
+    fn a_pointer_leads_into_the_document_that_holds_the_property() {
+        let error = |pointer: &str| Error::new(Kind::InvalidSpec, "wrong").at(pointer);
+        for (error, sentence) in [
+            (error("/process/cwd").in_document("p.json", "/process"), "wrong (p.json /cwd)"),
+            (error("/cwd").in_document("p.json", "/process"), "wrong (p.json /cwd)"),
+            (error("/processes").in_document("p.json", "/process"), "wrong (p.json /processes)"),
+            (Error::new(Kind::Exec, "wrong").in_document("p.json", "/process"), "wrong"),
+        ] {
+            assert_eq!(error.to_string(), sentence);
+        }
     }
 
     #[test]

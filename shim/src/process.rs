@@ -40,7 +40,8 @@ pub(crate) fn read(path: &Path) -> Result<Process, Failure> {
     let failed =
         |error: &dyn std::fmt::Display| Failure::new(format!("read process {}: {error}", path.display()));
     let text = std::fs::read(path).map_err(|error| failed(&error))?;
-    let (process, warnings) = wharf::document::read_process(&text).map_err(|error| failed(&error))?;
+    let (process, warnings) = wharf::document::read_process(&text)
+        .map_err(|error| failed(&error.in_document(&path.to_string_lossy(), "/process")))?;
     for warning in warnings {
         log::warn!("process {}: {warning}", path.display());
     }

@@ -30,14 +30,16 @@ impl Access {
         self.0
     }
 
+    /// A letter that is there twice adds nothing, and neither does one that stands for no permission; none is left of a
+    /// text of such letters only.
     fn parse(text: &str) -> Option<Self> {
         let bit = |c: char| match c {
-            'm' => Some(1),
-            'r' => Some(2),
-            'w' => Some(4),
-            _ => None,
+            'm' => 1,
+            'r' => 2,
+            'w' => 4,
+            _ => 0,
         };
-        text.chars().try_fold(0, |bits, c| Some(bits | bit(c)?)).map(Self)
+        Some(text.chars().fold(0, |bits, c| bits | bit(c))).filter(|bits| *bits != 0).map(Self)
     }
 }
 
@@ -144,7 +146,7 @@ fn parse(rule: &LinuxDeviceCgroup, index: usize) -> Result<Rule, Problem> {
     let access = match text {
         "" => Access::ALL,
         text => Access::parse(text)
-            .ok_or_else(|| Problem::invalid(at("access"), format!("{text:?} is not made of r, w and m")))?,
+            .ok_or_else(|| Problem::invalid(at("access"), format!("{text:?} has none of r, w and m")))?,
     };
     let (major, minor) = (number(rule.major(), "major")?, number(rule.minor(), "minor")?);
     Ok(Rule { allow: rule.allow(), class, major, minor, access, index: Some(index) })

@@ -171,6 +171,40 @@ mod tests {
     }
 
     #[test]
+    fn what_callers_leave_out_or_empty_is_absent() {
+        let changes = [
+            json!({"/process/user": null}),
+            json!({"/process/user": {}}),
+            json!({"/process/user": {"uid": 0}}),
+            json!({"/process/user": {"gid": 0}}),
+            json!({"/process/ioPriority": {"class": "IOPRIO_CLASS_BE"}}),
+            json!({"/linux/namespaces": [{"type": "pid", "path": ""}]}),
+            json!({"/linux/rootfsPropagation": ""}),
+            json!({"/linux/resources": {"devices": [{"allow": false, "type": "", "access": "rwm"}]}}),
+        ];
+        for patch in changes {
+            let mut config = config(&patch);
+            if config["process"]["user"].is_null() {
+                config["process"].as_object_mut().unwrap().remove("user");
+            }
+            let (spec, findings) = read_config(config.to_string().as_bytes());
+            assert_eq!(findings, [], "{patch}");
+            let spec = spec.unwrap();
+            let process = spec.process().as_ref().unwrap();
+            assert_eq!((process.user().uid(), process.user().gid()), (0, 0), "{patch}");
+            assert_eq!(process.io_priority().as_ref().map_or(0, |io| io.priority()), 0);
+            let linux = spec.linux().as_ref().unwrap();
+            assert_eq!(linux.rootfs_propagation(), &None);
+            assert!(
+                linux.namespaces().iter().flatten().all(|namespace| namespace.path().is_none()),
+                "{patch}"
+            );
+            let rules = linux.resources().iter().flat_map(|all| all.devices().iter().flatten());
+            assert_eq!(rules.filter(|rule| rule.typ().is_some()).count(), 0);
+        }
+    }
+
+    #[test]
     fn wrong_shapes_are_named() {
         let cases = [
             (json!({"/mounts": {}}), "error: /mounts: expected a list, found an object"),
@@ -189,8 +223,10 @@ mod tests {
                 "error: /process/user/gid: expected a whole number from 0 to 4294967295, found 4294967296\n\
                  error: /process/user/uid: expected a whole number from 0 to 4294967295, found -1",
             ),
-            (json!({"/process/user": {"uid": 0}}), "error: /process/user/gid: required, but missing"),
-            (json!({"/process/user": null}), "error: /process/user: required, but missing"),
+            (
+                json!({"/process/user": {"uid": null, "gid": ""}}),
+                "error: /process/user/gid: expected a whole number from 0 to 4294967295, found the string \"\"",
+            ),
             (
                 json!({"/process/oomScoreAdj": 1.5}),
                 "error: /process/oomScoreAdj: expected a whole number from -2147483648 to 2147483647, found 1.5",
@@ -208,8 +244,8 @@ mod tests {
                 "error: /process/consoleSize/height: required, but missing",
             ),
             (
-                json!({"/process/ioPriority": {"class": "IOPRIO_CLASS_BE"}}),
-                "error: /process/ioPriority/priority: required, but missing",
+                json!({"/process/ioPriority": {"class": "", "priority": 1}}),
+                "error: /process/ioPriority/class: required, but missing",
             ),
             (
                 json!({"/linux/namespaces": [{"type": "net"}]}),
@@ -303,6 +339,14 @@ mod tests {
             (br#"{"hostname":"a","hostname":"a"}"#, "error: /hostname: the name occurs twice"),
             (br#"{"annotations":{"a":"","\u0061":""}}"#, "error: /annotations/a: the name occurs twice"),
             (br#"{"x":{"y":[{"z":1,"z":1}]}}"#, "error: /x/y/0/z: the name occurs twice"),
+            (
+                br#"{"hostname":"a\ud800b"}"#,
+                r"error: not valid JSON: \ud800 stands for half of a character, and its other half is missing, at line 1",
+            ),
+            (br#"{"hostname":"\uDC00"}"#, r"not valid JSON: \uDC00 stands for half of a character"),
+            (br#"{"hostname":"\ud800\u0041"}"#, r"not valid JSON: \ud800 stands for half of a character"),
+            (br#"{"hostname":"\ud800"}"#, r"not valid JSON: \ud800 stands for half of a character"),
+            (br#"{"hostname":"\u00"}"#, "not valid JSON: invalid escape at line 1"),
             (br#"{"x":1,"x":2}"#, "error: /x: the name occurs twice"),
             (br#"{"annotations":{"a\u0000b":""}}"#, "the name contains a NUL byte"),
         ];

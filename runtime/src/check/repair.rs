@@ -2,7 +2,7 @@
 //!
 //! oci-spec 0.10 knows two scheduler flags under other names than the spec, refuses an empty CPU list and a huge-page
 //! limit above `i64::MAX`, fails as a whole on one unknown capability, takes capability names that the spec does not
-//! have, and reads `"pids": {}` as a limit of 0. This path runs only for documents that contain such a thing.
+//! have, reads `"pids": {}` as a limit of 0, and wants a user in every process. This path runs only for documents that contain such a thing.
 
 use serde_json::Value;
 
@@ -72,7 +72,9 @@ fn repair_object(value: &mut Value, object: &Object) -> Keep {
     // Unknown properties go too: oci-spec gives a type to two that the spec never had.
     members.retain(|name, value| {
         let field = object.fields.iter().find(|field| field.name == name);
-        !value.is_null() && field.is_some_and(|field| repair(value, &field.shape) == Keep::Yes)
+        let blank = value.as_str() == Some("")
+            && field.is_some_and(|field| matches!(field.shape, Shape::Word(_) | Shape::TextOrNone));
+        !value.is_null() && !blank && field.is_some_and(|field| repair(value, &field.shape) == Keep::Yes)
     });
     if std::ptr::eq(object, &raw const EXEC_AFFINITY) {
         for list in members.values_mut() {
@@ -88,6 +90,14 @@ fn repair_object(value: &mut Value, object: &Object) -> Keep {
     {
         // The kernel's own "no limit" is i64::MAX rounded down to a page, so nothing above it says more.
         *limit = Value::from(i64::MAX);
+    }
+    for field in object.fields {
+        if let Need::ElseAssume(json) = field.need
+            && !members.contains_key(field.name)
+            && let Ok(value) = serde_json::from_str(json)
+        {
+            members.insert(field.name.to_owned(), value);
+        }
     }
     let lost = object
         .fields

@@ -54,7 +54,12 @@ fn devices(resources: &LinuxResources, at: &str, report: &mut Report) {
         if let Some(access) = rule.access()
             && access.chars().any(|letter| !"rwm".contains(letter))
         {
-            report.error(format!("{at}/access"), format!("{access:?} is not made of r, w and m"));
+            if access.contains(['r', 'w', 'm']) {
+                let message = format!("{access:?} is not made of r, w and m; the other letters are ignored");
+                report.warning(format!("{at}/access"), message);
+            } else {
+                report.error(format!("{at}/access"), format!("{access:?} has none of r, w and m"));
+            }
         }
     }
 }

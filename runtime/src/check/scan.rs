@@ -33,13 +33,30 @@ pub(crate) fn scan(text: &str, object: &'static Object) -> Scan {
     let top = Shape::Object(object);
     let walk = Walk { scan: &mut scan, shape: &top, at: &Path::Root, nullable: false };
     if let Err(error) = walk.deserialize(&mut json).and_then(|_| json.end()) {
-        scan.add(Finding::error("", format!("not valid JSON: {error}")));
+        let reason = half_pair(text, &error).map_or_else(|| error.to_string(), |half| {
+            format!("\\u{half} stands for half of a character, and its other half is missing, at line {} column {}",
+                error.line(), error.column())
+        });
+        scan.add(Finding::error("", format!("not valid JSON: {reason}")));
     }
     if scan.left_out {
         scan.findings
             .push(Finding::error("", format!("more than {MOST_FINDINGS} findings; the rest is left out")));
     }
     scan
+}
+
+/// The escape of a surrogate that stands alone, where that is what ended the reader: it says that some digits are missing.
+fn half_pair<'t>(text: &'t str, error: &serde_json::Error) -> Option<&'t str> {
+    let line = text.lines().nth(error.line().checked_sub(1)?)?;
+    // The reader stops inside the escape, or inside the one behind it that would be the other half.
+    let end = error.column().min(line.len());
+    let from = end.saturating_sub(2 * "\\uD800".len());
+    let near = line.get(from..(end + "uD800".len()).min(line.len()))?;
+    near.match_indices("\\u").find_map(|(at, _)| {
+        let digits = near.get(at + 2..at + 6)?;
+        u16::from_str_radix(digits, 16).is_ok_and(|code| (0xD800..=0xDFFF).contains(&code)).then_some(digits)
+    })
 }
 
 impl Scan {
@@ -79,6 +96,7 @@ struct Walk<'a> {
 
 /// What the enclosing object wants to know about a value.
 enum Seen {
+    /// Null, or a string that stands for it.
     Null,
     Word(&'static str),
     Other,
@@ -106,7 +124,8 @@ impl Walk<'_> {
     fn text(&mut self, text: &str) -> Seen {
         match self.shape {
             Shape::Any => {}
-            Shape::Text => {
+            Shape::TextOrNone | Shape::Word(_) if self.nullable && text.is_empty() => return Seen::Null,
+            Shape::Text | Shape::TextOrNone => {
                 if text.contains('\0') {
                     self.error("contains a NUL byte, which no system call takes".to_owned());
                 }
@@ -192,7 +211,7 @@ impl Walk<'_> {
             Need::Optional | Need::Foreign(_) => return,
             Need::UnlessType(word) if typ == Some(word) => return,
             Need::Required | Need::UnlessType(_) => {}
-            Need::ElseDrop => {
+            Need::ElseDrop | Need::ElseAssume(_) => {
                 self.scan.needs_repair = true;
                 return;
             }
@@ -356,7 +375,7 @@ impl fmt::Display for Shape {
         match self {
             Self::Any => f.write_str("any value"),
             Self::Bool => f.write_str("true or false"),
-            Self::Text => f.write_str("a string"),
+            Self::Text | Self::TextOrNone => f.write_str("a string"),
             Self::CpuList => f.write_str("a list of CPUs like 0-3,7"),
             Self::Capability => f.write_str("the name of a capability"),
             Self::Int(least, most) => write!(f, "a whole number from {least} to {most}"),

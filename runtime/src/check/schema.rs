@@ -3,8 +3,10 @@
 //! "Required" follows the text of the spec, not its JSON schema, where the two differ: the text is the standard
 //! (config.md, "The canonical schema is defined in this document").
 
-use super::shape::Shape::{Bool, Capability, CpuList, Int, List, Map, Text, Word};
-use super::shape::{Field, I32, I64, Need, Object, Shape, TEXTS, U16, U32, U64, foreign, optional, required};
+use super::shape::Shape::{Bool, Capability, CpuList, Int, List, Map, Text, TextOrNone, Word};
+use super::shape::{
+    Field, I32, I64, Need, Object, Shape, TEXTS, U16, U32, U64, assumed, foreign, optional, required,
+};
 
 macro_rules! object {
     ($(#[$doc:meta])* $name:ident: $($field:expr),+ $(,)?) => {
@@ -61,7 +63,8 @@ object! {
     optional("env", TEXTS),
     optional("args", TEXTS),
     optional("commandLine", Text),
-    required("user", Shape::Object(&USER)),
+    // Required by the text of the spec, not by its schema; without it, and without one of its ids, peers take 0.
+    assumed("user", Shape::Object(&USER), "{}"),
     optional("rlimits", List(&Shape::Object(&RLIMIT))),
     optional("apparmorProfile", Text),
     optional("capabilities", Shape::Object(&CAPABILITIES)),
@@ -76,8 +79,8 @@ object! {
 object! { CONSOLE_SIZE: required("height", U64), required("width", U64) }
 
 object! { USER:
-    required("uid", U32),
-    required("gid", U32),
+    optional("uid", U32),
+    optional("gid", U32),
     optional("umask", U32),
     optional("additionalGids", List(&U32)),
     optional("username", Text),
@@ -182,7 +185,8 @@ pub(crate) const SCHEDULER_FLAGS: &[&str] = &[
 
 object! { IO_PRIORITY:
     required("class", Word(&["IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"])),
-    required("priority", I32),
+    // Without it the highest of the class, as the Go types of the spec have it.
+    optional("priority", I32),
 }
 
 object! { EXEC_AFFINITY: optional("initial", CpuList), optional("final", CpuList) }
@@ -218,7 +222,7 @@ object! {
     optional("memoryPolicy", Shape::Object(&MEMORY_POLICY)),
     optional("sysctl", Map(&Text)),
     optional("seccomp", Shape::Object(&SECCOMP)),
-    optional("rootfsPropagation", Text),
+    optional("rootfsPropagation", TextOrNone),
     optional("maskedPaths", TEXTS),
     optional("readonlyPaths", TEXTS),
     optional("mountLabel", Text),
@@ -227,7 +231,7 @@ object! {
 
 object! { NAMESPACE:
     required("type", Word(&["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"])),
-    optional("path", Text),
+    optional("path", TextOrNone),
 }
 
 object! { TIME_OFFSET: optional("secs", I64), optional("nanosecs", U32) }

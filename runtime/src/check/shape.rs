@@ -11,9 +11,11 @@ pub(crate) enum Shape {
     Bool,
     /// A string without a NUL byte.
     Text,
+    /// The same, where the empty string is as good as none: what a program writes that leaves nothing out.
+    TextOrNone,
     /// A list of CPUs, which the Rust type would refuse without saying where.
     CpuList,
-    /// One of these words.
+    /// One of these words; where a word may be missing, the empty one is as good as none.
     Word(&'static [&'static str]),
     /// The name of a capability. An unknown one is a warning, because the spec wants it so.
     Capability,
@@ -48,6 +50,8 @@ pub(crate) enum Need {
     UnlessType(&'static str),
     /// Optional, but the Rust type turns absent into 0: without it the whole object goes.
     ElseDrop,
+    /// Optional, but the Rust type wants it: what to read where it is missing.
+    ElseAssume(&'static str),
     /// Not a property of a Linux container; the text says what it is.
     Foreign(&'static str),
 }
@@ -65,6 +69,10 @@ pub(crate) const fn optional(name: &'static str, shape: Shape) -> Field {
 
 pub(crate) const fn required(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, need: Need::Required }
+}
+
+pub(crate) const fn assumed(name: &'static str, shape: Shape, json: &'static str) -> Field {
+    Field { name, shape, need: Need::ElseAssume(json) }
 }
 
 pub(crate) const fn foreign(name: &'static str, what: &'static str) -> Field {

@@ -3,13 +3,14 @@
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Type, Spec};
 
 use super::finding::{Report, escape, sorted};
-use super::namespaces::Namespaces;
+use super::mappings;
+use super::namespaces::{Namespaces, Source};
 use crate::linux::sysctl::{self, Scope};
 
 pub(super) fn check(spec: &Spec, linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
     let Some(keys) = linux.sysctl() else { return };
     let mut paths = Vec::new();
-    for (key, _) in sorted(keys) {
+    for (key, value) in sorted(keys) {
         let at = format!("/linux/sysctl/{}", escape(key));
         let Some(path) = sysctl::path(key) else {
             report.error(at, format!("{key:?} is not the name of a sysctl"));
@@ -27,13 +28,40 @@ pub(super) fn check(spec: &Spec, linux: &Linux, namespaces: &Namespaces, report:
         };
         if !namespaces.has(typ) {
             report.error(at, format!("sysctl {key:?} is not allowed in the host's {name} namespace"));
-        } else if path == "kernel/hostname" && spec.hostname().is_some() {
-            report.error(at, "contradicts /hostname; use one of them");
-        } else if path == "kernel/domainname" && spec.domainname().is_some() {
-            report.error(at, "contradicts /domainname; use one of them");
+        } else if let Some((property, name)) =
+            of_uts(spec, &path).filter(|(_, name)| value.trim_end() != *name)
+        {
+            report.error(at, format!("contradicts {property}, which is {name:?}; use one of them"));
+        } else if let Some(gid) = unmapped(linux, namespaces, &path, value) {
+            report.error(
+                at,
+                format!(
+                    "group {gid} has no mapping in the user namespace; both ends of the range must have one"
+                ),
+            );
         } else if paths.contains(&path) {
             report.error(at, format!("/proc/sys/{path} is set by two keys"));
         }
         paths.push(path);
     }
+}
+
+/// A group at an end of the range that may open ping sockets, which the kernel would answer with EINVAL
+/// (`net/ipv4/sysctl_net_ipv4.c`, `ipv4_ping_group_range`).
+fn unmapped(linux: &Linux, namespaces: &Namespaces, path: &str, value: &str) -> Option<u32> {
+    if path != "net/ipv4/ping_group_range" || namespaces.get(Type::User) != Some(Source::New) {
+        return None;
+    }
+    let gids = linux.gid_mappings().as_deref().filter(|gids| !gids.is_empty())?;
+    value.split_whitespace().filter_map(|end| end.parse().ok()).find(|gid| !mappings::contain(gids, *gid))
+}
+
+/// The property that gives the same name of the machine as this parameter, with its value.
+fn of_uts<'s>(spec: &'s Spec, path: &str) -> Option<(&'static str, &'s str)> {
+    let (property, name) = match path {
+        "kernel/hostname" => ("/hostname", spec.hostname()),
+        "kernel/domainname" => ("/domainname", spec.domainname()),
+        _ => return None,
+    };
+    Some((property, name.as_deref()?))
 }

@@ -164,7 +164,12 @@ impl Child<'_> {
                 Ok(mount::set_attributes(self.slot(Slot::ROOT), &attr, false)?)
             }
             Op::WriteProc { path, text } => self.write_proc(self.bytes(path), self.bytes(text)),
-            Op::WriteOwnProc { name, text } => self.write_own_proc(self.bytes(name), self.bytes(text)),
+            Op::WriteOwnProc { name, text, needed } => {
+                match self.write_own_proc(self.bytes(name), self.bytes(text)) {
+                    Err(failed) if !needed && matches!(failed.errno, libc::ENOENT | libc::EINVAL) => Ok(()),
+                    done => done,
+                }
+            }
             Op::Hooks { first, count, state } => self.run_hooks(first, count, state),
             Op::Rlimit { resource, soft, hard } => Ok(process::set_rlimit(0, resource, soft, hard)?),
             Op::Scheduler(attr) => self.scheduler(attr),

@@ -72,6 +72,9 @@ pub(super) fn restore(
         prepare::prepare(&directory, bundle, &create_options, Gate::Open, None, cgroups)?;
     record.new_keyring = false;
     let prepared = prepare(bundle, options, &cgroup_plan)?;
+    if !prepared.namespaces.cgroup.is_own() {
+        record.namespaces &= !libc::CLONE_NEWCGROUP;
+    }
     let terminal = spec.process().as_ref().and_then(Process::terminal).unwrap_or(false);
     let console = super::terminal::connect(terminal, &options.console)?;
     // Before the first side effect: there may be no systemd to talk to.
@@ -140,15 +143,17 @@ fn prepare<'b>(bundle: &'b Bundle, options: &RestoreOptions, cgroup: &CgroupPlan
     refuse_without_root()?;
     refuse_what_cannot_be_saved(spec)?;
     let program = Program::find(options.criu.program.as_deref())?;
-    let namespaces = Namespaces::of(spec.linux().as_ref());
+    let mut namespaces = Namespaces::of(spec.linux().as_ref());
     if let Origin::Joined(_, index) = &namespaces.pid {
         let pointer = format!("/linux/namespaces/{index}/path");
         program.needs(JOINS_PID, "a joined pid namespace").map_err(|error| error.at(pointer))?;
     }
     if options.criu.cgroups == ManageCgroups::Ignore && namespaces.cgroup.is_new() {
-        let what =
-            "criu makes no cgroup namespace when it is to ignore cgroups (--manage-cgroups-mode=ignore)";
-        return Err(Error::new(Kind::Unsupported, what).at("/linux/namespaces"));
+        log::warn!(
+            "criu makes no cgroup namespace when it is to ignore cgroups: the container gets the runtime's own, \
+             in which it sees the paths of its cgroups"
+        );
+        namespaces.cgroup = Origin::Inherited;
     }
     let label = options.lsm_profile.clone().or_else(|| configured_label(spec));
     if label.is_some() || options.lsm_mount_context.is_some() {

@@ -36,6 +36,12 @@ pub(crate) fn apparmor_profile(process: &Process) -> Option<&str> {
     process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty())
 }
 
+/// Whether a kernel without AppArmor gives what this profile asks for: engines write it for privileged containers on
+/// every host.
+pub(crate) fn is_unconfined(profile: &str) -> bool {
+    profile == "unconfined"
+}
+
 /// The SELinux context of a process; empty is none.
 pub(crate) fn selinux_label(process: &Process) -> Option<&str> {
     process.selinux_label().as_deref().filter(|label| !label.is_empty())
@@ -63,7 +69,11 @@ pub(crate) fn is_context(label: &str) -> bool {
 /// `Kind::Unsupported` at the property that asks for the module.
 pub(crate) fn refuse_absent(process: Option<&Process>, at: &str, linux: Option<&Linux>) -> Result<()> {
     let wanted = [
-        (process.and_then(apparmor_profile), format!("{at}/apparmorProfile"), Module::AppArmor),
+        (
+            process.and_then(apparmor_profile).filter(|name| !is_unconfined(name)),
+            format!("{at}/apparmorProfile"),
+            Module::AppArmor,
+        ),
         (process.and_then(selinux_label), format!("{at}/selinuxLabel"), Module::SeLinux),
         (mount_label(linux), "/linux/mountLabel".to_owned(), Module::SeLinux),
     ];

@@ -226,17 +226,18 @@ fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<Filter> {
 
 fn plan_labels(program: &mut Program, process: &Process) {
     if let Some(profile) = lsm::apparmor_profile(process) {
+        let without_effect = lsm::is_unconfined(profile);
         let (name, text) = lsm::apparmor_exec(profile);
         let (name, text, profile) = (program.text(name), program.text(text), program.text(profile));
         program.push(
-            Op::WriteOwnProc { name, text },
+            Op::WriteOwnProc { name, text, needed: !without_effect },
             Blame::new("apply AppArmor profile", Place::of("/process/apparmorProfile")).on(profile),
         );
     }
     if let Some(label) = lsm::selinux_label(process) {
         let (name, text) = (program.text(lsm::SELINUX_EXEC), program.text(label));
         program.push(
-            Op::WriteOwnProc { name, text },
+            Op::WriteOwnProc { name, text, needed: true },
             Blame::new("apply SELinux label", Place::of("/process/selinuxLabel")).on(text),
         );
     }

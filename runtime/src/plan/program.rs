@@ -191,7 +191,8 @@ pub(crate) enum Op {
     /// Write to a file below the private procfs.
     WriteProc { path: Text, text: Text },
     /// Write to a file of the process itself in the private procfs.
-    WriteOwnProc { name: Text, text: Text },
+    /// Where the effect is not needed, a kernel that has not the file, or takes nothing there, is fine.
+    WriteOwnProc { name: Text, text: Text, needed: bool },
     /// Run hooks inside the container; their state document stands around the pid.
     Hooks { first: u16, count: u16, state: (Text, Text) },
     /// Set a resource limit.

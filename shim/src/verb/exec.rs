@@ -84,7 +84,12 @@ fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure
         options = options.cgroup(cgroup);
     }
     let signals = if detach { None } else { Some(Signals::hold()?) };
+    let document = given.path("process")?;
     let mut started = container.exec(&process, options).map_err(|error| {
+        let error = match document {
+            Some(file) => error.in_document(&file.to_string_lossy(), "/process"),
+            None => error,
+        };
         refused(&container, error, |status| match status {
             Status::Stopped => Some(texts::EXEC_STOPPED.to_owned()),
             Status::Paused => Some(texts::EXEC_PAUSED.to_owned()),

@@ -41,13 +41,14 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let file = call.operand(2)?.unwrap_or_default();
     let text = input::read("mounts", file)?;
     let (mounts, warnings) = wharf::document::read_mounts(&text)
+        .map_err(|error| error.in_document(file, ""))
         .map_err(|error| Failure::new(format!("read mounts {file}: {error}")))?;
     for warning in warnings {
         log::warn!("mounts {file}: {warning}");
     }
     let container = context.runtime()?.open(&id)?;
     change(&container, &mounts).map_err(|error| {
-        refused(&container, error, |status| {
+        refused(&container, error.in_document(file, ""), |status| {
             (status == Status::Stopped).then(|| texts::NOT_RUNNING.to_owned())
         })
     })?;

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{getegid, geteuid};
 
 use crate::args::Call;
@@ -29,10 +30,14 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
+/// Byte for byte what runc writes on a host with cgroups of version 2: scripts edit it.
 const DEFAULT: &str = include_str!("spec/default.json");
 /// The same without privileges: a user namespace instead of a network namespace and resources, no `gid=` that is not
 /// mapped, and the host's sysfs, which a network namespace of somebody else does not let mount.
 const ROOTLESS: &str = include_str!("spec/rootless.json");
+
+/// The entry of the list of namespaces that runc writes only where all cgroups are of version 2.
+const CGROUP_NAMESPACE: &str = ",\n\t\t\t{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t}";
 
 /// Refuses to overwrite a file.
 fn run(_context: &Context, call: &Call) -> Result<u8, Failure> {
@@ -41,6 +46,8 @@ fn run(_context: &Context, call: &Call) -> Result<u8, Failure> {
     } else {
         DEFAULT.to_owned()
     };
+    let unified = statfs("/sys/fs/cgroup").is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
+    let text = if unified { text } else { text.replace(CGROUP_NAMESPACE, "") };
     let bundle = call.options.path("bundle")?.unwrap_or(Path::new("."));
     write(&bundle.join(call.options.path("file")?.unwrap_or(Path::new("config.json"))), &text)?;
     Ok(0)
@@ -78,9 +85,20 @@ mod tests {
         let namespaces: Vec<_> =
             spec["linux"]["namespaces"].as_array().unwrap().iter().map(|ns| &ns["type"]).collect();
         assert_eq!(namespaces, ["pid", "network", "ipc", "uts", "mount", "cgroup"]);
+        assert_eq!(spec["hostname"], "runc");
         assert!(
             DEFAULT.starts_with("{\n\t\"ociVersion\"") && DEFAULT.ends_with('}') && !DEFAULT.contains("  ")
         );
+    }
+
+    #[test]
+    fn the_cgroup_namespace_can_be_left_out_of_both() {
+        for text in [DEFAULT.to_owned(), rootless(1000, 100)] {
+            let mut expected = parsed(&text);
+            let namespaces = expected["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.retain(|namespace| namespace["type"] != "cgroup");
+            assert_eq!(parsed(&text.replace(CGROUP_NAMESPACE, "")), expected);
+        }
     }
 
     #[test]

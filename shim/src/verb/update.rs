@@ -64,10 +64,15 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     if let Some(rdt) = rdt {
         container.update_intel_rdt(&rdt)?;
     }
-    match patience {
-        Some(patience) => container.update_within(&resources, patience)?,
-        None => container.update(&resources)?,
-    }
+    let file = call.options.text("resources")?.filter(|file| !file.is_empty());
+    let updated = match patience {
+        Some(patience) => container.update_within(&resources, patience),
+        None => container.update(&resources),
+    };
+    updated.map_err(|error| match file {
+        Some(file) => error.in_document(file, "/linux/resources"),
+        None => error,
+    })?;
     Ok(0)
 }
 
@@ -115,6 +120,7 @@ fn resources(call: &Call) -> Result<LinuxResources, Failure> {
             }
             let text = input::read("resources", file)?;
             let (resources, warnings) = wharf::document::read_resources(&text)
+                .map_err(|error| error.in_document(file, "/linux/resources"))
                 .map_err(|error| Failure::new(format!("read resources {file}: {error}")))?;
             for warning in warnings {
                 log::warn!("resources {file}: {warning}");

@@ -216,7 +216,7 @@ pub(super) const TESTS: &[Test] = &[
         answers[0].worked()?;
         answers[1].failed(&[1])
     }),
-    test("A143", "an invalid type or access of a rule is refused", |bed| {
+    test("A143", "an invalid type of a rule, or an access without a letter that counts, is refused", |bed| {
         let rule = |rule: Value| Spec::new().set("/linux/resources/devices/-", rule);
         bed.refuses(
             &rule(json!({"allow": true, "type": "x", "access": "rwm"})),

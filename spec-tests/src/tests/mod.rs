@@ -3,6 +3,7 @@
 use crate::Test;
 
 mod bundle;
+mod callers;
 pub(crate) mod cgroups;
 mod checkpoint;
 mod cli;
@@ -39,6 +40,7 @@ mod seccomp;
 /// All areas, in the order of the checklist.
 pub const AREAS: &[&[Test]] = &[
     bundle::TESTS,
+    callers::TESTS,
     root::TESTS,
     mounts::TESTS,
     mount_options::TESTS,

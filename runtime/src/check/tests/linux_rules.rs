@@ -11,8 +11,8 @@ fn namespaces() {
         &["error: /linux/namespaces/1/path: the path ns/net is not absolute"],
     );
     expect(
-        &json!({"/linux/namespaces/1/path": ""}),
-        &["error: /linux/namespaces/1/path: the path  is not absolute"],
+        &json!({"/linux/namespaces/1/path": " "}),
+        &["error: /linux/namespaces/1/path: the path   is not absolute"],
     );
     expect(
         &json!({"/linux/namespaces/0": {"type": "uts"}}),
@@ -145,11 +145,26 @@ fn sysctl() {
     );
     expect(&sysctl("net.//.x"), &[&format!("{at}/net.~1~1.x: \"net.//.x\" is not the name of a sysctl")]);
     expect(&sysctl("kernel.hostname"), &[&format!("{at}/kernel.hostname: contradicts /hostname")]);
-    expect(&sysctl("kernel.domainname"), &[&format!("{at}/kernel.domainname: contradicts /domainname")]);
+    expect(
+        &sysctl("kernel.domainname"),
+        &[&format!("{at}/kernel.domainname: contradicts /domainname, which is")],
+    );
+    expect(&json!({"/linux/sysctl": {"kernel.hostname": "web", "kernel/domainname": "example.org\n"}}), &[]);
     expect(
         &json!({"/linux/sysctl": {"net.a.b": "1", "net/a/b": "2"}}),
         &[&format!("{at}/net~1a~1b: /proc/sys/net/a/b is set by two keys")],
     );
+    for (range, unmapped) in
+        [("0 9", None), ("9 0", None), ("0 2147483647", Some("2147483647")), ("10\t11", Some("10"))]
+    {
+        let told = unmapped.map(|gid| {
+            format!(
+                "{at}/net.ipv4.ping_group_range: group {gid} has no mapping in the user namespace; both ends"
+            )
+        });
+        let told: Vec<_> = told.iter().map(String::as_str).collect();
+        expect(&json!({"/linux/sysctl": {"net.ipv4.ping_group_range": range}}), &told);
+    }
     let without = |removed: &str| -> Value {
         let kept = ["mount", "ipc", "uts", "network"].into_iter().filter(|typ| *typ != removed);
         kept.map(|typ| json!({"type": typ})).collect()
@@ -167,10 +182,22 @@ fn sysctl() {
 }
 
 #[test]
+fn letters_of_a_device_rule() {
+    let at = "/linux/resources/devices/0/access";
+    for access in ["rr", "mrwmrw", ""] {
+        expect(&json!({at: access}), &[]);
+    }
+    let ignored = format!("warning: {at}: \"rwx\" is not made of r, w and m; the other letters are ignored");
+    expect(&json!({at: "rwx"}), &[&ignored]);
+    for access in ["x", "RW", " "] {
+        expect(&json!({at: access}), &[&format!("error: {at}: {access:?} has none of r, w and m")]);
+    }
+}
+
+#[test]
 fn resources() {
     let at = "error: /linux/resources";
     for (pointer, value, message) in [
-        ("/devices/0/access", json!("rx"), "\"rx\" is not made of r, w and m"),
         ("/devices/1/major", json!(-2), "must be -1"),
         ("/memory/limit", json!(-2), "must be -1"),
         ("/memory/swap", json!(999), "is the limit of memory and swap together"),

@@ -122,7 +122,7 @@
 //!
 //! # Decisions, and why
 //!
-//! * **Joining cgroups.** Version 2: `CLONE_INTO_CGROUP`, no move at all. Version 1: the child writes `0` to `tasks`. That moves
+//! * **Joining cgroups.** Version 2: `CLONE_INTO_CGROUP`, no move at all, into what the runtime made. Version 1: the child writes `0` to `tasks`. That moves
 //!   the writing thread; a pid written to `cgroup.procs` moves a process, which waits for a grace period of the kernel
 //!   (some 10 ms on an idle machine).
 //! * **systemd's scopes** (`cgroup/systemd`) cannot be empty: there the child is made first, and its first step is to wait while

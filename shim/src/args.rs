@@ -160,7 +160,8 @@ fn read(words: &mut Words, globals: &mut Given) -> Result<Request, Failure> {
     let known = |name: &OsStr| {
         let verb = name.to_str().and_then(table::verb);
         verb.ok_or_else(|| {
-            Failure::new(format!("unknown command {:?}; see wharf --help", name.display().to_string()))
+            // runc's words.
+            Failure::new(format!("No help topic for '{}'; see wharf --help", name.display()))
                 .with_code(texts::UNKNOWN_VERB_CODE)
         })
     };
@@ -409,7 +410,7 @@ mod tests {
         assert_eq!(message("kill"), "wharf: \"kill\" requires a minimum of 1 argument(s)");
         assert_eq!(message("create --bundle"), "flag needs an argument: -bundle");
         assert_eq!(message("run --detach=maybe x"), "invalid boolean value \"maybe\" for --detach");
-        assert!(message("frob").starts_with("unknown command \"frob\""));
+        assert!(message("frob").starts_with("No help topic for 'frob'"));
     }
 
     #[test]

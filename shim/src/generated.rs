@@ -16,7 +16,7 @@ use crate::verb::completion::SCRIPTS;
 
 fn program() -> Command {
     let command = Command::new("wharf")
-        .about("run containers by the specification of the Open Container Initiative")
+        .about("Open Container Initiative runtime")
         .disable_help_flag(true)
         .disable_help_subcommand(true)
         .disable_version_flag(true)

@@ -19,11 +19,9 @@ pub(crate) fn text(verb: Option<&Verb>) -> String {
 }
 
 fn of_program(out: &mut String) -> std::fmt::Result {
-    writeln!(
-        out,
-        "NAME:\n   wharf - run containers by the specification of the Open Container Initiative\n"
-    )?;
-    writeln!(out, "USAGE:\n   wharf [global options] command [options] [arguments]\n")?;
+    let name = version::program_name();
+    writeln!(out, "NAME:\n   {name} - Open Container Initiative runtime\n")?;
+    writeln!(out, "USAGE:\n   {name} [global options] command [options] [arguments]\n")?;
     writeln!(out, "VERSION:\n   {}\n", version::NUMBER)?;
     writeln!(out, "COMMANDS:")?;
     for verb in VERBS {
@@ -35,9 +33,10 @@ fn of_program(out: &mut String) -> std::fmt::Result {
 }
 
 fn of_verb(out: &mut String, verb: &Verb) -> std::fmt::Result {
-    writeln!(out, "NAME:\n   wharf {} - {}\n", verb.name, verb.about)?;
+    let name = version::program_name();
+    writeln!(out, "NAME:\n   {name} {} - {}\n", verb.name, verb.about)?;
     let operands = if verb.operands.is_empty() { String::new() } else { format!(" {}", verb.operands) };
-    writeln!(out, "USAGE:\n   wharf {} [options]{operands}\n", verb.name)?;
+    writeln!(out, "USAGE:\n   {name} {} [options]{operands}\n", verb.name)?;
     if !verb.details.is_empty() {
         writeln!(out, "DESCRIPTION:\n   {}\n", verb.details.replace('\n', "\n   "))?;
     }

@@ -19,7 +19,7 @@ fn text_as(name: &str) -> String {
 
 /// Newer go-runc reads the version only behind the word `runc`. A file or link of that name is how wharf stands in for
 /// runc where the name cannot be configured, so there it answers to that name.
-fn program_name() -> String {
+pub(crate) fn program_name() -> String {
     let called = std::env::args_os().next();
     let called = called.as_deref().and_then(|path| Path::new(path).file_name());
     if called.is_some_and(|name| name == "runc") { "runc".to_owned() } else { "wharf".to_owned() }

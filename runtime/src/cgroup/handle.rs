@@ -72,7 +72,8 @@ pub(crate) struct Cgroup {
 /// How a process gets into a cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Join {
-    /// Files of version 1 into which the single-threaded process itself writes `0`. A thread that moves itself through
+    /// Files of version 1 (and of a group of version 2 that the runtime did not make) into which the single-threaded
+    /// process itself writes `0`. A thread that moves itself through
     /// `tasks` waits for nobody; a write to `cgroup.procs` waits for an RCU grace period of some 10 ms.
     pub(crate) tasks: Vec<PathBuf>,
     /// The directory for `CLONE_INTO_CGROUP`.
@@ -117,6 +118,18 @@ impl Cgroup {
     /// The `tasks` files of the hierarchies of version 1.
     pub(crate) fn tasks_files(&self) -> Vec<PathBuf> {
         self.record.dirs.iter().filter(|dir| !dir.is_v2()).map(|dir| dir.path().join("tasks")).collect()
+    }
+
+    /// The cgroup of version 2, where the runtime found it instead of making it. Nothing may be born into it: once
+    /// somebody has written to its `cgroup.kill`, kernels (seen on Linux 6.18) kill whatever `CLONE_INTO_CGROUP` brings
+    /// there from outside, for as long as it exists.
+    pub(crate) fn found_v2(&self) -> Option<PathBuf> {
+        self.v2_dir().filter(|dir| self.found(dir)).filter(|dir| dir.exists())
+    }
+
+    /// Whether a directory was not made by the runtime. The process of a scope is moved by systemd.
+    fn found(&self, dir: &Path) -> bool {
+        self.record.scope.is_none() && !self.record.made.iter().any(|made| made == dir)
     }
 
     /// Moves a process of the runtime into the cgroup.
@@ -176,14 +189,24 @@ impl Cgroup {
                 used[index] = true;
                 path.push(&subs[index].path);
                 if !path.is_dir() {
-                    return Err(Error::os(Errno::ENOENT, format!("join sub cgroup {}", path.display()))
-                        .hint("a sub cgroup must exist before a process can be started in it"));
+                    return Err(Error::os(
+                        Errno::ENOENT,
+                        format!("error adding pid to cgroups: join sub cgroup {}", path.display()),
+                    )
+                    .hint("a sub cgroup must exist before a process can be started in it"));
                 }
             } else if dir.is_v2() && hands_out_controllers(&path)? {
                 path = place_of(dir, init)?;
             }
             if dir.is_v2() {
-                join.v2_dir = Some(path);
+                let procs = path.join("cgroup.procs");
+                // For a user it may not be permitted, and then the process is better born elsewhere than not at all.
+                let enters = nix::unistd::geteuid().is_root() && procs.exists();
+                if self.found(&path) && enters {
+                    join.tasks.push(procs);
+                } else {
+                    join.v2_dir = Some(path);
+                }
             } else {
                 join.tasks.push(path.join("tasks"));
             }
@@ -191,7 +214,7 @@ impl Cgroup {
         match used.iter().position(|used| !used) {
             Some(index) => {
                 let names = subs[index].controllers.join(",");
-                let message = format!("the container has no cgroup with the controllers {names:?}");
+                let message = format!("unknown controller {names}: the container has no cgroup with it");
                 Err(Error::new(Kind::InvalidSpec, message))
             }
             None => Ok(join),

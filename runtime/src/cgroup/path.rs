@@ -95,8 +95,9 @@ impl SubCgroup {
             return Err(problem(format!("invalid cgroup {value:?}"))
                 .hint("the form is [CONTROLLER[,CONTROLLER]:]PATH"));
         }
-        let path = plain_parts(Path::new(path))
-            .ok_or_else(|| problem(format!("cgroup {value:?} is not a sub cgroup path of the container")))?;
+        let path = plain_parts(Path::new(path)).ok_or_else(|| {
+            problem(format!("bad sub cgroup path: {value:?} leads out of the container's cgroup"))
+        })?;
         let controllers: Vec<String> =
             controllers.split(',').filter(|_| !controllers.is_empty()).map(str::to_owned).collect();
         if controllers.iter().any(String::is_empty) {

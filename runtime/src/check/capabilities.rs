@@ -19,7 +19,10 @@ pub(super) fn check(process: &Process, at: &str, report: &mut Report) {
     if !refused.is_empty() {
         report.warning(
             format!("{at}/capabilities/ambient"),
-            format!("{refused} cannot be granted: not in both the permitted and the inheritable set"),
+            // runc's words, which its callers know.
+            format!(
+                "can't raise ambient capability {refused}: not in both the permitted and the inheritable set"
+            ),
         );
     }
 }

@@ -72,6 +72,7 @@ impl<'c> Creation<'c> {
         let cgroup_dir = self
             .cgroup
             .as_ref()
+            .filter(|cgroup| cgroup.found_v2().is_none())
             .and_then(Cgroup::v2_dir)
             .map(|path| opened::open_directory(&path))
             .transpose()?;

@@ -78,7 +78,8 @@ pub(super) fn prepare(
     let cgroup = cgroups.plan(spec, id.as_str(), &layout, host.is_rootless())?;
     let planned = Cgroup::open(cgroup.planned_record());
     let made = made.unwrap_or(&planned);
-    let tasks = made.tasks_files();
+    let found = made.found_v2().map(|dir| dir.join("cgroup.procs"));
+    let tasks: Vec<_> = made.tasks_files().into_iter().chain(found).collect();
     let views = views(&layout, made);
     let renamed =
         if namespaces.user.is_own() || !host.makes_devices() { nodes::renamed(spec) } else { Vec::new() };

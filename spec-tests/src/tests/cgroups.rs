@@ -3,13 +3,14 @@
 use crate::cgroup::{self, Cgroup};
 use crate::observe::strings;
 use crate::outcome::{Outcome, check, fail, same, skip};
-use crate::{Bed, Container, Spec, Test, test};
+use crate::{Bed, Container, Spec, Test, root, test};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub(super) const TESTS: &[Test] = &[
+    root("A136", "a cgroup that was there, and was killed once, takes a container", killed_before),
     test("A136", "an absolute cgroupsPath counts from the mount of each hierarchy", |bed| {
         let container = cgroupfs(bed).and_then(|()| bed.create(&bed.bundle(&Spec::new())?))?;
         let path = container.bundle.spec()?["linux"]["cgroupsPath"].as_str().unwrap_or_default().to_owned();
@@ -271,4 +272,32 @@ pub(crate) fn holds(
     let place = place(container, controller)?;
     let (name, wanted) = if place.v2 { v2 } else { v1 };
     same(name, place.read(name)?, wanted)
+}
+
+/// Newer kernels remember the kill for as long as the cgroup exists, and end what is born into it.
+fn killed_before(bed: &Bed<'_>) -> Outcome {
+    cgroupfs(bed)?;
+    let Some(v2) = cgroup::Hierarchy::all().into_iter().find(|one| one.v2) else {
+        return skip("no cgroup v2 is mounted");
+    };
+    let name = format!("suite-killed-{}", std::process::id());
+    let dir = v2.mount.join(&name);
+    fs::create_dir(&dir)?;
+    let run = || {
+        if fs::write(dir.join("cgroup.kill"), "1").is_err() {
+            return skip("the kernel has no cgroup.kill");
+        }
+        let spec = Spec::new().set("/linux/cgroupsPath", format!("/{name}"));
+        for _ in 0..2 {
+            same("pid", &bed.report(&spec)?["pid"], 1)?;
+            fs::create_dir_all(&dir)?;
+        }
+        let container = bed.waiting(&spec)?;
+        let text = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?.as_raw_pid()))?;
+        check(text.lines().all(|line| line.ends_with(&name)), || text.clone())?;
+        same("exit code of an exec", container.exec(&["/probe", "exit", "5"])?.code(), 5)
+    };
+    let done = run();
+    let _gone = fs::remove_dir(&dir);
+    done
 }

@@ -144,7 +144,7 @@ fn rules_that_cannot_be() {
         (configured(true, Some(LinuxDeviceType::P), [1, 1], "r"), "type"),
         (configured(true, None, [-2, 1], "r"), "major"),
         (configured(true, None, [1, 1 << 33], "r"), "minor"),
-        (configured(true, None, [1, 1], "rx"), "access"),
+        (configured(true, None, [1, 1], "x"), "access"),
     ];
     for (rule, property) in cases {
         let problem = rules(&[rule]).unwrap_err();

@@ -22,7 +22,9 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
     }
     let layout = out.layout;
     let Some(v2) = &layout.v2 else {
-        out.unsupported("/unified", "unified resources need cgroup v2, which this machine does not have");
+        let message =
+            "invalid configuration: cannot use unified on cgroup v1, and this machine has no cgroup v2";
+        out.unsupported("/unified", message);
         return;
     };
     for (key, value) in entries {
@@ -38,8 +40,16 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
                 out.problems.push(Problem::invalid(format!("{ROOT}{property}"), message));
             }
             Some(controller) if controller != "cgroup" && !v2.controllers.iter().any(|c| c == controller) => {
-                let message =
-                    format!("unified resource {key:?} can't be set: controller {controller:?} not available");
+                // Both in runc's words.
+                let on_v1 =
+                    layout.v1.iter().any(|hierarchy| hierarchy.controllers.iter().any(|c| c == controller));
+                let message = if on_v1 {
+                    format!(
+                        "invalid configuration: cannot use unified on cgroup v1, which has the controller {controller:?}"
+                    )
+                } else {
+                    format!("unified resource {key:?} can't be set: controller {controller:?} not available")
+                };
                 out.problems.push(Problem::unsupported(format!("{ROOT}{property}"), message));
             }
             Some(_) if value.contains('\0') => {

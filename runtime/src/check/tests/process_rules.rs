@@ -60,13 +60,13 @@ fn capabilities() {
     );
     expect(
         &json!({"/process/capabilities/inheritable": []}),
-        &[&format!("warning: {at}/ambient: CAP_KILL cannot be granted")],
+        &[&format!("warning: {at}/ambient: can't raise ambient capability CAP_KILL: not in")],
     );
     expect(
         &json!({"/process/capabilities/permitted": []}),
         &[
             &format!("warning: {at}/effective: CAP_KILL cannot"),
-            &format!("warning: {at}/ambient: CAP_KILL cannot"),
+            &format!("warning: {at}/ambient: can't raise ambient capability CAP_KILL: "),
         ],
     );
 }

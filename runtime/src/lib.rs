@@ -99,6 +99,7 @@
 //! | `sys` | system calls that the bindings lack; with `child`, the only `unsafe` code |
 //! | `container` | the operations, and the state on disk |
 //! | `hook` | hooks that run in the runtime's namespaces |
+//! | `trace` | each step with its time, for a log of level debug |
 //!
 //! # State on disk
 //!
@@ -234,6 +235,7 @@ mod plan;
 mod spawn;
 #[allow(unsafe_code, reason = "one of the two places that may: see its documentation")]
 mod sys;
+mod trace;
 
 pub use bundle::Bundle;
 pub use cgroup::{OomWatch, Stats};

@@ -134,7 +134,7 @@ impl Child<'_> {
         // Namespaces and slots were closed before this step; whoever comes later has nothing to close either.
         let child = Child {
             program: view,
-            inherited: super::Inherited { namespaces: &[], keep: &[], ..self.inherited },
+            inherited: super::Inherited { namespaces: &[], keep: &[], marks: None, ..self.inherited },
             pointers,
             sync: self.sync,
             peer: self.peer,

@@ -32,6 +32,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use crate::plan::program::{List, Slot, Text, View};
+use crate::sys::marks::Marks;
 use crate::sys::{clone, path, socket};
 use message::{Detail, Message, MessageKind};
 use path_buffer::PathBuffer;
@@ -73,6 +74,8 @@ pub(crate) struct Inherited<'p> {
     pub(crate) namespaces: &'p [RawFd],
     /// Everything that must stay open, sorted.
     pub(crate) keep: &'p [RawFd],
+    /// Where it writes down when its steps begin, if anybody wants to know.
+    pub(crate) marks: Option<&'p Marks>,
     /// Numbers among those to be preserved that were not open; whatever has them now is not preserved.
     pub(crate) absent: &'p [RawFd],
 }
@@ -134,6 +137,9 @@ impl<'p> Child<'p> {
     fn run_from(&mut self, first: u32) -> ! {
         let ops = self.program.ops;
         for (index, op) in (first..).zip(ops.get(first as usize..).unwrap_or_default()) {
+            if let Some(marks) = self.inherited.marks {
+                marks.set(index as usize);
+            }
             if let Err(failure) = self.step(index, op) {
                 self.undo();
                 self.report(MessageKind::Failed, index, failure);

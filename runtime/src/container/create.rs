@@ -18,6 +18,7 @@ use crate::cgroup::Manager;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::plan::Gate;
+use crate::trace;
 
 /// Creates a container; with an open gate it runs afterwards.
 pub(super) fn create(
@@ -29,10 +30,12 @@ pub(super) fn create(
     cgroups: Cgroups,
     resctrl: Option<&Path>,
 ) -> Result<Container> {
+    trace::begin();
     let directory = Directory::of(root, id);
     let Prepared { mut plan, mut cgroup, mut record } =
         prepare(&directory, bundle, &options, gate, None, cgroups)?;
     plan.log();
+    trace::done("checked the configuration and made the plan");
     let spec = bundle.spec();
     let claims = Claims::find(spec, id.as_str(), resctrl)?;
     record.rdt = claims.membership();
@@ -42,6 +45,7 @@ pub(super) fn create(
     let mut manager =
         cgroup.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance)).transpose()?;
     let lock = directory.begin(&record, bundle.config_bytes())?;
+    trace::done("recorded the intent");
     let mut creation = Creation::new(&directory, spec, record);
     creation.late = cgroup.defer_birth_control();
     creation.claims = claims;
@@ -62,7 +66,9 @@ pub(super) fn create(
         // A hierarchy that may not be written, and from which nothing is needed, was left out.
         plan = prepare(&directory, bundle, &options, gate, Some(cgroup), cgroups)?.plan;
     }
+    trace::done("made the cgroups and set their limits");
     let container = creation.spawn(&plan, &options, gate, console, id, None)?;
+    trace::done("recorded the container");
     drop(lock);
     Ok(container)
 }

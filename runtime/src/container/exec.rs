@@ -23,6 +23,7 @@ use crate::linux::namespace::Namespaces;
 use crate::plan::{ExecRequest, ParentStep};
 use crate::spawn::{self, Resources, Spawned};
 use crate::sys::pidfd;
+use crate::trace;
 
 /// A process that was added to a container; a child of the caller.
 #[derive(Debug)]
@@ -81,6 +82,7 @@ impl Container {
     /// `Kind::WrongState` if the container is stopped, or paused and that is not to be ignored; `Kind::InvalidSpec` for a
     /// contradictory process; `Kind::Exec` if the program cannot be executed.
     pub fn exec(&self, process: &Process, options: ExecOptions) -> Result<ExecProcess> {
+        trace::begin();
         for warning in into_result(crate::check::check_process(process))? {
             log::warn!("{warning}");
         }
@@ -142,6 +144,7 @@ impl Container {
         };
         let plan = crate::plan::exec(process, &request)?;
         plan.log();
+        trace::done("checked the process and made the plan");
         let console = super::terminal::connect(process.terminal().unwrap_or(false), &options.console)?;
         let cgroup = join.v2_dir.as_deref().map(open_directory).transpose()?;
         let mut namespaces = vec![init.try_clone().map_err(|error| Error::io(&error, "duplicate a pidfd"))?];

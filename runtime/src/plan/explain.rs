@@ -91,6 +91,23 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// What each operation of the child does, and which property asked for it.
+    pub(crate) fn child_steps(&self) -> impl Iterator<Item = String> {
+        self.program.ops.iter().zip(&self.program.blames).map(|(op, blame)| {
+            let asked = match op {
+                Op::Ask { step, .. } => self.steps.get(usize::from(*step)).map(|(step, _)| step.to_string()),
+                _ => None,
+            };
+            let what = asked.unwrap_or_else(|| blame.sentence(&self.program));
+            match blame.place.pointer() {
+                Some(pointer) => format!("{what} (config.json {pointer})"),
+                None => what,
+            }
+        })
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.steps.iter().enumerate() {

@@ -18,7 +18,9 @@ use crate::child::{Inherited, birth};
 use crate::error::{Error, Kind, Result};
 use crate::plan::program::Op;
 use crate::plan::{ParentStep, Plan};
+use crate::sys::marks::Marks;
 use crate::sys::{clone, pidfd, socket};
+use crate::trace;
 pub(crate) use failure::describe;
 pub(crate) use mapping::{compare_id_maps, map_ids};
 pub(crate) use steps::{
@@ -65,6 +67,9 @@ pub(crate) struct Spawned {
     sibling: bool,
     /// Whether the child is gone already, so that dropping this need not end it.
     released: bool,
+    /// When its steps began, if the log wants to know, and how many of them the log has.
+    marks: Option<Marks>,
+    told: usize,
 }
 
 /// How far to follow the child.
@@ -86,7 +91,9 @@ pub(crate) fn spawn(
 ) -> Result<Spawned> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(|errno| Error::os(errno, "make the socket to the container's process"))?;
-    let (pid, pidfd) = make_child(plan, resources, theirs.as_raw_fd())?;
+    let marks = trace::marks(plan);
+    let (pid, pidfd) = make_child(plan, resources, theirs.as_raw_fd(), marks.as_ref())?;
+    trace::done(format_args!("made process {pid}"));
     // Only the child holds its end now, so that its end is seen here.
     drop(theirs);
     let sibling = resources.sibling;
@@ -99,10 +106,13 @@ pub(crate) fn spawn(
         listener: None,
         sibling,
         released: false,
+        marks,
+        told: 0,
     };
     born(pid)?;
-    spawned.serve(plan, serve, Until::Created)?;
-    Ok(spawned)
+    let served = spawned.serve(plan, serve, Until::Created);
+    spawned.tell(plan);
+    served.map(|()| spawned)
 }
 
 impl Spawned {
@@ -141,7 +151,16 @@ impl Spawned {
     /// Waits until the child has become its program.
     pub(crate) fn await_exec(&mut self, plan: &Plan) -> Result<()> {
         let out_of_turn = || Error::new(Kind::System, "the container's process asks for a step out of turn");
-        self.serve(plan, &mut |_, _| Err(out_of_turn()), Until::Exec)
+        let served = self.serve(plan, &mut |_, _| Err(out_of_turn()), Until::Exec);
+        self.tell(plan);
+        served
+    }
+
+    /// Tells the log of the steps that have begun since it was told last.
+    fn tell(&mut self, plan: &Plan) {
+        if let Some(marks) = &self.marks {
+            self.told = trace::tell(plan, marks, self.told);
+        }
     }
 
     /// Serves messages until `Created` or the end of the conversation.
@@ -262,7 +281,12 @@ impl Drop for Spawned {
 }
 
 /// Clones the child, from a thread of its own where it must be born into other namespaces.
-fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i32, OwnedFd)> {
+fn make_child(
+    plan: &Plan,
+    resources: &Resources<'_>,
+    sync: RawFd,
+    marks: Option<&Marks>,
+) -> Result<(i32, OwnedFd)> {
     let namespaces: Vec<RawFd> = resources.namespaces.iter().map(AsRawFd::as_raw_fd).collect();
     let listener = resources.listener.map_or(-1, |fd| fd.as_raw_fd());
     let mut keep: Vec<RawFd> =
@@ -273,7 +297,8 @@ fn make_child(plan: &Plan, resources: &Resources<'_>, sync: RawFd) -> Result<(i3
     keep.sort_unstable();
     keep.dedup();
     let (streams, absent) = (resources.streams, resources.absent);
-    let inherited = Inherited { sync, listener, streams, namespaces: &namespaces, keep: &keep, absent };
+    let inherited =
+        Inherited { sync, listener, streams, namespaces: &namespaces, keep: &keep, absent, marks };
     if resources.born_joined.is_empty() {
         return clone_child(plan, inherited, resources);
     }

@@ -9,6 +9,7 @@ pub(crate) mod bpf;
 pub(crate) mod clone;
 pub(crate) mod ethtool;
 pub(crate) mod loop_device;
+pub(crate) mod marks;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod namespace;

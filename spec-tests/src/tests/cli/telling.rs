@@ -97,6 +97,30 @@ pub(in crate::tests) const TESTS: &[Test] = &[
         let time = error["time"].as_str().unwrap_or_default();
         check(time.len() >= 20 && time.as_bytes()[10] == b'T', || format!("time {time:?}"))
     }),
+    test("C6", "--debug logs the steps of a creation and of an exec, each with level, msg and time", |bed| {
+        let bundle = bed.bundle(&Spec::new().args(&["/probe", "wait"]))?;
+        let dir = bundle.dir.to_string_lossy();
+        let create = ["--debug", "create", "--bundle", &dir, &bundle.id];
+        let exec = ["--debug", "exec", &bundle.id, "/probe", "true"];
+        let log = bed.dir().join("steps.json");
+        for (words, steps) in [(&create[..], 10), (&["start", &bundle.id], 0), (&exec, 3)] {
+            let _first = fs::remove_file(&log);
+            // What is created keeps the streams of the call.
+            let streams = "exec </dev/null >/dev/null 2>&1";
+            let called = logging(bed, &log, "json", words).after(streams).call();
+            let called = called.map(|called| called.status.success())?;
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            check(called, || text.clone())?;
+            let lines: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+            let Ok(lines) = lines else { return fail(text) };
+            let debug = |line: &&Value| {
+                line["level"] == "debug" && line["msg"].is_string() && line["time"].is_string()
+            };
+            let found = lines.iter().filter(debug).count();
+            check(found >= steps, || format!("{found} steps of {words:?}: {text}"))?;
+        }
+        bed.call(["delete", "--force", &bundle.id])?.ok().map(drop)
+    }),
     test("C6", "--log FILE in text has level=error, and stderr has the error too", |bed| {
         let bundle = bed.bundle(&Spec::new().mount("/mnt", "nonsensefs", "none", &[]))?;
         let log = bed.dir().join("log.txt");
@@ -142,6 +166,10 @@ pub(in crate::tests) const TESTS: &[Test] = &[
 
 /// A call with `--log`.
 fn logged(bed: &Bed<'_>, log: &std::path::Path, format: &str, words: &[&str]) -> Outcome<Called> {
+    logging(bed, log, format, words).call()
+}
+
+fn logging(bed: &Bed<'_>, log: &std::path::Path, format: &str, words: &[&str]) -> crate::runtime::Invocation {
     crate::runtime::Invocation::new(&bed.runtime.path, bed.dir())
         .args(&bed.runtime.globals)
         .args([
@@ -153,5 +181,4 @@ fn logged(bed: &Bed<'_>, log: &std::path::Path, format: &str, words: &[&str]) ->
             &bed.root().to_string_lossy(),
         ])
         .args(words)
-        .call()
 }

@@ -204,9 +204,11 @@ complete -c wharf -n "__fish_wharf_using_subcommand update" -l cpuset-mems -d 'm
 complete -c wharf -n "__fish_wharf_using_subcommand update" -l memory -d 'memory limit' -r
 complete -c wharf -n "__fish_wharf_using_subcommand update" -l memory-reservation -d 'memory that is reclaimed last' -r
 complete -c wharf -n "__fish_wharf_using_subcommand update" -l memory-swap -d 'limit of memory and swap together; -1 for no limit' -r
+complete -c wharf -n "__fish_wharf_using_subcommand update" -l reclaim -d 'take memory back first, for so long, and set a lower memory limit only when the usage is below it' -r
 complete -c wharf -n "__fish_wharf_using_subcommand update" -l pids-limit -d 'number of processes; -1 for no limit' -r
 complete -c wharf -n "__fish_wharf_using_subcommand update" -l l3-cache-schema -d 'shares of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f' -r
 complete -c wharf -n "__fish_wharf_using_subcommand update" -l mem-bw-schema -d 'memory bandwidth (Intel RDT), such as MB:0=20;1=70' -r
 complete -c wharf -n "__fish_wharf_using_subcommand update" -l kernel-memory -d 'obsolete, without effect' -r
 complete -c wharf -n "__fish_wharf_using_subcommand update" -l kernel-memory-tcp -d 'obsolete, without effect' -r
+complete -c wharf -n "__fish_wharf_using_subcommand update" -l check-before-update -d 'refuse a memory limit below the usage'
 complete -c wharf -n "__fish_wharf_using_subcommand update" -s h -l help -d 'print this help'

@@ -29,7 +29,7 @@ pub(super) fn check(linux: &Linux, report: &mut Report) {
     {
         report.error(
             "/linux/rootfsPropagation",
-            format!("{word:?} is not one of shared, slave, private, unbindable, or these with an r in front"),
+            format!("rootfsPropagation={word} is not supported: it is none of shared, slave, private, unbindable, or these with an r in front"),
         );
     }
 }

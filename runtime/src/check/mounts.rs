@@ -163,7 +163,7 @@ fn check_mount(mount: &Mount, at: &str, namespaces: &Namespaces, report: &mut Re
         // config.md, the table of mount options: this error is a MUST.
         report.error(
             format!("{at}/options"),
-            "an id-mapped mount needs uidMappings and gidMappings, or a container with a user namespace",
+            "id-mapped mounts must have both uid and gid mappings specified, or a container with a user namespace",
         );
     }
     let typ = mount.typ().as_deref().filter(|typ| !typ.is_empty());

@@ -60,7 +60,10 @@ pub(super) fn check(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
         }
         let earlier = *first.entry(namespace.typ() as u32).or_insert(index);
         if earlier != index {
-            report.error(format!("{at}/type"), format!("this namespace is already entry {earlier}"));
+            report.error(
+                format!("{at}/type"),
+                format!("duplicated ns: this namespace is already entry {earlier}"),
+            );
         }
     }
     id_mappings(linux, namespaces, report);
@@ -108,7 +111,12 @@ fn names(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
             report.error(at.as_str(), format!("{} bytes; the kernel takes at most 64", name.len()));
         }
         if !namespaces.has(LinuxNamespaceType::Uts) {
-            report.error(at, "needs a uts namespace in /linux/namespaces, else it would change the host's");
+            report.error(
+                at,
+                format!(
+                    "unable to set {property} without a private UTS namespace; it would change the host's"
+                ),
+            );
         }
     }
 }
@@ -124,7 +132,11 @@ fn id_mappings(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
                 report.error(at, "cannot be applied: /linux/namespaces has no user namespace");
             }
             Some(Source::New) if list.is_empty() => {
-                report.error(at, "required for a new user namespace: without it no id exists in there");
+                let kind = property.trim_end_matches("Mappings");
+                report.error(
+                    at,
+                    format!("user namespaces enabled, but no {kind} mappings found: without them no id exists in there"),
+                );
             }
             // With a joined namespace the list must equal the namespace's own; only the kernel knows that.
             _ => {}
@@ -135,7 +147,10 @@ fn id_mappings(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
 fn time_offsets(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
     let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else { return };
     if namespaces.get(LinuxNamespaceType::Time) != Some(Source::New) {
-        report.error("/linux/timeOffsets", "needs a new time namespace in /linux/namespaces");
+        report.error(
+            "/linux/timeOffsets",
+            "time namespace offsets specified, but /linux/namespaces has no new time namespace",
+        );
     }
     for (clock, offset) in sorted(offsets) {
         let at = format!("/linux/timeOffsets/{}", escape(clock));

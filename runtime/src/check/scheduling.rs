@@ -12,7 +12,10 @@ pub(super) fn check(process: &Process, at: &str, report: &mut Report) {
     if let Some(priority) = process.io_priority()
         && !(0..=7).contains(&priority.priority())
     {
-        report.error(format!("{at}/ioPriority/priority"), "must be from 0 (highest) to 7 (lowest)");
+        report.error(
+            format!("{at}/ioPriority/priority"),
+            "invalid ioPriority.Priority: it must be from 0 (highest) to 7 (lowest)",
+        );
     }
     if let Some(affinity) = process.exec_cpu_affinity() {
         check_affinity(affinity, &format!("{at}/execCPUAffinity"), report);

@@ -27,7 +27,13 @@ pub(super) fn check(spec: &Spec, linux: &Linux, namespaces: &Namespaces, report:
             Scope::Uts => (Type::Uts, "uts"),
         };
         if !namespaces.has(typ) {
-            report.error(at, format!("sysctl {key:?} is not allowed in the host's {name} namespace"));
+            // The same words as runc's, which has others for each kind.
+            let message = match typ {
+                Type::Network => format!("sysctl {key:?} not allowed in host network namespace"),
+                Type::Ipc => format!("sysctl {key:?} is not allowed in the hosts ipc namespace"),
+                _ => format!("sysctl {key:?} is not allowed in the host's {name} namespace"),
+            };
+            report.error(at, message);
         } else if let Some((property, name)) =
             of_uts(spec, &path).filter(|(_, name)| value.trim_end() != *name)
         {

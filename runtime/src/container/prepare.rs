@@ -64,7 +64,7 @@ pub(super) fn prepare(
         }
         Err(error) => {
             return Err(
-                Error::io(&error, format!("find the root file system {}", rootfs.display())).at("/root/path")
+                Error::io(&error, format!("invalid rootfs: stat {}", rootfs.display())).at("/root/path")
             );
         }
     }

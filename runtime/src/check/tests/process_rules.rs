@@ -103,7 +103,7 @@ fn scheduling() {
     for priority in [-1, 8] {
         expect(
             &json!({"/process/ioPriority/priority": priority}),
-            &["error: /process/ioPriority/priority: must be from 0"],
+            &["error: /process/ioPriority/priority: invalid ioPriority.Priority: it must be from 0"],
         );
     }
 }
@@ -128,7 +128,7 @@ fn execution() {
     expect(&json!({"/linux/personality/flags": []}), &[]);
     expect(
         &json!({"/linux/rootfsPropagation": "foo"}),
-        &["error: /linux/rootfsPropagation: \"foo\" is not one of"],
+        &["error: /linux/rootfsPropagation: rootfsPropagation=foo is not supported"],
     );
     let policy = |value: Value| json!({"/linux/memoryPolicy": value});
     let at = "error: /linux/memoryPolicy";

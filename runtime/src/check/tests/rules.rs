@@ -35,7 +35,13 @@ fn top_level() {
         &["error: /hostname: 65 bytes; the kernel takes at most 64"],
     );
     let alone = json!({"/linux": null, "/mounts": null});
-    expect(&alone, &["error: /hostname: needs a uts namespace", "error: /domainname: needs a uts namespace"]);
+    expect(
+        &alone,
+        &[
+            "error: /hostname: unable to set hostname without a private UTS namespace",
+            "error: /domainname: unable to set domainname without a private UTS namespace",
+        ],
+    );
     expect(&json!({"/linux": null, "/mounts": null, "/hostname": null, "/domainname": null}), &[]);
 }
 
@@ -84,7 +90,10 @@ fn mounts() {
     );
     let no_user = json!({"/linux/namespaces": [{"type": "mount"}, {"type": "uts"}, {"type": "ipc"}, {"type": "network"}], "/linux/uidMappings": null,
         "/linux/gidMappings": null, "/linux/timeOffsets": null, "/linux/sysctl": {}, "/mounts/2/uidMappings": null, "/mounts/2/gidMappings": null});
-    expect(&no_user, &["error: /mounts/2/options: an id-mapped mount needs"]);
+    expect(
+        &no_user,
+        &["error: /mounts/2/options: id-mapped mounts must have both uid and gid mappings specified"],
+    );
     expect(&json!({"/mounts/2/uidMappings": null, "/mounts/2/gidMappings": null}), &[]);
     expect(
         &json!({"/mounts/0": {"destination": "/a", "type": "tmpfs", "options": ["idmap"], "uidMappings": ids, "gidMappings": ids}}),

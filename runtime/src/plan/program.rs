@@ -259,7 +259,6 @@ pub(crate) struct View<'p> {
     pub(crate) arena: &'p [u8],
     /// The texts of all lists; `None` ends a list.
     pub(crate) entries: &'p [Option<Text>],
-    pub(crate) hook_state: Option<(Text, Text)>,
     pub(crate) argv: Option<List>,
     pub(crate) envp: Option<List>,
     /// Whether a failure takes the remembered mounts away again.
@@ -346,7 +345,6 @@ impl Program {
             hooks: &self.hooks,
             arena: &self.arena,
             entries: &self.entries,
-            hook_state: self.hook_state,
             argv: self.argv,
             envp: self.envp,
             undoes: self.undoes,

@@ -28,8 +28,8 @@ fn in_force(id: &str) -> Option<String> {
 fn an_update_compares_with_the_rules_that_another_handle_has_put_in_force() {
     let Some(bed) = Bed::new("kept") else { return };
     let id = bed.id("rules");
-    let rule = |minor: u32| json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": minor, "access": "rwm"}]);
-    let (first, second) = (rule(3), rule(5));
+    let rule = |minor: u32| json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": minor, "access": "rw"}]);
+    let (first, second) = (rule(11), rule(12));
     let container = bed.create(&id, with_devices(&first), CreateOptions::new());
     let Some(before) = in_force(id.as_str()) else {
         println!("skipped: no device cgroup of version 1 at /sys/fs/cgroup/devices");

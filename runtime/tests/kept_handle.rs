@@ -20,8 +20,11 @@ fn resources(rules: &Value) -> LinuxResources {
 }
 
 /// What the kernel lets the container open: a file that only version 1 has.
-fn in_force(id: &str) -> Option<String> {
-    fs::read_to_string(format!("/sys/fs/cgroup/devices/{id}/devices.list")).ok()
+fn in_force(id: &str) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/sys/fs/cgroup/devices/{id}/devices.list")).ok()?;
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    Some(lines)
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(crate) struct Inherited {
 }
 
 /// Counts the descriptors and finds out which are open. Of those for `--preserve-fds` some may be missing: callers name
-/// the last of those that they have. A socket that $LISTEN_FDS counts is there.
+/// the last of those that they have. A socket that `$LISTEN_FDS` counts is there.
 ///
 /// Must be called before this program opens any file: a number that is free would be given to one of its own files,
 /// which then would be taken for the caller's and end up in the container. So the free ones are filled.

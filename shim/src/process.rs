@@ -111,13 +111,11 @@ pub(crate) fn amend(
 
 /// A variable that is not text, but has a name.
 fn named(variable: &OsStr) -> Result<OsString, Failure> {
-    match variable.as_bytes().iter().position(|byte| *byte == b'=') {
-        Some(1..) => Ok(variable.to_owned()),
-        _ => {
-            let shown = variable.to_string_lossy();
-            Err(Failure::new(format!("invalid environment variable {shown:?}: not NAME=VALUE")))
-        }
+    if let Some(1..) = variable.as_bytes().iter().position(|byte| *byte == b'=') {
+        return Ok(variable.to_owned());
     }
+    let shown = variable.to_string_lossy();
+    Err(Failure::new(format!("invalid environment variable {shown:?}: not NAME=VALUE")))
 }
 
 /// Adds variables; of several with one name the last counts, and it stands where it was mentioned last.

@@ -1,10 +1,13 @@
 //! `--pidfd-socket`: hands the pidfd of a process to the listener of a unix socket.
 
+use std::fs::OpenOptions;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 
+use nix::libc::O_PATH;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::failure::Failure;
@@ -21,7 +24,7 @@ pub(crate) enum Sender {
 /// Sends one message with one descriptor.
 pub(crate) fn send(path: &Path, pidfd: BorrowedFd<'_>, sender: Sender) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("send pidfd to {}: {error}", path.display()));
-    let stream = UnixStream::connect(path).map_err(failed)?;
+    let stream = connect(path).map_err(failed)?;
     let payload: &[u8] = match sender {
         Sender::Init => b"standard",
         Sender::Exec => b"setns",
@@ -36,6 +39,15 @@ pub(crate) fn send(path: &Path, pidfd: BorrowedFd<'_>, sender: Sender) -> Result
     )
     .map_err(|errno| failed(errno.into()))?;
     Ok(())
+}
+
+/// Connects to a socket behind a path of any length: an address holds 107 bytes (`unix(7)`).
+fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    if SocketAddr::from_pathname(path).is_ok() {
+        return UnixStream::connect(path);
+    }
+    let held = OpenOptions::new().read(true).custom_flags(O_PATH).open(path)?;
+    UnixStream::connect(format!("/proc/self/fd/{}", held.as_raw_fd()))
 }
 
 #[cfg(test)]

@@ -35,6 +35,16 @@ impl Receiver {
         Ok(Self { listener: UnixListener::bind(&path)?, path })
     }
 
+    /// Listens at a path below `dir` that is longer than the address of a socket can be.
+    pub fn listen_far(dir: &Path, name: &str) -> Outcome<Self> {
+        let listener = UnixListener::bind(dir.join(name))?;
+        let far = dir.join("d".repeat(150));
+        std::fs::create_dir_all(&far)?;
+        let path = far.join(name.repeat(30));
+        std::fs::rename(dir.join(name), &path)?;
+        Ok(Self { listener, path })
+    }
+
     /// Waits for one connection and its first message.
     pub fn receive(&self) -> Outcome<Received> {
         let patience = Duration::from_secs(10);

@@ -2,13 +2,13 @@
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use oci_spec::runtime::{ContainerState, LinuxSeccomp, State};
 
 use super::record::Record;
 use crate::error::{Error, Kind, Result};
 use crate::linux::seccomp::Listener;
 use crate::sys::socket as raw;
+use crate::sys::unix_path::connect_stream;
 
 /// Connects, sends one message with the state of the process and the descriptor, and closes.
 pub(super) fn send(
@@ -23,9 +23,7 @@ pub(super) fn send(
         Error::os(errno, format!("send the seccomp listener to {}", listener.path.display()))
             .at("/linux/seccomp/listenerPath")
     };
-    let connection =
-        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(context)?;
-    connect(connection.as_raw_fd(), &UnixAddr::new(&listener.path).map_err(context)?).map_err(context)?;
+    let connection = connect_stream(&listener.path).map_err(context)?;
     let mut state = State::default();
     state.set_version(record.oci_version.clone());
     state.set_id(record.id.clone());

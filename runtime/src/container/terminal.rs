@@ -5,11 +5,10 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect as nix_connect, socket};
-
 use super::options::Console;
 use crate::error::{Error, Kind, Result};
 use crate::sys::socket as raw;
+use crate::sys::unix_path::connect_stream;
 
 /// A connection over which the master will go.
 #[derive(Debug)]
@@ -70,10 +69,7 @@ fn target(terminal: bool, console: &Console) -> Result<Option<&Path>> {
 
 fn open(path: &Path) -> Result<ConsoleSocket> {
     let context = |errno| Error::os(errno, format!("connect to the console socket {}", path.display()));
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(context)?;
-    let address = UnixAddr::new(path).map_err(context)?;
-    nix_connect(fd.as_raw_fd(), &address).map_err(context)?;
-    Ok(ConsoleSocket(fd))
+    connect_stream(path).map(ConsoleSocket).map_err(context)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Both halves of a creation use them: the parent, and the child between `clone3` and `execve`, where the heap may be
 //! locked by a thread that does not exist there. Hence raw `syscall(2)` with borrowed C strings throughout; only
-//! `ethtool`, `loop_device`, `netlink`, `own_binary` and `regular_file` are for the parent alone. With `child/`, this is the only place where
+//! `ethtool`, `loop_device`, `netlink`, `own_binary`, `regular_file` and `unix_path` are for the parent alone. With `child/`, this is the only place where
 //! `unsafe` is allowed.
 
 pub(crate) mod bpf;
@@ -21,6 +21,7 @@ pub(crate) mod process;
 pub(crate) mod regular_file;
 pub(crate) mod socket;
 pub(crate) mod tty;
+pub(crate) mod unix_path;
 pub(crate) mod window;
 pub(crate) mod worker;
 

@@ -204,8 +204,11 @@ pub(super) const TESTS: &[Test] = &[
     test(
         "A191",
         "a listener gets one process state, its fds by name, and the end of the connection",
-        listener,
+        |bed| listener(bed, Receiver::listen(bed.dir(), "seccomp")?),
     ),
+    test("A191", "a listener may be at a path that is longer than the address of a socket", |bed| {
+        listener(bed, Receiver::listen_far(bed.dir(), "listen")?)
+    }),
     test("A192", "listenerMetadata without listenerPath is refused", |bed| {
         let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x", "syscalls": [{"names": MKDIR, "action": "SCMP_ACT_ERRNO"}]});
         bed.refuses(&Spec::new().set("/linux/seccomp", seccomp), &["listenerMetadata", "listenerPath"])
@@ -405,8 +408,7 @@ fn operators(bed: &Bed<'_>) -> Outcome {
     Ok(())
 }
 
-fn listener(bed: &Bed<'_>) -> Outcome {
-    let receiver = Receiver::listen(bed.dir(), "seccomp")?;
+fn listener(bed: &Bed<'_>, receiver: Receiver) -> Outcome {
     let path = receiver.path.to_string_lossy().into_owned();
     let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "listenerMetadata": "the-metadata",
                          "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_NOTIFY"}]});

@@ -176,6 +176,24 @@ pub(in crate::tests) const TESTS: &[Test] = &[
             same("file descriptors", receiver.receive()?.fds.len(), 1)
         },
     ),
+    test("C10", "a socket may be at a path that is longer than an address", |bed| {
+        let bundle = bed.bundle(&Spec::new().set("/process/terminal", true))?;
+        let (console, pidfd) =
+            (Receiver::listen_far(bed.dir(), "console")?, Receiver::listen_far(bed.dir(), "pidfd")?);
+        bed.call([
+            "create",
+            "--console-socket",
+            &console.path.to_string_lossy(),
+            "--pidfd-socket",
+            &pidfd.path.to_string_lossy(),
+            "--bundle",
+            &bundle.dir.to_string_lossy(),
+            &bundle.id,
+        ])?
+        .ok()?;
+        same("descriptors over the console socket", console.receive()?.fds.len(), 1)?;
+        same("descriptors over the pidfd socket", pidfd.receive()?.fds.len(), 1)
+    }),
     test("C10", "the console socket gets one message with the master alone", |bed| {
         let bundle = bed.bundle(&Spec::new().set("/process/terminal", true))?;
         let receiver = Receiver::listen(bed.dir(), "console")?;

@@ -1,5 +1,7 @@
 //! Device nodes and the links that programs expect below /dev.
 
+use std::path::PathBuf;
+
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use crate::plan::blame::{Blame, Place};
@@ -51,7 +53,8 @@ impl Node {
             libc::makedev(device.major() as u32, device.minor() as u32)
         };
         Self {
-            path: device.path().to_string_lossy().into_owned(),
+            // Without what makes the same path look like another: "//", "/." and a slash at the end.
+            path: device.path().components().collect::<PathBuf>().to_string_lossy().into_owned(),
             mode: kind | device.file_mode().unwrap_or(DEFAULT_MODE) & 0o7777,
             device: number,
             uid: device.uid().unwrap_or(0),

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
 use crate::linux::mount::cgroup::Views;
-use crate::linux::mount::entry::{Reaches, Surroundings};
+use crate::linux::mount::entry::{Reaches, Surroundings, plain};
 use crate::linux::namespace::Namespaces;
 
 /// Facts about the container.
@@ -104,7 +104,7 @@ pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
     let mut plan = Plan::default();
     enter(&mut plan, request, false);
     for (index, mount) in mounts.iter().enumerate() {
-        let destination = Path::new("/").join(mount.destination());
+        let destination = plain(mount.destination());
         let path = plan.program.text(destination.as_os_str().as_encoded_bytes());
         let blame = Blame::new("unmount", Place::item("/mounts", index).property("/destination")).on(path);
         plan.program.push(Op::Existing { path }, blame);

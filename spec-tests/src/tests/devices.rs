@@ -42,6 +42,17 @@ pub(super) const TESTS: &[Test] = &[
         let answers = bed.tries(&spec, &[&["stat", "/opt/nodes/zero"]])?;
         same("numbers", &answers[0].worked()?["rdev"], "1:5")
     }),
+    test("A118 A124", "the path of a node may end with a slash or have two", |bed| {
+        let spec = devices(json!([
+            {"type": "c", "path": "/dev//zero/", "major": 1, "minor": 5, "fileMode": 0o600},
+            {"type": "c", "path": "/dev/./made//deep/node/", "major": 1, "minor": 3}
+        ]));
+        let answers = bed.tries(&spec, &[&["stat", "/dev/zero"], &["stat", "/dev/made/deep/node"]])?;
+        if bed.host.root {
+            same("mode", &answers[0].worked()?["mode"], "0600")?;
+        }
+        same("numbers", &answers[1].worked()?["rdev"], "1:3")
+    }),
     test("A120", "a relative path is refused", |bed| {
         bed.refuses(
             &devices(json!([{"type": "c", "path": "dev/odd", "major": 1, "minor": 3}])),

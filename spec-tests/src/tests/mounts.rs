@@ -14,6 +14,23 @@ pub(super) const TESTS: &[Test] = &[
         let seen = bed.report(&Spec::new().mount("mnt", "tmpfs", "tmpfs", &[]))?;
         mount_at(&seen, "/mnt").map(drop)
     }),
+    test("A16 A27", "a destination may end with a slash or have two, also that of a file", |bed| {
+        let file = bed.dir().join("file");
+        fs::write(&file, "text")?;
+        let source = file.to_string_lossy();
+        let spec = Spec::new()
+            .mount("/made/file/", "bind", &source, &["bind"])
+            .mount("//mnt//./deep/", "tmpfs", "tmpfs", &[])
+            .mount("/etc//there//", "bind", &source, &["bind"]);
+        let script: &[&[&str]] =
+            &[&["read", "/made/file"], &["read", "/etc/there"], &["mkdir", "/mnt/deep/directory"]];
+        let bundle = bed.bundle(&crate::bed::script_spec(spec, script))?;
+        bundle.file("etc/there", "image")?;
+        let answers = bed.tries_in(&bundle)?;
+        same("made", answers[0].worked()?, "text")?;
+        same("of the image", answers[1].worked()?, "text")?;
+        answers[2].worked().map(drop)
+    }),
     test("A16", "a mount without destination is refused", |bed| {
         bed.refuses(
             &Spec::new().set("/mounts/-", json!({"type": "tmpfs", "source": "tmpfs"})),

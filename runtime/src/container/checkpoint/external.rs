@@ -143,6 +143,8 @@ impl MountView {
 
     /// Opens a path as the process sees it, wherever links of the image lead inside; none if it is not there.
     pub(crate) fn find(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        // A slash at the end would ask for a directory.
+        let path: PathBuf = path.components().collect();
         let Ok(text) = CString::new(path.as_os_str().as_bytes()) else { return Ok(None) };
         match path::find_in_root(&self.root, &text) {
             Ok(fd) => Ok(Some(fd)),

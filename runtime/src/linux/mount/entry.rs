@@ -101,7 +101,7 @@ impl<'m> Entry<'m> {
     /// Understands an entry; the error is the index of the option and the reason.
     pub(crate) fn new(mount: &'m Mount, place: Place) -> Result<Self, (usize, String)> {
         let options = super::options::parse(mount.options().as_deref().unwrap_or_default())?;
-        Ok(Self { mount, place, options, destination: Path::new("/").join(mount.destination()) })
+        Ok(Self { mount, place, options, destination: plain(mount.destination()) })
     }
 
     /// The file system type; empty for bind mounts.
@@ -423,6 +423,11 @@ impl<'m> Entry<'m> {
             );
         }
     }
+}
+
+/// A path of the container from its root on, without "//", "/." and a slash at the end, which a file cannot have.
+pub(crate) fn plain(path: &Path) -> PathBuf {
+    Path::new("/").join(path).components().collect()
 }
 
 /// The option that labels the file system under construction.

@@ -19,7 +19,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::io::Write;
 
 const USAGE: &str = "usage: probe report | try OP... [-- OP...]... | wait | idle | exit N | true | die SIGNAL | hook FILE LABEL [OPTION...] | \
-     alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | count FILE | delay MS COMMAND... | \
+     alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | hoard-keys | count FILE | delay MS COMMAND... | \
      line COMMAND... | say OUT ERR | pour MIB | brood N | bomb | gulp MIB | burn THREADS | latency SECONDS | \
      spy MARK SECRET STOP | \
      measure PROGRAM [ARGUMENT...]";
@@ -56,6 +56,7 @@ fn run(args: &[String]) -> c_int {
         ["spin", ms] => act::spin(ms.parse().unwrap_or(1)),
         ["cat"] => act::cat(),
         ["zombies", count] => act::zombies(count.parse().unwrap_or(1)),
+        ["hoard-keys"] => act::hoard_keys(),
         ["leave"] => act::leave(),
         ["say", out, err] => act::say_both(out, err),
         ["pour", mib] => act::pour(mib.parse().unwrap_or(1)),

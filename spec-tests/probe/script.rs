@@ -44,6 +44,8 @@ fn operation(op: &[&str]) -> Result<String, i32> {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).map(null).map_err(code)
         }
         ["chown", path, uid, gid] => sys::change_owner(path, number(uid)?, number(gid)?).map(show),
+        ["touch", path] => sys::touch(path).map(show),
+        ["access-list", path, user] => sys::set_access_list(path, number(user)?).map(show),
         ["stat", path] => fs::symlink_metadata(path).map(|_| report::node(Path::new(path))).map_err(code),
         ["list", path] => names(path),
         ["mknod", path, "c", major, minor] => sys::make_node(path, 0o20666, number(major)?, number(minor)?).map(show),

@@ -15,6 +15,8 @@ unsafe extern "C" {
     fn mknod(path: *const c_char, mode: u32, device: u64) -> c_int;
     fn chown(path: *const c_char, uid: u32, gid: u32) -> c_int;
     fn chroot(path: *const c_char) -> c_int;
+    fn utimensat(directory: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int;
+    fn setxattr(path: *const c_char, name: *const c_char, value: *const u8, len: usize, flags: c_int) -> c_int;
     fn unshare(flags: c_int) -> c_int;
     fn sethostname(name: *const c_char, len: usize) -> c_int;
     fn setuid(uid: u32) -> c_int;
@@ -54,6 +56,7 @@ pub mod number {
     pub const SCHED_GETATTR: i64 = 315;
     pub const IOPRIO_GET: i64 = 252;
     pub const KEYCTL: i64 = 250;
+    pub const ADD_KEY: i64 = 248;
     pub const GET_MEMPOLICY: i64 = 239;
 }
 /// `SYS_*` numbers of the architectures that use the generic table.
@@ -62,6 +65,7 @@ pub mod number {
     pub const SCHED_GETATTR: i64 = 275;
     pub const IOPRIO_GET: i64 = 31;
     pub const KEYCTL: i64 = 219;
+    pub const ADD_KEY: i64 = 217;
     pub const GET_MEMPOLICY: i64 = 236;
 }
 
@@ -142,6 +146,25 @@ pub fn make_node(path: &str, mode: u32, major: u32, minor: u32) -> Answer {
 pub fn change_owner(path: &str, uid: u32, gid: u32) -> Answer {
     // SAFETY: a NUL-terminated string that outlives the call.
     answer(unsafe { chown(c(path).as_ptr(), uid, gid) })
+}
+
+/// Sets both times of a file to now.
+pub fn touch(path: &str) -> Answer {
+    // SAFETY: a NUL-terminated string that outlives the call; no times means now. -100 is AT_FDCWD.
+    answer(unsafe { utimensat(-100, c(path).as_ptr(), std::ptr::null(), 0) })
+}
+
+/// Gives a file an access list: its owner, a user, its group, everybody; each may read and write.
+pub fn set_access_list(path: &str, user: u32) -> Answer {
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, id) in [(1_u16, u32::MAX), (2, user), (4, u32::MAX), (0x10, u32::MAX), (0x20, u32::MAX)] {
+        list.extend(tag.to_le_bytes());
+        list.extend(6_u16.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    let (path, name) = (c(path), c("system.posix_acl_access"));
+    // SAFETY: two NUL-terminated strings and a buffer of the length that is passed.
+    answer(unsafe { setxattr(path.as_ptr(), name.as_ptr(), list.as_ptr(), list.len(), 0) })
 }
 
 pub fn change_root(path: &str) -> Answer {
@@ -247,6 +270,13 @@ pub fn memory_policy() -> Option<(i32, u64)> {
     // SAFETY: the mask has the 1024 bits that we announce.
     let done = unsafe { syscall(number::GET_MEMPOLICY, &raw mut mode, nodes.as_mut_ptr(), 1024, 0, 0) };
     (done == 0).then_some((mode, nodes[0]))
+}
+
+/// Adds a key to the keyring of this process.
+pub fn add_key(name: &str) -> Answer {
+    let (kind, name) = (c("user"), c(name));
+    // SAFETY: two NUL-terminated strings and a payload of one byte; -2 is the keyring of the process.
+    answer(unsafe { syscall(number::ADD_KEY, kind.as_ptr(), name.as_ptr(), c"x".as_ptr(), 1_usize, -2_i64) })
 }
 
 /// Serial number and description of the session keyring.

@@ -46,6 +46,8 @@ pub struct Host {
     pub bounding: u64,
     /// What this user may map, unless it is root.
     pub ids: Option<Ids>,
+    /// Are the device nodes in /dev this run's own, which a runtime may spoil without harm to the machine?
+    pub own_devices: bool,
     /// Runtimes that refused the host for having v1 and v2 cgroups; the v2 hierarchy is hidden since.
     pub refused_hybrid: Vec<PathBuf>,
 }
@@ -78,6 +80,7 @@ impl Host {
             hierarchies,
             kernel,
             bounding,
+            own_devices: false,
             refused_hybrid: Vec::new(),
         }
     }
@@ -110,6 +113,11 @@ impl Host {
     /// Skips unless the kernel is at least this.
     pub fn needs_kernel(&self, major: u32, minor: u32) -> Outcome {
         if self.kernel >= (major, minor) { Ok(()) } else { skip(format!("needs Linux {major}.{minor}")) }
+    }
+
+    /// Skips where an attack on the host's device nodes would hit those of the machine.
+    pub fn needs_own_devices(&self) -> Outcome {
+        if self.own_devices { Ok(()) } else { skip("this run has no device nodes of its own to attack") }
     }
 
     /// Skips unless this path exists.

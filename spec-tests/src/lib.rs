@@ -16,6 +16,7 @@ pub mod cgroup;
 mod checks;
 pub mod console;
 pub mod criu;
+pub mod devices;
 pub mod faults;
 pub mod format;
 pub mod guard;

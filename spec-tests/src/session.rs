@@ -2,6 +2,7 @@
 
 use crate::bed::Bed;
 use crate::cgroup;
+use crate::devices;
 use crate::host::{CgroupMode, Host};
 use crate::outcome::{Fault, Outcome};
 use crate::runtime::{Runtime, brief};
@@ -52,7 +53,7 @@ pub enum Propagation {
 
 /// As [`prepare`]; only root has a choice.
 pub fn prepare_as(propagation: Propagation) -> io::Result<Session> {
-    let host = Host::probe();
+    let mut host = Host::probe();
     let mut notes = Vec::new();
     if host.root {
         unshare(CloneFlags::CLONE_NEWNS)?;
@@ -65,6 +66,12 @@ pub fn prepare_as(propagation: Propagation) -> io::Result<Session> {
         notes.push(format!(
             "not root: every container gets a user namespace; this user has {cgroup} to work in"
         ));
+    }
+    if host.root {
+        match devices::replace() {
+            Ok(()) => host.own_devices = true,
+            Err(error) => notes.push(format!("no device nodes of this run's own: {error}")),
+        }
     }
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     crate::reaper::start();
@@ -135,7 +142,8 @@ impl Session {
                 runtime.path.display(),
                 path.display()
             ));
-            self.host = Host::probe();
+            let own_devices = self.host.own_devices;
+            self.host = Host { own_devices, ..Host::probe() };
         }
         self.host.refused_hybrid = refused;
         Ok(())

@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use super::message::Detail;
 use super::{Child, Failure, Outcome, split_last};
 use crate::plan::program::{Slot, Text};
-use crate::sys::{mount, path};
+use crate::sys::mount::{self, MountAttr};
+use crate::sys::path;
 
 impl<'p> Child<'p> {
     /// Opens the directory of a path inside the root, making it if need be, and gives the last name.
@@ -47,11 +48,11 @@ impl<'p> Child<'p> {
         let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(text), false)?;
         self.fill(Slot::MOUNT, fd);
         let stat = path::fstat(fd)?;
-        if stat.st_mode & libc::S_IFMT == mode & libc::S_IFMT && stat.st_rdev == device {
-            Ok(())
-        } else {
-            Err(Failure::with(Errno::ENODEV, Detail::OtherDevice))
+        if stat.st_mode & libc::S_IFMT != mode & libc::S_IFMT || stat.st_rdev != device {
+            return Err(Failure::with(Errno::ENODEV, Detail::OtherDevice));
         }
+        let attr = MountAttr { set: mount::HOST_NODE, ..MountAttr::default() };
+        Ok(mount::set_attributes(fd, &attr, false)?)
     }
 
     /// Makes a symbolic link, unless what it would point to is absent.

@@ -23,6 +23,7 @@ mod peers;
 pub(crate) mod procfs;
 mod rootfs;
 mod step;
+pub(crate) mod streams;
 mod terminal;
 mod undo;
 

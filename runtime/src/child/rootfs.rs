@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::message::Detail;
+use super::streams::is_null_device;
 use super::{Child, Failure, Outcome, PathBuffer, peers};
 use crate::plan::program::{List, Slot, Text};
 use crate::sys::mount::{self, MountAttr};
@@ -14,8 +15,6 @@ use crate::sys::process;
 
 /// Magic number of procfs (statfs(2)).
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
-/// Major and minor number of the null device (Documentation/admin-guide/devices.txt).
-const NULL_DEVICE: (u32, u32) = (1, 3);
 
 impl Child<'_> {
     /// Clones the root file system with everything mounted below it, and attaches the clone over the original, since
@@ -101,16 +100,16 @@ impl Child<'_> {
     }
 
     /// Takes a detached bind mount of the host's null device. The container's own could be anything (CVE-2025-31133).
+    ///
+    /// Read-only, or root in the container could change mode and owner of the host's node through any mask of it.
     pub(super) fn null_device(&mut self) -> Outcome {
         let fd = mount::clone_tree(libc::AT_FDCWD, c"/dev/null", false)?;
         self.fill(Slot::NULL_DEVICE, fd);
-        let stat = path::fstat(fd)?;
-        let number = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
-        if stat.st_mode & libc::S_IFMT == libc::S_IFCHR && number == NULL_DEVICE {
-            Ok(())
-        } else {
-            Err(Failure::with(Errno::ENODEV, Detail::OtherDevice))
+        if !is_null_device(&path::fstat(fd)?) {
+            return Err(Failure::with(Errno::ENODEV, Detail::OtherDevice));
         }
+        let set = mount::HOST_NODE | libc::MOUNT_ATTR_NOEXEC;
+        Ok(mount::set_attributes(fd, &MountAttr { set, ..MountAttr::default() }, false)?)
     }
 
     /// Applies superblock parameters to an existing mount.

@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 
 use super::message::{Detail, MessageKind};
+use super::streams::{give, streams};
 use super::{Child, Failure, Outcome};
 use crate::plan::program::{Op, Slot};
 use crate::sys::mount::{self, MountAttr};
@@ -43,12 +44,24 @@ impl Child<'_> {
             Op::ControllingTerminal => Ok(tty::make_controlling(0)?),
             Op::RootIds { uid, gid, keep_groups } => root_ids(uid, gid, keep_groups),
             Op::LoopbackUp => Ok(process::loopback_up()?),
-            Op::SessionKeyring(name) => Ok(process::join_session_keyring(self.cstr(name))?),
+            Op::SpareKeyring => Ok(process::join_new_session_keyring()?),
+            Op::SessionKeyring { name, spare } => match process::join_session_keyring(self.cstr(name)) {
+                Err(errno @ Errno::EDQUOT) if spare => {
+                    self.report(MessageKind::Warning, index, errno.into());
+                    Ok(())
+                }
+                other => Ok(other?),
+            },
             Op::Hostname(name) => Ok(process::set_hostname(self.bytes(name))?),
             Op::Domainname(name) => Ok(process::set_domainname(self.bytes(name))?),
             Op::PropagationAt { path, kind } => {
                 let attr = MountAttr { propagation: u64::from(kind), ..MountAttr::default() };
                 Ok(mount::set_attributes_at(libc::AT_FDCWD, self.cstr(path), &attr, true)?)
+            }
+            Op::EnterDirectory => {
+                path::change_directory_to(self.slot(Slot::TARGET))?;
+                self.fill(Slot::TARGET, -1);
+                Ok(())
             }
             Op::OpenRoot { path, tree, root } => self.open_root(path, tree, root),
             Op::HoldCurrentRoot => {
@@ -145,7 +158,8 @@ impl Child<'_> {
             Op::HostDevice { path, mode, device } => self.host_device(path, mode, device),
             Op::Link { target, path, source, replace } => self.link(target, path, source, replace),
             Op::Terminal { rows, columns, uid, console } => self.terminal(rows, columns, uid, console),
-            Op::OwnPipes { uid } => own_pipes(uid),
+            Op::OwnStreams { uid } => Ok((0..3).try_for_each(|stream| give(stream, uid))?),
+            Op::NullStreams => self.null_streams(),
             Op::Pivot => self.pivot(),
             Op::MoveRoot => self.move_root(),
             Op::ChangeRoot => {
@@ -258,26 +272,6 @@ fn preserve(count: u32, absent: &[i32]) -> Outcome {
     Ok(())
 }
 
-/// Makes three descriptors the standard streams, whatever their numbers are.
-fn streams(fds: [i32; 3]) -> Outcome {
-    // First away from 0..2, so that no copy overwrites the source of another.
-    let mut away = [-1; 3];
-    for ((place, fd), to) in away.iter_mut().zip(fds).zip(0..) {
-        if fd != to {
-            *place = path::duplicate_above(fd, 3)?;
-        }
-    }
-    for (fd, to) in away.into_iter().zip(0..) {
-        if fd >= 0 {
-            path::duplicate_to(fd, to)?;
-            path::close(fd);
-        } else {
-            path::set_close_on_exec(to, false)?;
-        }
-    }
-    Ok(())
-}
-
 /// Becomes root of the user namespace that the parent has mapped, and leaves the caller's groups.
 fn root_ids(uid: u32, gid: u32, keep_groups: bool) -> Outcome {
     if !keep_groups {
@@ -314,24 +308,6 @@ fn bounding_set(keep: u64) -> Outcome {
                 break;
             }
             Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(())
-}
-
-/// Gives pipes to the container's user, so that it can reopen them through /dev/stdout; files and devices of others
-/// are left alone.
-fn own_pipes(uid: u32) -> Outcome {
-    for fd in 0..3 {
-        if let Ok(stat) = path::fstat(fd)
-            && stat.st_mode & libc::S_IFMT == libc::S_IFIFO
-            && stat.st_uid != uid
-        {
-            match path::chown_at(fd, c"", uid, u32::MAX) {
-                // Not ours to give away: the process can still write to what it holds.
-                Ok(()) | Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL) => {}
-                Err(errno) => return Err(errno.into()),
-            }
         }
     }
     Ok(())

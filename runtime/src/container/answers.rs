@@ -1,6 +1,6 @@
 //! What the runtime does for the child of a creation, which asks for it step by step.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 
 use oci_spec::runtime::Spec;
 
@@ -13,12 +13,14 @@ use crate::error::{Error, Kind, Result};
 use crate::hook::{HookKind, HookPolicy, run_hooks};
 use crate::host::Host;
 use crate::plan::{ParentStep, hooks::HookState};
-use crate::spawn::{self, Spawned};
+use crate::spawn::{self, Spawned, View};
 
 /// What the answers need, and what they leave for a creation to undo.
 pub(super) struct Answers<'a> {
     pub(super) spec: &'a Spec,
     pub(super) host: Host,
+    /// The standard streams of the child, by their numbers here.
+    pub(super) streams: [RawFd; 3],
     pub(super) record: &'a Record,
     pub(super) directory: &'a Directory,
     /// Those that were opened for the child, by their numbers.
@@ -48,9 +50,13 @@ impl Answers<'_> {
             }
             ParentStep::OpenIdMap(maps) => return spawn::open_id_map(maps, self.host).map(Some),
             ParentStep::OpenMount { source, recursive, propagation, id_map } => {
-                return spawn::open_mount(source, *recursive, *propagation, id_map.as_ref(), self.host)
+                let view = View::for_source(source, &self.record.rootfs, child.pidfd.as_fd());
+                let id_map = id_map.as_ref();
+                return spawn::open_mount(source, *recursive, *propagation, id_map, self.host, view)
                     .map(Some);
             }
+            ParentStep::OpenDirectory(path) => return spawn::open_directory(path).map(Some),
+            ParentStep::OwnStreams(uid) => spawn::own_streams(pid, self.streams, *uid)?,
             ParentStep::OpenDevice { path, mode, device } => {
                 return spawn::open_device(path, *mode, *device).map(Some);
             }

@@ -102,6 +102,7 @@ impl<'c> Creation<'c> {
         let mut answers = Answers {
             spec: self.spec,
             host,
+            streams: options.stdio.numbers(),
             record: &self.record,
             directory: self.directory,
             namespaces: &opened.joined,

@@ -173,6 +173,9 @@ impl Container {
             ParentStep::EnterScope(_) => {
                 scope.map_or(Ok(()), |scope| scope.attach(&inside_scope, child.pid)).map(|()| None)
             }
+            ParentStep::OwnStreams(uid) => {
+                spawn::own_streams(child.pid, options.stdio.numbers(), *uid).map(|()| None)
+            }
             ParentStep::Rlimits(limits) => spawn::set_rlimits(child.pid, limits).map(|()| None),
             ParentStep::IoPriority(value) => spawn::set_io_priority(child.pid, *value).map(|()| None),
             ParentStep::Scheduler(attr) => spawn::set_scheduler(child.pid, attr).map(|()| None),

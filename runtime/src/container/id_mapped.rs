@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 use crate::plan::MapSource;
-use crate::spawn;
+use crate::spawn::{self, View};
 
 /// Clones the mount of a directory, without what is mounted below it, with the owners of its files mapped as in a user
 /// namespace with these maps (`mount_setattr(2)`). The clone is attached nowhere: `move_mount(2)` puts it into place. It is a
@@ -26,6 +26,7 @@ pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMa
         libc::MS_SLAVE as u32,
         Some(&(MapSource::Maps(maps), false)),
         Host::probe()?,
+        View::Own,
     )
 }
 
@@ -36,5 +37,5 @@ pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMa
 ///
 /// If there is nothing at the path, or the caller may not clone mounts.
 pub fn bind_mount(source: &Path, recursive: bool) -> Result<OwnedFd> {
-    spawn::open_mount(source, recursive, libc::MS_SLAVE as u32, None, Host::probe()?)
+    spawn::open_mount(source, recursive, libc::MS_SLAVE as u32, None, Host::probe()?, View::Own)
 }

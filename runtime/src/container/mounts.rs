@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::mounts::{MountsRequest, add, remove};
 use crate::plan::{ParentStep, Plan};
-use crate::spawn::{self, Resources, Spawned};
+use crate::spawn::{self, Resources, Spawned, View};
 
 impl Container {
     /// Adds mounts to a container that is created, running or paused, as its creation would have made them: relative
@@ -92,7 +92,8 @@ impl Container {
             }
             ParentStep::OpenIdMap(maps) => spawn::open_id_map(maps, host).map(Some),
             ParentStep::OpenMount { source, recursive, propagation, id_map } => {
-                spawn::open_mount(source, *recursive, *propagation, id_map.as_ref(), host).map(Some)
+                spawn::open_mount(source, *recursive, *propagation, id_map.as_ref(), host, View::Own)
+                    .map(Some)
             }
             _ => Err(Error::new(Kind::System, format!("{step}: not a step of a change of mounts"))),
         };

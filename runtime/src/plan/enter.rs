@@ -3,7 +3,7 @@
 use oci_spec::runtime::{Linux, Process};
 
 use super::blame::{Blame, Place};
-use super::process::{Emergence, plan_keyring};
+use super::process::{Emergence, plan_keyring, plan_spare_keyring};
 use super::program::{Op, Program, Slot};
 use super::{ParentStep, Plan, Request};
 use crate::linux::idmap::IdMaps;
@@ -60,6 +60,9 @@ pub(super) fn enter_namespaces(
             Blame::new("join the resctrl groups", Place::of("/linux/intelRdt")),
         );
     }
+    if own_user && admin && request.new_keyring {
+        plan_spare_keyring(&mut plan.program);
+    }
     // The host's own before the user namespace: afterwards there is no right to them.
     let (early, late): (Vec<_>, Vec<_>) =
         namespaces.joined().partition(|(.., kind)| own_user && admin && kind & Namespaces::HOST_OWNED != 0);
@@ -112,6 +115,13 @@ pub(super) fn enter_namespaces(
         if !admin && namespaces.user.is_new() {
             plan.program.push_own(Op::Dumpable, "let the owner of the container look at the process");
         }
+        if walks_to_root(namespaces, request) {
+            // As the working directory it moves to the new mount namespace, where no path need lead to it.
+            let rootfs = plan.program.text(request.rootfs.as_os_str().as_encoded_bytes());
+            let blame = Blame::new("enter the root file system", Place::of("/root/path")).on(rootfs);
+            plan.ask(ParentStep::OpenDirectory(request.rootfs.to_owned()), Slot::TARGET, blame);
+            plan.program.push(Op::EnterDirectory, blame);
+        }
         unshare(&mut plan.program, namespaces.unshared());
     }
     for (path, index, kinds) in joined {
@@ -133,7 +143,7 @@ pub(super) fn enter_namespaces(
         }
     }
     if request.new_keyring {
-        plan_keyring(&mut plan.program, request.id, process, "join a new session keyring");
+        plan_keyring(&mut plan.program, request.id, process, "join a new session keyring", own_user && admin);
     }
     if namespaces.network.is_new() {
         plan.program.push_own(Op::LoopbackUp, "bring the loopback interface up");
@@ -167,6 +177,12 @@ pub(super) fn emergence(namespaces: &Namespaces, request: &Request<'_>) -> Optio
     // Nothing is known of those who are in it, but rights of a user namespace do not reach out of it.
     let seen = if namespaces.user.is_own() { Emergence::Unwatched } else { Emergence::Watched };
     emerges.then_some(seen)
+}
+
+/// Whether the child takes its root file system as its working directory: root of a user namespace may not be allowed to
+/// pass the directories of the host above it.
+pub(super) fn walks_to_root(namespaces: &Namespaces, request: &Request<'_>) -> bool {
+    namespaces.user.is_own() && namespaces.mount.is_new() && request.host.is_admin()
 }
 
 /// Going on in a second process, where a pid namespace takes effect only for those that are born later.

@@ -8,7 +8,8 @@ use oci_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
 use super::blame::{Blame, Place};
 use super::order::begin;
 use super::process::{
-    Circumstances, Emergence, Moment, ProcessPlan, arguments, needs_proc, plan_keyring, plan_terminal,
+    Circumstances, Emergence, Moment, ProcessPlan, arguments, needs_proc, plan_keyring, plan_null_streams,
+    plan_spare_keyring, plan_terminal,
 };
 use super::program::{Op, Slot};
 use super::{ParentStep, Plan};
@@ -73,6 +74,9 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
         affinity.and_then(|a| a.cpu_affinity_final().as_deref()),
         "/process/execCPUAffinity/final",
     )?;
+    if in_user_namespace && request.host.is_admin() && request.new_keyring {
+        plan_spare_keyring(&mut plan.program);
+    }
     if needs_proc(process) {
         // While it is the host's that is in reach, and shows this process.
         plan.program.push_own(Op::OpenProc, "open a private procfs");
@@ -103,10 +107,13 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
     }
     if request.new_keyring {
         let sentence = "join the container's session keyring";
-        plan_keyring(&mut plan.program, request.id, Some(process), sentence);
+        let spare = in_user_namespace && request.host.is_admin();
+        plan_keyring(&mut plan.program, request.id, Some(process), sentence, spare);
     }
     if process.terminal().unwrap_or(false) {
         plan_terminal(&mut plan.program, process, false);
+    } else {
+        plan_null_streams(&mut plan.program);
     }
     let tail = ProcessPlan::plan(
         &mut plan,

@@ -60,6 +60,10 @@ pub(crate) enum ParentStep {
     MoveDevices(Vec<Wish>),
     /// Set an I/O priority that a child in a user namespace may not choose.
     IoPriority(i32),
+    /// Give the standard streams to this user of the child's user namespace.
+    OwnStreams(u32),
+    /// Open a directory of the host to which the path may be closed for the child.
+    OpenDirectory(PathBuf),
     /// Run the prestart and createRuntime hooks.
     RuntimeHooks,
     /// Open the context of a procfs that shows the pid namespace of that number among those opened for the child.
@@ -100,6 +104,10 @@ impl fmt::Display for ParentStep {
                 }
                 f.write_str("; restore their addresses and bring them up")
             }
+            Self::OwnStreams(uid) => {
+                write!(f, "give the standard streams to user {uid} of the user namespace")
+            }
+            Self::OpenDirectory(path) => write!(f, "open {}", path.display()),
             Self::RuntimeHooks => f.write_str("run the prestart and createRuntime hooks"),
             Self::OpenProcfs(_) => f.write_str("make a procfs of the pid namespace that is joined"),
             Self::OpenIdMap(_) => f.write_str("make a user namespace with the id maps of the mount"),

@@ -81,17 +81,13 @@ impl ProcessPlan {
     pub(crate) fn plan(plan: &mut Plan, process: &Process, around: &Circumstances<'_>) -> Result<Self> {
         let no_new_privileges = process.no_new_privileges().unwrap_or(false);
         let mut filter = around.seccomp.map(|seccomp| compile(plan, seccomp)).transpose()?;
-        let program = &mut plan.program;
-        if !process.terminal().unwrap_or(false) {
-            program.push(
-                Op::OwnPipes { uid: process.user().uid() },
-                Blame::new("give the standard streams to the user", Place::of("/process/user")),
-            );
-        }
-        plan_labels(program, process);
         // What the parent may do for the child, and the child as root of its user namespace may not. A parent without
         // privileges could do nothing that the child cannot do itself.
         let by_parent = around.in_user_namespace && around.host.is_admin();
+        if !process.terminal().unwrap_or(false) {
+            plan_stream_owner(plan, process.user().uid(), by_parent);
+        }
+        plan_labels(&mut plan.program, process);
         let mut own = Vec::new();
         plan_scheduling(plan, process, by_parent, around, &mut own);
         let program = &mut plan.program;
@@ -224,6 +220,16 @@ fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<Filter> {
     })
 }
 
+fn plan_stream_owner(plan: &mut Plan, uid: u32, by_parent: bool) {
+    let blame = Blame::new("give the standard streams to the user", Place::of("/process/user"));
+    if by_parent {
+        // They belong to a user whom the user namespace does not know.
+        plan.ask(ParentStep::OwnStreams(uid), Slot::NONE, blame);
+    } else {
+        plan.program.push(Op::OwnStreams { uid }, blame);
+    }
+}
+
 fn plan_labels(program: &mut Program, process: &Process) {
     if let Some(profile) = lsm::apparmor_profile(process) {
         let without_effect = lsm::is_unconfined(profile);
@@ -256,18 +262,30 @@ pub(crate) fn plan_terminal(program: &mut Program, process: &Process, console: b
     );
 }
 
+/// The step for a process without a terminal whose caller gave it the host's null device.
+pub(crate) fn plan_null_streams(program: &mut Program) {
+    program.push_own(Op::NullStreams, "open the container's null device for its streams");
+}
+
 /// Whether a step of the process writes to the private procfs.
 pub(crate) fn needs_proc(process: &Process) -> bool {
     lsm::apparmor_profile(process).is_some() || lsm::selinux_label(process).is_some()
 }
 
+/// The step for a process that is about to become root of a user namespace, whose quota of keys may be used up by other
+/// containers of the same mapping: it must not be left with the session keyring of the caller.
+pub(super) fn plan_spare_keyring(program: &mut Program) {
+    program.push_own(Op::SpareKeyring, "join a spare session keyring");
+}
+
 /// The step that makes or joins the session keyring; its key carries the SELinux context of the process, or the
-/// process could not use it.
+/// process could not use it. `spare`: the process has a keyring of its own already.
 pub(super) fn plan_keyring(
     program: &mut Program,
     id: &str,
     process: Option<&Process>,
     sentence: &'static str,
+    spare: bool,
 ) {
     let label = process.and_then(lsm::selinux_label);
     let path = label.map(|_| program.text(lsm::SELINUX_KEYS));
@@ -277,7 +295,7 @@ pub(super) fn plan_keyring(
         program.push(Op::WriteHost { path, text }, blame);
     }
     let name = program.text(format!("_ses.{id}"));
-    program.push_own(Op::SessionKeyring(name), sentence);
+    program.push_own(Op::SessionKeyring { name, spare }, sentence);
     if let Some(path) = path {
         let text = program.text("\n");
         program.push_own(Op::WriteHost { path, text }, "stop labelling keys");

@@ -102,14 +102,18 @@ pub(crate) enum Op {
     RootIds { uid: u32, gid: u32, keep_groups: bool },
     /// Bring the loopback interface up.
     LoopbackUp,
-    /// Join a new session keyring.
-    SessionKeyring(Text),
+    /// Join a session keyring without a name, charged to whoever the process still is.
+    SpareKeyring,
+    /// Join a new session keyring; if there is no room for one, and a spare one, stay with that.
+    SessionKeyring { name: Text, spare: bool },
     /// Set the host name.
     Hostname(Text),
     /// Set the NIS domain name.
     Domainname(Text),
     /// Set the propagation of a mount (tree) by a path of the host.
     PropagationAt { path: Text, kind: u32 },
+    /// Make the directory in the target slot the working directory.
+    EnterDirectory,
     /// Clone the root file system's mount tree over itself and hold its root. The clone gets these propagation types
     /// first, the whole tree and then its root alone; 0 leaves them.
     OpenRoot { path: Text, tree: u32, root: u32 },
@@ -172,8 +176,10 @@ pub(crate) enum Op {
     Link { target: Text, path: Text, source: Option<Text>, replace: bool },
     /// Open a terminal in the container's devpts, send its master to the parent, and make it the standard streams.
     Terminal { rows: u16, columns: u16, uid: u32, console: Option<Text> },
-    /// Let the container's user reopen the pipes that it gets as standard streams.
-    OwnPipes { uid: u32 },
+    /// Let the container's user reopen the pipes and files that it gets as standard streams.
+    OwnStreams { uid: u32 },
+    /// Let no standard stream be the null device of the host, but the container's.
+    NullStreams,
     /// Make the root the root of the mount namespace and drop the host's.
     Pivot,
     /// The same with `MS_MOVE` and chroot, for hosts whose root is a ramfs.

@@ -5,13 +5,14 @@ use std::path::{Component, Path};
 use oci_spec::runtime::{Linux, Mount, Process, Spec};
 
 use super::blame::{Blame, Place};
+use super::enter::walks_to_root;
 use super::mount_list::understand;
-use super::process::{needs_proc, plan_terminal};
+use super::process::{needs_proc, plan_null_streams, plan_terminal};
 use super::program::{Op, Program, Slot, Text};
 use super::{ParentStep, Plan, Request, hooks};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
-use crate::linux::mount::entry::{Entry, Reaches, Surroundings, propagation};
+use crate::linux::mount::entry::{Entry, Reaches, Surroundings, plain, propagation};
 use crate::linux::mount::propagation::{Propagation, PropagationType};
 use crate::linux::namespace::Namespaces;
 use crate::linux::{device, lsm, sysctl};
@@ -53,7 +54,8 @@ pub(super) fn fill_root(
             Blame::new("take the null device of the host", Place::of("/linux/maskedPaths")),
         );
     }
-    plan_open_root(&mut plan.program, linux, namespaces, rootfs);
+    let at = if walks_to_root(namespaces, request) { plan.program.text(".") } else { rootfs };
+    plan_open_root(&mut plan.program, linux, namespaces, rootfs, at);
 
     let joined_pids = namespaces.pid.joined().filter(|_| request.host.is_admin());
     let procfs = joined_pids.map(|path| plan.open(path, Place::of("/linux/namespaces")));
@@ -100,6 +102,8 @@ pub(super) fn fill_root(
     if let Some(process) = process {
         if process.terminal().unwrap_or(false) {
             plan_terminal(&mut plan.program, process, !bound_dev);
+        } else {
+            plan_null_streams(&mut plan.program);
         }
         plan_working_directory(&mut plan.program, process);
     }
@@ -146,13 +150,20 @@ fn plan_host_propagation(program: &mut Program, linux: Option<&Linux>, namespace
 
 /// The root mount. A clone is a peer of what it was cloned from, and the tree around it is cut off in a mount namespace of the
 /// container's own only. What the host mounts later on the root file system appears inside where that is asked for.
-fn plan_open_root(program: &mut Program, linux: Option<&Linux>, namespaces: &Namespaces, rootfs: Text) {
+/// `at`: from where the child can reach it.
+fn plan_open_root(
+    program: &mut Program,
+    linux: Option<&Linux>,
+    namespaces: &Namespaces,
+    rootfs: Text,
+    at: Text,
+) {
     let asked = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse);
     let follows = asked.is_some_and(|asked| asked.typ == PropagationType::Slave);
     let tree = if namespaces.mount.is_own() { 0 } else { libc::MS_SLAVE as u32 };
     let root = if follows { 0 } else { libc::MS_PRIVATE as u32 };
     program.push(
-        Op::OpenRoot { path: rootfs, tree, root },
+        Op::OpenRoot { path: at, tree, root },
         Blame::new("bind the root file system", Place::of("/root/path")).on(rootfs),
     );
 }
@@ -274,7 +285,7 @@ pub(super) fn finish_root(
     for (index, path) in
         linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default().iter().enumerate()
     {
-        let path = program.text(path);
+        let path = program.text(plain(Path::new(path)).as_os_str().as_encoded_bytes());
         program.push(
             Op::ReadOnlyPath(path),
             Blame::new("make read-only", Place::item("/linux/readonlyPaths", index)).on(path),
@@ -285,7 +296,7 @@ pub(super) fn finish_root(
     for (index, path) in
         linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default().iter().enumerate()
     {
-        let path = program.text(path);
+        let path = program.text(plain(Path::new(path)).as_os_str().as_encoded_bytes());
         program.push(
             Op::MaskPath { path, label },
             Blame::new("mask", Place::item("/linux/maskedPaths", index)).on(path),

@@ -37,7 +37,13 @@ pub(crate) fn describe(program: &Program, message: Message, output: Option<Owned
 /// Words a warning.
 pub(super) fn warning(program: &Program, message: Message) -> String {
     let error = describe(program, message, None);
-    format!("{error}; the container starts without it")
+    let instead = match program.ops.get(message.a as usize) {
+        Some(Op::SessionKeyring { .. }) => {
+            "the process has one that no other process of the container can join"
+        }
+        _ => "the container starts without it",
+    };
+    format!("{error}; {instead}")
 }
 
 /// Words the unexpected end of a process that was being created.
@@ -177,6 +183,10 @@ fn hinted(error: Error, op: &Op, errno: Errno, operand: &str) -> Error {
         (Op::Groups { .. }, Errno::EPERM) => {
             error.hint("the user namespace denies setgroups(2), as its groups were mapped without privileges")
         }
+        (Op::SpareKeyring | Op::SessionKeyring { .. }, Errno::EDQUOT) => error.hint(
+            "its user has as many keys as /proc/sys/kernel/keys/maxkeys allows, counting every container with the same \
+             mapping; raise that, or start the container without a session keyring of its own (--no-new-keyring)",
+        ),
         (Op::Rlimit { .. }, Errno::EPERM) => error.hint("to raise a hard limit takes CAP_SYS_RESOURCE"),
         (Op::Scheduler(_) | Op::IoPriority(_), Errno::EPERM) => {
             error.hint("it takes CAP_SYS_NICE in the initial user namespace")

@@ -7,6 +7,7 @@ mod failure;
 pub(crate) mod id_map;
 mod mapping;
 mod steps;
+mod view;
 
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -24,9 +25,12 @@ use crate::trace;
 pub(crate) use failure::describe;
 pub(crate) use mapping::{compare_id_maps, map_ids};
 pub(crate) use steps::{
-    open_device, open_id_map, open_mount, open_procfs, set_io_priority, set_oom_score, set_rlimits,
-    set_scheduler, write_time_offsets,
+    open_device, open_directory, open_id_map, open_mount, open_procfs, own_streams, set_io_priority,
+    set_oom_score, set_rlimits, set_scheduler, write_time_offsets,
 };
+pub(crate) use view::View;
+#[cfg(feature = "criu")]
+pub(crate) use view::protect_nodes;
 
 /// The descriptors that a child gets.
 #[derive(Debug)]

@@ -1,16 +1,18 @@
 //! What the parent does for a child that may not do it itself.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
 
 use super::id_map;
+use super::view::View;
 use crate::child::procfs;
+use crate::child::streams::give;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::MapSource;
@@ -32,6 +34,35 @@ pub(crate) fn set_oom_score(pid: i32, score: i32) -> Result<()> {
             _ => error,
         }
     })
+}
+
+/// Gives the streams of a child to a user of its user namespace.
+pub(crate) fn own_streams(pid: i32, streams: [RawFd; 3], uid: u32) -> Result<()> {
+    let map = format!("/proc/{pid}/uid_map");
+    let text = fs::read_to_string(&map).map_err(|error| Error::io(&error, format!("read {map}")))?;
+    // Refused before, if it is not mapped.
+    let Some(uid) = outside(&text, uid) else { return Ok(()) };
+    streams
+        .into_iter()
+        .try_for_each(|stream| give(stream, uid))
+        .map_err(|errno| Error::os(errno, format!("give the standard streams to user {uid}")))
+}
+
+/// What an id is outside, by a map as the kernel shows it.
+fn outside(map: &str, id: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+        let (inside, outside, size) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let offset = id.checked_sub(inside).filter(|offset| *offset < size)?;
+        outside.checked_add(offset)
+    })
+}
+
+/// Opens a directory for a child to which the way may be closed.
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let text = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL);
+    text.and_then(|text| path::hold_directory(&text))
+        .map_err(|errno| Error::os(errno, format!("open {}", path.display())))
 }
 
 pub(super) fn write_proc(pid: i32, name: &str, text: &str) -> Result<()> {
@@ -95,8 +126,9 @@ pub(crate) fn open_mount(
     propagation: u32,
     id_map: Option<&(MapSource, bool)>,
     host: Host,
+    view: View<'_>,
 ) -> Result<OwnedFd> {
-    let mount = clone(source, recursive)?;
+    let mount = view.clone_of(source, recursive)?;
     if propagation != 0 {
         // A clone of a shared mount is its peer: what the container mounts on it would appear on the host.
         let attr = MountAttr { propagation: u64::from(propagation), ..MountAttr::default() };
@@ -121,15 +153,13 @@ pub(crate) fn open_mount(
 
 /// Clones the node of a device of the host, after checking that it is that device.
 pub(crate) fn open_device(node: &Path, mode: u32, device: u64) -> Result<OwnedFd> {
-    let mount = clone(node, false)?;
+    let mount = View::Own.clone_of(node, false)?;
     // What a container mounts over a node that is a peer of the host's would cover the host's, too.
     make_slave(&mount, node)?;
     let stat = path::fstat(mount.as_raw_fd())
         .map_err(|errno| Error::os(errno, format!("inspect {}", node.display())))?;
-    if stat.st_mode & libc::S_IFMT == mode & libc::S_IFMT && stat.st_rdev == device {
-        Ok(mount)
-    } else {
-        Err(Error::new(
+    if stat.st_mode & libc::S_IFMT != mode & libc::S_IFMT || stat.st_rdev != device {
+        return Err(Error::new(
             Kind::InvalidSpec,
             format!(
                 "the host's {} is not device {}:{}, and a user namespace cannot make device nodes",
@@ -137,8 +167,12 @@ pub(crate) fn open_device(node: &Path, mode: u32, device: u64) -> Result<OwnedFd
                 libc::major(device),
                 libc::minor(device)
             ),
-        ))
+        ));
     }
+    let attr = MountAttr { set: mount::HOST_NODE, ..MountAttr::default() };
+    mount::set_attributes(mount.as_raw_fd(), &attr, false)
+        .map_err(|errno| Error::os(errno, format!("make the clone of {} read-only", node.display())))?;
+    Ok(mount)
 }
 
 /// Cuts a clone off from what it was cloned from.
@@ -148,8 +182,18 @@ fn make_slave(clone: &OwnedFd, source: &Path) -> Result<()> {
     })
 }
 
-fn clone(source: &Path, recursive: bool) -> Result<OwnedFd> {
-    let context = |errno| Error::os(errno, format!("open the mount source {}", source.display()));
-    let text = CString::new(source.as_os_str().as_bytes()).map_err(|_| context(Errno::EINVAL))?;
-    mount::clone_tree_owned(&text, recursive).map_err(context)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_found_in_the_map_of_the_kernel() {
+        let map = "         0     100000       1000\n      1000       5000          1\n";
+        assert_eq!(outside(map, 0), Some(100_000));
+        assert_eq!(outside(map, 999), Some(100_999));
+        assert_eq!(outside(map, 1000), Some(5000));
+        assert_eq!(outside(map, 1001), None);
+        assert_eq!(outside("0 4294967295 2", 1), None);
+        assert_eq!(outside("", 0), None);
+    }
 }

@@ -74,6 +74,13 @@ pub(crate) fn find_beneath(dir: impl std::os::fd::AsFd, path: &CStr) -> Result<s
     Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
 }
 
+/// Takes hold of a directory by a path that the caller trusts.
+pub(crate) fn hold_directory(path: &CStr) -> Result<std::os::fd::OwnedFd> {
+    let fd = openat(libc::AT_FDCWD, path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    // SAFETY: openat has just returned it; nobody else owns it.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+}
+
 /// Opens a path that the caller trusts, magic links of procfs included: a descriptor that only tells what it refers to.
 #[cfg(feature = "criu")]
 pub(crate) fn open_path(path: &CStr) -> Result<std::os::fd::OwnedFd> {
@@ -132,6 +139,13 @@ pub(crate) fn fstat(fd: RawFd) -> Result<libc::stat> {
     check_unit(libc::c_long::from(unsafe { libc::fstat(fd, stat.as_mut_ptr()) }))?;
     // SAFETY: filled on success.
     Ok(unsafe { stat.assume_init() })
+}
+
+/// How a descriptor was opened: `O_RDONLY`, `O_WRONLY` or `O_RDWR`.
+pub(crate) fn access_mode(fd: RawFd) -> Result<i32> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_GETFL) })
+        .map(|flags| flags as i32 & libc::O_ACCMODE)
 }
 
 /// The magic number of the file system that a descriptor is on.

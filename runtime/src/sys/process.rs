@@ -286,6 +286,15 @@ pub(crate) fn join_session_keyring(name: &CStr) -> Result<()> {
     check_unit(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })
 }
 
+/// Joins a new session keyring that has no name.
+pub(crate) fn join_new_session_keyring() -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
+    // SAFETY: a null name means a keyring that nobody else can join.
+    check_unit(unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, ptr::null::<libc::c_char>())
+    })
+}
+
 /// Loads a seccomp filter of `length` instructions at `instructions`; the answer is the listener with `NEW_LISTENER`.
 pub(crate) fn load_seccomp(instructions: &[u8], flags: u32) -> Result<i32> {
     #[repr(C)]

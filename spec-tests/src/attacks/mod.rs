@@ -5,10 +5,11 @@ use crate::Test;
 mod checkpoint;
 mod exec;
 mod host_mounts;
+mod host_nodes;
 mod image;
 mod leaks;
 pub(crate) mod watch;
 
 /// All attacks.
 pub const AREAS: &[&[Test]] =
-    &[image::TESTS, exec::TESTS, leaks::TESTS, watch::TESTS, checkpoint::TESTS, host_mounts::TESTS];
+    &[image::TESTS, exec::TESTS, leaks::TESTS, watch::TESTS, host_mounts::TESTS, host_nodes::TESTS, checkpoint::TESTS];

@@ -36,6 +36,7 @@ mod running_mounts;
 mod scheduling;
 mod scopes;
 mod seccomp;
+mod user_namespaces;
 
 /// All areas, in the order of the checklist.
 pub const AREAS: &[&[Test]] = &[
@@ -76,4 +77,5 @@ pub const AREAS: &[&[Test]] = &[
     checkpoint::TESTS,
     running_mounts::TESTS,
     notify::TESTS,
+    user_namespaces::TESTS,
 ];

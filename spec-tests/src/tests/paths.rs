@@ -41,6 +41,22 @@ pub(super) const TESTS: &[Test] = &[
         check(answers[3].errno != 0 || answers[3].value == json!([]), || "kcore was read".into())?;
         same("file on the host", std::fs::read_to_string(bundle.rootfs.join("data/secret"))?, "secret")
     }),
+    test("A199 A201", "a masked or read-only path may end with a slash or have two", |bed| {
+        let spec = Spec::new()
+            .set("/linux/maskedPaths", json!(["/data//secret/", "/data/./other"]))
+            .set("/linux/readonlyPaths", json!(["//data/kept/"]));
+        let script: &[&[&str]] =
+            &[&["read", "/data/secret"], &["read", "/data/other"], &["overwrite", "/data/kept", "x"]];
+        let bundle = bed.bundle(&crate::bed::script_spec(spec, script))?;
+        for name in ["secret", "other", "kept"] {
+            bundle.file(&format!("data/{name}"), "text")?;
+        }
+        let answers = bed.tries_in(&bundle)?;
+        for answer in &answers[..2] {
+            check(answer.errno != 0 || answer.value == "", || format!("{}: {}", answer.op, answer.value))?;
+        }
+        answers[2].failed(&[30])
+    }),
     test("A199", "a masked directory is empty and cannot be written", |bed| {
         let bundle = bed.bundle(&crate::bed::script_spec(
             Spec::new().set("/linux/maskedPaths", json!(["/data"])),

@@ -56,6 +56,7 @@ fn refuse(what: impl std::fmt::Display, pointer: &str) -> Error {
 
 /// Compares everything; the processes are stopped by criu.
 pub(super) fn verify(init: i32, policy: &Policy<'_>) -> Result<()> {
+    mounts::protect(init, &MountView::of(&init.to_string())?, policy)?;
     let view = MountView::of(&init.to_string())?;
     mounts::verify(&view, policy)?;
     namespaces::verify_init(init, policy)?;

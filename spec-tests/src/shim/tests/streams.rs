@@ -1,5 +1,6 @@
 //! stdin, stdout and stderr: FIFOs, terminals, files, loggers, nothing.
 
+use crate::devices::Nodes;
 use crate::outcome::{Outcome, check, same};
 use crate::shim::bed::Bed;
 use crate::shim::client::{granted, refused};
@@ -36,6 +37,8 @@ pub(super) const TESTS: &[Test] = &[
     test("I21", "a FIFO that does not exist is refused", missing_fifo),
     test("I22", "io_uid and io_gid: the streams belong to them", io_owner),
     test("I23", "an unprivileged process opens its own /dev/stdout again", reopen),
+    test("I23", "so does one in a user namespace, and one that was added to it", reopen_in_namespace),
+    test("I28", "null streams cannot be used to change the host's null device", null_of_host),
     test("I24", "no stream of one process is open in another", no_leak),
 ];
 
@@ -257,7 +260,50 @@ fn reopen(bed: &Bed<'_>) -> Outcome {
     same("exit status", task.exit("")?, 0)?;
     granted("Delete", task.delete(""))?;
     let (out, _) = task.streams.borrow_mut().to_end()?;
-    check(out.contains("by name"), || format!("it could not: {out}"))
+    check(out.lines().any(|line| line == "by name"), || format!("it could not: {out}"))
+}
+
+fn reopen_in_namespace(bed: &Bed<'_>) -> Outcome {
+    let words = ["/probe", "try", "overwrite", "/proc/self/fd/1", "by name\n"];
+    let spec = Spec::new().user_namespace(100_000, 65_536);
+    let task =
+        bed.started(&spec.clone().set("/process/user", json!({"uid": 101, "gid": 101})).args(&words))?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    let (out, _) = task.streams.borrow_mut().to_end()?;
+    check(out.lines().any(|line| line == "by name"), || format!("it could not: {out}"))?;
+
+    let task = bed.waiting(&spec)?;
+    let mut process = process(&words);
+    process["user"] = json!({"uid": 101, "gid": 101});
+    let mut streams = task.exec_with("e", &process, Streams::all(bed.dir())?)?;
+    same("exit status of the exec", task.exit("e")?, 0)?;
+    let (out, _) = streams.to_end()?;
+    check(out.lines().any(|line| line == "by name"), || format!("the exec could not: {out}"))?;
+    granted("Delete", task.delete("e"))?;
+    task.finish()
+}
+
+/// Root in the container, and in a process that was added, tries it on its standard input.
+fn null_of_host(bed: &Bed<'_>) -> Outcome {
+    bed.host.needs_own_devices()?;
+    let words = ["/probe", "try", "touch", "/proc/self/fd/0", "--", "chmod", "/proc/self/fd/0", "600"];
+    let nodes = Nodes::look()?;
+    let spec = Spec::new().capabilities(&["CAP_FOWNER", "CAP_DAC_OVERRIDE", "CAP_KILL"]);
+    let task = bed.created_with(&spec.clone().args(&words), Streams::none())?;
+    task.begin()?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    nodes.unchanged("a container")?;
+
+    let task = bed.waiting(&spec)?;
+    let mut process = process(&words);
+    process["capabilities"] = spec.0["process"]["capabilities"].clone();
+    task.exec_with("e", &process, Streams::none())?;
+    same("exit status of the exec", task.exit("e")?, 0)?;
+    nodes.unchanged("an exec")?;
+    granted("Delete", task.delete("e"))?;
+    task.finish()
 }
 
 fn no_leak(bed: &Bed<'_>) -> Outcome {

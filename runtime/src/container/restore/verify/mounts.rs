@@ -1,7 +1,7 @@
 //! The mounts of restored processes: every one that is configured is there with what it restricts, and no other is.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -13,6 +13,8 @@ use crate::linux::mount::entry::Entry;
 use crate::linux::mountinfo::MountInfo;
 use crate::plan::blame::Place;
 use crate::plan::mounts_of;
+use crate::spawn::protect_nodes;
+use crate::sys::mount::HOST_NODE;
 use crate::sys::path;
 
 /// What a mount restricts, as far as the table of mounts tells.
@@ -20,6 +22,28 @@ const RESTRICTIONS: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEX
 
 /// File systems that show the container itself and nothing of the host.
 const OWN: [&str; 7] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"];
+
+/// Makes the mounts of the host's nodes read-only, as they are after a creation: those on masked files, and devices that a
+/// user namespace cannot make. criu mounts them as the images say.
+pub(super) fn protect(init: i32, view: &MountView, policy: &Policy<'_>) -> Result<()> {
+    let devices = policy.host_mounts.iter().filter(|mount| mount.pointer.starts_with("/linux/devices"));
+    let masks = masked_paths(policy.spec).iter().map(Path::new);
+    let mut mounts = Vec::new();
+    for path in masks.chain(devices.map(|mount| mount.destination.as_path())) {
+        let (Some(fd), Some(mount)) = (view.find(path)?, view.mounted_on(path)?) else { continue };
+        let is_device = path::fstat(fd.as_raw_fd())
+            .is_ok_and(|stat| matches!(stat.st_mode & libc::S_IFMT, libc::S_IFCHR | libc::S_IFBLK));
+        if is_device && mount.attributes & HOST_NODE != HOST_NODE {
+            mounts.push(fd);
+        }
+    }
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    let file = format!("/proc/{init}/ns/mnt");
+    let namespace = std::fs::File::open(&file).map_err(|error| Error::io(&error, format!("open {file}")))?;
+    protect_nodes(namespace.as_fd(), &mounts)
+}
 
 /// Compares the mounts of the first process.
 pub(super) fn verify(view: &MountView, policy: &Policy<'_>) -> Result<()> {

@@ -1,0 +1,108 @@
+//! Among whose mounts the parent opens what it clones for a child.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Kind, Result};
+#[cfg(feature = "criu")]
+use crate::sys::mount::MountAttr;
+use crate::sys::{clone, mount};
+
+/// A view of the host's files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum View<'v> {
+    /// That of the runtime.
+    Own,
+    /// That of the process behind a pidfd, which has the mounts of the container so far.
+    Of(BorrowedFd<'v>),
+}
+
+impl<'v> View<'v> {
+    /// The child's, for what lies in the container's root: there an earlier mount of the container may cover what the
+    /// runtime sees, and it is the mount that the configuration means. Else the runtime's own, for in a user namespace
+    /// the mounts of the host are locked together.
+    pub(crate) fn for_source(source: &Path, rootfs: &Path, child: BorrowedFd<'v>) -> Self {
+        // What is in an earlier mount only does not exist here.
+        let found = source.ancestors().find_map(|above| fs::canonicalize(above).ok());
+        match (found, fs::canonicalize(rootfs)) {
+            (Some(found), Ok(rootfs)) if found.starts_with(&rootfs) => Self::Of(child),
+            _ => Self::Own,
+        }
+    }
+
+    /// Clones the mount (tree) at a path as a detached one.
+    pub(crate) fn clone_of(self, source: &Path, recursive: bool) -> Result<OwnedFd> {
+        let context = |errno| Error::os(errno, format!("open the mount source {}", source.display()));
+        let text = CString::new(source.as_os_str().as_bytes()).map_err(|_| context(Errno::EINVAL))?;
+        let Self::Of(process) = self else {
+            return mount::clone_tree_owned(&text, recursive).map_err(context);
+        };
+        among_mounts_of(process, || mount::clone_tree_owned(&text, recursive).map_err(context))
+    }
+}
+
+/// Protects mounts in another mount namespace, which is behind a pidfd or a descriptor of the namespace, as clones of nodes
+/// of the host are protected.
+#[cfg(feature = "criu")]
+pub(crate) fn protect_nodes(namespace: BorrowedFd<'_>, mounts: &[OwnedFd]) -> Result<()> {
+    let attr = MountAttr { set: mount::HOST_NODE, ..MountAttr::default() };
+    among_mounts_of(namespace, || {
+        mounts.iter().try_for_each(|fd| {
+            mount::set_attributes(fd.as_raw_fd(), &attr, false)
+                .map_err(|errno| Error::os(errno, "make the mount of a node of the host read-only"))
+        })
+    })
+}
+
+/// Does something in another mount namespace, in a thread that ends right after, so that nothing else of the caller is
+/// affected.
+fn among_mounts_of<T: Send>(namespace: BorrowedFd<'_>, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("wharf-view".to_owned())
+            .spawn_scoped(scope, || {
+                clone::unshare(libc::CLONE_FS)
+                    .and_then(|()| clone::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS))
+                    .map_err(|errno| {
+                        Error::os(errno, "join the mount namespace of the container's process")
+                    })?;
+                act()
+            })
+            .map_err(|error| Error::io(&error, "make a thread to join a mount namespace"))?
+            .join()
+            .unwrap_or_else(|_| {
+                Err(Error::new(Kind::System, "the thread that joins a mount namespace panicked"))
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_the_root_is_looked_for_in_the_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let rootfs = dir.path().join("rootfs");
+        fs::create_dir_all(rootfs.join("there")).unwrap();
+        std::os::unix::fs::symlink(&rootfs, dir.path().join("link")).unwrap();
+        let file = fs::File::open("/").unwrap();
+        let inside = |path: &str| {
+            matches!(View::for_source(&dir.path().join(path), &rootfs, file.as_fd()), View::Of(_))
+        };
+        assert!(
+            inside("rootfs")
+                && inside("rootfs/there")
+                && inside("rootfs/absent/deep")
+                && inside("link/there")
+        );
+        assert!(!inside("") && !inside("rootfs2") && !inside("other/rootfs") && !inside("rootfs/../x"));
+    }
+}

@@ -174,7 +174,10 @@
 //! | device rules in an update | those that differ from the rules in force take their place; the same ones are left alone | engines send all resources with each update, and device plug-ins change rules behind the runtime's back |
 //! | device rules without the right to filter devices | left out, without a word | engines always send them; a user cannot make nodes, and binds only what he can open |
 //! | mappings with a user namespace that is joined | must be those that the namespace has | else one of the two is a mistake |
-//! | a device that a user namespace cannot make | the host's node is bound; `fileMode`, `uid` and `gid` that ask for anything but 0666 and root are warned about | the specification allows it; the node is the host's own, and its mode and owner are the host's business |
+//! | a device that a user namespace cannot make | the host's node is bound, read-only, which keeps its mode and owner and does not keep it from being written to; `fileMode`, `uid` and `gid` that ask for anything but 0666 and root are warned about | the specification allows it; the node is the host's own, and its mode and owner are the host's business |
+//! | a standard stream that is the host's null device | the container's own takes its place | root in the container could change mode and owner of the host's (`docs/host-inodes.md` lists every inode of the host that a container reaches) |
+//! | owner of standard streams | pipes, and files that are written to, go to the process' user; what is only read, sockets and devices do not | programs open /dev/stderr; runc gives away terminals and input files as well |
+//! | no room in the quota of keys of a user namespace's root | a session keyring without a name, charged to the caller, and a warning | the caller's own must not stay in force |
 //! | a file at the place of a device that is bound | error, unless it is that device or an empty regular file | the letter of the specification; a bind needs a file and leaves it in a root file system that is used again |
 //! | a restored process with more than the configuration gives | error | images are no authority; other runtimes believe them |
 //! | deleting a *created* container | kills and deletes it; [`Delete::Strict`] refuses | callers rely on it |

@@ -28,7 +28,7 @@ const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
 
 /// What the clone of a device node of the host is mounted with: it can be read and written like any other, but nobody
 /// changes its mode, its owner or its times through it. Without `noexec`, which would forbid to map the device as
-/// executable memory, as /dev/sgx_enclave has to be.
+/// executable memory, as `/dev/sgx_enclave` has to be.
 pub(crate) const HOST_NODE: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
 
 /// `struct mount_attr` of `mount_setattr(2)`.

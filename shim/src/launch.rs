@@ -161,7 +161,7 @@ pub(crate) fn console(given: &Given, terminal: bool, detach: bool) -> Result<Con
         (Some(socket), true) => Ok(Console::Socket(socket.to_owned())),
         (Some(_), false) => Err(Failure::new(texts::SOCKET_NEEDS_TTY)),
         (None, true) => Err(Failure::new(texts::TTY_NEEDS_SOCKET)),
-        (None, false) if terminal => Ok(Console::Keep),
+        (None, false) if terminal => Ok(Console::Relay),
         (None, false) => Ok(Console::None),
     }
 }
@@ -181,7 +181,7 @@ mod tests {
     fn a_console_socket_belongs_to_a_detached_terminal() {
         let (with, without) = ("wharf run --console-socket /s x", "wharf run x");
         assert!(matches!(chosen(with, true, true), Ok(Console::Socket(path)) if path == Path::new("/s")));
-        assert!(matches!(chosen(without, true, false), Ok(Console::Keep)));
+        assert!(matches!(chosen(without, true, false), Ok(Console::Relay)));
         assert!(matches!(chosen(without, false, false), Ok(Console::None)));
         assert!(matches!(chosen(without, false, true), Ok(Console::None)));
         for (terminal, detach) in [(false, true), (true, false), (false, false)] {

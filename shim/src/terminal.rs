@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::OFlag;
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use crate::failure::Failure;
 
@@ -17,8 +17,9 @@ pub(crate) struct RawMode<'a> {
 }
 
 impl<'a> RawMode<'a> {
-    /// Switches `terminal` to raw mode: every key goes into the container, those that make signals as well.
-    /// `None` if it is not a terminal.
+    /// Switches `terminal` to raw mode: every key goes into the container, those that make signals as well. It still turns
+    /// `\n` into `\r\n`, which the container's terminal leaves to it ([`wharf::Console::Relay`]): what this program says
+    /// meanwhile has straight lines, too. `None` if it is not a terminal.
     pub(crate) fn enter(terminal: BorrowedFd<'a>) -> Result<Option<Self>, Failure> {
         if !terminal.is_terminal() {
             return Ok(None);
@@ -28,6 +29,7 @@ impl<'a> RawMode<'a> {
         let before = tcgetattr(terminal).map_err(failed)?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
+        raw.output_flags |= OutputFlags::OPOST;
         tcsetattr(terminal, SetArg::TCSANOW, &raw).map_err(failed)?;
         Ok(Some(Self { terminal, before }))
     }
@@ -83,6 +85,8 @@ mod tests {
         assert!(canonical());
         let raw = RawMode::enter(pty.slave.as_fd()).unwrap();
         assert!(raw.is_some() && !canonical());
+        let output = tcgetattr(&pty.slave).unwrap().output_flags;
+        assert!(output.contains(OutputFlags::OPOST | OutputFlags::ONLCR), "lines are not straight");
         drop(raw);
         assert!(canonical());
         let file = std::fs::File::open("/proc/self/exe").unwrap();

@@ -3,10 +3,12 @@
 use crate::outcome::{Outcome, check, fail};
 use crate::runtime::readable;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{OutputModes, tcgetattr};
 use std::fs::File;
 use std::io::{IoSliceMut, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -69,6 +71,22 @@ impl Receiver {
         bytes.extend(more);
         Ok(Received { bytes, fds, closed })
     }
+}
+
+/// Whether a terminal turns `\n` into `\r\n` on output; either end tells.
+pub fn straightens(terminal: impl AsFd) -> Outcome<bool> {
+    let output = tcgetattr(terminal)?.output_modes;
+    check(output.contains(OutputModes::OPOST), || "the terminal does not process output".into())?;
+    Ok(output.contains(OutputModes::ONLCR))
+}
+
+/// A terminal: its master, and the other end.
+pub fn terminal() -> Outcome<(File, OwnedFd)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let other = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    Ok((File::from(master), other))
 }
 
 /// Reads from a terminal until a word comes or the other side hangs up.

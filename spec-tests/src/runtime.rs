@@ -7,7 +7,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -84,6 +84,7 @@ pub struct Invocation {
     cwd: Option<PathBuf>,
     shell: Option<String>,
     stdin: Option<Vec<u8>>,
+    terminal: Option<(OwnedFd, bool)>,
     patience: Duration,
     end: Option<Instant>,
     mark: String,
@@ -102,6 +103,7 @@ impl Invocation {
             cwd: None,
             shell: None,
             stdin: None,
+            terminal: None,
             patience: PATIENCE,
             end: None,
             mark: "leaked".into(),
@@ -140,6 +142,13 @@ impl Invocation {
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// A terminal is its stdin and, if wanted, its stdout.
+    #[must_use]
+    pub fn on_terminal(mut self, terminal: OwnedFd, stdout: bool) -> Self {
+        self.terminal = Some((terminal, stdout));
         self
     }
 
@@ -219,6 +228,12 @@ impl Invocation {
             .stdout(File::create(&out)?)
             .stderr(File::create(&err)?)
             .process_group(0);
+        if let Some((terminal, stdout)) = &self.terminal {
+            command.stdin(terminal.try_clone()?);
+            if *stdout {
+                command.stdout(terminal.try_clone()?);
+            }
+        }
         if let Some(dir) = &self.cwd {
             command.current_dir(dir);
         }

@@ -26,7 +26,6 @@ impl Child<'_> {
         if rows != 0 && columns != 0 {
             tty::set_size(peer, rows, columns)?;
         }
-        tty::clear_onlcr(peer)?;
         // The terminal is new and ours: the container's user must be able to open it by name.
         path::chown_at(peer, c"", uid, u32::MAX)?;
         self.hand_over(MessageKind::Console, number, master)?;

@@ -17,7 +17,7 @@ use super::opened;
 use super::options::CreateOptions;
 use super::record::Record;
 use super::store::Directory;
-use super::terminal::ConsoleSocket;
+use super::terminal::{self, ConsoleSocket};
 use crate::cgroup::{Cgroup, CgroupPlan, Manager, Setting};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
@@ -121,13 +121,7 @@ impl<'c> Creation<'c> {
             }
         };
         drop(listener);
-        let kept = match (spawned.console.take(), console) {
-            (Some((master, number)), Some(socket)) => {
-                socket.send(master, number)?;
-                None
-            }
-            (console, _) => console.map(|(master, _)| master),
-        };
+        let kept = terminal::hand_over(spawned.console.take(), console, &options.console)?;
         self.send_listener(&mut spawned)?;
         self.record.init = Some(ProcessIdentity::of(spawned.pid, spawned.pidfd.as_fd())?);
         if let Some(cgroup) = &self.cgroup {

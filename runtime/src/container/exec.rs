@@ -12,6 +12,7 @@ use super::handle::{Container, wait_child};
 use super::opened::open_directory;
 use super::options::ExecOptions;
 use super::prepare::keeps_groups;
+use super::terminal;
 use crate::cgroup::SubCgroup;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
@@ -145,7 +146,7 @@ impl Container {
         let plan = crate::plan::exec(process, &request)?;
         plan.log();
         trace::done("checked the process and made the plan");
-        let console = super::terminal::connect(process.terminal().unwrap_or(false), &options.console)?;
+        let console = terminal::connect(process.terminal().unwrap_or(false), &options.console)?;
         let cgroup = join.v2_dir.as_deref().map(open_directory).transpose()?;
         let mut namespaces = vec![init.try_clone().map_err(|error| Error::io(&error, "duplicate a pidfd"))?];
         if self.record.namespaces & libc::CLONE_NEWNS == 0 {
@@ -182,13 +183,7 @@ impl Container {
             _ => Err(Error::new(Kind::System, format!("{step}: not a step of an exec"))),
         };
         let mut spawned = spawn::spawn(&plan, &resources, &mut born, &mut serve)?;
-        let kept = match (spawned.console.take(), console) {
-            (Some((master, number)), Some(socket)) => {
-                socket.send(master, number)?;
-                None
-            }
-            (console, _) => console.map(|(master, _)| master),
-        };
+        let kept = terminal::hand_over(spawned.console.take(), console, &options.console)?;
         if let (Some(fd), Some(seccomp)) = (spawned.listener.take(), seccomp) {
             super::notify::send(seccomp, fd, spawned.pid, &self.record, ContainerState::Running)?;
         }

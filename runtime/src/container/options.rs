@@ -50,8 +50,12 @@ pub enum Console {
     None,
     /// To the unix socket at this path: one message with the descriptor.
     Socket(PathBuf),
-    /// To the caller, who asks the handle for it.
+    /// To the caller, who asks the handle for it. The terminal has the kernel's settings, as with [`Console::Socket`]:
+    /// whoever copies its output to a terminal makes that one raw.
     Keep,
+    /// As [`Console::Keep`], for a caller that copies the output to a terminal which itself turns `\n` into `\r\n`: the
+    /// container's does not, from before its program runs.
+    Relay,
 }
 
 /// How to create a container.

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::options::Console;
 use crate::error::{Error, Kind, Result};
-use crate::sys::socket as raw;
 use crate::sys::unix_path::connect_stream;
+use crate::sys::{socket as raw, tty};
 
 /// A connection over which the master will go.
 #[derive(Debug)]
@@ -63,7 +63,24 @@ fn target(terminal: bool, console: &Console) -> Result<Option<&Path>> {
         )
         .at("/process/terminal")),
         (true, Console::Socket(path)) => Ok(Some(path)),
-        (_, Console::Keep) | (false, Console::None) => Ok(None),
+        (_, Console::Keep | Console::Relay) | (false, Console::None) => Ok(None),
+    }
+}
+
+/// Sends the master to where it goes; what comes back is for the caller. The process waits with its program until then.
+pub(super) fn hand_over(
+    master: Option<(OwnedFd, u32)>,
+    socket: Option<ConsoleSocket>,
+    console: &Console,
+) -> Result<Option<OwnedFd>> {
+    let Some((master, number)) = master else { return Ok(None) };
+    if *console == Console::Relay {
+        tty::clear_onlcr(master.as_raw_fd())
+            .map_err(|errno| Error::os(errno, "set the mode of the terminal").at("/process/terminal"))?;
+    }
+    match socket {
+        Some(socket) => socket.send(master, number).map(|()| None),
+        None => Ok(Some(master)),
     }
 }
 
@@ -92,6 +109,7 @@ mod tests {
         assert_eq!(told(true, named(&socket)), None);
         assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(told(true, Console::None).is_some() && told(false, named(&socket)).is_some());
-        assert!(told(true, Console::Keep).is_none() && told(false, Console::None).is_none());
+        assert!(told(true, Console::Keep).is_none() && told(true, Console::Relay).is_none());
+        assert!(told(false, Console::None).is_none());
     }
 }

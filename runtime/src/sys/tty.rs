@@ -49,7 +49,7 @@ struct KernelTermios {
     spare: [u32; 4],
 }
 
-/// Stops the terminal from turning `\n` into `\r\n`, as callers of runc expect of a container's terminal.
+/// Stops the terminal from turning `\n` into `\r\n`. Either end will do.
 pub(crate) fn clear_onlcr(terminal: RawFd) -> Result<()> {
     let mut termios = KernelTermios::default();
     ioctl(terminal, libc::TCGETS as libc::c_ulong, (&raw mut termios) as usize)?;

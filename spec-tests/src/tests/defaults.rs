@@ -1,6 +1,6 @@
 //! Annotations, default file systems, devices and links, terminal: rows A47, A48, A99 to A107.
 
-use crate::console::{Receiver, read_until};
+use crate::console::{Receiver, read_until, straightens};
 use crate::observe::{mount_at, options};
 use crate::outcome::{Outcome, check, fail, same};
 use crate::{Bed, Spec, Test, test};
@@ -23,6 +23,12 @@ pub(super) const TESTS: &[Test] = &[
             with_terminal(bed, Spec::new().set("/process/terminal", true).args(&["/probe", "cat"]))?;
         std::io::Write::write_all(&mut master, b"hello\n")?;
         read_until(&mut master, "hello").map(drop)
+    }),
+    test("A47", "a terminal given to a console socket turns line feeds into line ends", |bed| {
+        let spec = Spec::new().set("/process/terminal", true).args(&["/probe", "say", "one", "two"]);
+        let (mut master, _container) = with_terminal(bed, spec)?;
+        check(straightens(&master)?, || "its lines would be a staircase".into())?;
+        read_until(&mut master, "one\r\n").map(drop)
     }),
     test("A48", "consoleSize is the size of the terminal", |bed| {
         let spec = Spec::new()

@@ -31,6 +31,7 @@ pub(super) const TESTS: &[Test] = &[
     test("I9", "a terminal: one stream, echo, a controlling terminal", terminal),
     test("I10", "a terminal: ResizePty before and after the start", resize),
     test("I11", "a terminal of an exec", exec_terminal),
+    test("I9 I11", "a terminal turns line feeds into line ends, of a task and of an exec", straight_lines),
     test("I12", "a terminal: a mebibyte arrives whole", terminal_flood),
     test("I13", "ResizePty without a terminal is no error", resize_nothing),
     test("I20", "an unknown scheme is refused", unknown_scheme),
@@ -186,6 +187,28 @@ fn exec_terminal(bed: &Bed<'_>) -> Outcome {
     let (text, _) = streams.to_end()?;
     check(text.contains("[22,66]"), || format!("no window of 66x22: {}", crate::runtime::brief(&text)))?;
     refused("ResizePty after the end", task.resize("e", 80, 25), &[], &[])?;
+    task.finish()
+}
+
+fn straight_lines(bed: &Bed<'_>) -> Outcome {
+    let words = ["/probe", "line", "say", "one", "two"];
+    let straight = |streams: &mut Streams| {
+        streams.write(b"\n")?;
+        let text = streams.until("two")?;
+        check(text.contains("one\r\ntwo"), || format!("the lines are a staircase: {text:?}"))
+    };
+    let task = bed.created_with(&terminal_spec(&words), Streams::terminal(bed.dir())?)?;
+    task.begin()?;
+    straight(&mut task.streams.borrow_mut())?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    let task = bed.waiting(&Spec::new())?;
+    let mut spec = process(&words);
+    spec["terminal"] = json!(true);
+    let mut streams = task.exec_with("e", &spec, Streams::terminal(bed.dir())?)?;
+    straight(&mut streams)?;
+    same("exit status", task.exit("e")?, 0)?;
+    granted("Delete", task.delete("e"))?;
     task.finish()
 }
 

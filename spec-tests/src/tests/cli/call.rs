@@ -1,8 +1,9 @@
 //! Commands and help (C1), global options (C2), create and run (C3), sockets and terminals (C10).
 
-use crate::console::Receiver;
-use crate::outcome::{check, same};
-use crate::{Spec, Test, anyone, test};
+use crate::console::{Receiver, read_until, terminal};
+use crate::outcome::{Outcome, check, same};
+use crate::runtime::PATIENCE;
+use crate::{Bed, Spec, Test, anyone, test};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -122,7 +123,7 @@ pub(in crate::tests) const TESTS: &[Test] = &[
         running.signal(rustix::process::Signal::USR1);
         std::thread::sleep(std::time::Duration::from_millis(200));
         running.signal(rustix::process::Signal::TERM);
-        let called = running.finish(crate::runtime::PATIENCE)?;
+        let called = running.finish(PATIENCE)?;
         same("stdout", called.stdout.as_str(), "ready\nsignal 10\nsignal 15\n")?;
         same("exit code", called.code(), 0)
     }),
@@ -205,4 +206,37 @@ pub(in crate::tests) const TESTS: &[Test] = &[
         let size = rustix::termios::tcgetwinsize(&received.fds[0]);
         check(size.is_ok(), || "the descriptor is no terminal".into())
     }),
+    test(
+        "C10",
+        "a terminal that run copies to the caller's has straight lines, which the caller's makes",
+        |bed| {
+            let spec = Spec::new().set("/process/terminal", true).args(&["/probe", "say", "one", "two"]);
+            let (first, second) = (bed.bundle(&spec)?, bed.bundle(&spec)?);
+            in_foreground(
+                bed,
+                [&first, &second].map(|bundle| {
+                    let dir = bundle.dir.to_string_lossy().into_owned();
+                    ["run".into(), "--bundle".into(), dir, bundle.id.clone()].to_vec()
+                }),
+            )
+        },
+    ),
 ];
+
+/// A call that prints the lines "one" and "two" on a terminal which it copies, done twice.
+pub(super) fn foreground(bed: &Bed<'_>, words: &[&str]) -> Outcome {
+    let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+    in_foreground(bed, [words.clone(), words])
+}
+
+/// The lines are straight on a terminal, and as the program wrote them in a file: no `\r` is made twice or for nobody.
+fn in_foreground(bed: &Bed<'_>, [shown, kept]: [Vec<String>; 2]) -> Outcome {
+    let (mut master, other) = terminal()?;
+    let running = bed.command(shown.iter().map(String::as_str)).on_terminal(other, true).spawn()?;
+    let text = read_until(&mut master, "two")?;
+    running.finish(PATIENCE)?.ok()?;
+    check(text.contains("one\r\ntwo"), || format!("on the terminal: {text:?}"))?;
+    let (_master, other) = terminal()?;
+    let called = bed.command(kept.iter().map(String::as_str)).on_terminal(other, false).call()?.ok()?;
+    same("in the file", called.stdout.trim_end(), "one\ntwo")
+}

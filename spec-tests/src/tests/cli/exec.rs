@@ -1,8 +1,9 @@
 //! exec (C4).
 
-use crate::console::Receiver;
+use crate::console::{Receiver, read_until, straightens};
 use crate::observe::strings;
 use crate::outcome::{check, same};
+use crate::tests::cli::call::foreground;
 use crate::tests::defaults::report_from;
 use crate::{Spec, Test, test};
 use serde_json::json;
@@ -81,6 +82,24 @@ pub(in crate::tests) const TESTS: &[Test] = &[
         let seen = report_from(&mut File::from(received.fds.remove(0)))?;
         check(!seen["terminals"][0].is_null(), || "stdin is no terminal".into())
     }),
+    test("C4", "a terminal that exec gives to a console socket turns line feeds into line ends", |bed| {
+        let container = bed.waiting(&Spec::new())?;
+        let receiver = Receiver::listen(bed.dir(), "console")?;
+        let path = receiver.path.to_string_lossy().into_owned();
+        let options = ["--tty", "--detach", "--console-socket", &path];
+        container.exec_with(&options, &["/probe", "say", "one", "two"])?.ok()?;
+        let mut master = File::from(receiver.receive()?.fds.remove(0));
+        check(straightens(&master)?, || "its lines would be a staircase".into())?;
+        read_until(&mut master, "one\r\n").map(drop)
+    }),
+    test(
+        "C4",
+        "a terminal that exec copies to the caller's has straight lines, which the caller's makes",
+        |bed| {
+            let container = bed.waiting(&Spec::new())?;
+            foreground(bed, &["exec", "--tty", container.id(), "/probe", "say", "one", "two"])
+        },
+    ),
     test("C4", "exec of a missing program ends with 255 and the text that engines look for", |bed| {
         let container = bed.waiting(&Spec::new())?;
         let called = container.exec(&["nope"])?;

@@ -284,6 +284,11 @@ impl Running {
         }
     }
 
+    /// What it has written to stdout so far.
+    pub fn said(&self) -> String {
+        fs::read(&self.out).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
     /// Somebody else has waited for the process: gives its arguments and what it said on stderr.
     pub(crate) fn was_waited_for(self) -> (String, String) {
         reaper::forget(&self.child);

@@ -31,6 +31,7 @@ mod handle;
 mod layout;
 mod make;
 mod oom;
+mod oom_notices;
 mod path;
 mod present;
 mod process;

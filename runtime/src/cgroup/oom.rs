@@ -1,20 +1,21 @@
 //! Hearing of it when the kernel kills a process of the container for lack of memory.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::file;
 use super::handle::Cgroup;
+use super::oom_notices::Notices;
 use crate::error::{Error, Kind, Result};
 
 /// A watch on the out-of-memory kills in a cgroup.
 ///
 /// Its descriptor becomes readable when something happened; [`OomWatch::read`] tells what. It should be made before
-/// the container starts: a kill in its first milliseconds counts too. The removal of the cgroup wakes a watcher of
+/// the container starts: a kill in its first milliseconds counts too. A kill is counted before the process ends, so a
+/// call after an end that was seen tells of a kill that caused it, readable or not. The removal of the cgroup wakes a watcher of
 /// version 1 but not one of version 2, so a watcher also polls for the end of the container.
 #[derive(Debug)]
 pub struct OomWatch {
@@ -29,7 +30,7 @@ pub struct OomWatch {
 #[derive(Debug)]
 enum Source {
     /// `cgroup.event_control` of version 1.
-    V1(EventFd),
+    V1(Notices),
     /// The modification events of `memory.events` of version 2.
     V2(Inotify),
 }
@@ -42,10 +43,8 @@ impl Cgroup {
             let fail = |errno: Errno| Error::os(errno, format!("watch {}", path.display()));
             let fd = file::open_dir(&dir).map_err(fail)?;
             let counter = file::open_read(&fd, "memory.oom_control").map_err(fail)?;
-            let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(fail)?;
-            let line = format!("{} {}", event.as_raw_fd(), counter.as_raw_fd());
-            file::write_at(&fd, "cgroup.event_control", &line).map_err(fail)?;
-            return OomWatch::new(Source::V1(event), counter, path, false);
+            let notices = Notices::of(&fd, &counter).map_err(fail)?;
+            return OomWatch::new(Source::V1(notices), counter, path, false);
         }
         let Some(record) = self.v2() else {
             return Err(Error::new(Kind::Unsupported, "the container has no memory cgroup to watch"));
@@ -81,16 +80,8 @@ impl OomWatch {
     /// The failure of a system call.
     pub fn read(&mut self) -> Result<Option<u64>> {
         let mut noticed = false;
-        match &self.source {
-            Source::V1(event) => {
-                // The value only says that there were events; what counts is the counter.
-                if let Err(errno) = event.read()
-                    && errno != Errno::EAGAIN
-                    && errno != Errno::EINTR
-                {
-                    return Err(Error::os(errno, format!("watch {}", self.path.display())));
-                }
-            }
+        match &mut self.source {
+            Source::V1(notices) => notices.take().map_err(|errno| failed(&self.path, errno))?,
             Source::V2(inotify) => loop {
                 match inotify.read_events() {
                     Ok(events) => {
@@ -98,13 +89,16 @@ impl OomWatch {
                     }
                     Err(Errno::EINTR) => {}
                     Err(Errno::EAGAIN) => break,
-                    Err(errno) => return Err(Error::os(errno, format!("watch {}", self.path.display()))),
+                    Err(errno) => return Err(failed(&self.path, errno)),
                 }
             },
         }
         let Some(count) = self.count()? else { return Ok((noticed && self.kills_only).then_some(1)) };
         let new = count.saturating_sub(self.seen);
         self.seen = count;
+        if let Source::V1(notices) = &mut self.source {
+            notices.counted(new).map_err(|errno| failed(&self.path, errno))?;
+        }
         Ok(Some(new))
     }
 
@@ -118,10 +112,14 @@ impl OomWatch {
     }
 }
 
+fn failed(path: &Path, errno: Errno) -> Error {
+    Error::os(errno, format!("watch {}", path.display()))
+}
+
 impl AsFd for OomWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.source {
-            Source::V1(event) => event.as_fd(),
+            Source::V1(notices) => notices.as_fd(),
             Source::V2(inotify) => inotify.as_fd(),
         }
     }

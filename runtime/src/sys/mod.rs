@@ -20,6 +20,7 @@ pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod regular_file;
 pub(crate) mod socket;
+pub(crate) mod timer;
 pub(crate) mod tty;
 pub(crate) mod unix_path;
 pub(crate) mod window;

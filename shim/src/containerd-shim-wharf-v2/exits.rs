@@ -4,13 +4,15 @@
 //! and of each process its start before its exit. So an exit waits while the process' start is under way, the exit of a pid
 //! that nobody knows waits while processes are being made, and the exit of init waits for those of all others.
 
-use std::os::fd::AsFd as _;
-use std::rc::Rc;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::{Rc, Weak};
 
 use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
 use containerd_shim_protos::protobuf::MessageField;
 use tokio::io::Interest;
-use tokio::task::spawn_local;
+use tokio::io::unix::AsyncFd;
+use tokio::task::{JoinHandle, spawn_local};
+use wharf::OomWatch;
 
 use crate::pod::{Flight, Pod};
 use crate::process::{Exit, Process};
@@ -18,6 +20,25 @@ use crate::task::Task;
 use crate::time;
 use crate::watch::watch;
 use crate::worker::{self, Answer};
+
+/// The status of a process that SIGKILL ended.
+const KILLED: u32 = 128 + nix::libc::SIGKILL as u32;
+
+/// A watch on the memory of a container, and who follows it.
+#[derive(Debug)]
+pub(crate) struct MemoryWatch {
+    kills: OomWatch,
+    follower: Option<JoinHandle<()>>,
+}
+
+impl Drop for MemoryWatch {
+    fn drop(&mut self) {
+        // Nothing would ever wake it.
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
+    }
+}
 
 /// Takes the status of every child that has ended.
 pub(crate) fn reap(pod: &Rc<Pod>) {
@@ -85,11 +106,15 @@ fn tell_last(pod: &Rc<Pod>, task: &Rc<Task>) {
     }
     let Some(exit) = task.last_exit.borrow_mut().take() else { return };
     count_oom_kills(pod, task);
-    task.oom.borrow_mut().take();
+    task.oom.take();
     announce(pod, task, &task.init, exit);
 }
 
 fn announce(pod: &Pod, task: &Task, process: &Process, exit: Exit) {
+    if exit.status == KILLED {
+        // The kill is counted by now, and is told before the exit that it caused.
+        count_oom_kills(pod, task);
+    }
     let mut event = TaskExit::new();
     task.id.as_str().clone_into(&mut event.container_id);
     event.id = if process.is_init() { task.id.as_str().to_owned() } else { process.exec_id.clone() };
@@ -123,9 +148,11 @@ pub(crate) fn watch_memory(pod: &Rc<Pod>, task: &Rc<Task>) {
         }
     };
     let descriptor = kills.as_fd().try_clone_to_owned().and_then(|fd| watch(fd, Interest::READABLE));
-    *task.oom.borrow_mut() = Some(kills);
-    let Ok(descriptor) = descriptor else { return };
-    let (pod, task) = (pod.clone(), Rc::downgrade(task));
+    let follower = descriptor.ok().map(|descriptor| follow(pod.clone(), Rc::downgrade(task), descriptor));
+    *task.oom.borrow_mut() = Some(MemoryWatch { kills, follower });
+}
+
+fn follow(pod: Rc<Pod>, task: Weak<Task>, descriptor: AsyncFd<OwnedFd>) -> JoinHandle<()> {
     spawn_local(async move {
         while let Ok(mut ready) = descriptor.readable().await {
             ready.clear_ready();
@@ -134,14 +161,14 @@ pub(crate) fn watch_memory(pod: &Rc<Pod>, task: &Rc<Task>) {
                 return;
             }
         }
-    });
+    })
 }
 
 /// Tells of what happened since the last look; whether there will be more to see.
 fn count_oom_kills(pod: &Pod, task: &Task) -> bool {
     let mut kills = task.oom.borrow_mut();
-    let Some(kills) = kills.as_mut() else { return false };
-    match kills.read() {
+    let Some(watch) = kills.as_mut() else { return false };
+    match watch.kills.read() {
         Ok(Some(0)) => true,
         Ok(Some(_)) => {
             let mut event = TaskOOM::new();

@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use containerd_shim_protos::api::Status;
 use tokio::sync::RwLock;
-use wharf::{ContainerId, OomWatch, Runtime};
+use wharf::{ContainerId, Runtime};
 
 use crate::checkpoint::Saved;
+use crate::exits::MemoryWatch;
 use crate::options::Options;
 use crate::process::{Exit, Phase, Process};
 use crate::refusal::Refusal;
@@ -41,7 +42,7 @@ pub(crate) struct Task {
     pub(crate) owns_pids: bool,
     /// The end of init, while other processes of the container have not ended: its exit comes last.
     pub(crate) last_exit: RefCell<Option<Exit>>,
-    pub(crate) oom: RefCell<Option<OomWatch>>,
+    pub(crate) oom: RefCell<Option<MemoryWatch>>,
     /// What the container is made of when it is started, if that is a checkpoint.
     pub(crate) saved: RefCell<Option<Saved>>,
 }

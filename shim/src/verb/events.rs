@@ -75,7 +75,8 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         }
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
         let (ended, oom_ready) = (ready[0], ready.get(1) == Some(&true));
-        if let Some(oom) = oom.as_mut().filter(|_| oom_ready) {
+        // A kill of init is counted when init has ended, whether there is a notice by then or not.
+        if let Some(oom) = oom.as_mut().filter(|_| oom_ready || ended) {
             for _ in 0..oom.read()?.unwrap_or(0) {
                 output::json_line(&Event::<()> { r#type: "oom", id: container.id().as_str(), data: None })?;
             }

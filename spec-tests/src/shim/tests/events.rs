@@ -24,6 +24,7 @@ pub(super) const TESTS: &[Test] = &[
     test("E10", "a daemon that refuses an event gets it again", refusing_daemon),
     test("E11", "out of memory is told", oom),
     test("E12", "out of memory is told before the exit that it caused", oom_order),
+    test("E12", "out of memory of an added process is told before its exit, each time", oom_of_execs),
     test("E13", "nothing but events is sent to the daemon", only_events),
     test("E14", "events that wait at Shutdown are sent first", flushed),
 ];
@@ -251,6 +252,24 @@ fn oom_order(bed: &Bed<'_>) -> Outcome {
     bed.daemon.wait_for("/tasks/oom", task.id())?;
     before(&bed.daemon.about(task.id()), ("/tasks/oom", task.id()), ("/tasks/exit", task.id()))?;
     granted("Delete", task.delete("")).map(drop)
+}
+
+fn oom_of_execs(bed: &Bed<'_>) -> Outcome {
+    let limits = serde_json::json!({"limit": 80 << 20, "swap": 80 << 20});
+    let spec = Spec::new().set("/linux/resources/memory", limits).args(&["/probe", "brood", "60"]);
+    let task = bed.started(&spec)?;
+    task.streams.borrow_mut().until("ready")?;
+    for round in 0..20 {
+        let id = format!("e{round}");
+        let _streams = task.exec(&id, &["/probe", "alloc", "200"])?;
+        same("exit status", task.exit(&id)?, 137)?;
+        bed.daemon.wait_for("/tasks/exit", &id)?;
+        let about = bed.daemon.about(task.id());
+        let told = about.iter().filter(|event| event.topic == "/tasks/oom").count();
+        check(told > round, || format!("{told} notices of {} kills", round + 1))?;
+        granted("Delete", task.delete(&id))?;
+    }
+    task.finish()
 }
 
 fn only_events(bed: &Bed<'_>) -> Outcome {

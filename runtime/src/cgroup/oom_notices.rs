@@ -1,0 +1,117 @@
+//! The notices of `cgroup.event_control` of version 1.
+
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::file;
+use crate::sys::timer::Timer;
+
+/// The first pause before another look at the counter; each is twice as long as the one before.
+const FIRST: Duration = Duration::from_millis(1);
+/// The last: a notice after which nothing is killed for a second is one of memory that was found at last.
+const LAST: Duration = Duration::from_millis(512);
+
+/// Notices that the memory has run out, each of which comes *before* the kernel has chosen a process, killed it and
+/// counted that. So a notice stays one until the counter follows.
+#[derive(Debug)]
+pub(super) struct Notices {
+    event: EventFd,
+    timer: Timer,
+    /// Readable when one of the two is.
+    either: Epoll,
+    /// How long the next pause is, while a notice waits for the counter.
+    pause: Option<Duration>,
+}
+
+impl Notices {
+    /// Asks the kernel for them.
+    pub(super) fn of(dir: &OwnedFd, counter: &OwnedFd) -> nix::Result<Self> {
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let timer = Timer::new()?;
+        let either = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        either.add(&event, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        either.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        let line = format!("{} {}", event.as_raw_fd(), counter.as_raw_fd());
+        file::write_at(dir, "cgroup.event_control", &line)?;
+        Ok(Self { event, timer, either, pause: None })
+    }
+
+    /// Takes the notices that came. Must come before a look at the counter, and [`Notices::counted`] after it.
+    pub(super) fn take(&mut self) -> nix::Result<()> {
+        match self.event.read() {
+            // The value only says that there were some.
+            Ok(_) => self.pause = Some(FIRST),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        self.timer.set(None)
+    }
+
+    /// What a look at the counter has shown. If a notice is still without its kill, there is something to be read again
+    /// after a pause.
+    pub(super) fn counted(&mut self, kills: u64) -> nix::Result<()> {
+        let pause = self.pause.take().filter(|pause| kills == 0 && *pause <= LAST);
+        self.pause = pause.map(|pause| pause * 2);
+        self.timer.set(pause)
+    }
+}
+
+impl AsFd for Notices {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.either.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::socket::wait_readable;
+
+    fn notices() -> Notices {
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).unwrap();
+        let timer = Timer::new().unwrap();
+        let either = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        either.add(&event, EpollEvent::new(EpollFlags::EPOLLIN, 0)).unwrap();
+        either.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 0)).unwrap();
+        Notices { event, timer, either, pause: None }
+    }
+
+    fn readable(notices: &Notices, milliseconds: i32) -> bool {
+        let [readable] = wait_readable([notices.as_fd().as_raw_fd()], milliseconds).unwrap();
+        readable
+    }
+
+    #[test]
+    fn a_notice_stays_one_until_the_counter_follows() {
+        let mut notices = notices();
+        assert!(!readable(&notices, 0));
+        notices.event.write(1).unwrap();
+        for _ in 0..3 {
+            assert!(readable(&notices, 10_000));
+            notices.take().unwrap();
+            notices.counted(0).unwrap();
+        }
+        assert!(readable(&notices, 10_000));
+        notices.take().unwrap();
+        notices.counted(1).unwrap();
+        assert!(!readable(&notices, 50));
+    }
+
+    #[test]
+    fn a_notice_without_a_kill_is_given_up() {
+        let mut notices = notices();
+        notices.event.write(1).unwrap();
+        let mut looks = 0;
+        while readable(&notices, 2_000) {
+            notices.take().unwrap();
+            notices.counted(0).unwrap();
+            looks += 1;
+            assert!(looks < 20, "it goes on for ever");
+        }
+        assert!(looks > 5, "given up after {looks}");
+    }
+}

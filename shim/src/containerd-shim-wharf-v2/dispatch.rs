@@ -11,6 +11,11 @@ use crate::{checkpoint, control, execs, lifecycle, queries};
 
 const SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
 
+/// Whether a call does nothing but wait for an end, however long that takes.
+pub(crate) fn only_waits(method: &str) -> bool {
+    method == "Wait"
+}
+
 /// Performs a call.
 pub(crate) async fn call(
     pod: &Rc<Pod>,

@@ -35,6 +35,7 @@ mod execs;
 mod exits;
 mod info;
 mod lifecycle;
+mod load;
 mod log;
 mod metrics;
 mod options;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use crate::events::Events;
+use crate::load::Load;
 use crate::process::Exit;
 use crate::refusal::Refusal;
 use crate::stdio::Loggers;
@@ -26,7 +27,7 @@ pub(crate) struct Pod {
     pub(crate) calmer: Notify,
     pub(crate) connections: Cell<usize>,
     /// Calls without an answer yet.
-    pub(crate) calls: Cell<usize>,
+    pub(crate) load: Rc<Load>,
     /// A call was answered.
     pub(crate) answered: Notify,
     tasks: RefCell<BTreeMap<String, Option<Rc<Task>>>>,
@@ -66,7 +67,7 @@ impl Pod {
             shutdown: Notify::new(),
             calmer: Notify::new(),
             connections: Cell::new(0),
-            calls: Cell::new(0),
+            load: Rc::default(),
             answered: Notify::new(),
             tasks: RefCell::default(),
             early: RefCell::default(),

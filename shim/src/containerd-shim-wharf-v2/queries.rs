@@ -12,11 +12,11 @@ use containerd_shim_protos::shim::oci::ProcessDetails;
 use containerd_shim_protos::ttrpc::Code;
 use wharf::Kind;
 
-use crate::metrics;
 use crate::pod::Pod;
 use crate::process::Phase;
 use crate::refusal::Refusal;
 use crate::worker::{self, Answer};
+use crate::{metrics, time};
 
 /// `State`.
 pub(crate) fn state(pod: &Pod, request: &StateRequest) -> Result<StateResponse, Refusal> {
@@ -32,6 +32,7 @@ pub(crate) fn state(pod: &Pod, request: &StateRequest) -> Result<StateResponse, 
     response.stdout.clone_from(&process.streams.stdout);
     response.stderr.clone_from(&process.streams.stderr);
     response.terminal = process.streams.terminal;
+    response.exited_at = MessageField::some(time::never());
     if let Some(exit) = process.exit() {
         response.exit_status = exit.status;
         response.exited_at = MessageField::some(exit.at);

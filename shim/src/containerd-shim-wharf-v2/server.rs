@@ -1,5 +1,7 @@
 //! The server: one thread, one event loop.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -18,11 +20,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Mutex;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::args::Args;
 use crate::events::Events;
+use crate::load::Admission;
 use crate::pod::Pod;
 use crate::refusal::Refusal;
 use crate::watch::watch;
@@ -108,7 +111,7 @@ async fn serve(namespace: &str, listener: StdListener, signals: SignalFd) -> Res
     let answered = async {
         loop {
             let answered = pod.answered.notified();
-            if pod.calls.get() == 0 {
+            if pod.load.calls() == 0 {
                 return;
             }
             answered.await;
@@ -190,55 +193,106 @@ fn is_ours(stream: &UnixStream) -> bool {
 async fn converse(pod: Rc<Pod>, stream: UnixStream) {
     pod.connections.set(pod.connections.get() + 1);
     let (reader, writer) = stream.into_split();
-    if let Err(error) = answer_requests(&pod, reader, Rc::new(Mutex::new(writer))).await {
+    let waits = Waits::default();
+    if let Err(error) = answer_requests(&pod, reader, Rc::new(Mutex::new(writer)), &waits).await {
         log::debug!("a connection broke: {error}");
     }
+    // They have no effect but their answers, and would stay as long as the processes.
+    waits.end();
     pod.connections.set(pod.connections.get() - 1);
     pod.calmer.notify_one();
+}
+
+/// Calls of a connection that only wait, by the number of each.
+#[derive(Clone, Debug, Default)]
+struct Waits(Rc<RefCell<HashMap<u64, AbortHandle>>>);
+
+impl Waits {
+    fn end(&self) {
+        for (_, wait) in self.0.borrow_mut().drain() {
+            wait.abort();
+        }
+    }
 }
 
 async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
     pod: &Rc<Pod>,
     mut reader: OwnedReadHalf,
     writer: Rc<Mutex<W>>,
+    waits: &Waits,
 ) -> io::Result<()> {
+    let mut number = 0u64;
     while let Some(frame) = wire::read(&mut reader).await? {
         if !frame.is_request {
             // Data of streams, of which the service has none.
             continue;
         }
-        let (pod, writer, stream) = (pod.clone(), writer.clone(), frame.stream);
-        pod.calls.set(pod.calls.get() + 1);
-        spawn_local(async move {
-            let response = match frame.payload {
-                None => response(Err(Refusal::new(wire::TOO_LONG, "the message is longer than 4 MiB"))),
-                Some(payload) => response(perform(&pod, &payload).await),
-            };
-            let bytes = response.write_to_bytes().unwrap_or_default();
-            if let Err(error) = wire::write_response(&mut *writer.lock().await, stream, &bytes).await {
-                log::debug!("a caller went away before its answer: {error}");
+        let stream = frame.stream;
+        let (request, admission) = match admitted(pod, frame.payload) {
+            Ok(call) => call,
+            Err(refusal) => {
+                // Written before the next call is read: whoever reads no answers is not read from either.
+                write_answer(&writer, stream, Err(refusal)).await;
+                continue;
             }
-            pod.calls.set(pod.calls.get() - 1);
+        };
+        number += 1;
+        let (pod, writer, own) = (pod.clone(), writer.clone(), waits.clone());
+        let is_wait = admission.waits();
+        let call = spawn_local(async move {
+            let admission = Rc::new(admission);
+            let done = perform(&pod, request, &admission).await;
+            // What is being written is written to its end.
+            own.0.borrow_mut().remove(&number);
+            write_answer(&writer, stream, done).await;
+            drop(admission);
             pod.answered.notify_waiters();
         });
+        if is_wait {
+            waits.0.borrow_mut().insert(number, call.abort_handle());
+        }
     }
     Ok(())
 }
 
-/// Performs one call, in a task of its own: what is begun is done, whether its caller waits or not.
-async fn perform(pod: &Rc<Pod>, payload: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request = Request::parse_from_bytes(payload)
+/// The call in a message, if there is room for it.
+fn admitted(pod: &Pod, payload: Option<Vec<u8>>) -> Result<(Request, Admission), Refusal> {
+    let payload = payload.ok_or_else(|| Refusal::new(wire::TOO_LONG, "the message is longer than 4 MiB"))?;
+    let request = Request::parse_from_bytes(&payload)
         .map_err(|error| Refusal::invalid(format!("the request: {error}")))?;
+    let admission = pod.load.admit(dispatch::only_waits(&request.method), payload.len())?;
+    Ok((request, admission))
+}
+
+async fn write_answer<W: AsyncWrite + Unpin>(writer: &Mutex<W>, stream: u32, done: Result<Vec<u8>, Refusal>) {
+    let bytes = response(done).write_to_bytes().unwrap_or_default();
+    if let Err(error) = wire::write_response(&mut *writer.lock().await, stream, &bytes).await {
+        log::debug!("a caller went away before its answer: {error}");
+    }
+}
+
+/// Performs one call, in a task of its own: what is begun is done, whether its caller waits or not. It counts until then.
+async fn perform(pod: &Rc<Pod>, request: Request, admission: &Rc<Admission>) -> Result<Vec<u8>, Refusal> {
     let limit = u64::try_from(request.timeout_nano).ok().filter(|limit| *limit > 0).map(Duration::from_nanos);
-    let (pod, name) = (pod.clone(), format!("{}/{}", request.service, request.method));
-    let call = spawn_local(async move {
-        dispatch::call(&pod, &request.service, &request.method, &request.payload).await
-    });
+    let name = format!("{}/{}", request.service, request.method);
+    let late = || Refusal::new(Code::DEADLINE_EXCEEDED, format!("{name}: the time of the caller is over"));
+    let (pod, counted) = (pod.clone(), admission.clone());
+    let call = async move {
+        let done = dispatch::call(&pod, &request.service, &request.method, &request.payload).await;
+        drop(counted);
+        done
+    };
+    if admission.waits() {
+        // Nothing of it is to be done once nobody waits.
+        return match limit {
+            None => call.await,
+            Some(limit) => timeout(limit, call).await.map_err(|_| late())?,
+        };
+    }
+    let call = spawn_local(call);
     let done = match limit {
         None => call.await,
-        Some(limit) => timeout(limit, call).await.map_err(|_| {
-            Refusal::new(Code::DEADLINE_EXCEEDED, format!("{name}: the time of the caller is over"))
-        })?,
+        Some(limit) => timeout(limit, call).await.map_err(|_| late())?,
     };
     done.unwrap_or_else(|error| Err(Refusal::new(Code::INTERNAL, format!("{name}: {error}"))))
 }

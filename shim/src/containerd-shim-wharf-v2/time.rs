@@ -4,6 +4,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 
+/// The zero of the protocol's times, January 1 of the year 1: that of what has not happened.
+pub(crate) fn never() -> Timestamp {
+    let mut timestamp = Timestamp::new();
+    timestamp.seconds = -62_135_596_800;
+    timestamp
+}
+
 /// This moment.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -26,6 +26,8 @@ pub mod code {
     pub const NOT_FOUND: i32 = 5;
     /// The id is taken.
     pub const ALREADY_EXISTS: i32 = 6;
+    /// Too much is under way.
+    pub const RESOURCE_EXHAUSTED: i32 = 8;
     /// The container or process is in the wrong state.
     pub const FAILED_PRECONDITION: i32 = 9;
     /// No such service or method.

@@ -64,7 +64,10 @@ fn life(bed: &Bed<'_>) -> Outcome {
     check(!state.terminal, || "it has a terminal".into())?;
     let started = granted("Start", task.start(""))?;
     same("pid from Start", started.pid, task.pid)?;
-    same("status", task.status("")?, Status::RUNNING)?;
+    let running = granted("State", task.state(""))?;
+    same("status", running.status.enum_value_or_default(), Status::RUNNING)?;
+    // January 1 of the year 1, which clients compare with: it has not ended.
+    same("exited_at while it runs", running.exited_at.get_or_default().seconds, -62_135_596_800)?;
     task.streams.borrow_mut().write(b"go\n")?;
     let waited = granted("Wait", task.wait(""))?;
     same("exit status from Wait", waited.exit_status, 7)?;

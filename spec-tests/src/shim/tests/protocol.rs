@@ -1,13 +1,14 @@
 //! The socket itself: wrong names, wrong bytes, too many, too much.
 
-use crate::outcome::{Outcome, check, same};
+use crate::outcome::{Outcome, check, fail, same};
 use crate::shim::bed::Bed;
-use crate::shim::client::{Client, PATIENCE, Refusal, code, granted, refused};
+use crate::shim::client::{Client, PATIENCE, Pending, Refusal, code, granted, refused};
 use crate::shim::launch::{Era, service};
+use crate::shim::task::Task;
 use crate::shim::wire::Frame;
 use crate::shim::{Pod, Test, test};
 use crate::spec::Spec;
-use containerd_shim_protos::api::{ConnectRequest, ConnectResponse, Empty};
+use containerd_shim_protos::api::{ConnectRequest, ConnectResponse, Empty, WaitRequest, WaitResponse};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::ttrpc::proto::{KeyValue, Request};
 use std::fs;
@@ -27,6 +28,8 @@ pub(super) const TESTS: &[Test] = &[
     test("W9", "connections that come and go leave nothing open", connections),
     test("W10", "a client that never reads its answers does not hold up others", deaf_client),
     test("W11", "a hundred requests at once are all answered", pipelined),
+    test("W12", "waits without end are refused at some number, and hold up no other call", waits),
+    test("W12", "waits end with their connection", waits_of_the_dead),
 ];
 
 fn ping(pod: &Pod) -> Outcome {
@@ -191,4 +194,65 @@ fn pipelined(bed: &Bed<'_>) -> Outcome {
         same("pid of the shim", answer.shim_pid, pod.pid)?;
     }
     Ok(())
+}
+
+/// Resident memory of a process in KiB.
+fn resident(pid: u32) -> Outcome<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().split(' ').next()?.parse().ok());
+    line.map_or_else(|| fail("no VmRSS"), Ok)
+}
+
+fn many_waits(client: &Client, task: &Task<'_, '_>, count: usize) -> Vec<Pending> {
+    let request = WaitRequest { id: task.id().into(), ..WaitRequest::default() };
+    let bytes = request.write_to_bytes().unwrap_or_default();
+    let name = service(task.pod.answer.version);
+    (0..count).map(|_| client.begin(name, "Wait", bytes.clone())).collect()
+}
+
+fn waits(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    let client = Client::connect(&task.pod.answer.address)?;
+    // Few enough refusals for a socket: the client reads none before all calls are sent.
+    let pending = many_waits(&client, &task, 2_200);
+    ping(&task.pod)?;
+    // Answered after all that was sent before it.
+    let _pid: ConnectResponse = granted(
+        "Connect on the same connection",
+        client.call(service(task.pod.answer.version), "Connect", &ConnectRequest::default()),
+    )?;
+    let kib = resident(task.pod.pid)?;
+    check(kib < 40 << 10, || format!("the shim holds {kib} KiB"))?;
+    granted("Kill", task.kill("", 9, false))?;
+    let (mut answered, mut exhausted) = (0, 0);
+    for wait in pending {
+        match wait.answer::<WaitResponse>(PATIENCE) {
+            Ok(answer) => {
+                same("exit status", answer.exit_status, 137)?;
+                answered += 1;
+            }
+            Err(refusal) if refusal.code() == Some(code::RESOURCE_EXHAUSTED) => exhausted += 1,
+            Err(other) => return fail(format!("Wait: {other}")),
+        }
+    }
+    check(answered >= 1000 && exhausted > 0, || format!("{answered} answered, {exhausted} refused"))?;
+    granted("Delete", task.delete("")).map(drop)
+}
+
+fn waits_of_the_dead(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    for _ in 0..5 {
+        let client = Client::connect(&task.pod.answer.address)?;
+        let _pending = many_waits(&client, &task, 1500);
+        let _pid: ConnectResponse = granted(
+            "Connect",
+            client.call(service(task.pod.answer.version), "Connect", &ConnectRequest::default()),
+        )?;
+    }
+    let waiting = task.waits("");
+    granted("Kill", task.kill("", 9, false))?;
+    let answer: WaitResponse = granted("Wait", waiting.answer(PATIENCE))?;
+    same("exit status", answer.exit_status, 137)?;
+    granted("Delete", task.delete("")).map(drop)
 }

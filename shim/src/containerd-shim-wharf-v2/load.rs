@@ -1,0 +1,107 @@
+//! How much may be under way at once. Calls can be sent without an end before the first of them is answered, and each
+//! takes memory until then.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use containerd_shim_protos::ttrpc::Code;
+
+use crate::refusal::Refusal;
+
+/// As many calls may wait for ends of processes: they take next to no time, but as long as the processes live.
+const MOST_WAITS: usize = 2048;
+/// As many other calls may be under way. They have a number of their own, so that a process can be ended however many wait
+/// for its end.
+const MOST_OTHERS: usize = 512;
+/// As many bytes may the messages of all calls have together; one alone has at most 4 MiB.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    waits: Cell<usize>,
+    others: Cell<usize>,
+    bytes: Cell<usize>,
+}
+
+/// A call that may be performed; it counts until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    load: Rc<Load>,
+    waits: bool,
+    bytes: usize,
+}
+
+impl Load {
+    /// How many calls are under way.
+    pub(crate) fn calls(&self) -> usize {
+        self.waits.get() + self.others.get()
+    }
+
+    /// Lets a call with a message of that size in, unless too much is under way.
+    pub(crate) fn admit(self: &Rc<Self>, waits: bool, bytes: usize) -> Result<Admission, Refusal> {
+        let most = if waits { MOST_WAITS } else { MOST_OTHERS };
+        let count = self.count(waits);
+        if count.get() >= most {
+            return Err(exhausted(format!("{most} calls of this kind are under way")));
+        }
+        if self.bytes.get().saturating_add(bytes) > MOST_BYTES {
+            return Err(exhausted("the messages of the calls under way are too long together".to_owned()));
+        }
+        count.set(count.get() + 1);
+        self.bytes.set(self.bytes.get() + bytes);
+        Ok(Admission { load: self.clone(), waits, bytes })
+    }
+
+    fn count(&self, waits: bool) -> &Cell<usize> {
+        if waits { &self.waits } else { &self.others }
+    }
+}
+
+impl Admission {
+    /// Whether the call does nothing but wait.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let count = self.load.count(self.waits);
+        count.set(count.get() - 1);
+        self.load.bytes.set(self.load.bytes.get() - self.bytes);
+    }
+}
+
+fn exhausted(message: String) -> Refusal {
+    Refusal::new(Code::RESOURCE_EXHAUSTED, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_leave_room_for_other_calls_and_each_call_for_the_next() {
+        let load = Rc::new(Load::default());
+        let waits: Vec<_> = (0..MOST_WAITS).map(|_| load.admit(true, 10).unwrap()).collect();
+        let refusal = load.admit(true, 10).unwrap_err();
+        assert_eq!(refusal.code, Code::RESOURCE_EXHAUSTED as i32);
+        assert!(load.admit(false, 10).is_ok());
+        assert_eq!(load.calls(), MOST_WAITS);
+        drop(waits);
+        assert_eq!((load.calls(), load.bytes.get()), (0, 0));
+        let others: Vec<_> = (0..MOST_OTHERS).map(|_| load.admit(false, 10).unwrap()).collect();
+        assert!(load.admit(false, 10).is_err() && load.admit(true, 10).is_ok());
+        drop(others);
+    }
+
+    #[test]
+    fn the_messages_have_a_bound_together() {
+        let load = Rc::new(Load::default());
+        let large: Vec<_> = (0..4).map(|_| load.admit(false, 4 << 20).unwrap()).collect();
+        assert!(load.admit(false, 1).is_err());
+        drop(large);
+        assert!(load.admit(false, 1).is_ok());
+    }
+}

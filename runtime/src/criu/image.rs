@@ -230,7 +230,7 @@ fn examine_one(directory: &File, path: &Path, lazy: bool) -> Result<Option<File>
     let fail = |errno| Error::os(errno, format!("read the directory {}", path.display()));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut listing = Dir::openat(directory, ".", flags, Mode::empty()).map_err(fail)?;
-    let mut parent = None;
+    let (mut parent, mut maps) = (None, Vec::new());
     for entry in listing.iter() {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name();
@@ -240,7 +240,7 @@ fn examine_one(directory: &File, path: &Path, lazy: bool) -> Result<Option<File>
         let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(fail)?;
         match kind(stat.st_mode) {
             SFlag::S_IFREG => match name.to_str() {
-                Ok(name) if pages::is_map(name) => pages::examine(directory, path, name)?,
+                Ok(name) if pages::is_map(name) => maps.push(name.to_owned()),
                 _ => {}
             },
             SFlag::S_IFDIR => {}
@@ -257,6 +257,7 @@ fn examine_one(directory: &File, path: &Path, lazy: bool) -> Result<Option<File>
             }
         }
     }
+    pages::examine(directory, path, &maps)?;
     Ok(parent)
 }
 

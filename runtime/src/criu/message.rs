@@ -233,6 +233,27 @@ pub(crate) struct SeccompEntry {
     pub(crate) filters: Vec<SeccompFilter>,
 }
 
+/// A process in `pstree.img` (images/pstree.proto), of which only its id counts here.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct TreeEntry {
+    #[prost(uint32, required, tag = "1")]
+    pub(crate) pid: u32,
+}
+
+/// A process in `core-*.img` (images/core.proto), of which only its state counts here.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct CoreEntry {
+    #[prost(message, optional, tag = "3")]
+    pub(crate) task: Option<TaskCore>,
+}
+
+/// What belongs to the process and not to one of its threads.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct TaskCore {
+    #[prost(uint32, optional, tag = "1")]
+    pub(crate) state: Option<u32>,
+}
+
 /// The first message of `pagemap-*.img` (images/pagemap.proto): the number of the file of pages.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct PagemapHead {

@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{SysconfVar, sysconf};
 use prost::Message as _;
 
-use super::message::{PagemapEntry, PagemapHead};
+use super::message::{CoreEntry, PagemapEntry, PagemapHead, TreeEntry};
 use crate::error::{Error, Kind, Result};
 
 /// The first two words of the image (criu/include/magic.h).
@@ -22,20 +22,63 @@ const MAGIC: [u32; 2] = [0x5456_4319, 0x5608_4025];
 const IN_PARENT: u32 = 1;
 /// The page is in the file of pages (criu/include/pagemap.h).
 const PRESENT: u32 = 1 << 2;
+/// The states of a process that has ended and waits for its parent (criu/include/pstree.h).
+const WITHOUT_MEMORY: [u32; 2] = [2, 6];
 /// Longer than the map of any container: some ten bytes for each run of pages.
 const LONGEST: u64 = 256 << 20;
 
-/// Whether a file among the images is such a map.
-pub(super) fn is_map(name: &str) -> bool {
-    name.strip_prefix("pagemap-").and_then(|rest| rest.strip_suffix(".img")).is_some()
+/// Whose memory a map is, as its name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// Of the process with this id.
+    Process(u32),
+    /// Of a piece of memory that is shared.
+    Shared,
 }
 
-/// Refuses a map whose pages are not all there.
-pub(super) fn examine(directory: &File, path: &Path, name: &str) -> Result<()> {
-    let bytes = read(directory, path, name)?;
+/// Whether a file among the images is such a map.
+pub(super) fn is_map(name: &str) -> bool {
+    owner(name).is_some()
+}
+
+fn owner(name: &str) -> Option<Owner> {
+    let middle = name.strip_prefix("pagemap-")?.strip_suffix(".img")?;
+    Some(middle.parse().map_or(Owner::Shared, Owner::Process))
+}
+
+/// Refuses maps, by their names, whose pages are not all there.
+///
+/// A directory that was used for two checkpoints may have maps of processes that had ended before the second. Nothing
+/// reads those, and the file of their pages may have been written anew for another process. So only the maps of the
+/// processes in the tree count, and of shared memory those whose file is not that of a process.
+pub(super) fn examine(directory: &File, path: &Path, names: &[String]) -> Result<()> {
+    // Images before the last ones of a series have no tree.
+    let tree = read(directory, path, "pstree.img").ok().and_then(|bytes| parse_tree(&bytes));
+    let has_memory = |pid: &u32| {
+        let core = read(directory, path, &format!("core-{pid}.img")).ok();
+        core.and_then(|bytes| parse_state(&bytes)).is_none_or(|state| !WITHOUT_MEMORY.contains(&state))
+    };
+    let pids = tree.map(|tree| tree.into_iter().filter(has_memory).collect::<Vec<u32>>());
+    let lives = |name: &str| match (owner(name), &pids) {
+        (Some(Owner::Process(pid)), Some(pids)) => pids.contains(&pid),
+        _ => true,
+    };
+    let mut maps = Vec::new();
+    for name in names.iter().filter(|name| lives(name)) {
+        let map = parse(&read(directory, path, name)?).ok_or_else(|| {
+            Error::new(Kind::Corrupt, format!("{} cannot be understood", path.join(name).display()))
+        })?;
+        maps.push((owner(name) == Some(Owner::Shared), map));
+    }
+    let of_processes: Vec<u32> = maps.iter().filter(|(shared, _)| !shared).map(|(_, map)| map.file).collect();
+    let replaced = |file: u32| pids.is_some() && of_processes.contains(&file);
+    maps.iter()
+        .filter(|(shared, map)| !(*shared && replaced(map.file)))
+        .try_for_each(|(_, map)| has_pages(directory, path, map))
+}
+
+fn has_pages(directory: &File, path: &Path, map: &Map) -> Result<()> {
     let corrupt = |sentence: String| Error::new(Kind::Corrupt, sentence);
-    let map = parse(&bytes)
-        .ok_or_else(|| corrupt(format!("{} cannot be understood", path.join(name).display())))?;
     let pages = format!("pages-{}.img", map.file);
     let size = match fstatat(directory, pages.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => u64::try_from(stat.st_size).unwrap_or(0),
@@ -101,6 +144,30 @@ fn parse(bytes: &[u8]) -> Option<Map> {
     Some(Map { file, present })
 }
 
+/// The ids of the processes in `pstree.img`: two magic numbers, then messages, each after its length.
+fn parse_tree(bytes: &[u8]) -> Option<Vec<u32>> {
+    let mut rest = bytes;
+    if word(&mut rest)? != MAGIC[0] {
+        return None;
+    }
+    word(&mut rest)?;
+    let mut pids = Vec::new();
+    while !rest.is_empty() {
+        pids.push(TreeEntry::decode(message(&mut rest)?).ok()?.pid);
+    }
+    Some(pids)
+}
+
+/// The state of a process in its `core-*.img`.
+fn parse_state(bytes: &[u8]) -> Option<u32> {
+    let mut rest = bytes;
+    if word(&mut rest)? != MAGIC[0] {
+        return None;
+    }
+    word(&mut rest)?;
+    CoreEntry::decode(message(&mut rest)?).ok()?.task?.state
+}
+
 fn word(rest: &mut &[u8]) -> Option<u32> {
     let (word, after) = rest.split_first_chunk::<4>()?;
     *rest = after;
@@ -116,6 +183,7 @@ fn message<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::TaskCore;
     use super::*;
 
     fn entry(
@@ -168,7 +236,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let directory = File::open(dir.path()).unwrap();
         let put = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
-        let examine = || examine(&directory, dir.path(), "pagemap-1.img");
+        let names = ["pagemap-1.img".to_owned()];
+        let examine = || examine(&directory, dir.path(), &names);
         put("pagemap-1.img", &map(&[entry(2, None, Some(PRESENT), None)]));
         assert!(examine().unwrap_err().to_string().contains("pages-7.img is cut off: it has 0 of"));
         put("pages-7.img", &vec![0; page_size() as usize * 2 - 1]);
@@ -177,5 +246,44 @@ mod tests {
         examine().unwrap();
         put("pagemap-1.img", b"nonsense");
         assert_eq!(examine().unwrap_err().kind(), Kind::Corrupt);
+    }
+
+    #[test]
+    fn what_is_left_of_processes_that_are_not_in_the_tree_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = File::open(dir.path()).unwrap();
+        let put = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+        let names = ["pagemap-1.img", "pagemap-9.img", "pagemap-shmem-33.img"].map(str::to_owned);
+        let examine = || examine(&directory, dir.path(), &names);
+        let tree = |pids: &[u32]| {
+            let mut bytes: Vec<u8> = [MAGIC[0], 1].iter().flat_map(|word| word.to_le_bytes()).collect();
+            for pid in pids {
+                let entry = TreeEntry { pid: *pid }.encode_to_vec();
+                bytes.extend((entry.len() as u32).to_le_bytes());
+                bytes.extend(entry);
+            }
+            bytes
+        };
+        put("pages-7.img", &vec![0; page_size() as usize * 2]);
+        put("pagemap-1.img", &map(&[entry(2, None, Some(PRESENT), None)]));
+        put("pagemap-9.img", &map(&[entry(3, None, Some(PRESENT), None)]));
+        put("pagemap-shmem-33.img", &map(&[entry(4, None, Some(PRESENT), None)]));
+        examine().unwrap_err();
+        put("pstree.img", &tree(&[1]));
+        examine().unwrap();
+        put("pstree.img", &tree(&[1, 9]));
+        examine().unwrap_err();
+        // One that has ended, and is there only for its parent, has none.
+        let task = TaskCore { state: Some(6) };
+        let core = CoreEntry { task: Some(task) }.encode_to_vec();
+        let head = [MAGIC[0], 1, core.len() as u32];
+        let mut bytes: Vec<u8> = head.iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.extend(core);
+        put("core-9.img", &bytes);
+        examine().unwrap();
+        // A tree that is cut off lets nothing pass.
+        let whole = tree(&[1]);
+        put("pstree.img", &whole[..whole.len() - 1]);
+        examine().unwrap_err();
     }
 }

@@ -185,10 +185,43 @@ pub(crate) fn failure(what: &str, response: &Response, log: Option<&mut File>, l
     if reason.is_empty() {
         response.message.as_deref().unwrap_or_default().trim().clone_into(&mut reason);
     }
+    if let Some(complaint) = of_other_size(&reason) {
+        let sentence = format!("{what}: a standard stream is not the file that it was: {complaint}");
+        let hint = format!("open the same file again, with what was in it; see {}", log_path.display());
+        return Error::new(Kind::System, sentence).hint(hint);
+    }
     let errno = response.errno.filter(|&errno| errno != 0).map(|errno| format!(" errno {errno}"));
     let mut sentence = format!("{what}: criu failed{}", errno.unwrap_or_default());
     if !reason.is_empty() {
         sentence = format!("{sentence}: {reason}");
     }
     Error::new(Kind::System, sentence).hint(format!("see {}", log_path.display()))
+}
+
+/// criu's complaint of an inherited stream, a file, that does not have the size that it had at the checkpoint.
+fn of_other_size(reason: &str) -> Option<&str> {
+    let (_, rest) = reason.split_at(reason.find("File fd/")?);
+    let complaint = rest.split(';').next()?;
+    complaint.contains("has bad size").then_some(complaint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_is_another_file_has_a_way_out() {
+        let mut log = tempfile::tempfile().unwrap();
+        let lines = "(00.2)   1: Error (criu/files-reg.c:2175): File fd/1 has bad size 0 (expect 223)\n\
+            (00.3)   1: Error (criu/files.c:1221): Unable to open fd=1 id=0x3\n";
+        std::io::Write::write_all(&mut log, lines.as_bytes()).unwrap();
+        let error = failure("restore", &Response::default(), Some(&mut log), Path::new("/w/restore.log"));
+        assert_eq!(
+            error.to_string(),
+            "restore: a standard stream is not the file that it was: File fd/1 has bad size 0 (expect 223); open the same \
+             file again, with what was in it; see /w/restore.log"
+        );
+        let other = failure("restore", &Response::default(), None, Path::new("/w/restore.log"));
+        assert_eq!(other.to_string(), "restore: criu failed; see /w/restore.log");
+    }
 }

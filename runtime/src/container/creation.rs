@@ -122,14 +122,15 @@ impl<'c> Creation<'c> {
         };
         drop(listener);
         let kept = terminal::hand_over(spawned.console.take(), console, &options.console)?;
-        self.send_listener(&mut spawned)?;
-        self.record.init = Some(ProcessIdentity::of(spawned.pid, spawned.pidfd.as_fd())?);
+        self.send_listener(&mut spawned).map_err(|error| spawned.reason(plan, error))?;
+        let identity = ProcessIdentity::of(spawned.pid, spawned.pidfd.as_fd());
+        self.record.init = Some(identity.map_err(|error| spawned.reason(plan, error))?);
         if let Some(cgroup) = &self.cgroup {
             self.record.cgroup = cgroup.record().clone();
         }
         self.record.rdt = self.claims.membership();
         self.directory.complete(&self.record)?;
-        spawned.go()?;
+        spawned.go().map_err(|error| spawned.reason(plan, error))?;
         if gate == Gate::Open {
             if let Err(error) = spawned.await_exec(plan) {
                 self.hooked |= error.kind() == Kind::Hook;

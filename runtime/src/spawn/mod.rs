@@ -113,7 +113,7 @@ pub(crate) fn spawn(
         marks,
         told: 0,
     };
-    born(pid)?;
+    born(pid).map_err(|error| spawned.reason(plan, error))?;
     let served = spawned.serve(plan, serve, Until::Created);
     spawned.tell(plan);
     served.map(|()| spawned)
@@ -187,23 +187,30 @@ impl Spawned {
                             "the container's process asks for an unknown step",
                         ));
                     };
-                    let answer = serve(step, self).map_err(|error| match blame.place.pointer() {
-                        Some(pointer) => error.at(pointer),
-                        None => error,
+                    let answer = serve(step, self).map_err(|error| {
+                        let error = match blame.place.pointer() {
+                            Some(pointer) => error.at(pointer),
+                            None => error,
+                        };
+                        self.reason(plan, error)
                     })?;
                     let with = answer.as_ref().map_or(-1, AsRawFd::as_raw_fd);
                     let packet = Message::about(MessageKind::Answer, message.a).encode();
-                    socket::send(self.sync.as_raw_fd(), &packet, with)
-                        .map_err(|errno| Error::os(errno, "answer the container's process"))?;
+                    socket::send(self.sync.as_raw_fd(), &packet, with).map_err(|errno| {
+                        self.reason(plan, Error::os(errno, "answer the container's process"))
+                    })?;
                 }
                 MessageKind::Reborn if self.maker.is_none() => {
                     if let Some(pidfd) = fd {
                         self.maker = Some(std::mem::replace(&mut self.pidfd, pidfd));
                         self.pid = message.a as i32;
                         for (step, blame) in &plan.emerged {
-                            serve(step, self).map_err(|error| match blame.place.pointer() {
-                                Some(pointer) => error.at(pointer),
-                                None => error,
+                            serve(step, self).map_err(|error| {
+                                let error = match blame.place.pointer() {
+                                    Some(pointer) => error.at(pointer),
+                                    None => error,
+                                };
+                                self.reason(plan, error)
                             })?;
                         }
                     }
@@ -231,6 +238,44 @@ impl Spawned {
             // The socket closes by execve, or by the end of a process that had nothing left to do but execve.
             (None, Until::Exec) => Ok(()),
             (None, Until::Created) => Err(failure::ended(self.peek_end())),
+        }
+    }
+
+    /// Why something failed that was done to the child or with it. A child that ends takes its files in /proc and its end of
+    /// the socket along, so what `met` tells is often only that it is gone: what it reported itself is the reason then, else
+    /// how it ended. Where the child lives, `met` is the reason.
+    pub(crate) fn reason(&mut self, plan: &Plan, met: Error) -> Error {
+        // A hook has a reason of its own, and may be what ended the child.
+        if met.kind() == Kind::Hook {
+            return met;
+        }
+        let mut failed: Option<(Message, Option<OwnedFd>)> = None;
+        loop {
+            // Once it has reported a failure it does nothing more than end, and that is waited for.
+            let both = [self.sync.as_raw_fd(), self.pidfd.as_raw_fd()];
+            if failed.is_none() && !matches!(socket::wait_readable(both, 0), Ok([true, _] | [_, true])) {
+                return met;
+            }
+            match self.next_message() {
+                Ok(Some((message, fd))) if message.kind == MessageKind::Failed => {
+                    failed = Some((message, fd));
+                }
+                // The one that made it ends by that, and this one is to be ended, too.
+                Ok(Some((message, Some(pidfd))))
+                    if message.kind == MessageKind::Reborn && self.maker.is_none() =>
+                {
+                    self.maker = Some(std::mem::replace(&mut self.pidfd, pidfd));
+                    self.pid = message.a as i32;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return met,
+            }
+        }
+        log::debug!("the container's process has ended; meanwhile: {met}");
+        match failed {
+            Some((message, output)) => describe(&plan.program, message, output),
+            None => failure::ended(self.peek_end()),
         }
     }
 
@@ -367,5 +412,83 @@ fn clone_failed(errno: Errno, born_with: i32) -> Error {
             error.hint("the cgroup has children with controllers enabled and may not hold processes itself")
         }
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    use nix::unistd::Pid;
+
+    use super::*;
+    use crate::plan::blame::{Blame, Place};
+    use crate::plan::program::Slot;
+
+    /// What a spawn fails with whose child does `op`, while the parent does `born` after its birth and `step` when asked.
+    fn failure(
+        op: Op,
+        born: &mut dyn FnMut(i32) -> Result<()>,
+        step: &mut dyn FnMut(&Spawned) -> Result<()>,
+    ) -> String {
+        let mut plan = Plan::default();
+        match op {
+            Op::Ask { .. } => {
+                plan.ask(ParentStep::TimeOffsets(String::new()), Slot::NONE, Blame::new("ask", Place::NONE));
+            }
+            op => plan.program.push_own(op, "do it"),
+        }
+        let resources = Resources {
+            streams: [0, 1, 2],
+            preserved: 0,
+            listener: None,
+            cgroup: None,
+            cgroup_optional: false,
+            absent: &[],
+            born_joined: &[],
+            namespaces: &[],
+            sibling: false,
+        };
+        let mut serve = |_: &ParentStep, child: &Spawned| step(child).map(|()| None);
+        spawn(&plan, &resources, born, &mut serve).unwrap_err().to_string()
+    }
+
+    fn gone() -> Error {
+        Error::os(Errno::ENOENT, "write to a file in /proc")
+    }
+
+    #[test]
+    fn what_the_child_reports_is_the_reason_and_not_that_it_is_gone() {
+        let fails = Op::NoProcess;
+        let reported = "cannot start a container without a process";
+        assert_eq!(failure(fails, &mut |_| Ok(()), &mut |_| Ok(())), reported);
+        let after_its_end = |pid| {
+            let ended = waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+            ended.map(drop).map_err(|errno| Error::os(errno, "wait"))?;
+            Err(gone())
+        };
+        assert_eq!(failure(fails, &mut { after_its_end }, &mut |_| Ok(())), reported);
+    }
+
+    #[test]
+    fn the_end_of_a_child_that_is_killed_is_the_reason() {
+        let asks = Op::Ask { step: 0, into: Slot::NONE };
+        let mut kill = |child: &Spawned| {
+            pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL)
+                .map_err(|errno| Error::os(errno, "kill"))?;
+            socket::wait_readable([child.pidfd.as_raw_fd()], -1).map_err(|errno| Error::os(errno, "wait"))?;
+            Err(gone())
+        };
+        let killed = failure(asks, &mut |_| Ok(()), &mut kill);
+        assert!(killed.ends_with("it was killed by signal 9"), "{killed}");
+        let mut unanswered = |child: &Spawned| kill(child).or(Ok(()));
+        let killed = failure(asks, &mut |_| Ok(()), &mut unanswered);
+        assert!(killed.ends_with("it was killed by signal 9"), "{killed}");
+    }
+
+    #[test]
+    fn what_a_living_child_has_no_part_in_is_told_as_met() {
+        let asks = Op::Ask { step: 0, into: Slot::NONE };
+        assert_eq!(failure(asks, &mut |_| Ok(()), &mut |_| Err(gone())), gone().to_string());
+        assert_eq!(failure(asks, &mut |_| Err(gone()), &mut |_| Ok(())), gone().to_string());
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::outcome::{Outcome, check, same};
 use crate::shim::bed::Bed;
-use crate::shim::client::{code, granted, refused};
+use crate::shim::client::{PATIENCE, Pending, Reply, code, granted, refused};
 use crate::shim::daemon::Event;
-use crate::shim::launch::any;
+use crate::shim::launch::{any, service};
 use crate::shim::stdio::Streams;
 use crate::shim::task::{PROCESS, Task, process};
 use crate::shim::{Test, test};
 use crate::spec::Spec;
-use containerd_shim_protos::api::Status;
+use containerd_shim_protos::api::{StartRequest, StartResponse, Status};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::shim::oci::ProcessDetails;
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ pub(super) const TESTS: &[Test] = &[
     test("X14", "a second Start is refused", second_start),
     test("X15", "its pid file goes with it", pid_file),
     test("X16", "ids with a slash or without letters are refused", bad_ids),
+    test("X18", "a start that fails says why, twenty at once, again and again", reason),
     test("X17", "a process that leaves a child behind has ended", leaves_child),
 ];
 
@@ -92,6 +93,28 @@ fn missing(bed: &Bed<'_>) -> Outcome {
     let exits = bed.daemon.about(task.id()).iter().filter(|event| event.topic == "/tasks/exit").count();
     same("exit events", exits, 1)?;
     granted("Delete", task.delete("after"))?;
+    task.finish()
+}
+
+/// The process is gone when its failure is told, and a shim that reaps it at once must still tell the failure.
+fn reason(bed: &Bed<'_>) -> Outcome {
+    let task = bed.waiting(&Spec::new())?;
+    let mut spec = process(&["/probe", "true"]);
+    spec["cwd"] = json!("/nonexist");
+    spec["oomScoreAdj"] = json!(0);
+    for round in 0..20 {
+        let ids: Vec<String> = (0..20).map(|number| format!("e{round}-{number}")).collect();
+        for id in &ids {
+            granted("Exec", task.add(id, &spec, &Streams::none()))?;
+        }
+        for start in ids.iter().map(|id| begin_start(&task, id)).collect::<Vec<_>>() {
+            let answer: Reply<StartResponse> = start.answer(PATIENCE);
+            refused("Start", answer, &[], &["/nonexist"])?;
+        }
+        for id in &ids {
+            granted("Delete", task.delete(id))?;
+        }
+    }
     task.finish()
 }
 
@@ -180,6 +203,13 @@ fn surroundings(bed: &Bed<'_>) -> Outcome {
     task.finish()
 }
 
+/// A start that is not waited for.
+fn begin_start(task: &Task<'_, '_>, id: &str) -> Pending {
+    let request = StartRequest { id: task.id().into(), exec_id: id.into(), ..Default::default() };
+    let service = service(task.pod.answer.version);
+    task.pod.client.begin(service, "Start", request.write_to_bytes().unwrap_or_default())
+}
+
 fn many(bed: &Bed<'_>) -> Outcome {
     let task = bed.waiting(&Spec::new())?;
     let mut streams = Vec::new();
@@ -189,20 +219,8 @@ fn many(bed: &Bed<'_>) -> Outcome {
         granted("Exec", task.add(&format!("e{number}"), &process(&args), &own))?;
         streams.push(own);
     }
-    let service = crate::shim::launch::service(task.pod.answer.version);
-    let starts: Vec<_> = (0..20)
-        .map(|number| {
-            let request = containerd_shim_protos::api::StartRequest {
-                id: task.id().into(),
-                exec_id: format!("e{number}"),
-                ..Default::default()
-            };
-            task.pod.client.begin(service, "Start", request.write_to_bytes().unwrap_or_default())
-        })
-        .collect();
-    for start in starts {
-        let _pid: containerd_shim_protos::api::StartResponse =
-            granted("Start", start.answer(crate::shim::client::PATIENCE))?;
+    for start in (0..20).map(|number| begin_start(&task, &format!("e{number}"))).collect::<Vec<_>>() {
+        let _pid: StartResponse = granted("Start", start.answer(PATIENCE))?;
     }
     for (number, streams) in streams.iter_mut().enumerate() {
         let id = format!("e{number}");

@@ -17,7 +17,8 @@ pub enum CgroupDriver {
     /// Whichever `linux.cgroupsPath` is meant for: systemd where it has the form `slice:prefix:name`. For callers whose
     /// manager writes the path and says no more.
     ByPath,
-    /// Nobody: the container stays in the cgroup of the caller. A configuration with limits is refused.
+    /// Nobody: the container stays in the cgroup of the caller. A configuration with limits is refused;
+    /// device rules, which engines send with every container, are left out.
     Disabled,
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Linux, Spec};
 
 use super::create;
 use super::delete;
@@ -71,9 +71,23 @@ impl Cgroups {
             CgroupDriver::Systemd => {
                 CgroupPlan::in_scope(spec, id, layout, &Instance::of_caller(), denial, self.trusted)
             }
-            CgroupDriver::Disabled => CgroupPlan::new(linux, id, &layout.without_hierarchies(), denial),
+            CgroupDriver::Disabled => {
+                let linux = linux.map(without_device_rules);
+                CgroupPlan::new(linux.as_ref(), id, &layout.without_hierarchies(), denial)
+            }
         }
     }
+}
+
+/// Engines send device rules with every container. They limit nobody whose cgroup the caller wants left alone; other limits
+/// are refused then, since somebody asked for them.
+fn without_device_rules(linux: &Linux) -> Linux {
+    let mut linux = linux.clone();
+    if let Some(mut resources) = linux.resources().clone() {
+        resources.set_devices(None);
+        linux.set_resources(Some(resources));
+    }
+    linux
 }
 
 /// Configures a [`Runtime`].

@@ -1,7 +1,7 @@
 //! Commands and help (C1), global options (C2), create and run (C3), sockets and terminals (C10).
 
 use crate::console::{Receiver, read_until, terminal};
-use crate::outcome::{Outcome, check, same};
+use crate::outcome::{Outcome, check, same, skip};
 use crate::runtime::PATIENCE;
 use crate::{Bed, Spec, Test, anyone, test};
 use serde_json::json;
@@ -206,6 +206,22 @@ pub(in crate::tests) const TESTS: &[Test] = &[
         let size = rustix::termios::tcgetwinsize(&received.fds[0]);
         check(size.is_ok(), || "the descriptor is no terminal".into())
     }),
+    test(
+        "C2",
+        "with cgroups disabled the device rules that engines send are left out, and limits refused",
+        |bed| {
+            if !bed.call(["--help"])?.stdout.contains("--cgroup-manager") {
+                return skip("the runtime has no --cgroup-manager");
+            }
+            let run = |bundle: &crate::Bundle| {
+                let dir = bundle.dir.to_string_lossy().into_owned();
+                bed.call(["--cgroup-manager", "disabled", "run", "--bundle", &dir, &bundle.id])
+            };
+            let spec = Spec::new().args(&["/probe", "true"]);
+            run(&bed.bundle(&spec)?)?.ok()?;
+            run(&bed.bundle(&spec.set("/linux/resources/pids", json!({"limit": 9})))?)?.refused(&["pids"])
+        },
+    ),
     test(
         "C10",
         "a terminal that run copies to the caller's has straight lines, which the caller's makes",

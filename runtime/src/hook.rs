@@ -1,8 +1,8 @@
 //! Hooks that run in the runtime's namespaces: prestart, createRuntime, poststart and poststop.
 //!
-//! A hook gets nothing but what `config.json` gives it: its own environment, which is empty when `env` is absent (no
-//! variable of the runtime or of the container leaks), the bundle as working directory, its own process group, the
-//! state on its standard input, and a time limit if one is set.
+//! A hook gets what `config.json` gives it: its own environment, the bundle as working directory, its own process group, the
+//! state on its standard input, and a time limit if one is set. Where `env` is absent, and not just empty, it has the
+//! runtime's environment, as with runc: hooks rely on the `PATH` in it.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -132,10 +132,11 @@ fn run(hook: &Hook, state_json: &[u8], bundle: &Path) -> Result<()> {
     if let Some(name) = args.next() {
         command.arg0(name);
     }
+    if let Some(env) = hook.env() {
+        command.env_clear().envs(env.iter().map(|entry| split_env(entry)));
+    }
     command
         .args(args)
-        .env_clear()
-        .envs(hook.env().iter().flatten().map(|entry| split_env(entry)))
         // Only a poststop hook can meet a bundle that its owner has removed already.
         .current_dir(if bundle.is_dir() { bundle } else { Path::new("/") })
         .process_group(0)
@@ -344,11 +345,14 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_environment_is_empty() {
-        let hook = shell(
+    fn an_empty_environment_is_empty_and_an_absent_one_is_the_runtimes() {
+        let mut hook = shell(
             "test \"$(/usr/bin/env | /bin/grep -v ^PWD= | /bin/grep -v ^_= | /bin/grep -v ^SHLVL=)\" = ''",
         );
+        hook.set_env(Some(Vec::new()));
         run_all(&[hook], Path::new("/")).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        run_all(&[shell(&format!("test \"$PATH\" = '{path}'"))], Path::new("/")).unwrap();
     }
 
     #[test]

@@ -82,7 +82,7 @@
 //! | 12 | child | memory policy, LSM labels, scheduler, I/O priority, personality, `no_new_privs`, limits | they need privileges that 13 takes |
 //! | 13 | child | groups, bounding set, ids, working directory, capabilities, umask | `CAP_SYS_ADMIN` is kept where a filter is to be loaded without `no_new_privs` |
 //! | 14 | child | find the program; filter *with* a listener; report `created`, wait for `go` and `start` | the parent must still be there to take the listener |
-//! | 15 | child | `startContainer` hooks; filter; drop `CAP_SYS_ADMIN` if it was kept; `execve` | the later the filter, the less it must allow: one `capset` and the `execve` |
+//! | 15 | child | `startContainer` hooks, each under the filter; filter; drop `CAP_SYS_ADMIN` if it was kept; `execve` | the later the filter, the less it must allow: one `capset` and the `execve` |
 //!
 //! # Modules
 //!
@@ -165,14 +165,14 @@
 //! | default file systems | supplied where `mounts` is *absent*; a list is taken as it is | callers leave mounts out on purpose |
 //! | `umask` not set | 0022 | a daemon's 0 or 0077 would leak into files or break images |
 //! | capability unknown, or not grantable | warning | engines ask for all that they know |
-//! | hook without `env` | empty environment | nothing of the runtime's leaks |
+//! | hook without `env` | the runtime's environment outside of the container, that of `process` for `startContainer`, an empty one for `createContainer`; with an empty `env`, none | runc's hooks rely on a `PATH`; inside, nothing of the runtime's leaks |
 //! | `org.systemd.property.*` annotations | those that say how the container's own unit ends; others only where the embedder trusts the configuration | systemd would run programs for them, or power the machine off (CVE-2024-3154) |
 //! | `closID` of a group that is there | `l3CacheSchema` and `memBwSchema` must match it, by value and in the domains that they name; `schemata` is written | the letter of the specification; hardware rounds, and fills in what is not named |
 //! | version 1 settings on a version 2 host | error, if they ask for an effect; a value that callers write for "unset" does not | engines send such values |
 //! | `pids.limit` | -1 is none; 0 is a limit since `ociVersion` 1.3, none before | version 1.3 made it one; callers that write an older version mean "none" |
 //! | no privileges, no cgroup, and no limits asked | the container has no cgroup, without a word; a limit asked is an error | that is the normal case of a user |
 //! | device rules in an update | those that differ from the rules in force take their place; the same ones are left alone | engines send all resources with each update, and device plug-ins change rules behind the runtime's back |
-//! | device rules without the right to filter devices | left out, without a word | engines always send them; a user cannot make nodes, and binds only what he can open |
+//! | device rules without the right to filter devices, or with cgroups disabled | left out, without a word | engines always send them; a user cannot make nodes, and binds only what he can open |
 //! | mappings with a user namespace that is joined | must be those that the namespace has | else one of the two is a mistake |
 //! | a device that a user namespace cannot make | the host's node is bound, read-only, which keeps its mode and owner and does not keep it from being written to; `fileMode`, `uid` and `gid` that ask for anything but 0666 and root are warned about | the specification allows it; the node is the host's own, and its mode and owner are the host's business |
 //! | a standard stream that is the host's null device | the container's own takes its place | root in the container could change mode and owner of the host's (`docs/host-inodes.md` lists every inode of the host that a container reaches) |

@@ -156,14 +156,18 @@ fn set_user(
     Ok(())
 }
 
-/// Adds to the sets that a process has itself; what is inheritable or ambient would reach programs that it executes
-/// and is never implied.
+/// Adds to the sets that a process has itself, and where the container's process has inheritable ones at all, to the ambient
+/// ones, which a user who is not root keeps: as runc does. What is inheritable is never implied, and what is not that
+/// cannot become ambient; a warning tells of it. So does one of a name that nothing knows.
 fn add_capabilities(base: Option<&LinuxCapabilities>, names: &[&str]) -> Result<LinuxCapabilities, Failure> {
     let parse = |name: &&str| {
-        serde_json::from_value::<Capability>((*name).into())
-            .map_err(|_| Failure::new(format!("unknown capability {name:?}")))
+        let known = serde_json::from_value::<Capability>((*name).into()).ok();
+        if known.is_none() {
+            log::warn!("unknown capability {name:?} is left out");
+        }
+        known
     };
-    let added = names.iter().map(parse).collect::<Result<Capabilities, _>>()?;
+    let added: Capabilities = names.iter().filter_map(parse).collect();
     let widened = |set: Option<&Capabilities>| {
         let mut set = set.cloned().unwrap_or_default();
         set.extend(added.iter().copied());
@@ -175,7 +179,10 @@ fn add_capabilities(base: Option<&LinuxCapabilities>, names: &[&str]) -> Result<
         .effective(widened(base.and_then(|sets| sets.effective().as_ref())))
         .permitted(widened(base.and_then(|sets| sets.permitted().as_ref())))
         .inheritable(kept(base.and_then(|sets| sets.inheritable().as_ref())))
-        .ambient(kept(base.and_then(|sets| sets.ambient().as_ref())))
+        .ambient(match base.and_then(|sets| sets.inheritable().as_ref()) {
+            Some(_) => widened(base.and_then(|sets| sets.ambient().as_ref())),
+            None => kept(base.and_then(|sets| sets.ambient().as_ref())),
+        })
         .build()
         .map_err(|error| Failure::new(error.to_string()))
 }
@@ -258,7 +265,7 @@ mod tests {
         assert_eq!(sets.effective().as_ref(), Some(&with_kill));
         assert_eq!(sets.permitted().as_ref(), Some(&added));
         assert_eq!(sets.inheritable().as_ref(), Some(&HashSet::from([Capability::Chown])));
-        assert_eq!(sets.ambient().as_ref(), Some(&HashSet::new()));
+        assert_eq!(sets.ambient().as_ref(), Some(&added));
     }
 
     #[test]
@@ -280,11 +287,18 @@ mod tests {
             &["-u", "-1", "web", "sh"],
             &["-u", "4294967296", "web", "sh"],
             &["-g", "x", "web", "sh"],
-            &["-c", "CAP_FLY", "web", "sh"],
             &["--process", "/f", "web", "sh"],
         ] {
             assert!(amended(words).is_err(), "{words:?}");
         }
+    }
+
+    #[test]
+    fn ambient_capabilities_come_only_where_there_are_inheritable_ones_and_unknown_names_are_left_out() {
+        let none: LinuxCapabilities = serde_json::from_str(r#"{"bounding": ["CAP_KILL"]}"#).unwrap();
+        let sets = add_capabilities(Some(&none), &["CAP_NET_RAW", "CAP_FLY"]).unwrap();
+        assert_eq!(sets.ambient().as_ref(), Some(&HashSet::new()));
+        assert_eq!(sets.effective().as_ref(), Some(&HashSet::from([Capability::NetRaw])));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub fn record(file: &str, label: &str, options: &[&str], args: &[String]) -> c_i
         ("stdin".to_owned(), maybe(stdin.clone())),
         ("namespaces".to_owned(), report::namespaces()),
         ("fds".to_owned(), report::fds()),
+        ("status".to_owned(), report::status()),
         ("time".to_owned(), text(&format!("{:?}", std::time::SystemTime::now()))),
     ];
     if options.contains(&"root") {

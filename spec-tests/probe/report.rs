@@ -157,7 +157,8 @@ pub fn mounts() -> String {
     }))
 }
 
-fn status() -> String {
+/// What /proc tells of the process, line by line.
+pub fn status() -> String {
     let Ok(table) = fs::read_to_string("/proc/self/status") else { return "null".into() };
     object(table.lines().filter_map(|line| {
         let (key, value) = line.split_once(':')?;

@@ -17,6 +17,8 @@ struct Launch {
     envp: *const *const c_char,
     input: RawFd,
     output: RawFd,
+    /// A seccomp filter, and its flags.
+    filter: Option<(*const u8, usize, u32)>,
     errno: i32,
 }
 
@@ -43,6 +45,10 @@ impl Child<'_> {
                 envp: self.list(hook.envp),
                 input,
                 output: self.hook_output,
+                filter: hook.filter.map(|(filter, flags)| {
+                    let filter = self.bytes(filter);
+                    (filter.as_ptr(), filter.len(), flags)
+                }),
                 errno: 0,
             };
             let result = run(&mut launch, hook.timeout);
@@ -105,7 +111,13 @@ extern "C" fn start(argument: *mut c_void) -> libc::c_int {
         path::duplicate_to(launch.output, 1)?;
         path::duplicate_to(launch.output, 2)?;
         // The descriptor table is this process' own; that of the one that waits stays as it is.
-        path::close_range(3, u32::MAX)
+        path::close_range(3, u32::MAX)?;
+        // The filter is this process' own, too: it meets the calls of the hook and not those of the one that waits.
+        if let Some((filter, length, flags)) = launch.filter {
+            // SAFETY: the bytes are part of the program, which outlives this process.
+            process::load_seccomp(unsafe { std::slice::from_raw_parts(filter, length) }, flags)?;
+        }
+        Ok::<(), Errno>(())
     };
     launch.errno = match streams() {
         // SAFETY: the lists are null-terminated.

@@ -28,6 +28,12 @@ impl Child<'_> {
             Op::Ask { step, into } => self.ask(step, into),
             Op::WriteHost { path, text } => Ok(path::write_file(self.cstr(path), self.bytes(text))?),
             Op::Affinity(mask) => Ok(process::set_affinity(self.bytes(mask))?),
+            Op::AllCpus(mask) => {
+                if let Err(errno) = process::set_affinity(self.bytes(mask)) {
+                    self.report(MessageKind::Warning, index, errno.into());
+                }
+                Ok(())
+            }
             Op::Enter { namespace, kinds } => {
                 let fd = self.inherited.namespaces.get(usize::from(namespace)).copied().unwrap_or(-1);
                 Ok(clone::setns(fd, kinds)?)

@@ -139,6 +139,7 @@ impl Container {
             scope: scope.map(|scope| &*scope.unit),
             watched: may_trace(bundle.spec()),
             seccomp,
+            memory_policy: linux.and_then(|linux| linux.memory_policy().as_ref()),
             personality: linux.and_then(|linux| linux.personality().as_ref()),
             args: &options.args,
             env: &options.env,
@@ -185,9 +186,10 @@ impl Container {
         let mut spawned = spawn::spawn(&plan, &resources, &mut born, &mut serve)?;
         let kept = terminal::hand_over(spawned.console.take(), console, &options.console)?;
         if let (Some(fd), Some(seccomp)) = (spawned.listener.take(), seccomp) {
-            super::notify::send(seccomp, fd, spawned.pid, &self.record, ContainerState::Running)?;
+            super::notify::send(seccomp, fd, spawned.pid, &self.record, ContainerState::Running)
+                .map_err(|error| spawned.reason(&plan, error))?;
         }
-        spawned.go()?;
+        spawned.go().map_err(|error| spawned.reason(&plan, error))?;
         spawned.await_exec(&plan)?;
         let pid = spawned.pid;
         Ok(ExecProcess { pid, pidfd: spawned.into_pidfd()?, console: kept })

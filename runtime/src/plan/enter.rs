@@ -52,6 +52,7 @@ pub(super) fn enter_namespaces(
             Blame::new("join cgroup", Place::of("/linux/cgroupsPath")).on(path),
         );
     }
+    plan_all_cpus(&mut plan.program);
     if let Some(wish) = intel_rdt::Wish::of(linux, request.id) {
         // As the cgroups: whatever comes later inherits it, a process that is born again too.
         plan.ask(
@@ -195,4 +196,14 @@ fn unshare(program: &mut Program, kinds: i32) {
     if kinds != 0 {
         program.push(Op::Unshare { kinds }, Blame::new("unshare namespaces", Place::of("/linux/namespaces")));
     }
+}
+
+/// As many CPUs as any kernel can have.
+const CPUS: usize = 8192;
+
+/// The caller's CPU affinity is no business of the container's, which has a cgroup for that. A kernel from 6.2 on remembers
+/// it through every change of the cgroup's CPUs, unless it is taken back.
+pub(super) fn plan_all_cpus(program: &mut Program) {
+    let mask = program.text([0xff; CPUS / 8]);
+    program.push_own(Op::AllCpus(mask), "reset the CPU affinity to the CPUs of the cgroup");
 }

@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
+use oci_spec::runtime::{LinuxMemoryPolicy, LinuxPersonality, LinuxSeccomp, Process};
 
 use super::blame::{Blame, Place};
-use super::order::begin;
+use super::enter::plan_all_cpus;
+use super::order::{begin, plan_memory_policy};
 use super::process::{
     Circumstances, Emergence, Moment, ProcessPlan, arguments, needs_proc, plan_keyring, plan_null_streams,
     plan_spare_keyring, plan_terminal,
@@ -36,6 +37,7 @@ pub(crate) struct ExecRequest<'r> {
     /// Whether a process in the container's pid namespace may have `CAP_SYS_PTRACE`.
     pub(crate) watched: bool,
     pub(crate) seccomp: Option<&'r LinuxSeccomp>,
+    pub(crate) memory_policy: Option<&'r LinuxMemoryPolicy>,
     pub(crate) personality: Option<&'r LinuxPersonality>,
     /// See [`Circumstances`].
     pub(crate) args: &'r [OsString],
@@ -68,6 +70,11 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
         let path = plan.program.text(tasks.as_os_str().as_encoded_bytes());
         let text = plan.program.text("0");
         plan.program.push(Op::WriteHost { path, text }, Blame::new("join cgroup", Place::NONE).on(path));
+    }
+    let wished = |list: Option<&str>| list.is_some_and(|list| !list.is_empty());
+    if !affinity.is_some_and(|a| wished(a.initial().as_deref()) || wished(a.cpu_affinity_final().as_deref()))
+    {
+        plan_all_cpus(&mut plan.program);
     }
     plan_affinity(
         &mut plan,
@@ -115,6 +122,7 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
     } else {
         plan_null_streams(&mut plan.program);
     }
+    plan_memory_policy(&mut plan.program, request.memory_policy)?;
     let tail = ProcessPlan::plan(
         &mut plan,
         process,

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Request;
 use super::blame::{Blame, Place};
-use super::program::{ChildHook, Op, Program, Text};
+use super::program::{ChildHook, List, Op, Program, Text};
 
 /// The state document as hooks get it on standard input (runtime.md, State).
 #[derive(Serialize)]
@@ -53,6 +53,15 @@ fn store_state(
     (program.text(&document[..at]), program.text(&document[at + mark.len()..]))
 }
 
+/// What hooks of one kind have of the container.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Surroundings {
+    /// The environment of a hook whose `env` is absent; else that is empty.
+    pub(crate) env: Option<List>,
+    /// The seccomp filter, with its flags.
+    pub(crate) filter: Option<(Text, u32)>,
+}
+
 /// The step that runs one kind of hooks in the child, if there are any. `status` is that of the container in the state
 /// document; `kind` the place of the hooks in the configuration and what the step does.
 pub(crate) fn plan(
@@ -62,6 +71,7 @@ pub(crate) fn plan(
     hooks: Option<&Vec<Hook>>,
     status: &'static str,
     (base, verb): (&'static str, &'static str),
+    around: Surroundings,
 ) {
     let hooks = hooks.map(Vec::as_slice).unwrap_or_default();
     if hooks.is_empty() {
@@ -74,12 +84,14 @@ pub(crate) fn plan(
         let own_name = [hook.path().to_string_lossy().into_owned()];
         let args = hook.args().as_deref().filter(|args| !args.is_empty()).unwrap_or(&own_name);
         let argv = program.list(args, 0);
-        // Without `env` the hook gets an empty environment: nothing of the runtime's or the container's leaks.
-        let envp = program.list(hook.env().as_deref().unwrap_or_default(), 0);
+        let envp = match (hook.env(), around.env) {
+            (None, Some(env)) => env,
+            (env, _) => program.list(env.as_deref().unwrap_or_default(), 0),
+        };
         let timeout = hook
             .timeout()
             .map_or(-1, |seconds| i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX));
-        program.hooks.push(ChildHook { path, argv, envp, timeout });
+        program.hooks.push(ChildHook { path, argv, envp, timeout, filter: around.filter });
     }
     program.push(Op::Hooks { first, count: hooks.len() as u16, state }, Blame::new(verb, Place::of(base)));
 }

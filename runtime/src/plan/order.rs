@@ -1,6 +1,6 @@
 //! The order of a creation: the one place that knows it. Read it top-down; the reasons stand beside each step.
 
-use oci_spec::runtime::{Linux, Mount, Process, Spec};
+use oci_spec::runtime::{LinuxMemoryPolicy, Mount, Process, Spec};
 
 use super::blame::{Blame, Place};
 use super::enter::{emergence, enter_namespaces, enter_pid_namespace};
@@ -49,7 +49,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     fill_root(&mut plan, spec, &namespaces, &maps, &entries, Some(process), request)?;
     finish_root(&mut plan, spec, &namespaces, &entries, request);
     enter_pid_namespace(&mut plan, &namespaces, request);
-    plan_memory_policy(&mut plan.program, linux)?;
+    plan_memory_policy(&mut plan.program, linux.and_then(|l| l.memory_policy().as_ref()))?;
     let tail = ProcessPlan::plan(
         &mut plan,
         process,
@@ -68,6 +68,8 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     tail.plan_filter(&mut plan.program, Moment::BeforeCreated);
     plan_created(&mut plan.program, request.gate, visible);
     let start = spec.hooks().as_ref().and_then(|all| all.start_container().as_ref());
+    // They are programs of the image as the container's own is.
+    let around = hooks::Surroundings { env: plan.program.envp, filter: tail.late_filter() };
     hooks::plan(
         &mut plan.program,
         spec,
@@ -75,6 +77,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
         start,
         "created",
         ("/hooks/startContainer", "run the startContainer hooks"),
+        around,
     );
     // As late as possible, so that the filter need not allow what the steps before it do.
     tail.plan_filter(&mut plan.program, Moment::Last);
@@ -128,8 +131,9 @@ pub(super) fn begin(program: &mut Program, preserved: u32, oom_score: Option<i32
     program.push_own(Op::Preserve { count: preserved }, "preserve descriptors");
 }
 
-fn plan_memory_policy(program: &mut Program, linux: Option<&Linux>) -> Result<()> {
-    let Some(policy) = linux.and_then(|l| l.memory_policy().as_ref()) else { return Ok(()) };
+/// The policy of the container, which its own process and those that are added have alike.
+pub(super) fn plan_memory_policy(program: &mut Program, policy: Option<&LinuxMemoryPolicy>) -> Result<()> {
+    let Some(policy) = policy else { return Ok(()) };
     let nodes = memory_policy::nodes(policy).ok_or_else(|| {
         Error::new(Kind::InvalidSpec, "the memory nodes are not a list of numbers and ranges")
             .at("/linux/memoryPolicy/nodes")

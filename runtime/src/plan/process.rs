@@ -8,7 +8,7 @@ use oci_spec::runtime::{Arch, LinuxPersonality, LinuxSeccomp, Process};
 use super::blame::{Blame, Place};
 use super::candidates::candidates;
 use super::environment::environment;
-use super::program::{Op, Program, Slot};
+use super::program::{Op, Program, Slot, Text};
 use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
@@ -179,6 +179,14 @@ impl ProcessPlan {
     fn is_filtered_before(&self) -> bool {
         self.emerges == Some(Emergence::Watched)
             && self.filter.as_ref().is_some_and(|filter| filter.shed.is_some())
+    }
+
+    /// The filter that the process itself does not load before it has run hooks, with the flags.
+    pub(crate) fn late_filter(&self) -> Option<(Text, u32)> {
+        match self.filter.as_ref()?.op {
+            Op::Seccomp { filter, flags, listener: false } => Some((filter, flags)),
+            _ => None,
+        }
     }
 
     /// The filter, if this is its moment.

@@ -84,6 +84,8 @@ pub(crate) enum Op {
     WriteHost { path: Text, text: Text },
     /// Set the CPU affinity mask.
     Affinity(Text),
+    /// Allow all CPUs of this mask, of which the kernel keeps those that the cgroup allows; goes on where it may not.
+    AllCpus(Text),
     /// Join namespaces through the descriptor of that number among those that the parent opened.
     Enter { namespace: u8, kinds: i32 },
     /// Hold the mount namespace of the process as the view of the host.
@@ -255,6 +257,8 @@ pub(crate) struct ChildHook {
     pub(crate) envp: List,
     /// Milliseconds, or -1 for no limit.
     pub(crate) timeout: i32,
+    /// The seccomp filter that it loads before it becomes its program, with the flags.
+    pub(crate) filter: Option<(Text, u32)>,
 }
 
 /// What the child needs of its program: slices, so that a child with memory of its own can carry them over.

@@ -115,6 +115,7 @@ pub(super) fn fill_root(
         create,
         "creating",
         ("/hooks/createContainer", "run the createContainer hooks"),
+        hooks::Surroundings::default(),
     );
     Ok(())
 }

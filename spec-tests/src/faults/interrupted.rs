@@ -185,7 +185,11 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("F29", "a hook that hangs can be interrupted, and delete --force cleans up", |bed| {
         let bundle =
-            crate::tests::hooks::Hooks::new(bed)?.hook("createRuntime", "slow", &["sleep=60000"]).write()?;
+            // Without the caller's environment it is not taken for a process of the runtime, which a hook is not.
+            crate::tests::hooks::Hooks::new(bed)?
+                .env(Some(&[]))
+                .hook("createRuntime", "slow", &["sleep=60000"])
+                .write()?;
         let running =
             bed.command(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]).spawn()?;
         let end = Instant::now() + Duration::from_secs(10);

@@ -14,6 +14,7 @@ mod devices;
 mod features;
 pub(crate) mod hooks;
 mod idmap;
+mod inheritance;
 mod intel_rdt;
 pub(crate) mod kernel;
 mod labels;
@@ -53,6 +54,7 @@ pub const AREAS: &[&[Test]] = &[
     scheduling::TESTS,
     names::TESTS,
     hooks::TESTS,
+    inheritance::TESTS,
     defaults::TESTS,
     namespaces::TESTS,
     devices::TESTS,

@@ -20,7 +20,7 @@ pub(super) fn send(
 ) -> Result<()> {
     let Some(listener) = Listener::of(seccomp) else { return Ok(()) };
     let context = |errno| {
-        Error::os(errno, format!("send the seccomp listener to {}", listener.path.display()))
+        Error::os(errno, format!("failed to connect with seccomp agent {}", listener.path.display()))
             .at("/linux/seccomp/listenerPath")
     };
     let connection = connect_stream(&listener.path).map_err(context)?;

@@ -188,9 +188,12 @@ fn hinted(error: Error, op: &Op, errno: Errno, operand: &str) -> Error {
              mapping; raise that, or start the container without a session keyring of its own (--no-new-keyring)",
         ),
         (Op::Rlimit { .. }, Errno::EPERM) => error.hint("to raise a hard limit takes CAP_SYS_RESOURCE"),
-        (Op::Scheduler(_) | Op::IoPriority(_), Errno::EPERM) => {
-            error.hint("it takes CAP_SYS_NICE in the initial user namespace")
-        }
+        // sched_setattr(2); the last words are runc's.
+        (Op::Scheduler(_), Errno::EPERM) => error.hint(
+            "it takes CAP_SYS_NICE in the initial user namespace, and SCHED_DEADLINE takes every CPU of the system: with \
+             /linux/resources/cpu/cpus, process scheduler can't be used together with AllowedCPUs",
+        ),
+        (Op::IoPriority(_), Errno::EPERM) => error.hint("it takes CAP_SYS_NICE in the initial user namespace"),
         (Op::WriteHost { .. }, Errno::EACCES) if operand.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()) => {
             error.hint("lowering the OOM score takes CAP_SYS_RESOURCE")
         }

@@ -156,6 +156,12 @@ impl Plan {
         for note in &self.notes {
             log::debug!("{note}");
         }
+        for op in &self.program.ops {
+            if let Op::Seccomp { flags, .. } = op {
+                // runc's line.
+                log::debug!("seccomp filter flags: {flags}");
+            }
+        }
     }
 
     /// Appends a join of the namespace at a path.

@@ -224,7 +224,8 @@ fn uses_notify(seccomp: &LinuxSeccomp) -> bool {
 }
 
 fn flags(seccomp: &LinuxSeccomp, notify: bool) -> u32 {
-    let mut flags = 0;
+    // As runc: who says nothing of flags wants no slower program, and an empty list says that there are none.
+    let mut flags = if seccomp.flags().is_none() { features::FLAG_SPEC_ALLOW } else { 0 };
     for flag in seccomp.flags().iter().flatten() {
         flags |= match flag {
             LinuxSeccompFilterFlag::SeccompFilterFlagTsync => features::FLAG_TSYNC,

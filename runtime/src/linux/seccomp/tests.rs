@@ -221,7 +221,7 @@ fn docker_default_agrees_with_the_reference() {
 fn docker_default_is_small() {
     let filter = compile(&docker_default(), X86_64).unwrap();
     assert!(filter.instructions.len() <= 600, "{} instructions", filter.instructions.len());
-    assert_eq!((filter.flags, filter.notify), (0, false));
+    assert_eq!((filter.flags, filter.notify), (super::features::FLAG_SPEC_ALLOW, false));
     assert_eq!(filter.warnings, []);
 }
 
@@ -382,6 +382,10 @@ fn flags_and_notify() {
     let filter = compile(&seccomp, X86_64).unwrap();
     assert!(filter.notify);
     assert_eq!(filter.flags, 0b11_1011);
+    let none =
+        |flags: Value| compile(&profile(json!({"defaultAction": "SCMP_ACT_LOG", "flags": flags})), X86_64);
+    assert_eq!(none(Value::Null).unwrap().flags, super::features::FLAG_SPEC_ALLOW, "as runc");
+    assert_eq!(none(json!([])).unwrap().flags, 0);
     assert_eq!(verdict(&filter, X86_64, call(X86_64, "mkdir"), [0; 6]), super::features::USER_NOTIF);
 }
 

@@ -183,7 +183,7 @@ impl ProcessPlan {
 
     /// The filter that the process itself does not load before it has run hooks, with the flags.
     pub(crate) fn late_filter(&self) -> Option<(Text, u32)> {
-        match self.filter.as_ref()?.op {
+        match self.filter.as_ref().filter(|_| !self.is_filtered_before())?.op {
             Op::Seccomp { filter, flags, listener: false } => Some((filter, flags)),
             _ => None,
         }

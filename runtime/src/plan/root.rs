@@ -294,9 +294,12 @@ pub(super) fn finish_root(
     }
     let label = lsm::mount_label(linux).map(|label| program.text(label));
     // After the read-only paths: a mask below one of them must not be covered by its clone.
-    for (index, path) in
-        linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default().iter().enumerate()
-    {
+    let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
+    for (index, path) in masked.iter().enumerate() {
+        // Engines add their list to that of the caller. What is masked is so already.
+        if masked.iter().take(index).any(|earlier| earlier == path) {
+            continue;
+        }
         let path = program.text(plain(Path::new(path)).as_os_str().as_encoded_bytes());
         program.push(
             Op::MaskPath { path, label },

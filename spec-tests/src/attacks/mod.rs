@@ -11,5 +11,12 @@ mod leaks;
 pub(crate) mod watch;
 
 /// All attacks.
-pub const AREAS: &[&[Test]] =
-    &[image::TESTS, exec::TESTS, leaks::TESTS, watch::TESTS, host_mounts::TESTS, host_nodes::TESTS, checkpoint::TESTS];
+pub const AREAS: &[&[Test]] = &[
+    image::TESTS,
+    exec::TESTS,
+    leaks::TESTS,
+    watch::TESTS,
+    host_mounts::TESTS,
+    host_nodes::TESTS,
+    checkpoint::TESTS,
+];

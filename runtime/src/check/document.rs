@@ -192,7 +192,10 @@ mod tests {
             let spec = spec.unwrap();
             let process = spec.process().as_ref().unwrap();
             assert_eq!((process.user().uid(), process.user().gid()), (0, 0), "{patch}");
-            assert_eq!(process.io_priority().as_ref().map_or(0, |io| io.priority()), 0);
+            assert_eq!(
+                process.io_priority().as_ref().map_or(0, oci_spec::runtime::LinuxIOPriority::priority),
+                0
+            );
             let linux = spec.linux().as_ref().unwrap();
             assert_eq!(linux.rootfs_propagation(), &None);
             assert!(

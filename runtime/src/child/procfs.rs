@@ -150,7 +150,7 @@ mod tests {
         for child in std::fs::read_to_string(children).unwrap_or_default().split_whitespace() {
             let _ = process::kill(child.parse().expect("a pid"), libc::SIGKILL);
         }
-        let _ = holder.kill();
-        let _ = holder.wait();
+        holder.kill().expect("it is ours");
+        holder.wait().expect("it is ours");
     }
 }

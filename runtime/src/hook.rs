@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,6 +21,8 @@ use nix::unistd::{Pid, pipe2};
 use oci_spec::runtime::{Hook, Hooks};
 
 use crate::error::{Error, Kind, Result};
+use crate::linux::process_stat::doing;
+use crate::linux::waiting::UNTOLD;
 use crate::sys::{pidfd, process};
 
 /// How much of what a hook prints is kept for the error: its end.
@@ -93,8 +95,30 @@ pub(crate) fn run_hooks(
     bundle: &Path,
     policy: HookPolicy,
 ) -> Result<()> {
+    run_all(kind, hooks, state_json, bundle, policy, None)
+}
+
+/// Runs hooks for a process that is being created, until the first fails; if the process ends, so do they.
+pub(crate) fn run_hooks_for(
+    kind: HookKind,
+    hooks: &[Hook],
+    state_json: &[u8],
+    bundle: &Path,
+    process: BorrowedFd<'_>,
+) -> Result<()> {
+    run_all(kind, hooks, state_json, bundle, HookPolicy::StopAtFirst, Some(process))
+}
+
+fn run_all(
+    kind: HookKind,
+    hooks: &[Hook],
+    state_json: &[u8],
+    bundle: &Path,
+    policy: HookPolicy,
+    process: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
-        let Err(error) = run(hook, state_json, bundle) else { continue };
+        let Err(error) = run(hook, state_json, bundle, process) else { continue };
         // The number counts from 0, as runc's does.
         let error = error
             .during(format_args!("error running {kind} hook #{index}"))
@@ -108,7 +132,7 @@ pub(crate) fn run_hooks(
     Ok(())
 }
 
-fn run(hook: &Hook, state_json: &[u8], bundle: &Path) -> Result<()> {
+fn run(hook: &Hook, state_json: &[u8], bundle: &Path, process: Option<BorrowedFd<'_>>) -> Result<()> {
     let path = hook.path();
     if !path.is_absolute() {
         // `Command` would look it up in PATH.
@@ -149,15 +173,16 @@ fn run(hook: &Hook, state_json: &[u8], bundle: &Path) -> Result<()> {
     // `command` holds the hook's ends of the pipes.
     drop(command);
     let mut running = Running { child, stdout: Tail::new(stdout), stderr: Tail::new(stderr) };
-    let status = running.wait(deadline)?;
+    let (status, end) = running.wait(deadline, process, path)?;
     let (stdout, stderr) = (running.stdout.text(), running.stderr.text());
-    let outcome = match (status, deadline) {
-        (Some(status), _) if status.success() => return Ok(()),
-        (Some(status), _) => exit_text(status),
-        (None, limit) => {
-            let seconds = limit.map_or(0.0, |(_, limit)| limit.as_secs_f64());
+    let outcome = match end {
+        End::Itself if status.success() => return Ok(()),
+        End::Itself => exit_text(status),
+        End::OutOfTime => {
+            let seconds = deadline.map_or(0.0, |(_, limit)| limit.as_secs_f64());
             format!("hook ran past specified timeout of {seconds:.1}s")
         }
+        End::Alone => "the container's process ended while the hook ran".to_owned(),
     };
     Err(Error::new(Kind::Hook, format!("{outcome}, stdout: {stdout}, stderr: {stderr}")))
 }
@@ -213,10 +238,15 @@ struct Running {
 }
 
 impl Running {
-    /// Waits for the hook itself, not for processes that it leaves behind with its output open. `None`: out of time.
-    fn wait(&mut self, deadline: Option<(Instant, Duration)>) -> Result<Option<ExitStatus>> {
-        let ended = self.poll(deadline.map(|(end, _)| end));
-        if !matches!(ended, Ok(true)) {
+    /// Waits for the hook itself, not for processes that it leaves behind with its output open.
+    fn wait(
+        &mut self,
+        deadline: Option<(Instant, Duration)>,
+        process: Option<BorrowedFd<'_>>,
+        path: &Path,
+    ) -> Result<(ExitStatus, End)> {
+        let end = self.poll(deadline.map(|(end, _)| end), process, path);
+        if !matches!(end, Ok(End::Itself)) {
             // Not reaped yet, so the number of the process and of its group is still its own.
             let group = Pid::from_raw(self.child.id() as i32);
             let _ = killpg(group, Signal::SIGKILL);
@@ -227,26 +257,41 @@ impl Running {
             self.child.wait().map_err(|error| Error::io(&error, "wait for a hook").explain_no_child())?;
         self.stdout.drain();
         self.stderr.drain();
-        ended.map_err(|errno| Error::os(errno, "wait for a hook")).map(|ended| ended.then_some(status))
+        end.map_err(|errno| Error::os(errno, "wait for a hook")).map(|end| (status, end))
     }
 
-    /// True when the hook has ended, false when the time is over.
-    fn poll(&mut self, end: Option<Instant>) -> Result<bool, Errno> {
-        let pidfd = pidfd::open(self.child.id() as i32)?;
+    /// Waits until there is a reason to wait no longer.
+    fn poll(
+        &mut self,
+        end: Option<Instant>,
+        process: Option<BorrowedFd<'_>>,
+        path: &Path,
+    ) -> Result<End, Errno> {
+        let id = self.child.id() as i32;
+        let pidfd = pidfd::open(id)?;
+        let untold = Instant::now() + Duration::from_millis(UNTOLD as u64);
+        let mut told = false;
         loop {
-            let timeout = match end {
+            let now = Instant::now();
+            if end.is_some_and(|end| end <= now) {
+                return Ok(End::OutOfTime);
+            }
+            if !told && untold <= now {
+                told = true;
+                log::warn!("waiting for hook {} (process {id}): {}", path.display(), doing(id));
+            }
+            let timeout = match end.into_iter().chain((!told).then_some(untold)).min() {
                 None => PollTimeout::NONE,
-                Some(end) => match end.saturating_duration_since(Instant::now()) {
-                    Duration::ZERO => return Ok(false),
-                    // Rounded up, else the last millisecond would spin. The longest wait that poll(2) can express is
-                    // 24 days; after it we come back here.
-                    left => {
-                        PollTimeout::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
-                    }
-                },
+                // Rounded up, else the last millisecond would spin. The longest wait that poll(2) can express is
+                // 24 days; after it we come back here.
+                Some(next) => {
+                    let left = next.saturating_duration_since(now);
+                    PollTimeout::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
+                }
             };
             let open = PollFlags::POLLIN;
             let mut fds = vec![PollFd::new(pidfd.as_fd(), open)];
+            fds.extend(process.map(|process| PollFd::new(process, open)));
             let pipes = [&self.stdout, &self.stderr].into_iter().filter_map(|tail| tail.pipe.as_ref());
             fds.extend(pipes.map(|pipe| PollFd::new(pipe.as_fd(), open)));
             match poll(&mut fds, timeout) {
@@ -254,14 +299,29 @@ impl Running {
                 Err(errno) => return Err(errno),
             }
             let ended = fds[0].any().unwrap_or(true);
+            let alone = process.is_some() && fds[1].any().unwrap_or(true);
             drop(fds);
             self.stdout.drain();
             self.stderr.drain();
             if ended {
-                return Ok(true);
+                return Ok(End::Itself);
+            }
+            if alone {
+                return Ok(End::Alone);
             }
         }
     }
+}
+
+/// Why the wait for a hook is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It ended.
+    Itself,
+    /// Its time is over.
+    OutOfTime,
+    /// The process that it ran for is gone.
+    Alone,
 }
 
 /// The end of what comes out of a pipe.
@@ -321,7 +381,7 @@ mod tests {
         hook
     }
 
-    fn run_all(hooks: &[Hook], dir: &Path) -> Result<()> {
+    fn all(hooks: &[Hook], dir: &Path) -> Result<()> {
         run_hooks(HookKind::CreateRuntime, hooks, b"{\"id\":\"x\"}", dir, HookPolicy::StopAtFirst)
     }
 
@@ -332,7 +392,7 @@ mod tests {
             "exec >out; cat; echo; echo $0; pwd -P; env; cut -d' ' -f5 /proc/self/stat; echo $$; ls /proc/self/fd | wc -l",
         );
         hook.set_env(Some(vec!["A=1=2".into(), "PATH=/usr/bin:/bin".into()]));
-        run_all(&[hook], dir.path()).unwrap();
+        all(&[hook], dir.path()).unwrap();
         let out = std::fs::read_to_string(dir.path().join("out")).unwrap();
         let mut lines = out.lines();
         assert_eq!(lines.next(), Some("{\"id\":\"x\"}"));
@@ -350,16 +410,16 @@ mod tests {
             "test \"$(/usr/bin/env | /bin/grep -v ^PWD= | /bin/grep -v ^_= | /bin/grep -v ^SHLVL=)\" = ''",
         );
         hook.set_env(Some(Vec::new()));
-        run_all(&[hook], Path::new("/")).unwrap();
+        all(&[hook], Path::new("/")).unwrap();
         let path = std::env::var("PATH").unwrap();
-        run_all(&[shell(&format!("test \"$PATH\" = '{path}'"))], Path::new("/")).unwrap();
+        all(&[shell(&format!("test \"$PATH\" = '{path}'"))], Path::new("/")).unwrap();
     }
 
     #[test]
     fn a_failure_reads_as_runcs_does_and_stops_the_rest() {
         let dir = tempfile::tempdir().unwrap();
         let hooks = [shell("true"), shell("echo o; echo e >&2; exit 2"), shell("touch ran")];
-        let error = run_all(&hooks, dir.path()).unwrap_err();
+        let error = all(&hooks, dir.path()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "error running createRuntime hook #1: exit status 2, stdout: o, stderr: e (config.json /hooks/createRuntime/1)"
@@ -370,7 +430,7 @@ mod tests {
         run_hooks(HookKind::Poststop, &hooks, b"", dir.path(), HookPolicy::WarnAndGoOn).unwrap();
         assert!(dir.path().join("ran").exists());
 
-        let error = run_all(&[shell("kill -9 $$")], dir.path()).unwrap_err();
+        let error = all(&[shell("kill -9 $$")], dir.path()).unwrap_err();
         assert!(error.to_string().contains("hook #0: signal: killed, stdout: , stderr: "), "{error}");
     }
 
@@ -378,7 +438,7 @@ mod tests {
     fn what_cannot_be_executed_is_named() {
         let mut hook = Hook::default();
         hook.set_path("/no/such/hook".into());
-        let error = run_all(&[hook.clone()], Path::new("/")).unwrap_err();
+        let error = all(&[hook.clone()], Path::new("/")).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -386,7 +446,7 @@ mod tests {
             "{error}"
         );
         hook.set_path("sh".into());
-        assert!(run_all(&[hook], Path::new("/")).unwrap_err().to_string().contains("not absolute"));
+        assert!(all(&[hook], Path::new("/")).unwrap_err().to_string().contains("not absolute"));
     }
 
     #[test]
@@ -394,7 +454,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let begin = Instant::now();
         let hook = with_timeout("echo start; (sleep 60; touch survived) & echo $! >child; wait", 1);
-        let error = run_all(&[hook], dir.path()).unwrap_err();
+        let error = all(&[hook], dir.path()).unwrap_err();
         assert!(
             error.to_string().contains("hook ran past specified timeout of 1.0s, stdout: start"),
             "{error}"
@@ -412,20 +472,19 @@ mod tests {
     #[test]
     fn bad_timeouts_are_refused_and_good_ones_do_not_hurt() {
         for seconds in [0, -1] {
-            assert!(run_all(&[with_timeout("true", seconds)], Path::new("/")).is_err());
+            assert!(all(&[with_timeout("true", seconds)], Path::new("/")).is_err());
         }
-        run_all(&[with_timeout("true", 30), with_timeout("true", i64::MAX)], Path::new("/")).unwrap();
+        all(&[with_timeout("true", 30), with_timeout("true", i64::MAX)], Path::new("/")).unwrap();
     }
 
     #[test]
     fn output_is_bounded_and_does_not_block() {
-        let error =
-            run_all(&[shell("head -c 3000000 /dev/zero | tr '\\0' x; echo end; exit 1")], Path::new("/"))
-                .unwrap_err();
+        let error = all(&[shell("head -c 3000000 /dev/zero | tr '\\0' x; echo end; exit 1")], Path::new("/"))
+            .unwrap_err();
         let text = error.to_string();
         assert!(text.len() < 5000 && text.contains("xend, stderr: "), "{}", text.len());
         // Never stops writing: the clock still counts.
-        let error = run_all(&[with_timeout("while :; do echo yes; done", 1)], Path::new("/")).unwrap_err();
+        let error = all(&[with_timeout("while :; do echo yes; done", 1)], Path::new("/")).unwrap_err();
         assert!(error.to_string().contains("timeout of 1.0s"), "{error}");
     }
 
@@ -447,7 +506,7 @@ mod tests {
     #[test]
     fn a_daemon_left_behind_is_not_waited_for() {
         let begin = Instant::now();
-        run_all(&[shell("sleep 5 & exit 0")], Path::new("/")).unwrap();
+        all(&[shell("sleep 5 & exit 0")], Path::new("/")).unwrap();
         assert!(begin.elapsed() < Duration::from_secs(4));
     }
 }

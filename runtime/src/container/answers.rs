@@ -1,19 +1,20 @@
 //! What the runtime does for the child of a creation, which asks for it step by step.
 
-use std::os::fd::{AsFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{ContainerState, Spec};
 
 use super::cgroup_setup::enter_scope;
 use super::claims::Claims;
+use super::identity::ProcessIdentity;
 use super::record::Record;
 use super::store::Directory;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager};
 use crate::error::{Error, Kind, Result};
-use crate::hook::{HookKind, HookPolicy, run_hooks};
+use crate::hook::{HookKind, run_hooks_for};
 use crate::host::Host;
 use crate::plan::{ParentStep, hooks::HookState};
-use crate::spawn::{self, Spawned, View};
+use crate::spawn::{self, Asked, Spawned, View};
 
 /// What the answers need, and what they leave for a creation to undo.
 pub(super) struct Answers<'a> {
@@ -33,7 +34,29 @@ pub(super) struct Answers<'a> {
 
 impl Answers<'_> {
     /// Performs a step for the child; the descriptor, if there is one, goes to it.
-    pub(super) fn answer(&mut self, step: &ParentStep, child: &Spawned) -> Result<Option<OwnedFd>> {
+    pub(super) fn answer(&mut self, asked: Asked<'_>, child: &Spawned) -> Result<Option<OwnedFd>> {
+        match asked {
+            Asked::Step(step) => self.step(step, child),
+            Asked::Listener(fd) => self.hand_on(fd, child.pid).map(|()| None),
+            Asked::Reborn => self.note(child).map(|()| None),
+        }
+    }
+
+    /// Writes down which process it is, for whoever has to end it.
+    pub(super) fn note(&self, child: &Spawned) -> Result<()> {
+        self.directory.note_init(&ProcessIdentity::of(child.pid, child.pidfd.as_fd())?)
+    }
+
+    fn hand_on(&self, listener: OwnedFd, pid: i32) -> Result<()> {
+        match self.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+            Some(seccomp) => {
+                super::notify::send(seccomp, listener, pid, self.record, ContainerState::Creating)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn step(&mut self, step: &ParentStep, child: &Spawned) -> Result<Option<OwnedFd>> {
         let pid = child.pid;
         match step {
             ParentStep::MapIds(maps) => spawn::map_ids(pid, maps, self.host)?,
@@ -71,7 +94,7 @@ impl Answers<'_> {
             }
             ParentStep::RuntimeHooks => {
                 *self.hooked = true;
-                run_runtime_hooks(self.spec, self.record, pid)?;
+                run_runtime_hooks(self.spec, self.record, pid, child.pidfd.as_fd())?;
             }
         }
         Ok(None)
@@ -79,12 +102,12 @@ impl Answers<'_> {
 }
 
 /// Runs the hooks of the runtime's side.
-pub(super) fn run_runtime_hooks(spec: &Spec, record: &Record, pid: i32) -> Result<()> {
+pub(super) fn run_runtime_hooks(spec: &Spec, record: &Record, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
     let bundle = &record.bundle;
     let bundle_text = bundle.to_string_lossy();
     let state = HookState::new(spec, &record.id, &bundle_text, "creating", pid).json();
     let Some(hooks) = spec.hooks().as_ref() else { return Ok(()) };
     [HookKind::Prestart, HookKind::CreateRuntime]
         .into_iter()
-        .try_for_each(|kind| run_hooks(kind, kind.of(hooks), &state, bundle, HookPolicy::StopAtFirst))
+        .try_for_each(|kind| run_hooks_for(kind, kind.of(hooks), &state, bundle, pidfd))
 }

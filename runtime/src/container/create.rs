@@ -46,7 +46,7 @@ pub(super) fn create(
         cgroup.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance)).transpose()?;
     let lock = directory.begin(&record, bundle.config_bytes())?;
     trace::done("recorded the intent");
-    let mut creation = Creation::new(&directory, spec, record);
+    let mut creation = Creation::new(&directory, spec, record, lock);
     creation.late = cgroup.defer_birth_control();
     creation.claims = claims;
     if options.notify_socket {
@@ -54,9 +54,7 @@ pub(super) fn create(
     }
     if let Some(manager) = &mut manager {
         cgroup.check_free()?;
-        let container = creation.spawn(&plan, &options, gate, console, id, Some((&cgroup, manager)))?;
-        drop(lock);
-        return Ok(container);
+        return creation.spawn(&plan, &options, gate, console, id, Some((&cgroup, manager)));
     }
     let planned = cgroup.planned_record();
     let cgroup = creation.cgroup.insert(cgroup.apply()?);
@@ -69,7 +67,6 @@ pub(super) fn create(
     trace::done("made the cgroups and set their limits");
     let container = creation.spawn(&plan, &options, gate, console, id, None)?;
     trace::done("recorded the container");
-    drop(lock);
     Ok(container)
 }
 

@@ -16,14 +16,14 @@ use super::identity::ProcessIdentity;
 use super::opened;
 use super::options::CreateOptions;
 use super::record::Record;
-use super::store::Directory;
+use super::store::{Directory, Lock};
 use super::terminal::{self, ConsoleSocket};
 use crate::cgroup::{Cgroup, CgroupPlan, Manager, Setting};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::id::ContainerId;
-use crate::plan::{Gate, ParentStep, Plan};
-use crate::spawn::{self, Resources, Spawned};
+use crate::plan::{Gate, Plan};
+use crate::spawn::{self, Asked, Resources, Spawned};
 use crate::sys::mount;
 
 /// How long to wait for killed processes to leave their cgroups.
@@ -40,21 +40,33 @@ pub(super) struct Creation<'c> {
     pub(super) claims: Claims,
     /// Whether hooks ran, so that the poststop hooks have something to undo.
     hooked: bool,
+    /// Held until the container is complete: what may come then lasts as long as the container and its hooks like.
+    lock: Option<Lock>,
     pub(super) done: bool,
 }
 
 impl<'c> Creation<'c> {
     /// One of which only the state directory is there.
-    pub(super) fn new(directory: &'c Directory, spec: &'c Spec, record: Record) -> Self {
+    pub(super) fn new(directory: &'c Directory, spec: &'c Spec, record: Record, lock: Lock) -> Self {
         let (late, claims) = (Vec::new(), Claims::default());
-        Self { directory, spec, record, cgroup: None, late, claims, hooked: false, done: false }
+        Self {
+            directory,
+            spec,
+            record,
+            cgroup: None,
+            late,
+            claims,
+            hooked: false,
+            lock: Some(lock),
+            done: false,
+        }
     }
 
     /// Runs the hooks of the runtime's side for a process that is there.
     #[cfg(feature = "criu")]
-    pub(super) fn run_runtime_hooks(&mut self, pid: i32) -> Result<()> {
+    pub(super) fn run_runtime_hooks(&mut self, pid: i32, pidfd: std::os::fd::BorrowedFd<'_>) -> Result<()> {
         self.hooked = true;
-        super::answers::run_runtime_hooks(self.spec, &self.record, pid)
+        super::answers::run_runtime_hooks(self.spec, &self.record, pid, pidfd)
     }
 
     /// Makes the process, serves it until it is complete, and records it.
@@ -90,12 +102,14 @@ impl<'c> Creation<'c> {
         };
         let oom_score = self.spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
         let (late, late_for) = (std::mem::take(&mut self.late), self.cgroup.clone());
-        let mut born = |pid| {
+        let directory = self.directory;
+        let mut born = |child: &Spawned| {
+            directory.note_init(&ProcessIdentity::of(child.pid, child.pidfd.as_fd())?)?;
             if let Some(cgroup) = late_for.as_ref().filter(|_| !late.is_empty()) {
                 cgroup.set(&late)?;
             }
             match oom_score.filter(|_| host.is_admin()) {
-                Some(score) => spawn::set_oom_score(pid, score),
+                Some(score) => spawn::set_oom_score(child.pid, score),
                 None => Ok(()),
             }
         };
@@ -111,7 +125,7 @@ impl<'c> Creation<'c> {
             scope,
             hooked: &mut self.hooked,
         };
-        let mut serve = |step: &ParentStep, child: &Spawned| answers.answer(step, child);
+        let mut serve = |asked: Asked<'_>, child: &Spawned| answers.answer(asked, child);
         let spawned = spawn::spawn(plan, &resources, &mut born, &mut serve);
         let mut spawned = match spawned {
             Ok(spawned) => spawned,
@@ -122,7 +136,6 @@ impl<'c> Creation<'c> {
         };
         drop(listener);
         let kept = terminal::hand_over(spawned.console.take(), console, &options.console)?;
-        self.send_listener(&mut spawned).map_err(|error| spawned.reason(plan, error))?;
         let identity = ProcessIdentity::of(spawned.pid, spawned.pidfd.as_fd());
         self.record.init = Some(identity.map_err(|error| spawned.reason(plan, error))?);
         if let Some(cgroup) = &self.cgroup {
@@ -132,6 +145,7 @@ impl<'c> Creation<'c> {
         self.directory.complete(&self.record)?;
         spawned.go().map_err(|error| spawned.reason(plan, error))?;
         if gate == Gate::Open {
+            self.lock = None;
             if let Err(error) = spawned.await_exec(plan) {
                 self.hooked |= error.kind() == Kind::Hook;
                 return Err(error);
@@ -146,20 +160,6 @@ impl<'c> Creation<'c> {
         self.done = true;
         self.claims.keep(self.directory);
         Ok(Container::made(self.directory.clone(), id.clone(), self.record.clone(), pidfd, kept))
-    }
-
-    fn send_listener(&self, spawned: &mut Spawned) -> Result<()> {
-        let Some(fd) = spawned.listener.take() else { return Ok(()) };
-        let Some(seccomp) = self.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else {
-            return Ok(());
-        };
-        super::notify::send(
-            seccomp,
-            fd,
-            spawned.pid,
-            &self.record,
-            oci_spec::runtime::ContainerState::Creating,
-        )
     }
 
     /// A child that was killed while being set up mostly met its own memory limit.
@@ -187,6 +187,14 @@ impl Drop for Creation<'_> {
         }
         // The child is gone: what made it ended it and waited for it. Its network namespace is held.
         self.claims.undo();
+        if self.lock.is_none() {
+            match self.directory.lock_own(&self.record) {
+                Ok(Some(lock)) => self.lock = Some(lock),
+                // Somebody has deleted it meanwhile.
+                Ok(None) => return,
+                Err(error) => return log::warn!("{error}"),
+            }
+        }
         if let Some(cgroup) = &self.cgroup
             && let Err(error) = cgroup.destroy(PATIENCE)
         {
@@ -196,6 +204,7 @@ impl Drop for Creation<'_> {
         if let Err(error) = self.directory.remove() {
             log::warn!("{error}");
         }
+        self.lock = None;
         if self.hooked
             && let Err(error) = super::delete::run_poststop(&self.record, self.spec)
         {

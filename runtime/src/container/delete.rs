@@ -6,7 +6,7 @@ use oci_spec::runtime::Spec;
 
 use super::creation::{PATIENCE, unmount};
 use super::handle::status_of;
-use super::identity::wait_end;
+use super::identity::{ProcessIdentity, wait_end};
 use super::options::{CgroupDriver, Delete};
 use super::record::Record;
 use super::runtime::Cgroups;
@@ -22,13 +22,27 @@ use crate::sys::pidfd;
 
 /// Deletes what the directory stands for.
 pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
-    let lock = match lock(directory, how)? {
+    delete_if(directory, how, &|_| true)
+}
+
+/// Deletes this very container, and not another that has got its id since.
+pub(super) fn delete_own(directory: &Directory, own: &Record, how: Delete) -> Result<()> {
+    delete_if(directory, how, &|found| found.created == own.created)
+}
+
+fn delete_if(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> bool) -> Result<()> {
+    let lock = match lock(directory, how, is_meant)? {
         Found::Locked(lock) => Some(lock),
         // Damaged or half removed: there is nothing to lock, and nobody else can use it.
         Found::Unlockable => None,
         Found::Nothing => return Ok(()),
     };
     let known = directory.read()?;
+    if let Known::Complete(record) | Known::Intent(record) = &known
+        && !is_meant(record)
+    {
+        return if how == Delete::Force { Ok(()) } else { Err(directory.unknown()) };
+    }
     let interrupted = !matches!(known, Known::Complete(_));
     let record = match known {
         Known::Complete(record) => Some(record),
@@ -37,7 +51,7 @@ pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
         Known::Intent(_) | Known::Nothing => directory.record().map(Some)?,
     };
     if let Some(record) = &record {
-        end(directory, record, how)?;
+        end(directory, record, interrupted, how)?;
     }
     match &record {
         Some(record) if interrupted => end_interrupted(directory, record)?,
@@ -77,8 +91,13 @@ enum Found {
     Nothing,
 }
 
-fn lock(directory: &Directory, how: Delete) -> Result<Found> {
-    match directory.lock(false) {
+fn lock(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> bool) -> Result<Found> {
+    let locked = match how {
+        // Whoever holds the lock waits for the container, or would soon: what has begun ends with it.
+        Delete::Force => directory.lock_within(false, Some(PATIENCE), &mut || end_first(directory, is_meant)),
+        Delete::Stopped | Delete::Strict => directory.lock(false),
+    };
+    match locked {
         Ok(lock) => Ok(Found::Locked(lock)),
         Err(error) if error.kind() != Kind::NotFound => Err(error),
         Err(_) if directory.path().is_dir() && how == Delete::Force => Ok(Found::Unlockable),
@@ -87,8 +106,34 @@ fn lock(directory: &Directory, how: Delete) -> Result<Found> {
     }
 }
 
+/// Kills the container's process, and lets it die, while somebody else holds the lock.
+fn end_first(directory: &Directory, is_meant: &dyn Fn(&Record) -> bool) {
+    let (record, interrupted) = match directory.read() {
+        Ok(Known::Complete(record)) => (record, false),
+        Ok(Known::Intent(record)) => (record, true),
+        Ok(Known::Nothing) | Err(_) => return,
+    };
+    let Some(Ok(Some(init))) = record.init.as_ref().map(ProcessIdentity::open) else { return };
+    if !is_meant(&record) {
+        return;
+    }
+    let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
+    if let Err(error) = thaw(directory, &record, interrupted) {
+        log::debug!("{error}");
+    }
+}
+
+/// Lets killed processes die. The cgroup of a creation that has not noted it may be somebody else's.
+fn thaw(directory: &Directory, record: &Record, interrupted: bool) -> Result<()> {
+    let cgroup = if interrupted { directory.noted_cgroup() } else { Some(record.cgroup.clone()) };
+    match cgroup.map(Cgroup::open) {
+        Some(cgroup) if cgroup.frozen().unwrap_or(false) => cgroup.thaw(),
+        _ => Ok(()),
+    }
+}
+
 /// Ends the init process if that is wished, or refuses.
-fn end(directory: &Directory, record: &Record, how: Delete) -> Result<()> {
+fn end(directory: &Directory, record: &Record, interrupted: bool, how: Delete) -> Result<()> {
     let Some(identity) = &record.init else { return Ok(()) };
     let Some(init) = identity.open()? else { return Ok(()) };
     let may_kill = match how {
@@ -105,10 +150,7 @@ fn end(directory: &Directory, record: &Record, how: Delete) -> Result<()> {
     }
     // ESRCH: it ended by itself meanwhile.
     let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
-    let cgroup = Cgroup::open(record.cgroup.clone());
-    if cgroup.frozen().unwrap_or(false) {
-        cgroup.thaw()?;
-    }
+    thaw(directory, record, interrupted)?;
     if wait_end(init.as_fd(), PATIENCE.as_millis() as i32) {
         Ok(())
     } else {

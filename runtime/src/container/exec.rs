@@ -22,7 +22,7 @@ use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
 use crate::linux::namespace::Namespaces;
 use crate::plan::{ExecRequest, ParentStep};
-use crate::spawn::{self, Resources, Spawned};
+use crate::spawn::{self, Asked, Resources, Spawned};
 use crate::sys::pidfd;
 use crate::trace;
 
@@ -164,14 +164,15 @@ impl Container {
             namespaces: &namespaces,
             sibling: options.sibling,
         };
-        // A process that is born frozen waits for a resume, which needs the lock.
-        let _lock = (!paused).then_some(lock);
+        // What follows may wait for the new process as long as somebody in the container keeps it stopped. A deletion ends it
+        // with the others, or it finds nothing to join.
+        drop(lock);
         let oom_score = process.oom_score_adj().filter(|_| host.is_admin());
-        let mut born = |pid| {
-            self.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt.assign(pid))?;
-            oom_score.map_or(Ok(()), |score| spawn::set_oom_score(pid, score))
+        let mut born = |child: &Spawned| {
+            self.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt.assign(child.pid))?;
+            oom_score.map_or(Ok(()), |score| spawn::set_oom_score(child.pid, score))
         };
-        let mut serve = |step: &ParentStep, child: &Spawned| match step {
+        let step = |step: &ParentStep, child: &Spawned| match step {
             ParentStep::EnterScope(_) => {
                 scope.map_or(Ok(()), |scope| scope.attach(&inside_scope, child.pid)).map(|()| None)
             }
@@ -183,12 +184,19 @@ impl Container {
             ParentStep::Scheduler(attr) => spawn::set_scheduler(child.pid, attr).map(|()| None),
             _ => Err(Error::new(Kind::System, format!("{step}: not a step of an exec"))),
         };
+        let mut serve = |asked: Asked<'_>, child: &Spawned| match asked {
+            Asked::Step(asked) => step(asked, child),
+            Asked::Listener(fd) => match seccomp {
+                Some(seccomp) => {
+                    super::notify::send(seccomp, fd, child.pid, &self.record, ContainerState::Running)
+                        .map(|()| None)
+                }
+                None => Ok(None),
+            },
+            Asked::Reborn => Ok(None),
+        };
         let mut spawned = spawn::spawn(&plan, &resources, &mut born, &mut serve)?;
         let kept = terminal::hand_over(spawned.console.take(), console, &options.console)?;
-        if let (Some(fd), Some(seccomp)) = (spawned.listener.take(), seccomp) {
-            super::notify::send(seccomp, fd, spawned.pid, &self.record, ContainerState::Running)
-                .map_err(|error| spawned.reason(&plan, error))?;
-        }
         spawned.go().map_err(|error| spawned.reason(&plan, error))?;
         spawned.await_exec(&plan)?;
         let pid = spawned.pid;

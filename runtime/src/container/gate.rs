@@ -3,11 +3,19 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, setsockopt, socket,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
+use super::identity::has_ended;
 use super::store::Directory;
 use crate::child::message::{MESSAGE_SIZE, Message, MessageKind};
 use crate::error::{Error, Result};
+use crate::linux::process_stat::{Executed, became_program, has_executed};
+use crate::linux::waiting::{self, Told, UNTOLD};
+use crate::spawn::LAST_WORDS;
 use crate::sys::socket as raw;
 
 fn seqpacket() -> Result<OwnedFd> {
@@ -26,16 +34,45 @@ pub(super) fn make(directory: &Directory) -> Result<OwnedFd> {
     Ok(listener)
 }
 
-/// Connects to the waiting process; none if nobody waits (any more).
-pub(super) fn reach(directory: &Directory) -> Result<Option<OwnedFd>> {
+/// Whether a process waits at the gate.
+///
+/// It is asked for with a socket of another type, which the kernel refuses in one way where a socket is open and in another
+/// where none is: no connection comes about, so nothing waits for a process that may be stopped or frozen, and
+/// nothing is left in its queue.
+pub(super) fn is_waiting(directory: &Directory) -> Result<bool> {
+    let context = |errno| Error::os(errno, format!("look at {}", directory.socket().display()));
     let holder = directory.open()?;
-    let connection = seqpacket()?;
-    let context = |errno| Error::os(errno, format!("connect to {}", directory.socket().display()));
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let asking = socket(AddressFamily::Unix, SockType::Datagram, flags, None)
+        .map_err(|errno| Error::os(errno, "make a socket"))?;
     let address = UnixAddr::new(&Directory::short_socket(&holder)).map_err(context)?;
-    match connect(connection.as_raw_fd(), &address) {
-        Ok(()) => Ok(Some(connection)),
-        Err(Errno::ENOENT | Errno::ECONNREFUSED) => Ok(None),
+    match connect(asking.as_raw_fd(), &address) {
+        Err(Errno::EPROTOTYPE) => Ok(true),
+        Ok(()) | Err(Errno::ENOENT | Errno::ECONNREFUSED) => Ok(false),
         Err(errno) => Err(context(errno)),
+    }
+}
+
+/// Connects to the process that waits at the gate in that directory; none if nobody waits (any more), or if `init` has ended.
+///
+/// A process that is stopped takes no connections, and those of earlier starts may fill its queue.
+pub(super) fn reach(holder: &OwnedFd, init: &OwnedFd, init_pid: i32) -> Result<Option<OwnedFd>> {
+    let context = |errno| Error::os(errno, "connect to the socket of the container's process");
+    let connection = seqpacket()?;
+    // By which a wait for a place in the queue ends (socket(7)).
+    setsockopt(&connection, SendTimeout, &TimeVal::milliseconds(i64::from(UNTOLD)))
+        .map_err(|errno| Error::os(errno, "limit the time of a connection"))?;
+    let address = UnixAddr::new(&Directory::short_socket(holder)).map_err(context)?;
+    let mut told = Told::default();
+    loop {
+        match connect(connection.as_raw_fd(), &address) {
+            Ok(()) => return Ok(Some(connection)),
+            Err(Errno::ENOENT | Errno::ECONNREFUSED) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) if has_ended(init.as_fd()) => return Ok(None),
+            Err(Errno::EAGAIN) => told.of_process(init_pid, "to take the request to start"),
+            Err(errno) => return Err(context(errno)),
+        }
     }
 }
 
@@ -45,29 +82,40 @@ pub(super) enum Started {
     Running,
     /// It failed on the way; the message tells in which step, the descriptor what a hook printed.
     Failed(Message, Option<OwnedFd>),
-    /// It ended without a word.
-    Gone,
+    /// It ended without a word before it was its program: by this signal, if it is not 0.
+    Gone(i32),
+    /// Another request came first.
+    Elsewhere,
 }
 
 /// Tells the waiting process to become its program, and waits until it has or has not.
-pub(super) fn release(connection: OwnedFd, init: &OwnedFd) -> Result<Started> {
+pub(super) fn release(connection: OwnedFd, init: &OwnedFd, pid: i32) -> Result<Started> {
     let context = |errno| Error::os(errno, "hear from the container's process");
+    let reset = || match has_executed(pid, init.as_fd()) {
+        Executed::Never | Executed::Forgotten => Started::Gone(0),
+        Executed::Yes | Executed::NotYet => Started::Elsewhere,
+    };
     match raw::send(connection.as_raw_fd(), &Message::new(MessageKind::Start).encode(), -1) {
         Ok(()) => {}
-        Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(Started::Gone),
+        Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(reset()),
         Err(errno) => return Err(Error::os(errno, "start the container's process")),
     }
     let mut failure = None;
     loop {
-        let [readable, ended] =
-            raw::wait_readable([connection.as_raw_fd(), init.as_fd().as_raw_fd()], -1).map_err(context)?;
+        let fds = [connection.as_raw_fd(), init.as_raw_fd()];
+        let [readable, _] = match failure {
+            None => waiting::wait_readable(fds, pid, "to become its program"),
+            // It ends now, and may have found out more; unless it cannot, as a seccomp filter may have it.
+            Some(_) => raw::wait_readable(fds, LAST_WORDS),
+        }
+        .map_err(context)?;
         if !readable {
-            // Ended, while somebody else holds its end of the connection.
-            return Ok(if ended && failure.is_none() { Started::Gone } else { outcome(failure) });
+            // Ended, while somebody else holds its end of the connection; or nothing more is to be heard.
+            return Ok(outcome(failure, init, pid));
         }
         let mut packet = [0u8; MESSAGE_SIZE];
         match raw::receive_owned(&connection, &mut packet) {
-            Ok((0, _)) => return Ok(outcome(failure)),
+            Ok((0, _)) => return Ok(outcome(failure, init, pid)),
             Ok((length, fd)) => {
                 if let Some(message) = packet.get(..length).and_then(Message::decode)
                     && message.kind == MessageKind::Failed
@@ -75,18 +123,21 @@ pub(super) fn release(connection: OwnedFd, init: &OwnedFd) -> Result<Started> {
                     failure = Some((message, fd));
                 }
             }
-            // It ended before it took the request: killed just before the start.
-            Err(Errno::ECONNRESET) => {
-                return Ok(if failure.is_some() { outcome(failure) } else { Started::Gone });
-            }
+            // It never took the request.
+            Err(Errno::ECONNRESET) if failure.is_none() => return Ok(reset()),
+            Err(Errno::ECONNRESET) => return Ok(outcome(failure, init, pid)),
             Err(errno) => return Err(context(errno)),
         }
     }
 }
 
-fn outcome(failure: Option<(Message, Option<OwnedFd>)>) -> Started {
+fn outcome(failure: Option<(Message, Option<OwnedFd>)>, init: &OwnedFd, pid: i32) -> Started {
     match failure {
         Some((message, fd)) => Started::Failed(message, fd),
-        None => Started::Running,
+        // End of file is not success: the kernel is asked.
+        None => match became_program(pid, init.as_fd()) {
+            Ok(()) => Started::Running,
+            Err(signal) => Started::Gone(signal),
+        },
     }
 }

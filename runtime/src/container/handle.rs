@@ -161,7 +161,7 @@ impl Container {
             // A zombie of this process would keep its pid until then.
             let _ = pidfd::wait(child.as_raw_fd(), libc::WNOHANG);
         }
-        let result = delete::delete(&self.directory, how);
+        let result = delete::delete_own(&self.directory, &self.record, how);
         if let Some(child) = &self.child {
             let _ = pidfd::wait(child.as_raw_fd(), libc::WNOHANG);
         }
@@ -246,7 +246,7 @@ pub(super) fn status_of(directory: &Directory, record: &Record) -> Result<(Statu
     if init.open()?.is_none() {
         return Ok((Status::Stopped, 0));
     }
-    let waits = directory.socket().exists() && gate::reach(directory)?.is_some();
+    let waits = directory.socket().exists() && gate::is_waiting(directory)?;
     let frozen = Cgroup::open(record.cgroup.clone()).frozen().unwrap_or(false);
     let status = match (frozen, waits) {
         (true, _) => Status::Paused,

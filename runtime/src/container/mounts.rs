@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::mounts::{MountsRequest, add, remove};
 use crate::plan::{ParentStep, Plan};
-use crate::spawn::{self, Resources, Spawned, View};
+use crate::spawn::{self, Asked, Resources, Spawned, View};
 
 impl Container {
     /// Adds mounts to a container that is created, running or paused, as its creation would have made them: relative
@@ -53,7 +53,7 @@ impl Container {
         mounts: &[Mount],
         plan: impl FnOnce(&[Mount], &MountsRequest<'_>) -> Result<Plan>,
     ) -> Result<()> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let Some(init) = self.init()? else { return Err(self.not_running()) };
         let init_pid = self.pid().unwrap_or(0);
         let bundle = self.bundle()?;
@@ -86,17 +86,22 @@ impl Container {
             namespaces: &inherited,
             sibling: false,
         };
-        let mut serve = |step: &ParentStep, _: &Spawned| match step {
-            ParentStep::OpenProcfs(_) => {
+        let mut serve = |asked: Asked<'_>, _: &Spawned| match asked {
+            Asked::Step(ParentStep::OpenProcfs(_)) => {
                 spawn::open_procfs(pid_namespace_of(&init, init_pid)?.as_fd()).map(Some)
             }
-            ParentStep::OpenIdMap(maps) => spawn::open_id_map(maps, host).map(Some),
-            ParentStep::OpenMount { source, recursive, propagation, id_map } => {
+            Asked::Step(ParentStep::OpenIdMap(maps)) => spawn::open_id_map(maps, host).map(Some),
+            Asked::Step(ParentStep::OpenMount { source, recursive, propagation, id_map }) => {
                 spawn::open_mount(source, *recursive, *propagation, id_map.as_ref(), host, View::Own)
                     .map(Some)
             }
-            _ => Err(Error::new(Kind::System, format!("{step}: not a step of a change of mounts"))),
+            Asked::Step(step) => {
+                Err(Error::new(Kind::System, format!("{step}: not a step of a change of mounts")))
+            }
+            Asked::Listener(_) | Asked::Reborn => Ok(None),
         };
+        // What follows may wait for the child as long as somebody in the container keeps it stopped.
+        drop(lock);
         // The child has nothing left to do when it reports, and is ended with the value.
         spawn::spawn(&plan, &resources, &mut |_| Ok(()), &mut serve).map(drop)
     }

@@ -38,7 +38,6 @@ impl Container {
     ///
     /// If the kernel refuses the signal, or as [`Container::processes`].
     pub fn kill_all(&self, signal: i32) -> Result<()> {
-        let _lock = self.directory.lock(true)?;
         if !self.cgroup().is_none() {
             return self.cgroup().kill(signal);
         }

@@ -84,7 +84,7 @@ pub(super) fn restore(
 
     let lock = directory.begin(&record, bundle.config_bytes())?;
     let rootfs = record.rootfs.clone();
-    let mut creation = Creation::new(&directory, spec, record);
+    let mut creation = Creation::new(&directory, spec, record, lock);
     if scope.is_some() {
         cgroup_plan.check_free()?;
     } else {
@@ -124,7 +124,6 @@ pub(super) fn restore(
         }
     };
     drop(creation);
-    drop(lock);
     result
 }
 

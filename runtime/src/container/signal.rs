@@ -15,11 +15,12 @@ impl Container {
     /// SIGKILL also ends the other processes of a container that shares its pid namespace (nothing else would), and wakes
     /// a container that is frozen, so that it can die.
     ///
+    /// It takes no lock: whatever else is under way, and waits for the container, a signal reaches it.
+    ///
     /// # Errors
     ///
     /// `Kind::WrongState` if the container is stopped.
     pub fn kill(&self, signal: i32) -> Result<()> {
-        let _lock = self.directory.lock(true)?;
         let Some(init) = self.init()? else { return Err(self.not_running()) };
         match pidfd::send_signal(init.as_fd(), signal) {
             Ok(()) => {}

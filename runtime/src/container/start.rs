@@ -1,19 +1,22 @@
 //! Starting a created container: its process becomes the program, or it is known why not.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use oci_spec::runtime::Spec;
 
 use super::delete;
 use super::gate::{self, Started};
 use super::handle::Container;
+use super::identity::wait_end;
 use super::record::Record;
 use super::state::Status;
+use super::store::Directory;
 use crate::child::message::Message;
 use crate::error::{Error, Kind, Result};
 use crate::hook::{HookKind, HookPolicy, run_hooks};
 use crate::plan::hooks::HookState;
-use crate::spawn::describe;
+use crate::spawn::{LAST_WORDS, describe, ended_by};
+use crate::sys::pidfd;
 
 impl Container {
     /// Starts the program of a created container. When this returns, the program runs: `execve` has succeeded, and the
@@ -25,26 +28,31 @@ impl Container {
     /// executed, after which the container is stopped; `Kind::Hook` if a startContainer or poststart hook failed, after
     /// which the container is destroyed (runtime.md, Lifecycle, steps 7 to 11).
     pub fn start(&self) -> Result<()> {
+        // Not longer: hooks of the container, and whoever stops its process, decide how long the rest takes.
         let lock = self.lock()?;
         let init = self.init()?;
-        let (Some(init), Some(connection)) = (init, gate::reach(&self.directory)?) else {
-            let what = match self.status()? {
-                Status::Stopped => "cannot start a container that has stopped",
-                _ => "cannot start an already running container",
-            };
-            return Err(Error::new(Kind::WrongState, what));
-        };
-        match gate::release(connection, &init)? {
+        // The directory itself, not its name: the container may be deleted meanwhile, and its id used again.
+        let holder = self.directory.open()?;
+        if init.is_some() && self.cgroup().frozen().unwrap_or(false) {
+            return Err(Error::new(Kind::WrongState, "cannot start a container in the paused state")
+                .hint("its process could not go on before it is resumed"));
+        }
+        drop(lock);
+        let pid = self.pid().unwrap_or(0);
+        let connection = init.as_ref().map_or(Ok(None), |init| gate::reach(&holder, init, pid))?;
+        let (Some(init), Some(connection)) = (init, connection) else { return Err(self.cannot_start()) };
+        match gate::release(connection, &init, pid)? {
             Started::Running => {}
-            Started::Gone => {
-                return Err(Error::new(Kind::WrongState, "cannot start a container that has stopped")
-                    .hint("its process was ended while it waited for the start"));
+            Started::Elsewhere => return Err(self.cannot_start()),
+            Started::Gone(signal) => {
+                end(&init);
+                let error = Error::new(Kind::WrongState, "cannot start a container that has stopped");
+                return Err(error.hint(ended_by(signal)));
             }
             Started::Failed(message, output) => {
                 let error = self.describe_failure(message, output);
                 // The process ends by itself now; whoever reacts to the error must find it ended.
-                super::identity::wait_end(init.as_fd(), 10_000);
-                drop(lock);
+                end(&init);
                 if error.kind() == Kind::Hook {
                     self.destroy();
                 }
@@ -52,11 +60,10 @@ impl Container {
             }
         }
         // The socket has served; whoever connects after this point is refused anyhow.
-        std::fs::remove_file(self.directory.socket()).ok();
+        std::fs::remove_file(Directory::short_socket(&holder)).ok();
         if self.record.poststart {
             let bundle = self.bundle()?;
             if let Err(error) = run_poststart(&self.record, bundle.spec()) {
-                drop(lock);
                 self.destroy();
                 return Err(error);
             }
@@ -64,8 +71,18 @@ impl Container {
         Ok(())
     }
 
+    /// Why no process waits for the start.
+    fn cannot_start(&self) -> Error {
+        let what = match self.status() {
+            Ok(Status::Stopped) => "cannot start a container that has stopped",
+            Err(error) => return error,
+            Ok(_) => "cannot start an already running container",
+        };
+        Error::new(Kind::WrongState, what)
+    }
+
     /// Puts a failed step into words. The plan is made again: that is rare, and keeps it out of the state directory.
-    fn describe_failure(&self, message: Message, output: Option<std::os::fd::OwnedFd>) -> Error {
+    fn describe_failure(&self, message: Message, output: Option<OwnedFd>) -> Error {
         match super::prepare::plan_again(self) {
             Ok(plan) => describe(&plan.program, message, output),
             Err(error) => error.during("start the container's process"),
@@ -74,9 +91,16 @@ impl Container {
 
     /// Ends and deletes the container after a hook failed; what goes wrong here is only worth a warning.
     fn destroy(&self) {
-        if let Err(error) = delete::delete(&self.directory, super::options::Delete::Force) {
+        if let Err(error) = delete::delete_own(&self.directory, &self.record, super::options::Delete::Force) {
             log::warn!("{error}");
         }
+    }
+}
+
+/// Waits for the end of a process that is about to end, and ends it if that takes too long.
+fn end(init: &OwnedFd) {
+    if !wait_end(init.as_fd(), LAST_WORDS) {
+        let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
     }
 }
 

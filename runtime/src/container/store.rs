@@ -2,7 +2,7 @@
 //!
 //! | file | written | what |
 //! |---|---|---|
-//! | `lock` | first, before any other side effect | the intent: everything that a clean-up needs; locked by every operation that changes something |
+//! | `lock` | first, before any other side effect | the intent: everything that a clean-up needs, and soon the process; locked by operations that change something |
 //! | `config.json` | at creation | the configuration that counts from then on |
 //! | `start.sock` | at creation | where the created process waits for `start` |
 //! | `cgroup.json` | when the cgroup is there and found to be free, before the first process enters it | which directories were made, exactly |
@@ -10,8 +10,8 @@
 //! | `notify/notify.sock` | at creation, on demand | where the container's process sends `sd_notify(3)` messages |
 //! | `state.json` | when the creation is complete | the record of the container |
 //!
-//! No file is ever changed in place: one that is cut or empty can only come from elsewhere, and even then the intent
-//! and the kernel know enough to end the container.
+//! No file is ever changed in place (but for a line that is added to the intent): one that is cut or empty can only come
+//! from elsewhere, and even then the intent and the kernel know enough to end the container.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -19,16 +19,22 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{self, Flock, FlockArg, OFlag};
+use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 
+use super::creation::PATIENCE;
+use super::identity::ProcessIdentity;
 use super::record::Record;
 use crate::cgroup::CgroupRecord;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::linux::net_device;
+use crate::linux::process_stat::{doing, name};
+use crate::linux::waiting::{Told, UNTOLD};
+use crate::sys::file_lock::FileLock;
 use crate::sys::regular_file;
 
 const LOCK: &str = "lock";
@@ -47,10 +53,10 @@ pub(crate) struct Directory {
     path: PathBuf,
 }
 
-/// Holds the lock of a container until it is dropped.
+/// Holds the lock of a container until it is dropped. No child ever has it.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: Flock<File>,
+    _lock: FileLock,
 }
 
 /// What is known of a container.
@@ -151,12 +157,25 @@ impl Directory {
     fn fill(&self, intent: &[u8], config: &[u8]) -> Result<Lock> {
         let file = self.create_file(LOCK)?;
         // Nobody else can know of the file yet, except an operation that waits for it: it will find the intent.
-        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| Error::os(errno, format!("lock {}", self.path.join(LOCK).display())))?;
-        self.write(&file, LOCK, intent)?;
+        let taken = FileLock::try_take(file, false, |file| self.write(file, LOCK, intent));
+        let context = |errno| Error::os(errno, format!("lock {}", self.path.join(LOCK).display()));
+        let (lock, written) = taken.and_then(|taken| taken.ok_or(Errno::EWOULDBLOCK)).map_err(context)?;
+        written?;
         let copy = self.create_file(CONFIG)?;
         self.write(&copy, CONFIG, config)?;
-        Ok(Lock { _file: file })
+        Ok(Lock { _lock: lock })
+    }
+
+    /// Adds to the intent which process the creation has made, for `delete --force` to end it.
+    pub(crate) fn note_init(&self, init: &ProcessIdentity) -> Result<()> {
+        let path = self.path.join(LOCK);
+        let context = |error: io::Error| Error::io(&error, format!("write {}", path.display()));
+        let mut line = serde_json::to_vec(init)
+            .map_err(|error| Error::new(Kind::System, format!("write {}: {error}", path.display())))?;
+        line.insert(0, b'\n');
+        let mut file = File::options().append(true).open(&path).map_err(context)?;
+        // One call: a reader sees all of it or nothing.
+        file.write_all(&line).map_err(context)
     }
 
     fn create_file(&self, name: &str) -> Result<File> {
@@ -231,35 +250,101 @@ impl Directory {
 
     /// Takes the lock of an existing container, waiting for whoever has it.
     pub(crate) fn lock(&self, shared: bool) -> Result<Lock> {
+        self.lock_within(shared, None, &mut || {})
+    }
+
+    /// The same with a bound. `break_in` does, again and again, what makes the holder let go.
+    pub(crate) fn lock_within(
+        &self,
+        shared: bool,
+        patience: Option<Duration>,
+        break_in: &mut dyn FnMut(),
+    ) -> Result<Lock> {
+        let begun = Instant::now();
+        // The kernel has no wait for a lock that ends in time.
+        let mut pause = Duration::from_micros(500);
+        let mut told = Told::default();
+        loop {
+            if let Some(lock) = self.try_lock(shared)? {
+                return Ok(lock);
+            }
+            break_in();
+            if patience.is_some_and(|patience| begun.elapsed() > patience) {
+                return Err(Error::new(
+                    Kind::Timeout,
+                    format!("container {:?} is in use: {} holds its lock", self.id.as_str(), self.holder()),
+                )
+                .hint("let that process go on, or end it, and try again"));
+            }
+            if begun.elapsed() > Duration::from_millis(UNTOLD as u64) {
+                told.once(|| {
+                    format!(
+                        "waiting for the lock of container {:?}: {} holds it",
+                        self.id.as_str(),
+                        self.holder()
+                    )
+                });
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    /// Takes the lock, exclusively, of this very container; none if it was deleted meanwhile, whether or not its id is used
+    /// again.
+    pub(crate) fn lock_own(&self, record: &Record) -> Result<Option<Lock>> {
+        let lock = match self.lock_within(false, Some(PATIENCE), &mut || {}) {
+            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let (Known::Complete(now) | Known::Intent(now)) = self.read()? else { return Ok(None) };
+        Ok((now.created == record.created).then_some(lock))
+    }
+
+    /// Takes the lock if nobody has it.
+    fn try_lock(&self, shared: bool) -> Result<Option<Lock>> {
         let path = self.path.join(LOCK);
         loop {
             let file = File::options().read(true).open(&path).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => self.unknown(),
                 _ => Error::io(&error, format!("open {}", path.display())),
             })?;
-            let how = if shared { FlockArg::LockShared } else { FlockArg::LockExclusive };
-            let mut file = file;
-            let locked = loop {
-                match Flock::lock(file, how) {
-                    Ok(locked) => break locked,
-                    Err((back, Errno::EINTR)) => file = back,
-                    Err((_, errno)) => return Err(Error::os(errno, format!("lock {}", path.display()))),
-                }
+            // Until this was locked, the container may have been deleted, and another of that id created.
+            let is_current = |file: &File| {
+                fs::metadata(&path).is_ok_and(|now| {
+                    file.metadata().is_ok_and(|held| held.ino() == now.ino() && held.dev() == now.dev())
+                })
             };
-            // While this waited, the container may have been deleted, and another of that id created.
-            let same = fs::metadata(&path).is_ok_and(|now| {
-                locked.metadata().is_ok_and(|held| held.ino() == now.ino() && held.dev() == now.dev())
-            });
-            if same {
-                return Ok(Lock { _file: locked });
+            match FileLock::try_take(file, shared, is_current) {
+                Ok(Some((lock, true))) => return Ok(Some(Lock { _lock: lock })),
+                Ok(Some((_, false))) => {}
+                Ok(None) => return Ok(None),
+                Err(errno) => return Err(Error::os(errno, format!("lock {}", path.display()))),
             }
+        }
+    }
+
+    /// Who has the lock, in words, as far as the kernel tells (`proc_locks(5)`).
+    fn holder(&self) -> String {
+        let Ok(file) = fs::metadata(self.path.join(LOCK)) else { return "another process".to_owned() };
+        let (major, minor) = (nix::sys::stat::major(file.dev()), nix::sys::stat::minor(file.dev()));
+        let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
+        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+        let pid = locks
+            .lines()
+            .filter(|line| line.contains(" FLOCK ") && line.contains(&place))
+            .find_map(|line| line.split_ascii_whitespace().nth(4)?.parse::<i32>().ok())
+            .filter(|pid| *pid > 0);
+        match pid {
+            Some(pid) => format!("process {pid} ({:?}; {})", name(pid), doing(pid)),
+            None => "another process".to_owned(),
         }
     }
 
     /// Whether an operation holds the lock now.
     pub(crate) fn is_busy(&self) -> bool {
         let Ok(file) = File::open(self.path.join(LOCK)) else { return false };
-        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
+        matches!(FileLock::try_take(file, true, |_| ()), Ok(None))
     }
 
     /// The error for an id that has no container.
@@ -278,7 +363,7 @@ impl Directory {
         if let Some(record) = self.read_file(STATE)?.as_deref().and_then(Record::parse) {
             return Ok(Known::Complete(record));
         }
-        match self.read_file(LOCK)?.as_deref().and_then(Record::parse) {
+        match self.read_file(LOCK)?.as_deref().and_then(parse_intent) {
             Some(record) => Ok(Known::Intent(record)),
             None if self.path.is_dir() => Ok(Known::Nothing),
             None => Err(self.unknown()),
@@ -359,6 +444,17 @@ impl Directory {
     pub(crate) fn short_socket(directory: &OwnedFd) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_fd().as_raw_fd()))
     }
+}
+
+/// The intent, and on further lines the processes that the creation made: the last one counts.
+fn parse_intent(bytes: &[u8]) -> Option<Record> {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let mut record = Record::parse(lines.next()?)?;
+    // A pid of another boot is that of a stranger.
+    if !record.is_of_another_boot() {
+        record.init = lines.filter_map(|line| serde_json::from_slice(line).ok()).next_back().or(record.init);
+    }
+    Some(record)
 }
 
 /// A directory as a descriptor that is good for nothing but to lead to it.

@@ -15,6 +15,7 @@ pub(crate) mod mountinfo;
 pub(crate) mod namespace;
 pub(crate) mod net_device;
 pub(crate) mod personality;
+pub(crate) mod process_stat;
 #[cfg(feature = "criu")]
 pub(crate) mod process_status;
 pub(crate) mod rlimit;
@@ -23,3 +24,4 @@ pub(crate) mod seccomp;
 pub(crate) mod sysctl;
 pub(crate) mod timens;
 pub(crate) mod user;
+pub(crate) mod waiting;

@@ -56,6 +56,33 @@ pub(super) fn ended(code_and_status: Option<(i32, i32)>) -> Error {
     Error::new(Kind::System, format!("the container's process ended before the container was created: {how}"))
 }
 
+/// Words the end of a process between the report that it is complete and its program.
+pub(super) fn not_executed(signal: i32) -> Error {
+    let how = match signal {
+        0 => "it ended".to_owned(),
+        signal => format!("it was killed by signal {signal}"),
+    };
+    Error::new(Kind::System, format!("the container's process did not become its program: {how}"))
+        .hint(ended_by(signal))
+}
+
+/// Why a process may have been ended by a signal before it was its program.
+pub(crate) fn ended_by(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGSYS => {
+            "the seccomp profile ends it for a system call that every process makes on the way to its program: execve, \
+             and without noNewPrivileges capset as well"
+        }
+        // By which a process ends that a filter denies every other way.
+        libc::SIGILL | libc::SIGTRAP => {
+            "the seccomp profile denies a system call that every process makes on the way to its program, such as \
+             execve, and those by which it could tell and end (sendmsg, exit_group)"
+        }
+        libc::SIGKILL => "it was killed before it became its program, or it met the memory limit",
+        _ => "it was ended before it became its program",
+    }
+}
+
 /// The words of runc, which Docker and Podman search to choose between the exit codes 126 and 127.
 fn program_not_found(program: &Program, blame: &Blame, errno: Errno, detail: Detail, named: bool) -> Error {
     let name = blame.operand(program);

@@ -17,12 +17,14 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use crate::child::message::{MESSAGE_SIZE, Message, MessageKind};
 use crate::child::{Inherited, birth};
 use crate::error::{Error, Kind, Result};
+use crate::linux::process_stat::{became_program, doing};
+use crate::linux::waiting;
 use crate::plan::program::Op;
 use crate::plan::{ParentStep, Plan};
 use crate::sys::marks::Marks;
 use crate::sys::{clone, pidfd, socket};
 use crate::trace;
-pub(crate) use failure::describe;
+pub(crate) use failure::{describe, ended_by};
 pub(crate) use mapping::{compare_id_maps, map_ids};
 pub(crate) use steps::{
     open_device, open_directory, open_id_map, open_mount, open_procfs, own_streams, set_io_priority,
@@ -31,6 +33,13 @@ pub(crate) use steps::{
 pub(crate) use view::View;
 #[cfg(feature = "criu")]
 pub(crate) use view::protect_nodes;
+
+/// How many milliseconds a child has from the report of its failure to its end. It needs none, but a seccomp filter may
+/// keep it from ending.
+pub(crate) const LAST_WORDS: i32 = 2000;
+
+/// How many milliseconds a killed process may take to end.
+const PATIENCE: i32 = 10_000;
 
 /// The descriptors that a child gets.
 #[derive(Debug)]
@@ -65,8 +74,6 @@ pub(crate) struct Spawned {
     sync: OwnedFd,
     /// The master of the container's terminal, and the number of the other end.
     pub(crate) console: Option<(OwnedFd, u32)>,
-    /// The seccomp notification descriptor.
-    pub(crate) listener: Option<OwnedFd>,
     /// Whether somebody else is the parent, and takes its status.
     sibling: bool,
     /// Whether the child is gone already, so that dropping this need not end it.
@@ -83,14 +90,26 @@ enum Until {
     Exec,
 }
 
-/// Serves a step that the child asked for.
-pub(crate) type Serve<'s> = dyn FnMut(&ParentStep, &Spawned) -> Result<Option<OwnedFd>> + 's;
+/// What a child asks of its parent.
+#[derive(Debug)]
+pub(crate) enum Asked<'a> {
+    /// A step of the plan; the descriptor of the answer goes to the child.
+    Step(&'a ParentStep),
+    /// To hand on the listener of its seccomp filter, at once: its next call may be one that waits for an answer there.
+    Listener(OwnedFd),
+    /// To be known under another pid, as it goes on in a new process.
+    Reborn,
+}
 
-/// Makes the child and serves it until it reports `Created`. `born` runs directly after the clone, while the child is busy. On failure nothing of the child is left.
+/// Serves what the child asks for.
+pub(crate) type Serve<'s> = dyn FnMut(Asked<'_>, &Spawned) -> Result<Option<OwnedFd>> + 's;
+
+/// Makes the child and serves it until it reports `Created`. `born` runs directly after the clone, while the child is
+/// busy. On failure nothing of the child is left.
 pub(crate) fn spawn(
     plan: &Plan,
     resources: &Resources<'_>,
-    born: &mut dyn FnMut(i32) -> Result<()>,
+    born: &mut dyn FnMut(&Spawned) -> Result<()>,
     serve: &mut Serve<'_>,
 ) -> Result<Spawned> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -107,13 +126,12 @@ pub(crate) fn spawn(
         maker: None,
         sync: ours,
         console: None,
-        listener: None,
         sibling,
         released: false,
         marks,
         told: 0,
     };
-    born(pid).map_err(|error| spawned.reason(plan, error))?;
+    born(&spawned).map_err(|error| spawned.reason(plan, error))?;
     let served = spawned.serve(plan, serve, Until::Created);
     spawned.tell(plan);
     served.map(|()| spawned)
@@ -171,7 +189,7 @@ impl Spawned {
     fn serve(&mut self, plan: &Plan, serve: &mut Serve<'_>, until: Until) -> Result<()> {
         let mut failed: Option<(Message, Option<OwnedFd>)> = None;
         loop {
-            let Some((message, fd)) = self.next_message()? else { break };
+            let Some((message, fd)) = self.next_message(failed.is_some())? else { break };
             match message.kind {
                 // Others may hold the socket of a process that they can see, and speak for it.
                 MessageKind::Ask | MessageKind::Console if self.has_emerged(plan) => {
@@ -187,7 +205,7 @@ impl Spawned {
                             "the container's process asks for an unknown step",
                         ));
                     };
-                    let answer = serve(step, self).map_err(|error| {
+                    let answer = serve(Asked::Step(step), self).map_err(|error| {
                         let error = match blame.place.pointer() {
                             Some(pointer) => error.at(pointer),
                             None => error,
@@ -204,8 +222,9 @@ impl Spawned {
                     if let Some(pidfd) = fd {
                         self.maker = Some(std::mem::replace(&mut self.pidfd, pidfd));
                         self.pid = message.a as i32;
+                        serve(Asked::Reborn, self).map_err(|error| self.reason(plan, error))?;
                         for (step, blame) in &plan.emerged {
-                            serve(step, self).map_err(|error| {
+                            serve(Asked::Step(step), self).map_err(|error| {
                                 let error = match blame.place.pointer() {
                                     Some(pointer) => error.at(pointer),
                                     None => error,
@@ -216,7 +235,11 @@ impl Spawned {
                     }
                 }
                 MessageKind::Console => self.console = fd.map(|fd| (fd, message.a)),
-                MessageKind::Listener => self.listener = fd,
+                MessageKind::Listener => {
+                    if let Some(fd) = fd {
+                        serve(Asked::Listener(fd), self)?;
+                    }
+                }
                 MessageKind::Warning => log::warn!("{}", failure::warning(&plan.program, message)),
                 // The child may send the plain failure first and then what it found out about it.
                 MessageKind::Failed => failed = Some((message, fd)),
@@ -235,8 +258,10 @@ impl Spawned {
         }
         match (failed, until) {
             (Some((message, output)), _) => Err(describe(&plan.program, message, output)),
-            // The socket closes by execve, or by the end of a process that had nothing left to do but execve.
-            (None, Until::Exec) => Ok(()),
+            // The socket closes by execve, or by the end of the process: the kernel knows.
+            (None, Until::Exec) => {
+                became_program(self.pid, self.pidfd.as_fd()).map_err(failure::not_executed)
+            }
             (None, Until::Created) => Err(failure::ended(self.peek_end())),
         }
     }
@@ -256,7 +281,7 @@ impl Spawned {
             if failed.is_none() && !matches!(socket::wait_readable(both, 0), Ok([true, _] | [_, true])) {
                 return met;
             }
-            match self.next_message() {
+            match self.next_message(failed.is_some()) {
                 Ok(Some((message, fd))) if message.kind == MessageKind::Failed => {
                     failed = Some((message, fd));
                 }
@@ -279,12 +304,17 @@ impl Spawned {
         }
     }
 
-    /// The next message; none at end of file. A child that is gone while somebody else holds its socket is at the end
-    /// of its file as well.
-    fn next_message(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+    /// The next message; none at end of file, and soon after one that has failed. A child that is gone while somebody else
+    /// holds its socket is at the end of its file as well.
+    fn next_message(&self, failed: bool) -> Result<Option<(Message, Option<OwnedFd>)>> {
         let context = |errno| Error::os(errno, "hear from the container's process");
-        let [readable, _] =
-            socket::wait_readable([self.sync.as_raw_fd(), self.pidfd.as_raw_fd()], -1).map_err(context)?;
+        let fds = [self.sync.as_raw_fd(), self.pidfd.as_raw_fd()];
+        let [readable, _] = if failed {
+            socket::wait_readable(fds, LAST_WORDS)
+        } else {
+            waiting::wait_readable(fds, self.pid, "of the container")
+        }
+        .map_err(context)?;
         if !readable {
             // The child has ended; a message that it sent before is in the socket by now.
             let [late] = socket::wait_readable([self.sync.as_raw_fd()], 0).map_err(context)?;
@@ -319,11 +349,17 @@ impl Drop for Spawned {
         self.reap_maker();
         if !self.released {
             let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
-            if self.sibling {
-                // Ended is enough: what it held is free then.
-                let _ = socket::wait_readable([self.pidfd.as_raw_fd()], -1);
-            } else {
-                let _ = pidfd::wait(self.pidfd.as_raw_fd(), 0);
+            // Ended is enough: what it held is free then.
+            match socket::wait_readable([self.pidfd.as_raw_fd()], PATIENCE) {
+                Ok([false]) => {
+                    log::warn!(
+                        "process {} does not end although it was killed: {}",
+                        self.pid,
+                        doing(self.pid)
+                    );
+                }
+                _ if self.sibling => {}
+                _ => drop(pidfd::wait(self.pidfd.as_raw_fd(), 0)),
             }
         }
     }
@@ -427,7 +463,7 @@ mod tests {
     /// What a spawn fails with whose child does `op`, while the parent does `born` after its birth and `step` when asked.
     fn failure(
         op: Op,
-        born: &mut dyn FnMut(i32) -> Result<()>,
+        born: &mut dyn FnMut(&Spawned) -> Result<()>,
         step: &mut dyn FnMut(&Spawned) -> Result<()>,
     ) -> String {
         let mut plan = Plan::default();
@@ -448,7 +484,7 @@ mod tests {
             namespaces: &[],
             sibling: false,
         };
-        let mut serve = |_: &ParentStep, child: &Spawned| step(child).map(|()| None);
+        let mut serve = |_: Asked<'_>, child: &Spawned| step(child).map(|()| None);
         spawn(&plan, &resources, born, &mut serve).unwrap_err().to_string()
     }
 
@@ -461,8 +497,8 @@ mod tests {
         let fails = Op::NoProcess;
         let reported = "cannot start a container without a process";
         assert_eq!(failure(fails, &mut |_| Ok(()), &mut |_| Ok(())), reported);
-        let after_its_end = |pid| {
-            let ended = waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        let after_its_end = |child: &Spawned| {
+            let ended = waitid(Id::Pid(Pid::from_raw(child.pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             ended.map(drop).map_err(|errno| Error::os(errno, "wait"))?;
             Err(gone())
         };

@@ -2,12 +2,13 @@
 //!
 //! Both halves of a creation use them: the parent, and the child between `clone3` and `execve`, where the heap may be
 //! locked by a thread that does not exist there. Hence raw `syscall(2)` with borrowed C strings throughout; only
-//! `ethtool`, `loop_device`, `netlink`, `own_binary`, `regular_file` and `unix_path` are for the parent alone. With `child/`, this is the only place where
-//! `unsafe` is allowed.
+//! `ethtool`, `file_lock`, `loop_device`, `netlink`, `own_binary`, `regular_file` and `unix_path` are for the parent
+//! alone. With `child/`, this is the only place where `unsafe` is allowed.
 
 pub(crate) mod bpf;
 pub(crate) mod clone;
 pub(crate) mod ethtool;
+pub(crate) mod file_lock;
 pub(crate) mod loop_device;
 pub(crate) mod marks;
 pub(crate) mod memory;

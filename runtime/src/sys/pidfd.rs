@@ -56,3 +56,24 @@ fn wait_id(kind: libc::idtype_t, id: i32, flags: i32) -> Result<Option<(i32, i32
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     Ok((pid != 0).then_some((pid, info.si_code, status)))
 }
+
+/// The signal that ended a process whose status its parent has taken, where the kernel still tells (Linux 6.15); 0 if it
+/// exited by itself.
+pub(crate) fn exit_signal(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    /// `struct pidfd_info` of linux/pidfd.h, as far as it goes back.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const INFO_EXIT: u64 = 1 << 3;
+    // _IOWR(0xFF, 11, struct pidfd_info)
+    const GET_INFO: u64 = 3 << 30 | (size_of::<Info>() as u64) << 16 | 0xff << 8 | 11;
+    let mut info = Info { mask: INFO_EXIT, ..Info::default() };
+    // SAFETY: the kernel writes as many bytes as the request says, which is the size of the structure.
+    check_unit(unsafe { libc::syscall(libc::SYS_ioctl, pidfd.as_raw_fd(), GET_INFO, &raw mut info) }).ok()?;
+    (info.mask & INFO_EXIT != 0).then_some(info.exit_code & 0x7f)
+}

@@ -146,7 +146,10 @@ impl Restoration<'_, '_> {
         if self.prepared.namespaces.network.is_new() {
             loopback_up(pid)?;
         }
-        self.creation.run_runtime_hooks(pid)
+        match &self.init {
+            Some((_, pidfd)) => self.creation.run_runtime_hooks(pid, pidfd.as_fd()),
+            None => Err(Error::new(Kind::System, "criu did not tell which process it made")),
+        }
     }
 
     fn hand_over(&mut self, master: OwnedFd) -> Result<()> {

@@ -8,7 +8,9 @@ use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 use super::finding::Report;
 use super::mappings;
 use super::namespaces::Namespaces;
+use crate::linux::mount::entry::Entry;
 use crate::linux::mount::options;
+use crate::plan::blame::Place;
 
 /// Files of /proc that something else may stand in for: they only inform, and lxcfs and others mount over them. What
 /// else is mounted below /proc could take the place of what programs, and other runtimes, write their labels to
@@ -159,6 +161,11 @@ fn check_mount(mount: &Mount, at: &str, namespaces: &Namespaces, report: &mut Re
             return;
         }
     };
+    if let Ok(entry) = Entry::new(mount, Place::NONE)
+        && let Some(message) = entry.too_long()
+    {
+        report.error(format!("{at}/options"), message);
+    }
     if parsed.idmap.is_some() && !uids && !gids && !namespaces.has_user() {
         // config.md, the table of mount options: this error is a MUST.
         report.error(

@@ -27,8 +27,9 @@ pub(crate) fn make(
         .iter()
         .map(|entry| entry.map_or(ptr::null(), |text| view.cstr(text).as_ptr()))
         .collect();
+    let mut held = vec![-1; program.held];
     let mut remembered = vec![-1; program.remembered];
-    let mut child = Child::new(view, &mut pointers, &mut remembered, inherited);
+    let mut child = Child::new(view, &mut pointers, &mut held, &mut remembered, inherited);
     clone_with(born_with, cgroup, || child.run())
 }
 

@@ -140,6 +140,7 @@ impl Child<'_> {
             peer: self.peer,
             slots: self.slots,
             attached: self.attached,
+            held: &mut [],
             remembered: &mut [],
             chosen: self.chosen,
             in_working_directory: self.in_working_directory,

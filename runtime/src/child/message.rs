@@ -131,10 +131,12 @@ pub(crate) enum Detail {
     NotRemovable,
     /// A mount that was to be taken away is a peer of one outside.
     SharedOutside,
+    /// A symbolic link is in a path that may have none.
+    LinkOnTheWay,
 }
 
 /// All details, in the order of their numbers.
-const DETAILS: [Detail; 19] = [
+const DETAILS: [Detail; 20] = [
     Detail::None,
     Detail::WrongKind,
     Detail::OtherDevice,
@@ -154,6 +156,7 @@ const DETAILS: [Detail; 19] = [
     Detail::TooLarge,
     Detail::NotRemovable,
     Detail::SharedOutside,
+    Detail::LinkOnTheWay,
 ];
 
 impl Detail {

@@ -8,12 +8,14 @@
 //! frame of one function with everything inlined would be six of them.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod aside;
 pub(crate) mod birth;
 mod copy_up;
 mod device;
 mod emerge;
 mod execute;
 mod gate;
+mod held;
 mod home;
 mod hooks;
 pub(crate) mod message;
@@ -94,6 +96,8 @@ pub(crate) struct Child<'p> {
     slots: [RawFd; Slot::COUNT],
     /// By slot: whether the source of masks in it is itself the mask of some path by now.
     attached: [bool; Slot::COUNT],
+    /// Mounts that later steps change; -1 where there is none yet.
+    held: &'p mut [RawFd],
     /// Mounts that were made, or are going to be removed, in a running container; -1 where there is none yet.
     remembered: &'p mut [RawFd],
     /// The program to execute.
@@ -110,6 +114,7 @@ impl<'p> Child<'p> {
     pub(crate) fn new(
         program: View<'p>,
         pointers: &'p mut [*const c_char],
+        held: &'p mut [RawFd],
         remembered: &'p mut [RawFd],
         inherited: Inherited<'p>,
     ) -> Self {
@@ -121,6 +126,7 @@ impl<'p> Child<'p> {
             peer: inherited.sync,
             slots: [-1; Slot::COUNT],
             attached: [false; Slot::COUNT],
+            held,
             remembered,
             chosen: None,
             in_working_directory: false,
@@ -180,12 +186,13 @@ impl<'p> Child<'p> {
         self.slots.get(slot.0 as usize).copied().unwrap_or(-1)
     }
 
-    /// Closes every slot and every inherited namespace: a path through /proc/self/fd must lead nowhere.
+    /// Closes every slot, everything that is held and every inherited namespace: a path through /proc/self/fd must lead nowhere.
     fn let_go(&mut self) {
         for place in &mut self.slots {
             path::close(*place);
             *place = -1;
         }
+        self.let_go_of_held();
         for fd in self.inherited.namespaces {
             path::close(*fd);
         }

@@ -130,26 +130,6 @@ impl Child<'_> {
         Ok(result?)
     }
 
-    /// Mounts by mount(2) on the mount point, through the host's procfs, which no image can have touched.
-    #[inline(never)]
-    pub(super) fn mount_call(&self, source: Text, fs: Text, flags: u32, data: Text) -> Outcome {
-        let mut target = PathBuffer::new();
-        let held = self.slot(Slot::OWN_FDS);
-        if held < 0 {
-            // Before the first mount of the container the procfs in reach is the host's.
-            target.push(b"/proc/self/fd/")?;
-        } else {
-            path::change_directory_to(held)?;
-        }
-        target.push_number(self.slot(Slot::TARGET) as u32)?;
-        let (source, fs, data) = (self.cstr(source), self.cstr(fs), self.cstr(data));
-        let result = mount::mount(source, target.as_cstr(), fs, u64::from(flags), data);
-        if held >= 0 {
-            path::change_directory_to(self.slot(Slot::ROOT))?;
-        }
-        Ok(result?)
-    }
-
     /// Makes the root the root of the mount namespace. With both arguments ".", `pivot_root` stacks the old root over
     /// the new one, and one lazy unmount takes it away with everything below it (`pivot_root(2)`, NOTES).
     pub(super) fn pivot(&self) -> Outcome {

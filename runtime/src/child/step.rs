@@ -95,6 +95,12 @@ impl Child<'_> {
                     None => mount::fsconfig_flag(fs, self.cstr(key)),
                 }?)
             }
+            Op::FsDirectory { key, path } => {
+                let fd = path::openat(libc::AT_FDCWD, self.cstr(path), libc::O_PATH | libc::O_DIRECTORY, 0)?;
+                let result = mount::fsconfig_fd(self.slot(Slot::FS), self.cstr(key), fd);
+                path::close(fd);
+                Ok(result?)
+            }
             Op::MakeMount { attributes } => {
                 let fs = self.slot(Slot::FS);
                 mount::fsconfig_create(fs)?;
@@ -136,13 +142,13 @@ impl Child<'_> {
                 self.fill(to, fd);
                 Ok(())
             }
-            Op::MountCall { source, fs, flags, data } => self.mount_call(source, fs, flags, data),
+            Op::MountAside { source, fs, flags, data } => self.mount_aside(source, fs, flags, data),
             Op::Target { path, like } => self.target(path, like),
-            Op::Existing { path } => {
-                let fd = path::open_in_root(self.slot(Slot::ROOT), self.cstr(path), libc::O_PATH, 0)?;
-                self.fill(Slot::TARGET, fd);
-                Ok(())
-            }
+            Op::Foreign { path } => self.foreign(path),
+            Op::Hold { mount, place } => self.hold(mount, place),
+            Op::Held { place, into } => self.use_held(place, into),
+            Op::Inside { place, name } => self.inside(place, name),
+            Op::LinkInside { place, target, name } => self.link_inside(place, target, name),
             Op::KeepMode => {
                 let mode = path::fstat(self.slot(Slot::TARGET))?.st_mode & 0o7777;
                 Ok(path::chmod_at(self.slot(Slot::MOUNT), c".", mode)?)
@@ -155,7 +161,6 @@ impl Child<'_> {
                 Ok(())
             }
             Op::OwnDescriptors => self.own_descriptors(),
-            Op::Remember { mount } => self.remember(mount),
             Op::Condemn => self.condemn(),
             Op::DetachCondemned => self.detach_remembered(),
             Op::EnsureDirectory(path) => self.ensure_directory(self.bytes(path)).map(path::close),

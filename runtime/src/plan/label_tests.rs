@@ -79,9 +79,6 @@ fn processes_keys_and_mounts_are_labelled() {
     mount tmpfs on /own  (/mounts/4)
     mount tmpfs on /old  (/mounts/5)
     mount tmpfs on /old  (/mounts/5)
-    mount tmpfs on /old  (/mounts/5)
-    mount tmpfs on /old  (/mounts/5)
-    mount tmpfs on /old  (/mounts/5)
     label mount with u:r:mount_t:s0:c1,c2  (/linux/mountLabel)
     apply AppArmor profile profile  (/process/apparmorProfile)
     apply SELinux label u:r:process_t:s0:c1,c2  (/process/selinuxLabel)
@@ -95,7 +92,7 @@ fn old_mount_calls_and_masks_are_labelled_too() {
     let program = format!("{:?}", plan.program.ops);
     assert!(program.contains("MaskPath { path: ") && program.contains("label: Some("), "{program}");
     let data = plan.program.ops.iter().find_map(|op| match op {
-        super::program::Op::MountCall { data, .. } => Some(plan.program.show(*data).into_owned()),
+        super::program::Op::MountAside { data, .. } => Some(plan.program.show(*data).into_owned()),
         _ => None,
     });
     assert_eq!(data.as_deref(), Some("size=4k,context=\"u:r:mount_t:s0:c1,c2\""));

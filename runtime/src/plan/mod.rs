@@ -134,6 +134,10 @@ pub(crate) struct Plan {
     pub(crate) born_joined: Vec<(PathBuf, i32, Place)>,
     /// Namespaces to open for the child, in the order of the numbers that it uses.
     pub(crate) namespaces: Vec<(PathBuf, Place)>,
+    /// Mounts that the child holds, by destination, for entries that change them.
+    pub(crate) kept: Vec<(PathBuf, u16)>,
+    /// Mounts that the child holds and that become read-only when they are filled.
+    pub(crate) late_read_only: Vec<(u16, Blame)>,
     /// Warnings for the log.
     pub(crate) warnings: Vec<String>,
     /// What is worth knowing only to somebody who looks for it.

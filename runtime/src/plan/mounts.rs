@@ -73,6 +73,7 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
         maps: &maps,
         joined_user: joined.user.joined(),
         label: lsm::mount_label(linux),
+        remounts: &[],
     };
     let own_cgroup = request.namespaces & libc::CLONE_NEWCGROUP != 0;
     for (index, mount) in mounts.iter().enumerate() {
@@ -92,7 +93,7 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
             );
         }
     }
-    let remembers = |op: &&Op| matches!(op, Op::Attach | Op::Remember { .. });
+    let remembers = |op: &&Op| matches!(op, Op::Attach);
     plan.program.remembered = plan.program.ops.iter().filter(remembers).count();
     plan.program.undoes = true;
     plan.program.push_own(Op::Created, "report that the mounts are made");
@@ -107,7 +108,7 @@ pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
         let destination = plain(mount.destination());
         let path = plan.program.text(destination.as_os_str().as_encoded_bytes());
         let blame = Blame::new("unmount", Place::item("/mounts", index).property("/destination")).on(path);
-        plan.program.push(Op::Existing { path }, blame);
+        plan.program.push(Op::Foreign { path }, blame);
         plan.program.push(Op::Condemn, blame);
     }
     plan.program.remembered = mounts.len();

@@ -36,7 +36,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     enter_namespaces(&mut plan, &namespaces, &maps, linux, spec.process().as_ref(), request);
     let Some(process) = spec.process().as_ref() else {
         fill_root(&mut plan, spec, &namespaces, &maps, &entries, None, request)?;
-        finish_root(&mut plan, spec, &namespaces, &entries, request);
+        finish_root(&mut plan, spec, &namespaces, request);
         enter_pid_namespace(&mut plan, &namespaces, request);
         plan.program.push_own(Op::LetGo, "close what was held of the root");
         if emergence(&namespaces, request).is_some() {
@@ -47,7 +47,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
         return Ok(plan);
     };
     fill_root(&mut plan, spec, &namespaces, &maps, &entries, Some(process), request)?;
-    finish_root(&mut plan, spec, &namespaces, &entries, request);
+    finish_root(&mut plan, spec, &namespaces, request);
     enter_pid_namespace(&mut plan, &namespaces, request);
     plan_memory_policy(&mut plan.program, linux.and_then(|l| l.memory_policy().as_ref()))?;
     let tail = ProcessPlan::plan(

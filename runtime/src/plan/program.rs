@@ -131,6 +131,8 @@ pub(crate) enum Op {
     NewFs(Text),
     /// Give the context a parameter.
     FsOption { key: Text, value: Option<Text> },
+    /// Give the context a directory, by descriptor.
+    FsDirectory { key: Text, path: Text },
     /// Make the superblock and a detached mount with these attributes.
     MakeMount { attributes: u32 },
     /// Make a file system without options but its source, or, where the kernel lets a user namespace have none of its own, a
@@ -146,12 +148,21 @@ pub(crate) enum Op {
     Reconfigure { on: Slot, options: List },
     /// Let a slot take over the descriptor of another.
     Adopt { from: Slot, to: Slot },
-    /// Mount with mount(2) on the mount point, for what the newer calls cannot express.
-    MountCall { source: Text, fs: Text, flags: u32, data: Text },
+    /// Make a detached mount by mount(2), in a mount namespace that ends with the step: for what the newer calls cannot
+    /// express.
+    MountAside { source: Text, fs: Text, flags: u32, data: Text },
     /// Find the mount point inside the root, making what is missing.
     Target { path: Text, like: Like },
-    /// Find what is already there inside the root.
-    Existing { path: Text },
+    /// Find a mount inside the root that is not one of this program's; no link leads to it.
+    Foreign { path: Text },
+    /// Keep hold of the mount in a slot, for a later step that changes it.
+    Hold { mount: Slot, place: u16 },
+    /// Put what is held into a slot.
+    Held { place: u16, into: Slot },
+    /// Make a mount point directly inside a mount that is held.
+    Inside { place: u16, name: Text },
+    /// Make a symbolic link directly inside a mount that is held.
+    LinkInside { place: u16, target: Text, name: Text },
     /// Give the detached mount the mode of the directory that it will cover.
     KeepMode,
     /// Copy what the image has at the mount point into the detached mount.
@@ -160,8 +171,6 @@ pub(crate) enum Op {
     Attach,
     /// Hold the directory of this process' descriptors, while the procfs in reach is still the host's.
     OwnDescriptors,
-    /// Remember the mount in a slot, so that it is taken away again if a later step fails.
-    Remember { mount: Slot },
     /// Take hold of the mount in the target slot for its removal, if it can be removed.
     Condemn,
     /// Detach the mounts that were taken hold of, the latest first.
@@ -298,6 +307,8 @@ pub(crate) struct Program {
     pub(crate) hooks: Vec<ChildHook>,
     pub(crate) argv: Option<List>,
     pub(crate) envp: Option<List>,
+    /// How many mounts the child holds for later steps.
+    pub(crate) held: usize,
     /// How many mounts the child can remember, for one that works in a running container.
     pub(crate) remembered: usize,
     /// Whether a failure takes the remembered mounts away again.
@@ -323,6 +334,14 @@ impl Program {
     pub(crate) fn push(&mut self, op: Op, blame: Blame) {
         self.ops.push(op);
         self.blames.push(blame);
+    }
+
+    /// Appends a step that holds the mount in a slot; gives its place.
+    pub(crate) fn hold(&mut self, mount: Slot, blame: Blame) -> u16 {
+        let place = self.held as u16;
+        self.held += 1;
+        self.push(Op::Hold { mount, place }, blame);
+        place
     }
 
     /// Appends a step that no property of `config.json` asked for.

@@ -1,6 +1,6 @@
 //! The root file system: filled while it is still below the host's, entered, and closed.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Mount, Process, Spec};
 
@@ -12,7 +12,7 @@ use super::program::{Op, Program, Slot, Text};
 use super::{ParentStep, Plan, Request, hooks};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
-use crate::linux::mount::entry::{Entry, Reaches, Surroundings, plain, propagation};
+use crate::linux::mount::entry::{Entry, Reaches, Surroundings, clean, plain, propagation};
 use crate::linux::mount::propagation::{Propagation, PropagationType};
 use crate::linux::namespace::Namespaces;
 use crate::linux::{device, lsm, sysctl};
@@ -70,6 +70,7 @@ pub(super) fn fill_root(
         maps,
         joined_user: namespaces.user.joined(),
         label: lsm::mount_label(linux),
+        remounts: &remounts(entries),
     };
     let mut bound_dev = false;
     for (mount, index) in entries {
@@ -80,6 +81,12 @@ pub(super) fn fill_root(
             entry.plan(plan, &around);
         }
         bound_dev |= entry.is_bind() && entry.destination == Path::new("/dev");
+        if entry.is_late_read_only() {
+            let path = plan.program.text(entry.destination.as_os_str().as_encoded_bytes());
+            let blame = Blame::new("make read-only", entry.place().property("/options")).on(path);
+            let place = plan.program.hold(Slot::MOUNT, blame);
+            plan.late_read_only.push((place, blame));
+        }
     }
     if let Some(directory) = request.notify {
         let mount = notify_mount(directory);
@@ -118,6 +125,12 @@ pub(super) fn fill_root(
         hooks::Surroundings::default(),
     );
     Ok(())
+}
+
+/// The destinations that entries change with `remount`.
+fn remounts(entries: &[(Mount, usize)]) -> Vec<PathBuf> {
+    let understood = entries.iter().filter_map(|(mount, index)| understand(mount, *index).ok());
+    understood.filter(|entry| entry.options.remount).map(|entry| clean(&entry.destination)).collect()
 }
 
 /// The directory of the socket for `sd_notify(3)`. Read-only: the container may send to the socket, not exchange it.
@@ -224,7 +237,7 @@ fn has_runtime_hooks(spec: &Spec) -> bool {
 /// Images need not have the working directory; runc makes it, and callers rely on that. What is made is what the kernel
 /// looks for later: on the way to `/a/../b`, that is `/a` too.
 fn plan_working_directory(program: &mut Program, process: &Process) {
-    let clean: std::path::PathBuf = process
+    let clean: PathBuf = process
         .cwd()
         .components()
         .filter(|part| matches!(part, Component::RootDir | Component::ParentDir | Component::Normal(_)))
@@ -239,13 +252,7 @@ fn plan_working_directory(program: &mut Program, process: &Process) {
 }
 
 /// From the host's root to the container's, and what can only be done there or must come last.
-pub(super) fn finish_root(
-    plan: &mut Plan,
-    spec: &Spec,
-    namespaces: &Namespaces,
-    entries: &[(Mount, usize)],
-    request: &Request<'_>,
-) {
+pub(super) fn finish_root(plan: &mut Plan, spec: &Spec, namespaces: &Namespaces, request: &Request<'_>) {
     let linux = spec.linux().as_ref();
     let program = &mut plan.program;
     if !namespaces.mount.is_own() {
@@ -265,20 +272,13 @@ pub(super) fn finish_root(
         program.push(Op::RootPropagation { kind, recursive }, blame);
     }
     plan_sysctls(program, linux);
-    for (mount, index) in entries {
-        // Understood before, or the plan had ended there.
-        if let Ok(entry) = understand(mount, *index)
-            && entry.is_late_read_only()
-        {
-            let path = program.text(entry.destination.as_os_str().as_encoded_bytes());
-            let blame = Blame::new("make read-only", entry.place().property("/options")).on(path);
-            program.push(Op::Existing { path }, blame);
-            let set = libc::MOUNT_ATTR_RDONLY as u32;
-            program.push(
-                Op::Attributes { on: Slot::TARGET, set, clear: 0, propagation: 0, recursive: false },
-                blame,
-            );
-        }
+    for (place, blame) in plan.late_read_only.drain(..) {
+        program.push(Op::Held { place, into: Slot::TARGET }, blame);
+        let set = libc::MOUNT_ATTR_RDONLY as u32;
+        program.push(
+            Op::Attributes { on: Slot::TARGET, set, clear: 0, propagation: 0, recursive: false },
+            blame,
+        );
     }
     if spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)) {
         program.push(Op::ReadOnlyRoot, Blame::new("make the root read-only", Place::of("/root/readonly")));

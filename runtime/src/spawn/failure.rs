@@ -181,6 +181,10 @@ fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: 
         Detail::NotRemovable => Error::os(errno, sentence).hint(
             "nothing is mounted there, or the mount came with a more privileged namespace and is locked",
         ),
+        Detail::LinkOnTheWay => Error::new(
+            Kind::InvalidSpec,
+            format!("{sentence}: there is a symbolic link in the path; write the path that it leads to"),
+        ),
         _ => hinted(Error::os(errno, sentence), op, errno, &operand),
     }
 }
@@ -191,6 +195,14 @@ fn hinted(error: Error, op: &Op, errno: Errno, operand: &str) -> Error {
         (_, Errno::ENODEV) => {
             error.hint(format!("this kernel has no file system {operand:?}, or its module is not loaded"))
         }
+        (Op::FsOption { .. }, Errno::EINVAL) if matches!(operand, "lowerdir+" | "datadir+") => error.hint(
+            "the directories of the overlay do not fit into the 4095 bytes of one mount(2), and this kernel does not \
+             take them one by one (Linux 6.8 does)",
+        ),
+        (Op::FsDirectory { .. }, Errno::EINVAL) => error.hint(
+            "the options do not fit into the 4095 bytes of one mount(2), and this kernel takes no directory of an \
+             overlay with a path of more than 255 bytes (Linux 6.13 does)",
+        ),
         (Op::CloneHost { recursive: false, .. }, Errno::EINVAL) => error.hint(
             "in a user namespace a bind mount must take along what is mounted below its source (rbind): it could \
              uncover what that hides",

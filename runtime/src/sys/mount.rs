@@ -83,6 +83,14 @@ pub(crate) fn procfs_of(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(fs)
 }
 
+/// Sets a parameter of a file system context to what a descriptor refers to.
+pub(crate) fn fsconfig_fd(fs: RawFd, key: &CStr, fd: RawFd) -> Result<()> {
+    // SAFETY: a C string; the value is unused for descriptors.
+    check_unit(unsafe {
+        libc::syscall(libc::SYS_fsconfig, fs, FSCONFIG_SET_FD, key.as_ptr(), ptr::null::<u8>(), fd)
+    })
+}
+
 /// Makes the superblock of a file system context.
 pub(crate) fn fsconfig_create(fs: RawFd) -> Result<()> {
     // SAFETY: the command takes no pointers.

@@ -8,6 +8,7 @@ mod host_mounts;
 mod host_nodes;
 mod image;
 mod leaks;
+mod mounts;
 pub(crate) mod watch;
 
 /// All attacks.
@@ -19,4 +20,5 @@ pub const AREAS: &[&[Test]] = &[
     host_mounts::TESTS,
     host_nodes::TESTS,
     checkpoint::TESTS,
+    mounts::TESTS,
 ];

@@ -59,6 +59,19 @@ pub(super) const TESTS: &[Test] = &[
         mount_at(&seen, "/mnt").map(drop)
     }),
     test("A32", "silent and loud are accepted", |bed| accepted(bed, &["silent", "loud"])),
+    test("A30 A32", "iversion and silent take no other option of a mount away", |bed| {
+        each(
+            bed,
+            &[
+                (&["silent", "ro", "nosuid", "mode=700"], &["ro", "nosuid", "mode=700"], &["noexec"]),
+                (&["iversion", "noexec", "nodev", "size=1m"], &["noexec", "nodev", "size=1024k"], &["ro"]),
+            ],
+        )?;
+        let spec = Spec::new().mount("/data", "tmpfs", "tmpfs", &["silent", "tmpcopyup"]);
+        let bundle = bed.bundle(&crate::bed::script_spec(spec, &[&["read", "/data/file"]]))?;
+        bundle.file("data/file", "from the image")?;
+        same("file", bed.tries_in(&bundle)?[0].worked()?, "from the image")
+    }),
     test("A33", "all propagation words are accepted", |bed| {
         accepted(
             bed,

@@ -1,7 +1,7 @@
 //! Mount entries: rows A15 to A27.
 
 use crate::observe::{has_flag, has_option, mount_at, options, strings};
-use crate::outcome::{Outcome, check, fail, same};
+use crate::outcome::{Outcome, check, fail, same, skip};
 use crate::{Bed, Spec, Test, test};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use serde_json::json;
@@ -74,6 +74,18 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A20", "an option that the file system does not know is refused", |bed| {
         bed.refuses(&Spec::new().mount("/mnt", "tmpfs", "tmpfs", &["nonsense=1"]), &["nonsense", "/mnt"])
+    }),
+    test("A20", "an overlay has a hundred lower directories", |bed| {
+        let answers = layered(bed, 100, 60)?;
+        answers.iter().try_for_each(|answer| answer.worked().map(drop))
+    }),
+    test("A20", "an overlay has a lower directory with a path of a thousand bytes", |bed| {
+        let answers = layered(bed, 5, 1000)?;
+        answers.iter().try_for_each(|answer| answer.worked().map(drop))
+    }),
+    test("A20", "options longer than the kernel takes are refused, with their length", |bed| {
+        let long = format!("mpol={}", "x".repeat(5000));
+        bed.refuses(&Spec::new().mount("/mnt", "tmpfs", "tmpfs", &[&long]), &["5005 bytes", "/mounts"])
     }),
     test("A20", "an unknown file system type is refused", |bed| {
         bed.refuses(&Spec::new().mount("/mnt", "nonsensefs", "none", &[]), &["nonsensefs", "/mnt"])
@@ -276,6 +288,32 @@ fn remount(bed: &Bed<'_>) -> Outcome {
     let mount = mount_at(&seen, "/mnt")?;
     check(has_option(mount, "ro") && has_option(mount, "size=2048k"), || format!("{mount}"))?;
     check(!has_flag(mount, "nosuid"), || format!("{mount}"))
+}
+
+/// An overlay of so many directories with paths of about that length. Each has a file of its own, and each answer is
+/// about one.
+fn layered(bed: &Bed<'_>, count: usize, length: usize) -> Outcome<Vec<crate::bed::Answer>> {
+    let needed = if length > 255 { (6, 13) } else { (6, 8) };
+    if bed.host.kernel < needed {
+        return skip(format!("the kernel is older than {}.{}", needed.0, needed.1));
+    }
+    let mut layers = Vec::new();
+    let mut script = Vec::new();
+    for number in 0..count {
+        let mut layer = bed.dir().join(format!("layer{number}"));
+        while layer.as_os_str().len() < length {
+            layer.push("x".repeat(200.min(length)));
+        }
+        fs::create_dir_all(&layer)?;
+        fs::write(layer.join(format!("file{number}")), "")?;
+        layers.push(layer.to_string_lossy().into_owned());
+        script.push(format!("/mnt/file{number}"));
+    }
+    let option = format!("lowerdir={}", layers.join(":"));
+    let spec = Spec::new().mount("/mnt", "overlay", "overlay", &[&option, "ro"]);
+    let script: Vec<[&str; 2]> = script.iter().map(|path| ["read", path.as_str()]).collect();
+    let script: Vec<&[&str]> = script.iter().map(|words| &words[..]).collect();
+    bed.tries(&spec, &script)
 }
 
 fn symlink_inside(bed: &Bed<'_>) -> Outcome {

@@ -56,6 +56,7 @@ impl Entry<'_> {
                 let program = &mut plan.program;
                 program.push(Op::Target { path: destination, like: Like::Directory }, blame);
                 program.push(Op::Attach, blame);
+                self.keep(plan, around.remounts, None);
             }
             Views::Split(views) => {
                 let read_only = libc::MOUNT_ATTR_RDONLY as u32;
@@ -74,12 +75,15 @@ impl Entry<'_> {
                 );
                 program.push(Op::Target { path: destination, like: Like::Directory }, blame);
                 program.push(Op::Attach, blame);
+                // What comes into it is never looked for by the path of the container.
+                let place = program.hold(Slot::MOUNT, blame);
+                self.keep(plan, around.remounts, Some(place));
                 for view in views {
-                    self.plan_view(plan, around, view, own_namespace);
+                    self.plan_view(plan, around, view, own_namespace, place);
                 }
                 let program = &mut plan.program;
                 if self.options.mount.to_set() as u32 & read_only != 0 {
-                    program.push(Op::Existing { path: destination }, blame);
+                    program.push(Op::Held { place, into: Slot::TARGET }, blame);
                     program.push(
                         Op::Attributes {
                             on: Slot::TARGET,
@@ -95,7 +99,14 @@ impl Entry<'_> {
         }
     }
 
-    fn plan_view(&self, plan: &mut Plan, around: &Surroundings<'_>, view: &View, own_namespace: bool) {
+    fn plan_view(
+        &self,
+        plan: &mut Plan,
+        around: &Surroundings<'_>,
+        view: &View,
+        own_namespace: bool,
+        place: u16,
+    ) {
         let program = &mut plan.program;
         let path = program.text(self.destination.join(&view.name).as_os_str().as_encoded_bytes());
         let blame = Blame::new("mount cgroup hierarchy on", self.place()).on(path);
@@ -118,14 +129,14 @@ impl Entry<'_> {
             self.plan_bound(plan, around, &view.directory, blame, view.is_own);
         }
         let program = &mut plan.program;
-        program.push(Op::Target { path, like: Like::Directory }, blame);
+        let name = program.text(&view.name);
+        program.push(Op::Inside { place, name }, blame);
         program.push(Op::Attach, blame);
         // "cpu,cpuacct" is found under both names.
         if view.controllers.len() > 1 {
             for controller in &view.controllers {
-                let target = program.text(&view.name);
-                let path = program.text(self.destination.join(controller).as_os_str().as_encoded_bytes());
-                program.push(Op::Link { target, path, source: None, replace: false }, blame);
+                let link = program.text(controller);
+                program.push(Op::LinkInside { place, target: name, name: link }, blame);
             }
         }
     }

@@ -1,10 +1,11 @@
 //! One entry of `mounts` as steps: make the mount detached, give it its attributes, find its place, attach it.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
 use super::options::{MountOptions, superblock};
+use super::overlay;
 use super::propagation::{Propagation, PropagationType, Reach};
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
@@ -14,6 +15,13 @@ use crate::plan::{MapSource, ParentStep, Plan};
 
 /// Longer values do not fit through fsconfig(2); only mount(2) takes them.
 const LONGEST_VALUE: usize = 255;
+
+/// mount(2) takes a page with all options and the NUL, and cuts off the rest without a word. Pages may be larger than
+/// this; what a configuration means must not depend on it.
+pub(crate) const LONGEST_DATA: usize = 4095;
+
+/// Flags that fsconfig(2) has no word for.
+const ONLY_MOUNT_CALL: u64 = superblock::I_VERSION | superblock::SILENT;
 
 /// File systems of the kernel itself: `ro` is a matter of the mount only, for their superblocks are shared or must
 /// stay writable while the runtime fills them.
@@ -72,6 +80,8 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) joined_user: Option<&'s Path>,
     /// The SELinux context of every mount that can have one.
     pub(crate) label: Option<&'s str>,
+    /// What later entries change with `remount`, by destination.
+    pub(crate) remounts: &'s [PathBuf],
 }
 
 impl Surroundings<'_> {
@@ -134,11 +144,33 @@ impl<'m> Entry<'m> {
             self.plan_new(plan, around, destination);
         }
         self.plan_propagation(&mut plan.program, destination);
+        if !self.options.remount {
+            self.keep(plan, around.remounts, None);
+        }
+    }
+
+    /// Holds the mount for the later entry that changes it: its place would be looked up again, and by then a container
+    /// that shares a volume may have put another mount there.
+    /// `held`: its place, if it is held already.
+    pub(super) fn keep(&self, plan: &mut Plan, remounts: &[PathBuf], held: Option<u16>) {
+        let destination = clean(&self.destination);
+        // What is mounted over others covers them.
+        plan.kept.retain(|(kept, _)| !kept.starts_with(&destination));
+        if remounts.contains(&destination) {
+            let blame = Blame::new("hold the mount for its remount", self.place());
+            let place = held.unwrap_or_else(|| plan.program.hold(Slot::MOUNT, blame));
+            plan.kept.push((destination, place));
+        }
     }
 
     fn plan_remount(&self, plan: &mut Plan, destination: Text) {
         let blame = Blame::new("remount", self.place()).on(destination);
-        plan.program.push(Op::Existing { path: destination }, blame);
+        let wanted = clean(&self.destination);
+        let op = match plan.kept.iter().find(|(kept, _)| *kept == wanted) {
+            Some((_, place)) => Op::Held { place: *place, into: Slot::TARGET },
+            None => Op::Foreign { path: destination },
+        };
+        plan.program.push(op, blame);
         self.plan_attributes(&mut plan.program, Slot::TARGET, blame);
         if self.options.bind.is_none() {
             let mut options: Vec<String> = self
@@ -185,11 +217,10 @@ impl<'m> Entry<'m> {
         let fs = plan.program.text(self.fs());
         let blame = Blame::new("mount", self.place()).on(fs).and("on", destination);
         let like = if matches!(self.fs(), "proc" | "sysfs") { Like::PlainDirectory } else { Like::Directory };
-        if self.needs_mount_call() {
-            self.plan_mount_call(&mut plan.program, fs, destination, like, self.label(around));
-            return;
-        }
-        if let Some(host) = self.host_instance(around) {
+        // mount(2) makes the procfs of the pid namespace that the caller is in.
+        let fits = self.fs() != "proc" || around.procfs.is_none();
+        let data = self.data_of_mount_call(self.label(around)).filter(|_| fits);
+        if let (None, Some(host)) = (&data, self.host_instance(around)) {
             let host = plan.program.text(host);
             let attributes = self.options.mount.to_set() as u32;
             let source = self
@@ -207,28 +238,6 @@ impl<'m> Entry<'m> {
         if visits {
             around.host.plan_leave(program, blame);
         }
-        let opened = Blame::new("open file system", self.place().property("/type")).on(fs);
-        match around.procfs.filter(|_| self.fs() == "proc") {
-            Some(pids) => plan.ask(ParentStep::OpenProcfs(pids), Slot::FS, opened),
-            None => program.push(Op::NewFs(fs), opened),
-        }
-        let program = &mut plan.program;
-        if let Some(source) = self.mount.source() {
-            let (key, value) = (program.text("source"), program.text(source.as_os_str().as_encoded_bytes()));
-            program.push(
-                Op::FsOption { key, value: Some(value) },
-                Blame::new("mount from", self.place().property("/source")).on(value),
-            );
-        }
-        for word in self.superblock_words() {
-            self.plan_option(program, word, None);
-        }
-        for (key, value) in &self.options.data {
-            self.plan_option(program, key, value.as_deref());
-        }
-        if let Some(label) = self.label(around) {
-            plan_label(program, label);
-        }
         let mut attributes = self.options.mount.to_set() as u32;
         // A tmpfs is filled, or given its mode, before it is made read-only.
         let read_only = libc::MOUNT_ATTR_RDONLY as u32;
@@ -236,7 +245,18 @@ impl<'m> Entry<'m> {
         if then_read_only || self.is_late_read_only() {
             attributes &= !read_only;
         }
-        program.push(Op::MakeMount { attributes }, blame);
+        if let Some(data) = data {
+            self.plan_mount_call(program, fs, &data, blame);
+            let clear = self.options.mount.to_clear() as u32;
+            program.push(
+                Op::Attributes { on: Slot::MOUNT, set: attributes, clear, propagation: 0, recursive: false },
+                blame,
+            );
+        } else {
+            self.plan_context(plan, around, fs);
+            plan.program.push(Op::MakeMount { attributes }, blame);
+        }
+        let program = &mut plan.program;
         if visits {
             around.host.plan_return(program, blame);
         }
@@ -268,6 +288,53 @@ impl<'m> Entry<'m> {
         self.destination == Path::new("/dev")
             && self.options.mount.to_set() & libc::MOUNT_ATTR_RDONLY != 0
             && !self.is_bind()
+    }
+
+    /// The file system context, with its options.
+    fn plan_context(&self, plan: &mut Plan, around: &Surroundings<'_>, fs: Text) {
+        let opened = Blame::new("open file system", self.place().property("/type")).on(fs);
+        match around.procfs.filter(|_| self.fs() == "proc") {
+            Some(pids) => plan.ask(ParentStep::OpenProcfs(pids), Slot::FS, opened),
+            None => plan.program.push(Op::NewFs(fs), opened),
+        }
+        let program = &mut plan.program;
+        if let Some(source) = self.mount.source() {
+            let (key, value) = (program.text("source"), program.text(source.as_os_str().as_encoded_bytes()));
+            program.push(
+                Op::FsOption { key, value: Some(value) },
+                Blame::new("mount from", self.place().property("/source")).on(value),
+            );
+        }
+        for word in self.superblock_words() {
+            self.plan_option(program, word, None);
+        }
+        for (key, value) in &self.options.data {
+            match value {
+                Some(value) if self.is_layered(key, value) => self.plan_layers(program, key, value),
+                value => self.plan_option(program, key, value.as_deref()),
+            }
+        }
+        if let Some(label) = self.label(around) {
+            plan_label(program, label);
+        }
+    }
+
+    /// Whether a value is one of an overlay that fsconfig(2) takes only in another form.
+    fn is_layered(&self, key: &str, value: &str) -> bool {
+        self.fs() == "overlay" && overlay::names_directories(key) && value.len() > LONGEST_VALUE
+    }
+
+    /// The directories of an overlay, each by itself: by name, or by descriptor where even one name is too long.
+    fn plan_layers(&self, program: &mut Program, key: &str, value: &str) {
+        for (key, directory) in overlay::directories(key, value) {
+            if directory.len() <= LONGEST_VALUE {
+                self.plan_option(program, key, Some(&directory));
+                continue;
+            }
+            let (key, path) = (program.text(key), program.text(&directory));
+            let blame = Blame::new("set mount option", self.place().property("/options")).on(key);
+            program.push(Op::FsDirectory { key, path }, blame.and("=", path));
+        }
     }
 
     fn plan_option(&self, program: &mut Program, key: &str, value: Option<&str>) {
@@ -302,13 +369,44 @@ impl<'m> Entry<'m> {
         })
     }
 
-    /// Some requests only mount(2) can express.
-    fn needs_mount_call(&self) -> bool {
-        let flags = self.options.superblock;
-        flags.set & (superblock::I_VERSION | superblock::SILENT) != 0
+    /// Why mount(2) and fsconfig(2) both cannot take the options, if that is so.
+    pub(crate) fn too_long(&self) -> Option<String> {
+        let length = self.data(None).len();
+        (!self.is_bind() && self.only_mount_call(true) && length > LONGEST_DATA).then(|| {
+            format!(
+                "the options for the file system are {length} bytes long; the kernel takes {LONGEST_DATA}"
+            )
+        })
+    }
+
+    /// Whether fsconfig(2) cannot express the options, `layered` even with each directory of an overlay by itself.
+    fn only_mount_call(&self, layered: bool) -> bool {
+        let long = |text: &str| text.len() > LONGEST_VALUE;
+        self.options.superblock.set & ONLY_MOUNT_CALL != 0
             || self.options.data.iter().any(|(key, value)| {
-                key.len() > LONGEST_VALUE || value.as_ref().is_some_and(|value| value.len() > LONGEST_VALUE)
+                long(key)
+                    || value
+                        .as_ref()
+                        .is_some_and(|value| long(value) && !(layered && self.is_layered(key, value)))
             })
+    }
+
+    /// The options as mount(2) takes them, if only that can express them. An overlay with more than that takes has its
+    /// directories one by one, as far as the kernel can do that.
+    fn data_of_mount_call(&self, label: Option<&str>) -> Option<String> {
+        let data = self.only_mount_call(false).then(|| self.data(label))?;
+        (data.len() <= LONGEST_DATA || self.only_mount_call(true)).then_some(data)
+    }
+
+    fn data(&self, label: Option<&str>) -> String {
+        let words = self.options.data.iter().map(|(key, value)| match value {
+            None => key.clone(),
+            // A context has commas.
+            Some(value) if lsm::CONTEXTS.contains(&key.as_str()) => format!("{key}=\"{value}\""),
+            Some(value) => format!("{key}={value}"),
+        });
+        let label = label.map(|label| format!("{}=\"{label}\"", lsm::CONTEXT));
+        words.chain(label).collect::<Vec<_>>().join(",")
     }
 
     /// The SELinux context that the mount gets, unless it has chosen one itself.
@@ -317,36 +415,15 @@ impl<'m> Entry<'m> {
         around.label.filter(|_| lsm::labels_mounts_of(self.fs()) && !chosen())
     }
 
-    fn plan_mount_call(
-        &self,
-        program: &mut Program,
-        fs: Text,
-        destination: Text,
-        like: Like,
-        label: Option<&str>,
-    ) {
-        let blame = Blame::new("mount", self.place()).on(fs).and("on", destination);
-        program.push(Op::Target { path: destination, like }, blame);
+    fn plan_mount_call(&self, program: &mut Program, fs: Text, data: &str, blame: Blame) {
         let source = self.mount.source().clone().unwrap_or_default();
         let source = program.text(source.as_os_str().as_encoded_bytes());
-        let data: Vec<String> = self
-            .options
-            .data
-            .iter()
-            .map(|(key, value)| value.as_ref().map_or_else(|| key.clone(), |value| format!("{key}={value}")))
-            // A context has commas.
-            .chain(label.map(|label| format!("{}=\"{label}\"", lsm::CONTEXT)))
-            .collect();
-        let data = program.text(data.join(","));
+        let data = program.text(data);
         let mut flags = self.options.superblock.set;
         if PSEUDO.contains(&self.fs()) {
             flags &= !superblock::RDONLY;
         }
-        program.push(Op::MountCall { source, fs, flags: flags as u32, data }, blame);
-        program.push(Op::Existing { path: destination }, blame);
-        program.push(Op::Remember { mount: Slot::TARGET }, blame);
-        self.plan_attributes(program, Slot::TARGET, blame);
-        program.push(Op::Adopt { from: Slot::TARGET, to: Slot::MOUNT }, blame);
+        program.push(Op::MountAside { source, fs, flags: flags as u32, data }, blame);
     }
 
     fn plan_attach(&self, program: &mut Program, destination: Text, like: Like, then_read_only: bool) {
@@ -428,6 +505,19 @@ impl<'m> Entry<'m> {
 /// A path of the container from its root on, without "//", "/." and a slash at the end, which a file cannot have.
 pub(crate) fn plain(path: &Path) -> PathBuf {
     Path::new("/").join(path).components().collect()
+}
+
+/// A destination without `.`, `..` and repeated slashes, to be compared with others.
+pub(crate) fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    clean
 }
 
 /// The option that labels the file system under construction.

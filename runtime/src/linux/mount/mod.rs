@@ -5,4 +5,5 @@ pub(crate) mod cgroup;
 pub(crate) mod entry;
 pub(crate) mod filesystem;
 pub(crate) mod options;
+mod overlay;
 pub(crate) mod propagation;

@@ -498,7 +498,8 @@ mod tests {
         let reported = "cannot start a container without a process";
         assert_eq!(failure(fails, &mut |_| Ok(()), &mut |_| Ok(())), reported);
         let after_its_end = |child: &Spawned| {
-            let ended = waitid(Id::Pid(Pid::from_raw(child.pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+            let ended =
+                waitid(Id::Pid(Pid::from_raw(child.pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             ended.map(drop).map_err(|errno| Error::os(errno, "wait"))?;
             Err(gone())
         };

@@ -22,6 +22,8 @@ pub(crate) struct Load {
     waits: Cell<usize>,
     others: Cell<usize>,
     bytes: Cell<usize>,
+    /// All that are not answered to their end.
+    unanswered: Cell<usize>,
 }
 
 /// A call that may be performed; it counts until this is dropped.
@@ -30,12 +32,14 @@ pub(crate) struct Admission {
     load: Rc<Load>,
     waits: bool,
     bytes: usize,
+    /// Whether it is done, and only its answer is under way.
+    done: Cell<bool>,
 }
 
 impl Load {
-    /// How many calls are under way.
+    /// How many calls are under way, up to the last byte of their answers.
     pub(crate) fn calls(&self) -> usize {
-        self.waits.get() + self.others.get()
+        self.unanswered.get()
     }
 
     /// Lets a call with a message of that size in, unless too much is under way.
@@ -50,7 +54,8 @@ impl Load {
         }
         count.set(count.get() + 1);
         self.bytes.set(self.bytes.get() + bytes);
-        Ok(Admission { load: self.clone(), waits, bytes })
+        self.unanswered.set(self.unanswered.get() + 1);
+        Ok(Admission { load: self.clone(), waits, bytes, done: Cell::new(false) })
     }
 
     fn count(&self, waits: bool) -> &Cell<usize> {
@@ -63,13 +68,21 @@ impl Admission {
     pub(crate) fn waits(&self) -> bool {
         self.waits
     }
+
+    /// The call is done: it leaves room for others, however long its caller takes to read the answer.
+    pub(crate) fn done(&self) {
+        if !self.done.replace(true) {
+            let count = self.load.count(self.waits);
+            count.set(count.get() - 1);
+            self.load.bytes.set(self.load.bytes.get() - self.bytes);
+        }
+    }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        let count = self.load.count(self.waits);
-        count.set(count.get() - 1);
-        self.load.bytes.set(self.load.bytes.get() - self.bytes);
+        self.done();
+        self.load.unanswered.set(self.load.unanswered.get() - 1);
     }
 }
 
@@ -91,6 +104,11 @@ mod tests {
         assert_eq!(load.calls(), MOST_WAITS);
         drop(waits);
         assert_eq!((load.calls(), load.bytes.get()), (0, 0));
+        let answered: Vec<_> = (0..MOST_OTHERS).map(|_| load.admit(false, 10).unwrap()).collect();
+        answered.iter().for_each(Admission::done);
+        assert!(load.admit(false, 10).is_ok(), "an answer that nobody reads is no call");
+        assert_eq!(load.calls(), MOST_OTHERS);
+        drop(answered);
         let others: Vec<_> = (0..MOST_OTHERS).map(|_| load.admit(false, 10).unwrap()).collect();
         assert!(load.admit(false, 10).is_err() && load.admit(true, 10).is_ok());
         drop(others);

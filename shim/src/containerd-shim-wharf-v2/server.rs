@@ -1,6 +1,6 @@
 //! The server: one thread, one event loop.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
@@ -222,7 +222,10 @@ async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
     waits: &Waits,
 ) -> io::Result<()> {
     let mut number = 0u64;
-    while let Some(frame) = wire::read(&mut reader).await? {
+    let answers = Rc::new(Answers::default());
+    loop {
+        answers.until_read().await;
+        let Some(frame) = wire::read(&mut reader).await? else { return Ok(()) };
         if !frame.is_request {
             // Data of streams, of which the service has none.
             continue;
@@ -237,14 +240,18 @@ async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
             }
         };
         number += 1;
-        let (pod, writer, own) = (pod.clone(), writer.clone(), waits.clone());
+        let (pod, writer, own, answers) = (pod.clone(), writer.clone(), waits.clone(), answers.clone());
         let is_wait = admission.waits();
         let call = spawn_local(async move {
             let admission = Rc::new(admission);
             let done = perform(&pod, request, &admission).await;
             // What is being written is written to its end.
             own.0.borrow_mut().remove(&number);
+            admission.done();
+            answers.waiting.set(answers.waiting.get() + 1);
             write_answer(&writer, stream, done).await;
+            answers.waiting.set(answers.waiting.get() - 1);
+            answers.read.notify_one();
             drop(admission);
             pod.answered.notify_waiters();
         });
@@ -252,7 +259,24 @@ async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
             waits.0.borrow_mut().insert(number, call.abort_handle());
         }
     }
-    Ok(())
+}
+
+/// As many answers of one connection may wait for their caller to read them; then it is not read from either.
+const MOST_ANSWERS: usize = 128;
+
+/// The answers of a connection that are being written.
+#[derive(Debug, Default)]
+struct Answers {
+    waiting: Cell<usize>,
+    read: Notify,
+}
+
+impl Answers {
+    async fn until_read(&self) {
+        while self.waiting.get() >= MOST_ANSWERS {
+            self.read.notified().await;
+        }
+    }
 }
 
 /// The call in a message, if there is room for it.

@@ -46,6 +46,7 @@ fn plans(bytes: &[u8], each: impl Fn(Plan)) -> usize {
         let request = Request {
             id: "fuzz",
             renamed: &[],
+            links: &[],
             scope: None,
             bundle: Path::new("/bundle"),
             rootfs: Path::new("/bundle/rootfs"),

@@ -8,6 +8,7 @@ use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 use super::finding::Report;
 use super::mappings;
 use super::namespaces::Namespaces;
+use crate::linux::mount::attributes::Flags;
 use crate::linux::mount::entry::Entry;
 use crate::linux::mount::options;
 use crate::plan::blame::Place;
@@ -189,7 +190,39 @@ fn check_mount(mount: &Mount, at: &str, namespaces: &Namespaces, report: &mut Re
             "neither a type of file system nor the option `bind` or `rbind` is given",
         );
     }
+    if parsed.bind.is_none() && (parsed.copy_symlink || parsed.src_nofollow || parsed.dest_nofollow) {
+        report.error(
+            format!("{at}/options"),
+            "the options `copy-symlink`, `src-nofollow` and `dest-nofollow` are only for bind mounts",
+        );
+    }
+    if parsed.copy_symlink && (parsed.src_nofollow || parsed.dest_nofollow) {
+        report.error(
+            format!("{at}/options"),
+            "the option `copy-symlink` contradicts `src-nofollow` and `dest-nofollow`: it mounts no link",
+        );
+    }
+    if parsed.bind.is_some() || matches!(typ, Some("cgroup" | "cgroup2")) {
+        warn_of_unused(options, at, report);
+    }
     if parsed.tmpcopyup && typ != Some("tmpfs") {
         report.error(format!("{at}/options"), "the option `tmpcopyup` is only for the type tmpfs");
+    }
+}
+
+/// Words for a file system, where none is made. A misspelt one would leave out a protection without a word.
+fn warn_of_unused(options: &[String], at: &str, report: &mut Report) {
+    for (index, option) in options.iter().enumerate() {
+        let Ok(alone) = options::parse(std::slice::from_ref(option)) else { continue };
+        let mut words: Vec<&str> = alone.data.iter().map(|(key, _)| key.as_str()).collect();
+        if alone.superblock != Flags::default() && alone.mount.is_empty() {
+            words.push(option);
+        }
+        for word in words {
+            report.warning(
+                format!("{at}/options/{index}"),
+                format!("the option `{word}` is for file systems that are made; this mount makes none, and nothing uses it"),
+            );
+        }
     }
 }

@@ -55,6 +55,19 @@ impl<'p> Child<'p> {
         Ok(mount::set_attributes(fd, &attr, false)?)
     }
 
+    /// Makes a symbolic link for a mount whose source is one. What is there already must be that link.
+    #[inline(never)]
+    pub(super) fn copied_link(&self, target: Text, text: Text) -> Outcome {
+        let (directory, name) = self.directory_of(text)?;
+        let target = self.cstr(target);
+        let result = match path::symlinkat(target, directory, name) {
+            Err(Errno::EEXIST) => same_link(directory, name, target),
+            other => other.map_err(Failure::from),
+        };
+        path::close(directory);
+        result
+    }
+
     /// Makes a symbolic link, unless what it would point to is absent.
     pub(super) fn link(&self, target: Text, text: Text, source: Option<Text>, replace: bool) -> Outcome {
         if let Some(source) = source {
@@ -81,6 +94,14 @@ impl<'p> Child<'p> {
         }
         path::close(directory);
         Ok(result?)
+    }
+}
+
+fn same_link(directory: RawFd, name: &CStr, target: &CStr) -> Outcome {
+    let mut buffer = [0u8; libc::PATH_MAX as usize];
+    match path::readlinkat(directory, name, &mut buffer) {
+        Ok(found) if found == target.to_bytes() => Ok(()),
+        _ => Err(Failure::with(Errno::EEXIST, Detail::WrongKind)),
     }
 }
 

@@ -28,10 +28,11 @@ impl Child<'_> {
         }
         let last = match like {
             Like::Directory | Like::PlainDirectory => Last::Directory,
-            Like::Slot(slot) if is_directory(self.slot(slot))? => Last::Directory,
-            Like::Slot(_) => Last::File,
+            Like::Slot(slot) | Like::Unfollowed(slot) if is_directory(self.slot(slot))? => Last::Directory,
+            Like::Slot(_) | Like::Unfollowed(_) => Last::File,
         };
-        let fd = match path::open_in_root(self.slot(Slot::ROOT), self.cstr(text), libc::O_PATH, 0) {
+        let follow = if matches!(like, Like::Unfollowed(_)) { libc::O_NOFOLLOW } else { 0 };
+        let fd = match path::open_in_root(self.slot(Slot::ROOT), self.cstr(text), libc::O_PATH | follow, 0) {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => self.make(self.bytes(text), last)?,
             Err(errno) => return Err(errno.into()),

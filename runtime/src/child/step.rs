@@ -112,8 +112,8 @@ impl Child<'_> {
             Op::MakeOrClone { fs, source, attributes, host } => {
                 self.make_or_clone(fs, source, attributes, host)
             }
-            Op::CloneHost { path, recursive } => {
-                let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(path), recursive)?;
+            Op::CloneHost { path, recursive, follow } => {
+                let fd = mount::clone_source(self.cstr(path), recursive, follow)?;
                 self.fill(Slot::MOUNT, fd);
                 Ok(())
             }
@@ -145,6 +145,7 @@ impl Child<'_> {
             Op::MountAside { source, fs, flags, data } => self.mount_aside(source, fs, flags, data),
             Op::Target { path, like } => self.target(path, like),
             Op::Foreign { path } => self.foreign(path),
+            Op::CopiedLink { target, path } => self.copied_link(target, path),
             Op::Hold { mount, place } => self.hold(mount, place),
             Op::Held { place, into } => self.use_held(place, into),
             Op::Inside { place, name } => self.inside(place, name),

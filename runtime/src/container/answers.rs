@@ -72,11 +72,11 @@ impl Answers<'_> {
                 };
             }
             ParentStep::OpenIdMap(maps) => return spawn::open_id_map(maps, self.host).map(Some),
-            ParentStep::OpenMount { source, recursive, propagation, id_map } => {
+            ParentStep::OpenMount { source, recursive, follow, propagation, id_map } => {
                 let view = View::for_source(source, &self.record.rootfs, child.pidfd.as_fd());
                 let id_map = id_map.as_ref();
-                return spawn::open_mount(source, *recursive, *propagation, id_map, self.host, view)
-                    .map(Some);
+                let reach = (*recursive, *follow);
+                return spawn::open_mount(source, reach, *propagation, id_map, self.host, view).map(Some);
             }
             ParentStep::OpenDirectory(path) => return spawn::open_directory(path).map(Some),
             ParentStep::OwnStreams(uid) => spawn::own_streams(pid, self.streams, *uid)?,

@@ -22,7 +22,7 @@ pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMa
     let maps = IdMaps { uids: uids.to_vec(), gids: gids.to_vec() };
     spawn::open_mount(
         source,
-        false,
+        (false, true),
         libc::MS_SLAVE as u32,
         Some(&(MapSource::Maps(maps), false)),
         Host::probe()?,
@@ -37,5 +37,5 @@ pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMa
 ///
 /// If there is nothing at the path, or the caller may not clone mounts.
 pub fn bind_mount(source: &Path, recursive: bool) -> Result<OwnedFd> {
-    spawn::open_mount(source, recursive, libc::MS_SLAVE as u32, None, Host::probe()?, View::Own)
+    spawn::open_mount(source, (recursive, true), libc::MS_SLAVE as u32, None, Host::probe()?, View::Own)
 }

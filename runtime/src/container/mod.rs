@@ -16,6 +16,7 @@ mod handle;
 mod host_check;
 mod id_mapped;
 mod identity;
+mod links;
 mod mounts;
 mod nodes;
 mod notify;

@@ -8,6 +8,7 @@ use oci_spec::runtime::Mount;
 use super::exec::root_of;
 use super::handle::Container;
 use super::identity::has_ended;
+use super::links::links;
 use super::opened::open_namespace;
 use super::prepare::views;
 use super::runtime::layout;
@@ -65,6 +66,7 @@ impl Container {
             bundle: bundle.dir(),
             namespaces,
             views: &views,
+            links: &links(mounts, bundle.dir()),
             admin: host.is_admin(),
         };
         let plan = plan(mounts, &request)?;
@@ -91,9 +93,9 @@ impl Container {
                 spawn::open_procfs(pid_namespace_of(&init, init_pid)?.as_fd()).map(Some)
             }
             Asked::Step(ParentStep::OpenIdMap(maps)) => spawn::open_id_map(maps, host).map(Some),
-            Asked::Step(ParentStep::OpenMount { source, recursive, propagation, id_map }) => {
-                spawn::open_mount(source, *recursive, *propagation, id_map.as_ref(), host, View::Own)
-                    .map(Some)
+            Asked::Step(ParentStep::OpenMount { source, recursive, follow, propagation, id_map }) => {
+                let reach = (*recursive, *follow);
+                spawn::open_mount(source, reach, *propagation, id_map.as_ref(), host, View::Own).map(Some)
             }
             Asked::Step(step) => {
                 Err(Error::new(Kind::System, format!("{step}: not a step of a change of mounts")))

@@ -9,6 +9,7 @@ use super::claims::Claims;
 use super::creation::mount_at;
 use super::handle::Container;
 use super::host_check::{hard_limit, refuse_host_sysctls};
+use super::links::links;
 use super::nodes;
 use super::options::CreateOptions;
 use super::record::Record;
@@ -91,6 +92,7 @@ pub(super) fn prepare(
     let request = Request {
         id: id.as_str(),
         renamed: &renamed,
+        links: &links(spec.mounts().as_deref().unwrap_or_default(), bundle.dir()),
         bundle: bundle.dir(),
         rootfs: &rootfs,
         gate,

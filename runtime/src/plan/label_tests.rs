@@ -27,6 +27,7 @@ fn plan(config: &str) -> Plan {
         preserved: 0,
         notify: None,
         renamed: &[],
+        links: &[],
         env: &[],
         host: Host::of_root(),
         keep_groups: false,

@@ -71,7 +71,13 @@ pub(crate) enum ParentStep {
     /// Open a user namespace with the maps of a mount.
     OpenIdMap(MapSource),
     /// Clone a mount (tree) of the host, change its propagation unless that is 0, and map ids where asked.
-    OpenMount { source: PathBuf, recursive: bool, propagation: u32, id_map: Option<(MapSource, bool)> },
+    OpenMount {
+        source: PathBuf,
+        recursive: bool,
+        follow: bool,
+        propagation: u32,
+        id_map: Option<(MapSource, bool)>,
+    },
     /// Clone the node of a device, after checking that it is that device.
     OpenDevice { path: PathBuf, mode: u32, device: u64 },
 }
@@ -211,6 +217,8 @@ pub(crate) struct Request<'r> {
     pub(crate) env: &'r [std::ffi::OsString],
     /// Devices that the host has under another name: the container's path and the host's.
     pub(crate) renamed: &'r [(String, PathBuf)],
+    /// Sources of mounts that are to be copied as the links that they are: the path and where it leads.
+    pub(crate) links: &'r [(PathBuf, PathBuf)],
     /// What the runtime may do.
     pub(crate) host: Host,
     /// Keep the caller's supplementary groups.

@@ -4,7 +4,7 @@
 //! comes from the parent. Everything goes through one descriptor of the container's root, so that nothing that its
 //! processes do meanwhile leads out of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, Spec};
 
@@ -31,6 +31,8 @@ pub(crate) struct MountsRequest<'r> {
     pub(crate) namespaces: i32,
     /// What a cgroup mount shows.
     pub(crate) views: &'r Views,
+    /// Sources that are to be copied as the links that they are: the path and where it leads.
+    pub(crate) links: &'r [(PathBuf, PathBuf)],
     /// Whether the parent may enter namespaces and clone mounts.
     pub(crate) admin: bool,
 }
@@ -73,6 +75,7 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
         maps: &maps,
         joined_user: joined.user.joined(),
         label: lsm::mount_label(linux),
+        links: request.links,
         remounts: &[],
     };
     let own_cgroup = request.namespaces & libc::CLONE_NEWCGROUP != 0;
@@ -177,7 +180,7 @@ mod tests {
         let spec = Spec::default();
         let views = Views::Unified { directory: "/sys/fs/cgroup/web".into(), is_own: true };
         let bundle = Path::new("/bundle");
-        let request = MountsRequest { spec: &spec, bundle, namespaces, views: &views, admin };
+        let request = MountsRequest { spec: &spec, bundle, namespaces, views: &views, links: &[], admin };
         add(&mounts, &request).unwrap()
     }
 

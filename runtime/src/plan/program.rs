@@ -59,6 +59,8 @@ pub(crate) enum Like {
     PlainDirectory,
     /// What the mount in the slot is: a directory or a file.
     Slot(Slot),
+    /// The same, and a link at the end of the path is the mount point itself.
+    Unfollowed(Slot),
 }
 
 /// One step of the child. Each is one sentence of the order table in the crate documentation.
@@ -139,7 +141,7 @@ pub(crate) enum Op {
     /// read-only clone of the one that the host has mounted.
     MakeOrClone { fs: Text, source: Text, attributes: u32, host: Text },
     /// Clone a mount (tree) of the host as a detached one.
-    CloneHost { path: Text, recursive: bool },
+    CloneHost { path: Text, recursive: bool, follow: bool },
     /// Map the ids of the detached mount through the user namespace in a slot.
     IdMap { recursive: bool },
     /// Change attributes of the mount in a slot.
@@ -155,6 +157,8 @@ pub(crate) enum Op {
     Target { path: Text, like: Like },
     /// Find a mount inside the root that is not one of this program's; no link leads to it.
     Foreign { path: Text },
+    /// Make the symbolic link that the source of a mount is; one that is there must be the same.
+    CopiedLink { target: Text, path: Text },
     /// Keep hold of the mount in a slot, for a later step that changes it.
     Hold { mount: Slot, place: u16 },
     /// Put what is held into a slot.

@@ -70,6 +70,7 @@ pub(super) fn fill_root(
         maps,
         joined_user: namespaces.user.joined(),
         label: lsm::mount_label(linux),
+        links: request.links,
         remounts: &remounts(entries),
     };
     let mut bound_dev = false;

@@ -50,6 +50,7 @@ fn plan_of(host: Host, spec: Value) -> Plan {
         notify: None,
         env: &[],
         renamed: &[],
+        links: &[],
         scope: None,
         host,
         keep_groups: false,

@@ -119,16 +119,17 @@ pub(crate) fn open_id_map(maps: &MapSource, host: Host) -> Result<OwnedFd> {
     }
 }
 
-/// Clones a mount (tree) of the host, with another propagation and mapped ids where asked.
+/// Clones a mount (tree) of the host, with another propagation and mapped ids where asked. Of the pair, one is whether
+/// what is mounted below comes along, the other whether a link at the end of the path is followed.
 pub(crate) fn open_mount(
     source: &Path,
-    recursive: bool,
+    (recursive, follow): (bool, bool),
     propagation: u32,
     id_map: Option<&(MapSource, bool)>,
     host: Host,
     view: View<'_>,
 ) -> Result<OwnedFd> {
-    let mount = view.clone_of(source, recursive)?;
+    let mount = view.clone_of(source, recursive, follow)?;
     if propagation != 0 {
         // A clone of a shared mount is its peer: what the container mounts on it would appear on the host.
         let attr = MountAttr { propagation: u64::from(propagation), ..MountAttr::default() };
@@ -153,7 +154,7 @@ pub(crate) fn open_mount(
 
 /// Clones the node of a device of the host, after checking that it is that device.
 pub(crate) fn open_device(node: &Path, mode: u32, device: u64) -> Result<OwnedFd> {
-    let mount = View::Own.clone_of(node, false)?;
+    let mount = View::Own.clone_of(node, false, true)?;
     // What a container mounts over a node that is a peer of the host's would cover the host's, too.
     make_slave(&mount, node)?;
     let stat = path::fstat(mount.as_raw_fd())

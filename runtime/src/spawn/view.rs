@@ -35,14 +35,14 @@ impl<'v> View<'v> {
         }
     }
 
-    /// Clones the mount (tree) at a path as a detached one.
-    pub(crate) fn clone_of(self, source: &Path, recursive: bool) -> Result<OwnedFd> {
+    /// Clones the mount (tree) at a path as a detached one. `follow`: a link at the end of the path.
+    pub(crate) fn clone_of(self, source: &Path, recursive: bool, follow: bool) -> Result<OwnedFd> {
         let context = |errno| Error::os(errno, format!("open the mount source {}", source.display()));
         let text = CString::new(source.as_os_str().as_bytes()).map_err(|_| context(Errno::EINVAL))?;
         let Self::Of(process) = self else {
-            return mount::clone_tree_owned(&text, recursive).map_err(context);
+            return mount::clone_source_owned(&text, recursive, follow).map_err(context);
         };
-        among_mounts_of(process, || mount::clone_tree_owned(&text, recursive).map_err(context))
+        among_mounts_of(process, || mount::clone_source_owned(&text, recursive, follow).map_err(context))
     }
 }
 

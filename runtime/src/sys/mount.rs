@@ -138,10 +138,23 @@ pub(crate) fn clone_tree(dir: RawFd, path: &CStr, recursive: bool) -> Result<Raw
     check_fd(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })
 }
 
-/// The same for the parent: a path that it trusts, and a descriptor that closes itself.
-pub(crate) fn clone_tree_owned(path: &CStr, recursive: bool) -> Result<OwnedFd> {
+/// The same for a path of the host, whose last name may be left alone if it is a link.
+pub(crate) fn clone_source(path: &CStr, recursive: bool, follow: bool) -> Result<RawFd> {
+    let mut flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= AT_RECURSIVE;
+    }
+    if !follow {
+        flags |= libc::AT_SYMLINK_NOFOLLOW as u32;
+    }
+    // SAFETY: path is a C string.
+    check_fd(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
+/// The same for the parent: a descriptor that closes itself.
+pub(crate) fn clone_source_owned(path: &CStr, recursive: bool, follow: bool) -> Result<OwnedFd> {
     // SAFETY: open_tree has just returned the descriptor; nobody else owns it.
-    clone_tree(libc::AT_FDCWD, path, recursive).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    clone_source(path, recursive, follow).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Attaches a detached mount at the place that `target` refers to.

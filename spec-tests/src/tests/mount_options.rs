@@ -42,6 +42,15 @@ pub(super) const TESTS: &[Test] = &[
         each(bed, &[(&["norelatime"], &[], &[]), (&["nostrictatime"], &[], &[])])
     }),
     test("A28", "rbind takes submounts along and bind does not", rbind),
+    test("A28", "rbind takes submounts along also when bind is said after it", |bed| {
+        nested(bed, MountFlags::empty(), &["rbind", "bind"]).map(drop)
+    }),
+    test("A20 A28", "a word that no bind mount uses is a warning", |bed| {
+        let source = bed.dir().to_string_lossy().into_owned();
+        let spec = Spec::new().mount("/mnt", "bind", &source, &["rbind", "readonly"]);
+        let called = bed.run(&spec.args(&["/probe", "true"]))?.ok()?;
+        check(called.stderr.contains("readonly"), || format!("no warning: {:?}", called.stderr))
+    }),
     test("A29", "defaults is accepted on a tmpfs", |bed| each(bed, &[(&["defaults"], &["rw"], &["nosuid"])])),
     test("A29", "defaults is accepted on a bind", |bed| {
         // Not /tmp: a bind in a user namespace must take along what may be mounted there.

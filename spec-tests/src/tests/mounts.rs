@@ -106,6 +106,44 @@ pub(super) const TESTS: &[Test] = &[
         options(mount_at(&seen, "/mnt")?, &["nosuid", "nodev"], &[])?;
         options(mount_at(&seen, "/data")?, &["nosuid", "nodev", "noexec"], &[])
     }),
+    test("A27", "copy-symlink makes the link that the source is", |bed| {
+        let (link, _) = link_to_file(bed)?;
+        let spec = Spec::new().mount("/made/link", "bind", &link, &["bind", "copy-symlink"]);
+        let answers = bed.tries(&spec, &[&["stat", "/made/link"], &["read", "/made/link"]])?;
+        same("target", &answers[0].worked()?["target"], "../the/target")?;
+        answers[1].failed(&[2])
+    }),
+    test("A27", "src-nofollow and dest-nofollow mount a link on a link", |bed| {
+        let (link, _) = link_to_file(bed)?;
+        let spec = Spec::new().mount("/data/l", "bind", &link, &["bind", "src-nofollow", "dest-nofollow"]);
+        let bundle = bed.bundle(&crate::bed::script_spec(spec, &[&["stat", "/data/l"]]))?;
+        bundle.link("data/l", "elsewhere")?;
+        same("target", &bed.tries_in(&bundle)?[0].worked()?["target"], "../the/target")
+    }),
+    test("A27", "dest-nofollow mounts a file on a link", |bed| {
+        let (_, file) = link_to_file(bed)?;
+        let spec = Spec::new().mount("/data/l", "bind", &file, &["bind", "dest-nofollow"]);
+        let bundle =
+            bed.bundle(&crate::bed::script_spec(spec, &[&["read", "/data/l"], &["read", "/data/else"]]))?;
+        bundle.link("data/l", "else")?;
+        bundle.file("data/else", "of the image")?;
+        let answers = bed.tries_in(&bundle)?;
+        same("file at the link", answers[0].worked()?, "of the host")?;
+        same("file behind the link", answers[1].worked()?, "of the image")
+    }),
+    test("A15", "what is bound on the root is the root", |bed| {
+        let other = bed.dir().join("other");
+        fs::create_dir(&other)?;
+        crate::bundle::write_program(&other.join("probe"))?;
+        fs::write(other.join("marker"), "other")?;
+        let other = other.to_string_lossy().into_owned();
+        let root = json!([
+            {"destination": "/", "type": "bind", "source": other, "options": ["rbind"]},
+            {"destination": "/proc", "type": "proc", "source": "proc"}
+        ]);
+        let answers = bed.tries(&Spec::new().set("/mounts", root), &[&["read", "/marker"]])?;
+        same("file", answers[0].worked()?, "other")
+    }),
     test("A22", "a bind without flags keeps those of its source", keeps_flags),
     test("A22", "a read-only bind of a nosuid source keeps nosuid", keeps_other_flags),
     test("A23 A33", "a propagation option takes effect on its mount", propagation),
@@ -288,6 +326,14 @@ fn remount(bed: &Bed<'_>) -> Outcome {
     let mount = mount_at(&seen, "/mnt")?;
     check(has_option(mount, "ro") && has_option(mount, "size=2048k"), || format!("{mount}"))?;
     check(!has_flag(mount, "nosuid"), || format!("{mount}"))
+}
+
+/// A link that leads nowhere and a file, both of the host.
+fn link_to_file(bed: &Bed<'_>) -> Outcome<(String, String)> {
+    let (link, file) = (bed.dir().join("link"), bed.dir().join("a-file"));
+    std::os::unix::fs::symlink("../the/target", &link)?;
+    fs::write(&file, "of the host")?;
+    Ok((link.to_string_lossy().into_owned(), file.to_string_lossy().into_owned()))
 }
 
 /// An overlay of so many directories with paths of about that length. Each has a file of its own, and each answer is

@@ -161,12 +161,13 @@ impl Entry<'_> {
             // Nobody shares cgroups with the host as one shares a volume.
             let shared = u64::from(around.propagation) == libc::MS_SHARED;
             let propagation = if shared { libc::MS_SLAVE as u32 } else { around.propagation };
-            let step = ParentStep::OpenMount { source, recursive: false, propagation, id_map: None };
+            let step =
+                ParentStep::OpenMount { source, recursive: false, follow: true, propagation, id_map: None };
             plan.ask(step, Slot::MOUNT, blame);
         } else {
             let path = plan.program.text(directory.as_os_str().as_encoded_bytes());
             around.host.plan_leave(&mut plan.program, blame);
-            plan.program.push(Op::CloneHost { path, recursive: false }, blame);
+            plan.program.push(Op::CloneHost { path, recursive: false, follow: true }, blame);
             around.plan_cut(&mut plan.program, blame);
             around.host.plan_return(&mut plan.program, blame);
         }

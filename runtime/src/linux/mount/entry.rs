@@ -80,6 +80,8 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) joined_user: Option<&'s Path>,
     /// The SELinux context of every mount that can have one.
     pub(crate) label: Option<&'s str>,
+    /// Sources that are to be copied as the links that they are: the path and where it leads.
+    pub(crate) links: &'s [(PathBuf, PathBuf)],
     /// What later entries change with `remount`, by destination.
     pub(crate) remounts: &'s [PathBuf],
 }
@@ -139,6 +141,10 @@ impl<'m> Entry<'m> {
         if self.options.remount {
             self.plan_remount(plan, destination);
         } else if self.is_bind() {
+            if self.copied_link(around).is_some() {
+                self.plan_copied_link(&mut plan.program, around, destination);
+                return;
+            }
             self.plan_bind(plan, around, destination);
         } else {
             self.plan_new(plan, around, destination);
@@ -146,7 +152,30 @@ impl<'m> Entry<'m> {
         self.plan_propagation(&mut plan.program, destination);
         if !self.options.remount {
             self.keep(plan, around.remounts, None);
+            self.plan_root(&mut plan.program);
         }
+    }
+
+    /// What is mounted on the root is the root from then on: it would be left behind below the one that is entered.
+    pub(super) fn plan_root(&self, program: &mut Program) {
+        if clean(&self.destination) == Path::new("/") {
+            let blame = Blame::new("make the mount the root", self.place().property("/destination"));
+            program.push(Op::Adopt { from: Slot::MOUNT, to: Slot::ROOT }, blame);
+        }
+    }
+
+    /// Where the link leads that the source is, if it is to be copied.
+    fn copied_link<'s>(&self, around: &Surroundings<'s>) -> Option<&'s Path> {
+        let source = around.bundle.join(self.mount.source().as_deref()?);
+        let links = around.links.iter().filter(|_| self.options.copy_symlink);
+        links.into_iter().find(|(link, _)| *link == source).map(|(_, target)| target.as_path())
+    }
+
+    fn plan_copied_link(&self, program: &mut Program, around: &Surroundings<'_>, destination: Text) {
+        let Some(target) = self.copied_link(around) else { return };
+        let target = program.text(target.as_os_str().as_encoded_bytes());
+        let blame = Blame::new("make the link", self.place().property("/destination"));
+        program.push(Op::CopiedLink { target, path: destination }, blame.on(destination).and("to", target));
     }
 
     /// Holds the mount for the later entry that changes it: its place would be looked up again, and by then a container
@@ -194,15 +223,17 @@ impl<'m> Entry<'m> {
         let source = self.mount.source().clone().unwrap_or_default();
         let source = around.bundle.join(source);
         let recursive = self.options.bind != Some(Reach::One);
+        let follow = !self.options.src_nofollow;
         let text = plan.program.text(source.as_os_str().as_encoded_bytes());
         let blame = Blame::new("bind", self.place().property("/source")).on(text).and("to", destination);
         let id_map = self.id_map(around);
         if around.host == Reaches::ByParent {
-            let step = ParentStep::OpenMount { source, recursive, propagation: around.propagation, id_map };
+            let step =
+                ParentStep::OpenMount { source, recursive, follow, propagation: around.propagation, id_map };
             plan.ask(step, Slot::MOUNT, blame);
         } else {
             around.host.plan_leave(&mut plan.program, blame);
-            plan.program.push(Op::CloneHost { path: text, recursive }, blame);
+            plan.program.push(Op::CloneHost { path: text, recursive, follow }, blame);
             around.plan_cut(&mut plan.program, blame);
             around.host.plan_return(&mut plan.program, blame);
             self.plan_id_map(plan, id_map);
@@ -210,7 +241,8 @@ impl<'m> Entry<'m> {
         let blame =
             Blame::new("set the options of bind mount", self.place().property("/options")).on(destination);
         self.plan_attributes(&mut plan.program, Slot::MOUNT, blame);
-        self.plan_attach(&mut plan.program, destination, Like::Slot(Slot::MOUNT), false);
+        let like = if self.options.dest_nofollow { Like::Unfollowed } else { Like::Slot };
+        self.plan_attach(&mut plan.program, destination, like(Slot::MOUNT), false);
     }
 
     fn plan_new(&self, plan: &mut Plan, around: &Surroundings<'_>, destination: Text) {

@@ -1,7 +1,8 @@
 //! The words of `mounts[].options`: what each asks for, without doing any of it.
 //!
 //! The vocabulary is the table of config.md, "Linux mount options", plus the words of mount(8) that say how an fstab
-//! line is handled; what is in neither is for the file system. A later word overrides an earlier one, as in mount(8).
+//! line is handled, and those of crun about links; what is in none of them is for the file system. A later word
+//! overrides an earlier one, as in mount(8).
 
 use super::attributes::{Attributes, Flags};
 use super::propagation::{Propagation, Reach};
@@ -38,17 +39,25 @@ pub(crate) struct MountOptions {
     pub(crate) idmap: Option<Reach>,
     /// Fill the new tmpfs with what the directory held before.
     pub(crate) tmpcopyup: bool,
+    /// Make the link that the source of a bind is, instead of binding what it leads to.
+    pub(crate) copy_symlink: bool,
+    /// Bind the source itself if it is a link.
+    pub(crate) src_nofollow: bool,
+    /// Mount on the destination itself if it is a link.
+    pub(crate) dest_nofollow: bool,
     /// What the file system takes, in order, with quotes removed.
     pub(crate) data: Vec<(String, Option<String>)>,
 }
 
 /// Every word that means something to the runtime itself, for the `features` document; a test holds it against the
 /// parser.
-pub(crate) const WORDS: [&str; 62] = [
+pub(crate) const WORDS: [&str; 65] = [
     "async",
     "atime",
     "bind",
+    "copy-symlink",
     "defaults",
+    "dest-nofollow",
     "dev",
     "diratime",
     "dirsync",
@@ -101,6 +110,7 @@ pub(crate) const WORDS: [&str; 62] = [
     "shared",
     "silent",
     "slave",
+    "src-nofollow",
     "strictatime",
     "suid",
     "symfollow",
@@ -192,12 +202,16 @@ impl MountOptions {
     /// What kind of operation this is, and what the runtime does around it.
     fn action(&mut self, word: &str) -> bool {
         match word {
-            "bind" => self.bind = Some(Reach::One),
+            // As the flags of mount(2), the two add up.
+            "bind" => self.bind = self.bind.or(Some(Reach::One)),
             "rbind" => self.bind = Some(Reach::Tree),
             "remount" => self.remount = true,
             "idmap" => self.idmap = Some(Reach::One),
             "ridmap" => self.idmap = Some(Reach::Tree),
             "tmpcopyup" => self.tmpcopyup = true,
+            "copy-symlink" => self.copy_symlink = true,
+            "src-nofollow" => self.src_nofollow = true,
+            "dest-nofollow" => self.dest_nofollow = true,
             _ => match Propagation::parse(word) {
                 Some(propagation) => self.propagation.push(propagation),
                 None => return false,

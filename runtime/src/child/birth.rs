@@ -1,11 +1,12 @@
 //! The moment of the clone: what the parent prepares for it, and what the child does first.
 
+use std::cell::Cell;
 use std::ffi::c_char;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
-use super::{Child, Inherited};
-use crate::plan::program::{Op, Program};
+use super::{Child, Inherited, NONE_MADE};
+use crate::plan::program::{Op, Program, View};
 use crate::sys::Result;
 use crate::sys::clone::{self, Forked};
 use crate::sys::{memory, process, socket};
@@ -27,10 +28,25 @@ pub(crate) fn make(
         .iter()
         .map(|entry| entry.map_or(ptr::null(), |text| view.cstr(text).as_ptr()))
         .collect();
+    let made = vec![Cell::new(NONE_MADE); most_made(program, view)];
     let mut held = vec![-1; program.held];
     let mut remembered = vec![-1; program.remembered];
-    let mut child = Child::new(view, &mut pointers, &mut held, &mut remembered, inherited);
+    let mut child = Child::new(view, &mut pointers, &made, &mut held, &mut remembered, inherited);
     clone_with(born_with, cgroup, || child.run())
+}
+
+/// How many directories the child may make on the way to mount points, if a step asks which they were. Links on the way
+/// may lead to more.
+fn most_made(program: &Program, view: View<'_>) -> usize {
+    const THROUGH_LINKS: usize = 64;
+    if !program.ops.iter().any(|op| matches!(op, Op::KeepMode | Op::CopyUp { .. })) {
+        return 0;
+    }
+    let names = |op: &Op| match op {
+        Op::Target { path, .. } => view.bytes(*path).iter().filter(|byte| **byte == b'/').count(),
+        _ => 0,
+    };
+    program.ops.iter().map(names).sum::<usize>() + THROUGH_LINKS
 }
 
 /// Makes a child that does nothing but hold a new user namespace until it is killed. With `announce` it lets its owner

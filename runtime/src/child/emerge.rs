@@ -140,6 +140,7 @@ impl Child<'_> {
             peer: self.peer,
             slots: self.slots,
             attached: self.attached,
+            made: &[],
             held: &mut [],
             remembered: &mut [],
             chosen: self.chosen,

@@ -29,6 +29,7 @@ pub(crate) mod streams;
 mod terminal;
 mod undo;
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 use std::os::fd::RawFd;
 
@@ -64,6 +65,9 @@ impl Failure {
 
 type Outcome<T = ()> = Result<T, Failure>;
 
+/// A place for a directory that has not been made. No inode has this number.
+const NONE_MADE: (u64, u64) = (0, 0);
+
 /// What the child gets from its parent besides the program: descriptors, by their numbers in the parent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inherited<'p> {
@@ -96,6 +100,8 @@ pub(crate) struct Child<'p> {
     slots: [RawFd; Slot::COUNT],
     /// By slot: whether the source of masks in it is itself the mask of some path by now.
     attached: [bool; Slot::COUNT],
+    /// Directories that were made, by device and inode.
+    made: &'p [Cell<(u64, u64)>],
     /// Mounts that later steps change; -1 where there is none yet.
     held: &'p mut [RawFd],
     /// Mounts that were made, or are going to be removed, in a running container; -1 where there is none yet.
@@ -114,6 +120,7 @@ impl<'p> Child<'p> {
     pub(crate) fn new(
         program: View<'p>,
         pointers: &'p mut [*const c_char],
+        made: &'p [Cell<(u64, u64)>],
         held: &'p mut [RawFd],
         remembered: &'p mut [RawFd],
         inherited: Inherited<'p>,
@@ -126,6 +133,7 @@ impl<'p> Child<'p> {
             peer: inherited.sync,
             slots: [-1; Slot::COUNT],
             attached: [false; Slot::COUNT],
+            made,
             held,
             remembered,
             chosen: None,
@@ -196,6 +204,18 @@ impl<'p> Child<'p> {
         for fd in self.inherited.namespaces {
             path::close(*fd);
         }
+    }
+
+    /// Notes a directory that it has made: what a later step finds there is not the image's.
+    fn note_made(&self, stat: &libc::stat) {
+        if let Some(place) = self.made.iter().find(|place| place.get() == NONE_MADE) {
+            place.set((stat.st_dev, stat.st_ino));
+        }
+    }
+
+    /// Whether it has made this directory.
+    fn has_made(&self, stat: &libc::stat) -> bool {
+        self.made.iter().any(|place| place.get() == (stat.st_dev, stat.st_ino))
     }
 
     /// Takes the descriptor out of a slot.

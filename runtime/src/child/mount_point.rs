@@ -103,11 +103,13 @@ impl Child<'_> {
         let made = make_entry(parent, name, last).and_then(|()| open_entry(parent, name));
         path::close(parent);
         let Ok(fd) = made else { return Ok(None) };
-        if path::fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFLNK {
+        let stat = path::fstat(fd)?;
+        if stat.st_mode & libc::S_IFMT == libc::S_IFLNK {
             // Somebody exchanged it.
             path::close(fd);
             return Ok(None);
         }
+        self.note_made(&stat);
         Ok(Some(fd))
     }
 
@@ -147,11 +149,12 @@ impl Child<'_> {
                 }
                 _ => {}
             }
+            let mut is_made = false;
             let next = match open_entry(fd, name.as_cstr()) {
                 Err(Errno::ENOENT) => {
                     let kind = if is_last { last } else { Last::Directory };
                     match make_entry(fd, name.as_cstr(), kind) {
-                        Ok(()) => {}
+                        Ok(()) => is_made = true,
                         Err(Errno::EEXIST) if kind == Last::Directory => {}
                         Err(errno) => return Err(errno.into()),
                     }
@@ -159,7 +162,11 @@ impl Child<'_> {
                 }
                 other => other?,
             };
-            let kind = path::fstat(next)?.st_mode & libc::S_IFMT;
+            let stat = path::fstat(next)?;
+            let kind = stat.st_mode & libc::S_IFMT;
+            if is_made {
+                self.note_made(&stat);
+            }
             if kind == libc::S_IFLNK {
                 links += 1;
                 if links > MOST_LINKS {

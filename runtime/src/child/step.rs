@@ -151,10 +151,13 @@ impl Child<'_> {
             Op::Inside { place, name } => self.inside(place, name),
             Op::LinkInside { place, target, name } => self.link_inside(place, target, name),
             Op::KeepMode => {
-                let mode = path::fstat(self.slot(Slot::TARGET))?.st_mode & 0o7777;
-                Ok(path::chmod_at(self.slot(Slot::MOUNT), c".", mode)?)
+                let stat = path::fstat(self.slot(Slot::TARGET))?;
+                if self.has_made(&stat) {
+                    return Ok(());
+                }
+                Ok(path::chmod_at(self.slot(Slot::MOUNT), c".", stat.st_mode & 0o7777)?)
             }
-            Op::CopyUp => self.copy_up(),
+            Op::CopyUp { mode, uid, gid } => self.copy_up(mode, uid, gid),
             Op::Attach => {
                 self.remember(Slot::MOUNT)?;
                 mount::attach(self.slot(Slot::MOUNT), self.slot(Slot::TARGET))?;

@@ -167,10 +167,11 @@ pub(crate) enum Op {
     Inside { place: u16, name: Text },
     /// Make a symbolic link directly inside a mount that is held.
     LinkInside { place: u16, target: Text, name: Text },
-    /// Give the detached mount the mode of the directory that it will cover.
+    /// Give the detached mount the mode of the directory that it will cover, unless the program made that.
     KeepMode,
-    /// Copy what the image has at the mount point into the detached mount.
-    CopyUp,
+    /// Copy what the image has at the mount point into the detached mount; mode and owner of the directory itself as far
+    /// as the configuration leaves them to the image.
+    CopyUp { mode: bool, uid: bool, gid: bool },
     /// Attach the detached mount at the mount point, and remember it.
     Attach,
     /// Hold the directory of this process' descriptors, while the procfs in reach is still the host's.

@@ -22,6 +22,10 @@ pub(super) const TESTS: &[Test] = &[
     test("S5 C11", "so do those that mounts add makes, a thousand times", |bed| {
         options_race(bed, Spec::new(), true, 0)
     }),
+    test("S15", "tmpcopyup reads no device that is exchanged with a file, a thousand times", |bed| {
+        copy_up_race(bed, false)
+    }),
+    test("S15 C11", "nor does tmpcopyup of mounts add, a thousand times", |bed| copy_up_race(bed, true)),
 ];
 
 /// Mounts per container of a race, and how many must have been made altogether.
@@ -194,4 +198,57 @@ fn exchange(volume: &Path, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let _ = rustix::fs::renameat_with(CWD, &a, CWD, &b, rustix::fs::RenameFlags::EXCHANGE);
     }
+}
+
+/// Every file of the directory is one try: another process keeps exchanging it with the node of a device that can be read
+/// without an end, so that its content fills the tmpfs.
+fn copy_up_race(bed: &Bed<'_>, added: bool) -> Outcome {
+    if !bed.host.root {
+        return skip("only root can make nodes");
+    }
+    if added && !bed.call(["--help"])?.ok()?.stdout.contains("mounts") {
+        return skip("the runtime has no `mounts` command");
+    }
+    let entry = json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs",
+        "options": ["tmpcopyup", "size=1m", "nosuid"]});
+    let file = bed.dir().join("mounts.json");
+    fs::write(&file, json!([entry]).to_string())?;
+    let spec = if added { Spec::new() } else { Spec::new().set("/mounts/-", entry) };
+    let words: &[&str] = if added { &["/probe", "wait"] } else { &["/probe", "true"] };
+    let bundle = bed.bundle(&spec.args(words))?;
+    let data = bundle.rootfs.join("data");
+    for number in 0..RACING {
+        bundle.file(&format!("data/a{number}"), "text")?;
+        let full = rustix::fs::makedev(1, 7);
+        let mode = rustix::fs::Mode::from_bits_retain(0o666);
+        let node = data.join(format!("b{number}"));
+        rustix::fs::mknodat(CWD, &node, rustix::fs::FileType::CharacterDevice, mode, full)?;
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for number in 0..RACING {
+                    let (a, b) = (data.join(format!("a{number}")), data.join(format!("b{number}")));
+                    let _ = rustix::fs::renameat_with(CWD, &a, CWD, &b, rustix::fs::RenameFlags::EXCHANGE);
+                }
+            }
+        });
+        let done = (0..TRIES / RACING * 4).try_for_each(|_| {
+            let called = if added {
+                let container = bed.create(&bundle)?;
+                let called = bed.call(["mounts", "add", container.id(), &file.to_string_lossy()])?;
+                container.stop()?;
+                container.delete()?.ok()?;
+                called
+            } else {
+                bed.run_bundle(&bundle)?
+            };
+            check(!called.stderr.contains("no space left"), || {
+                format!("a device was read: {}", called.stderr)
+            })
+        });
+        stop.store(true, Ordering::Relaxed);
+        done
+    })
 }

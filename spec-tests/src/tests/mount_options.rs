@@ -161,6 +161,11 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A39", "mand and nomand are accepted", |bed| accepted(bed, &["mand", "nomand"])),
     test("A40", "tmpcopyup fills the tmpfs with what the image has there", copy_up),
+    test(
+        "A40",
+        "a tmpfs has the mode asked for, else that of the image's directory, else that of the kernel",
+        modes,
+    ),
 ];
 
 /// One tmpfs for each row: its options, those that must show, those that must not.
@@ -208,6 +213,49 @@ fn rbind(bed: &Bed<'_>) -> Outcome {
     nested(bed, MountFlags::empty(), &["rbind"])?;
     let shallow = nested(bed, MountFlags::empty(), &["bind"]);
     check(shallow.is_err(), || "bind took the submount along".into())
+}
+
+/// Options, the mode of the image's directory if it has one, and what the tmpfs must have.
+const MODES: [(&[&str], Option<u32>, &str); 8] = [
+    (&[], None, "1777"),
+    (&[], Some(0o750), "0750"),
+    (&["mode=700"], None, "0700"),
+    (&["mode=1777"], Some(0o700), "1777"),
+    (&["tmpcopyup"], None, "1777"),
+    (&["tmpcopyup"], Some(0o750), "0750"),
+    (&["tmpcopyup", "mode=700"], None, "0700"),
+    (&["tmpcopyup", "mode=1777"], Some(0o700), "1777"),
+];
+
+fn modes(bed: &Bed<'_>) -> Outcome {
+    let mut spec = Spec::new();
+    let mut places = Vec::new();
+    for (number, (words, _, _)) in MODES.iter().enumerate() {
+        let place = format!("/data/{number}");
+        // What an earlier mount made is not the image's.
+        if number == 0 {
+            spec = spec.mount(&format!("{place}/inner"), "tmpfs", "tmpfs", &[]);
+        }
+        spec = spec.mount(&place, "tmpfs", "tmpfs", words);
+        places.push(place);
+    }
+    let script: Vec<[&str; 2]> = places.iter().map(|place| ["stat", place.as_str()]).collect();
+    let script: Vec<&[&str]> = script.iter().map(|words| &words[..]).collect();
+    let bundle = bed.bundle(&crate::bed::script_spec(spec, &script))?;
+    bundle.directory("data")?;
+    for ((_, mode, _), place) in MODES.iter().zip(&places) {
+        if let Some(mode) = mode {
+            bundle.directory(&place[1..])?;
+            std::fs::set_permissions(
+                bundle.rootfs.join(&place[1..]),
+                std::fs::Permissions::from_mode(*mode),
+            )?;
+        }
+    }
+    for ((words, there, wanted), answer) in MODES.iter().zip(bed.tries_in(&bundle)?) {
+        same(&format!("mode with {words:?} on {there:?}"), &answer.worked()?["mode"], *wanted)?;
+    }
+    Ok(())
 }
 
 fn copy_up(bed: &Bed<'_>) -> Outcome {

@@ -465,13 +465,14 @@ impl<'m> Entry<'m> {
             Blame::new("prepare mount point", place).on(destination),
         );
         if self.fs() == "tmpfs" && !self.is_bind() {
+            let given = |name: &str| self.options.data.iter().any(|(key, _)| key == name);
             if self.options.tmpcopyup {
                 program.push(
-                    Op::CopyUp,
+                    Op::CopyUp { mode: !given("mode"), uid: !given("uid"), gid: !given("gid") },
                     Blame::new("copy the image's files into the tmpfs on", self.place().property("/options"))
                         .on(destination),
                 );
-            } else if !self.options.data.iter().any(|(key, _)| key == "mode") {
+            } else if !given("mode") {
                 program.push(Op::KeepMode, Blame::new("take over the mode of", place).on(destination));
             }
         }

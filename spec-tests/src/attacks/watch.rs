@@ -1,6 +1,6 @@
 //! Attacks on the runtime's own processes, by a process of a container that looks into everything that it can see.
 //!
-//! `WHARF_ROUNDS` is how often each is tried (default 60): the window that is looked for may be short.
+//! `WHARF_ROUNDS` is how often each is tried (default 24): the window that is looked for may be short.
 
 use crate::bundle::Bundle;
 use crate::outcome::{Outcome, check};
@@ -127,7 +127,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 pub(crate) fn rounds() -> u32 {
-    std::env::var("WHARF_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+    std::env::var("WHARF_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(24)
 }
 
 /// A container with every capability whose only process looks into all others.

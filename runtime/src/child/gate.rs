@@ -74,6 +74,10 @@ impl Child<'_> {
     /// Waits for a connection that says `Start`. Others only ask whether this process still waits.
     pub(super) fn gate(&mut self) -> Outcome {
         let listener = self.inherited.listener;
+        // A manager that gives up before the start sends one of these to what would be the container's process.
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+            clone::end_by_signal(signal);
+        }
         path::close(self.sync);
         self.sync = -1;
         loop {

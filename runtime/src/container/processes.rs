@@ -67,7 +67,7 @@ fn namespace(pid: i32) -> Option<u64> {
 }
 
 /// Whether the process is number 1 of its pid namespace; in one that was joined there are processes of others.
-fn leads_pid_namespace(pid: i32) -> bool {
+pub(super) fn leads_pid_namespace(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
     let mut numbers = line.split_ascii_whitespace().rev();

@@ -5,15 +5,17 @@ use std::os::fd::AsFd as _;
 use nix::errno::Errno;
 
 use super::handle::Container;
+use super::processes::leads_pid_namespace;
 use super::state::Status;
 use crate::error::{Error, Kind, Result};
+use crate::linux::namespace::Namespaces;
 use crate::sys::pidfd;
 
 impl Container {
     /// Sends a signal to the init process.
     ///
-    /// SIGKILL also ends the other processes of a container that shares its pid namespace (nothing else would), and wakes
-    /// a container that is frozen, so that it can die.
+    /// SIGKILL also ends the other processes of a container that shares its pid namespace (nothing else would), even where
+    /// init is gone already, and wakes a container that is frozen, so that it can die.
     ///
     /// It takes no lock: whatever else is under way, and waits for the container, a signal reaches it.
     ///
@@ -21,10 +23,12 @@ impl Container {
     ///
     /// `Kind::WrongState` if the container is stopped.
     pub fn kill(&self, signal: i32) -> Result<()> {
-        let Some(init) = self.init()? else { return Err(self.not_running()) };
+        let Some(init) = self.init()? else { return self.kill_rest(signal) };
+        let shared = self.record.namespaces & libc::CLONE_NEWPID == 0
+            || (signal == libc::SIGKILL && !leads_pid_namespace(self.pid().unwrap_or(0)));
         match pidfd::send_signal(init.as_fd(), signal) {
             Ok(()) => {}
-            Err(Errno::ESRCH) => return Err(self.not_running()),
+            Err(Errno::ESRCH) => return self.kill_rest(signal),
             Err(errno) => {
                 return Err(Error::os(
                     errno,
@@ -34,14 +38,36 @@ impl Container {
         }
         if signal == libc::SIGKILL {
             let cgroup = self.cgroup();
-            if self.record.namespaces & libc::CLONE_NEWPID == 0 {
+            if shared {
                 cgroup.kill(signal)?;
             }
-            if cgroup.frozen().unwrap_or(false) {
-                cgroup.thaw()?;
+            if cgroup.frozen().unwrap_or(false)
+                && let Err(error) = cgroup.thaw()
+            {
+                // It has the signal, and ends as soon as it can.
+                log::warn!("{error}");
             }
         }
         Ok(())
+    }
+
+    /// Ends what a container has left whose init is gone: in a pid namespace that it shares with others.
+    fn kill_rest(&self, signal: i32) -> Result<()> {
+        if signal != libc::SIGKILL || self.leads_own_pid_namespace()? {
+            return Err(self.not_running());
+        }
+        let cgroup = self.cgroup();
+        // The cgroup may be that of another container by now, if this one was deleted.
+        if cgroup.processes(true)?.is_empty() || !self.directory.is_still(&self.record) {
+            return Err(self.not_running());
+        }
+        cgroup.kill(signal)
+    }
+
+    /// Whether all its processes end with its init.
+    fn leads_own_pid_namespace(&self) -> Result<bool> {
+        Ok(self.record.namespaces & libc::CLONE_NEWPID != 0
+            && Namespaces::of(self.bundle()?.spec().linux().as_ref()).pid.is_new())
     }
 
     /// Freezes every process of the container.

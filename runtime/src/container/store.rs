@@ -297,8 +297,12 @@ impl Directory {
             Err(error) if error.kind() == Kind::NotFound => return Ok(None),
             other => other?,
         };
-        let (Known::Complete(now) | Known::Intent(now)) = self.read()? else { return Ok(None) };
-        Ok((now.created == record.created).then_some(lock))
+        Ok(self.is_still(record).then_some(lock))
+    }
+
+    /// Whether the container is the recorded one, not another one of its id.
+    pub(crate) fn is_still(&self, record: &Record) -> bool {
+        matches!(self.read(), Ok(Known::Complete(now) | Known::Intent(now)) if now.created == record.created)
     }
 
     /// Takes the lock if nobody has it.

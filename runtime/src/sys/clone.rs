@@ -289,6 +289,19 @@ pub(crate) fn default_signals() {
 
 /// Gives one signal its default action.
 pub(crate) fn default_signal(signal: i32) {
+    set_action(signal, libc::SIG_DFL);
+}
+
+/// Lets a signal end this process, even where it is the first of a pid namespace, which the kernel spares without a
+/// handler (`pid_namespaces(7)`). Until execve(2).
+pub(crate) fn end_by_signal(signal: i32) {
+    extern "C" fn end(signal: libc::c_int) {
+        exit_now(128 + signal)
+    }
+    set_action(signal, end as *const () as usize);
+}
+
+fn set_action(signal: i32, handler: usize) {
     #[repr(C)]
     struct KernelSigaction {
         handler: usize,
@@ -296,8 +309,13 @@ pub(crate) fn default_signal(signal: i32) {
         restorer: usize,
         mask: u64,
     }
-    let default = KernelSigaction { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    let mut action = KernelSigaction { handler, flags: 0, restorer: 0, mask: 0 };
+    if cfg!(any(target_arch = "x86_64", target_arch = "x86")) && handler != libc::SIG_DFL {
+        // These ports have no way back from a handler without one; this handler does not come back.
+        const SA_RESTORER: libc::c_ulong = 0x0400_0000;
+        (action.flags, action.restorer) = (SA_RESTORER, handler);
+    }
     // SAFETY: the structure is the kernel's sigaction on x86-64; where a port has no restorer field the remaining bytes
-    // are zero as well, which is the empty mask.
-    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, std::ptr::null::<u8>(), 8) };
+    // are zero as well, which is the empty mask. A handler ends the process, and touches no memory.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, std::ptr::null::<u8>(), 8) };
 }

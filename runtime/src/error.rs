@@ -49,6 +49,8 @@ pub enum Kind {
     Hook,
     /// Another operation holds the container's lock, or a bounded wait ran out.
     Timeout,
+    /// The caller asked for the end of the operation.
+    Cancelled,
     /// A state file cannot be understood.
     Corrupt,
     /// Any other failure of a system call.
@@ -122,6 +124,11 @@ impl Error {
             self.0.document.get_or_insert(name.into());
         }
         self
+    }
+
+    /// The end of an operation that its caller no longer wants.
+    pub(crate) fn cancelled() -> Self {
+        Self::new(Kind::Cancelled, "the caller has cancelled the operation")
     }
 
     /// Adds to the failure of a wait why a child of this process may have no exit status.

@@ -95,18 +95,27 @@ pub(crate) fn run_hooks(
     bundle: &Path,
     policy: HookPolicy,
 ) -> Result<()> {
-    run_all(kind, hooks, state_json, bundle, policy, None)
+    run_all(kind, hooks, state_json, bundle, policy, Watch::default())
 }
 
-/// Runs hooks for a process that is being created, until the first fails; if the process ends, so do they.
-pub(crate) fn run_hooks_for(
+/// What ends the wait for a hook, and the hook, besides its time limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Watch<'w> {
+    /// The end of the process that it runs for.
+    pub(crate) process: Option<BorrowedFd<'w>>,
+    /// The wish of the caller.
+    pub(crate) cancel: Option<BorrowedFd<'w>>,
+}
+
+/// Runs hooks until the first fails, or something else ends them.
+pub(crate) fn run_hooks_watching(
     kind: HookKind,
     hooks: &[Hook],
     state_json: &[u8],
     bundle: &Path,
-    process: BorrowedFd<'_>,
+    watch: Watch<'_>,
 ) -> Result<()> {
-    run_all(kind, hooks, state_json, bundle, HookPolicy::StopAtFirst, Some(process))
+    run_all(kind, hooks, state_json, bundle, HookPolicy::StopAtFirst, watch)
 }
 
 fn run_all(
@@ -115,10 +124,13 @@ fn run_all(
     state_json: &[u8],
     bundle: &Path,
     policy: HookPolicy,
-    process: Option<BorrowedFd<'_>>,
+    watch: Watch<'_>,
 ) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
-        let Err(error) = run(hook, state_json, bundle, process) else { continue };
+        let Err(error) = run(hook, state_json, bundle, watch) else { continue };
+        if error.kind() == Kind::Cancelled {
+            return Err(error);
+        }
         // The number counts from 0, as runc's does.
         let error = error
             .during(format_args!("error running {kind} hook #{index}"))
@@ -132,7 +144,7 @@ fn run_all(
     Ok(())
 }
 
-fn run(hook: &Hook, state_json: &[u8], bundle: &Path, process: Option<BorrowedFd<'_>>) -> Result<()> {
+fn run(hook: &Hook, state_json: &[u8], bundle: &Path, watch: Watch<'_>) -> Result<()> {
     let path = hook.path();
     if !path.is_absolute() {
         // `Command` would look it up in PATH.
@@ -173,7 +185,7 @@ fn run(hook: &Hook, state_json: &[u8], bundle: &Path, process: Option<BorrowedFd
     // `command` holds the hook's ends of the pipes.
     drop(command);
     let mut running = Running { child, stdout: Tail::new(stdout), stderr: Tail::new(stderr) };
-    let (status, end) = running.wait(deadline, process, path)?;
+    let (status, end) = running.wait(deadline, watch, path)?;
     let (stdout, stderr) = (running.stdout.text(), running.stderr.text());
     let outcome = match end {
         End::Itself if status.success() => return Ok(()),
@@ -182,6 +194,7 @@ fn run(hook: &Hook, state_json: &[u8], bundle: &Path, process: Option<BorrowedFd
             let seconds = deadline.map_or(0.0, |(_, limit)| limit.as_secs_f64());
             format!("hook ran past specified timeout of {seconds:.1}s")
         }
+        End::Cancelled => return Err(Error::cancelled()),
         End::Alone => "the container's process ended while the hook ran".to_owned(),
     };
     Err(Error::new(Kind::Hook, format!("{outcome}, stdout: {stdout}, stderr: {stderr}")))
@@ -242,10 +255,10 @@ impl Running {
     fn wait(
         &mut self,
         deadline: Option<(Instant, Duration)>,
-        process: Option<BorrowedFd<'_>>,
+        watch: Watch<'_>,
         path: &Path,
     ) -> Result<(ExitStatus, End)> {
-        let end = self.poll(deadline.map(|(end, _)| end), process, path);
+        let end = self.poll(deadline.map(|(end, _)| end), watch, path);
         if !matches!(end, Ok(End::Itself)) {
             // Not reaped yet, so the number of the process and of its group is still its own.
             let group = Pid::from_raw(self.child.id() as i32);
@@ -261,12 +274,7 @@ impl Running {
     }
 
     /// Waits until there is a reason to wait no longer.
-    fn poll(
-        &mut self,
-        end: Option<Instant>,
-        process: Option<BorrowedFd<'_>>,
-        path: &Path,
-    ) -> Result<End, Errno> {
+    fn poll(&mut self, end: Option<Instant>, watch: Watch<'_>, path: &Path) -> Result<End, Errno> {
         let id = self.child.id() as i32;
         let pidfd = pidfd::open(id)?;
         let untold = Instant::now() + Duration::from_millis(UNTOLD as u64);
@@ -291,7 +299,7 @@ impl Running {
             };
             let open = PollFlags::POLLIN;
             let mut fds = vec![PollFd::new(pidfd.as_fd(), open)];
-            fds.extend(process.map(|process| PollFd::new(process, open)));
+            fds.extend([watch.process, watch.cancel].into_iter().flatten().map(|fd| PollFd::new(fd, open)));
             let pipes = [&self.stdout, &self.stderr].into_iter().filter_map(|tail| tail.pipe.as_ref());
             fds.extend(pipes.map(|pipe| PollFd::new(pipe.as_fd(), open)));
             match poll(&mut fds, timeout) {
@@ -299,12 +307,18 @@ impl Running {
                 Err(errno) => return Err(errno),
             }
             let ended = fds[0].any().unwrap_or(true);
-            let alone = process.is_some() && fds[1].any().unwrap_or(true);
+            let mut watched = fds[1..].iter().map(|fd| fd.any().unwrap_or(true));
+            let alone = watch.process.is_some() && watched.next() == Some(true);
+            let cancelled = watch.cancel.is_some() && watched.next() == Some(true);
+            drop(watched);
             drop(fds);
             self.stdout.drain();
             self.stderr.drain();
             if ended {
                 return Ok(End::Itself);
+            }
+            if cancelled {
+                return Ok(End::Cancelled);
             }
             if alone {
                 return Ok(End::Alone);
@@ -322,6 +336,8 @@ enum End {
     OutOfTime,
     /// The process that it ran for is gone.
     Alone,
+    /// The caller does not want it any more.
+    Cancelled,
 }
 
 /// The end of what comes out of a pipe.

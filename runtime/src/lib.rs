@@ -59,7 +59,17 @@
 //! namespaces, cgroup, dumpable flag. Everything may be called from any thread (`tests/caller_untouched.rs`,
 //! `tests/busy_caller.rs`). Where other namespaces are joined for a child, a thread does it that ends right after. Waits
 //! are on descriptors, so an event loop can drive them; only where cgroups of version 1 notify nobody, when one is frozen
-//! or removed, does the library look again after a pause.
+//! or removed, and where another process holds a container's lock, does the library look again after a pause.
+//!
+//! # Waits
+//!
+//! What a container, a hook or an operator can delay for ever is waited for without the container's lock: the start of a
+//! program, an exec, a change of mounts, poststart and poststop hooks. So none of them keeps anybody from pausing, killing
+//! or deleting the container. A creation holds it to the moment when the container is complete; `delete --force` then
+//! ends the container's process, whose end ends the hooks and the conversation with systemd that the creator waits for.
+//! `kill`, `state`, `list` and `ps` take no lock. No child has it: it is held by a mapping that is not inherited.
+//! Each wait has a bound, or an end that the kernel reports, and after a second the log says what it is for.
+//! [`CreateOptions::cancel`] and [`ExecOptions::cancel`] end one from outside.
 //!
 //! # The order of a creation
 //!
@@ -107,7 +117,7 @@
 //!
 //! | file | written | holds |
 //! |---|---|---|
-//! | `lock` | first, before any other side effect | the intent: where everything will be, so that a clean-up needs the id only; `flock`ed by every operation that changes something |
+//! | `lock` | first, before any other side effect | the intent: where everything will be, and in a line of its own the process once there is one, so that a clean-up needs the id only; `flock`ed by operations that change something |
 //! | `config.json` | at creation | the configuration that counts from then on |
 //! | `cgroup.json` | when the cgroup is made or found to be free, before a process enters it | which directories were made, exactly: without it a clean-up ends nothing in a cgroup, which may be somebody else's |
 //! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
@@ -132,8 +142,10 @@
 //!   `memory.events` of the group tells of a kill at once and of nothing before it. In a scope itself the first notice is
 //!   that the limit is hit; that of the kill follows 10 ms later, by when systemd may have removed the scope with its last
 //!   process, and engines that wait for it (conmon, containerd) never hear of the kill. Everything else is as with cgroupfs.
-//! * **The gate is a connected socket**, not a fifo: refused means that init is gone; end of file that `execve` succeeded; a
-//!   message that it failed, and how. So `start` reports a program that cannot run, and `poststart` hooks run after it does.
+//! * **The gate is a connected socket**, not a fifo: refused means that init is gone; a message that `execve` failed, and
+//!   how. So `start` reports a program that cannot run, and `poststart` hooks run after it does. End of file comes with
+//!   `execve` as well as with the end of the process: the kernel knows which (`PF_FORKNOEXEC` in /proc/PID/stat, until the
+//!   parent has taken the status).
 //! * **The child writes to few pages.** Each page that it or its parent touches while both exist is copied for it (1.8 us on
 //!   the machine of the README's figures; 0.7 us for a new one), so its functions with room for a path are not inlined into
 //!   each other, and that room is not cleared.

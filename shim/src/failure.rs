@@ -42,6 +42,11 @@ impl Failure {
         self
     }
 
+    /// Gives it this exit code, unless it has one of its own.
+    pub(crate) fn or_code(self, code: u8) -> Self {
+        if self.code == 1 { self.with_code(code) } else { self }
+    }
+
     /// Puts the larger operation in front of the message.
     pub(crate) fn during(mut self, operation: &str) -> Self {
         self.message = format!("{operation}: {}", self.message);

@@ -8,6 +8,7 @@ use wharf::{Bundle, Console, Container, ContainerId, CreateOptions, Delete, Runt
 use crate::args::{Call, Given};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::interruption::Interruption;
 use crate::notify::{Manager, Readiness};
 use crate::pid_file;
 use crate::pidfd_socket::{self, Sender};
@@ -26,6 +27,7 @@ pub(crate) struct Launch {
     pid_file: Option<PathBuf>,
     pidfd_socket: Option<PathBuf>,
     manager: Option<Manager>,
+    interruption: Interruption,
 }
 
 impl Launch {
@@ -45,6 +47,8 @@ impl Launch {
         let inherited = context.inherited();
         let options = inherited.variables.iter().fold(options, CreateOptions::env);
         let owned = |path: Option<&Path>| path.map(Path::to_owned);
+        let interruption = Interruption::hold()?;
+        let options = options.cancel(interruption.descriptor()?);
         Ok(Self {
             runtime,
             id,
@@ -53,6 +57,7 @@ impl Launch {
             pid_file: owned(call.options.path("pid-file")?),
             pidfd_socket: owned(call.options.path("pidfd-socket")?.or(receiver.as_deref())),
             manager,
+            interruption,
         })
     }
 }
@@ -76,7 +81,8 @@ pub(crate) struct Launched {
 impl Launch {
     /// Makes the container and tells its process id; when that fails, the container is taken down again.
     pub(crate) fn create(self) -> Result<Launched, Failure> {
-        let made = self.runtime.create(&self.id, &self.bundle, self.options)?;
+        let made = self.runtime.create(&self.id, &self.bundle, self.options);
+        let made = made.map_err(|error| self.interruption.explain(error))?;
         let announcement = Announcement { pid_file: self.pid_file, pidfd_socket: self.pidfd_socket };
         complete(self.runtime, made, |made| announcement.of(made).map(|()| None))
     }
@@ -85,11 +91,13 @@ impl Launch {
     pub(crate) fn run(self) -> Result<Launched, Failure> {
         let announcement = Announcement { pid_file: self.pid_file, pidfd_socket: self.pidfd_socket };
         let Some(manager) = self.manager else {
-            let made = self.runtime.run(&self.id, &self.bundle, self.options)?;
+            let made = self.runtime.run(&self.id, &self.bundle, self.options);
+            let made = made.map_err(|error| self.interruption.explain(error))?;
             return complete(self.runtime, made, |made| announcement.of(made).map(|()| None));
         };
         // The socket must be there before the program is.
-        let made = self.runtime.create(&self.id, &self.bundle, self.options)?;
+        let made = self.runtime.create(&self.id, &self.bundle, self.options);
+        let made = made.map_err(|error| self.interruption.explain(error))?;
         complete(self.runtime, made, |made| {
             let readiness = manager.listen(made)?;
             made.start()?;

@@ -16,6 +16,7 @@ mod generated;
 mod help;
 mod inherited;
 mod input;
+mod interruption;
 mod launch;
 mod log_target;
 mod logger;

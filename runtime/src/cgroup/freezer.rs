@@ -45,13 +45,17 @@ impl Cgroup {
         if self.is_none() {
             return Ok(());
         }
-        let mut found = false;
+        let (mut found, mut held) = (false, None);
         if let Some(dir) = self.v2_dir() {
             found = true;
             if !write_if_there(&dir, "cgroup.freeze", "0")? {
                 return Ok(());
             }
-            if !wait_for(&dir, |events| is_settled(events, 0), Instant::now() + PATIENCE)? {
+            let settled = |end| wait_for(&dir, |events| is_settled(events, 0), end);
+            if !settled(Instant::now())? {
+                held = self.held_above();
+            }
+            if held.is_none() && !settled(Instant::now() + PATIENCE)? {
                 return Err(Error::new(Kind::Timeout, format!("cgroup {} does not thaw", dir.display()))
                     .hint("a cgroup above it may be frozen"));
             }
@@ -60,8 +64,16 @@ impl Cgroup {
         if let Some(dir) = self.v1_dir("freezer") {
             found = true;
             write_if_there(&dir, "freezer.state", "THAWED")?;
+            // It says so at once, unless one above is frozen.
+            if state_v1(&dir)?.is_some_and(|state| state != "THAWED") {
+                held = held.or_else(|| self.held_above());
+            }
         }
-        if found { Ok(()) } else { Err(no_freezer()) }
+        match held {
+            Some(error) => Err(error),
+            None if found => Ok(()),
+            None => Err(no_freezer()),
+        }
     }
 
     /// Thaws the container and every sub-cgroup that it froze itself.

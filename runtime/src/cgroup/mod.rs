@@ -27,6 +27,7 @@ mod device_update;
 mod devices;
 mod file;
 mod freezer;
+mod frozen;
 mod handle;
 mod layout;
 mod make;

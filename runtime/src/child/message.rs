@@ -15,8 +15,8 @@
 //! | `Go` | parent | none: the creation is recorded, go on | none |
 //! | `Start` | `start` | none: become the program | none |
 //!
-//! End of file after `Go` or `Start` means that `execve` succeeded: every descriptor of the child is close-on-exec. No
-//! side trusts end of file alone: the parent watches the pidfd as well.
+//! End of file after `Go` or `Start` comes with `execve`, as every descriptor of the child is close-on-exec, and with the
+//! end of the child: no side trusts end of file alone. The parent watches the pidfd as well, and asks the kernel.
 
 /// The kinds of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::record::Record;
 use super::store::Directory;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager};
 use crate::error::{Error, Kind, Result};
-use crate::hook::{HookKind, run_hooks_for};
+use crate::hook::{HookKind, Watch, run_hooks_watching};
 use crate::host::Host;
 use crate::plan::{ParentStep, hooks::HookState};
 use crate::spawn::{self, Asked, Spawned, View};
@@ -30,6 +30,7 @@ pub(super) struct Answers<'a> {
     pub(super) cgroup: &'a mut Option<Cgroup>,
     pub(super) scope: Option<(&'a CgroupPlan, &'a mut Manager)>,
     pub(super) hooked: &'a mut bool,
+    pub(super) cancel: Option<BorrowedFd<'a>>,
 }
 
 impl Answers<'_> {
@@ -85,6 +86,7 @@ impl Answers<'_> {
             }
             ParentStep::EnterScope(_) => {
                 if let Some((plan, manager)) = &mut self.scope {
+                    manager.watch(child.pidfd.as_fd())?;
                     enter_scope(self.spec, plan, manager, self.directory, self.cgroup, pid)?;
                 }
             }
@@ -94,7 +96,8 @@ impl Answers<'_> {
             }
             ParentStep::RuntimeHooks => {
                 *self.hooked = true;
-                run_runtime_hooks(self.spec, self.record, pid, child.pidfd.as_fd())?;
+                let watch = Watch { process: Some(child.pidfd.as_fd()), cancel: self.cancel };
+                run_runtime_hooks(self.spec, self.record, pid, watch)?;
             }
         }
         Ok(None)
@@ -102,12 +105,12 @@ impl Answers<'_> {
 }
 
 /// Runs the hooks of the runtime's side.
-pub(super) fn run_runtime_hooks(spec: &Spec, record: &Record, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn run_runtime_hooks(spec: &Spec, record: &Record, pid: i32, watch: Watch<'_>) -> Result<()> {
     let bundle = &record.bundle;
     let bundle_text = bundle.to_string_lossy();
     let state = HookState::new(spec, &record.id, &bundle_text, "creating", pid).json();
     let Some(hooks) = spec.hooks().as_ref() else { return Ok(()) };
     [HookKind::Prestart, HookKind::CreateRuntime]
         .into_iter()
-        .try_for_each(|kind| run_hooks_for(kind, kind.of(hooks), &state, bundle, pidfd))
+        .try_for_each(|kind| run_hooks_watching(kind, kind.of(hooks), &state, bundle, watch))
 }

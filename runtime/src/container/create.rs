@@ -1,5 +1,6 @@
 //! Creating a container.
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use oci_spec::runtime::Spec;
@@ -41,9 +42,11 @@ pub(super) fn create(
     record.rdt = claims.membership();
     let console = console_socket(spec, &options.console)?;
     check_preserved(options.preserve_fds, &options.absent_fds)?;
+    cgroup.refuse_frozen()?;
     // Before the first side effect: there may be no systemd to talk to.
+    let cancel = options.cancel.as_ref().map(|fd| fd.as_fd());
     let mut manager =
-        cgroup.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance)).transpose()?;
+        cgroup.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance, cancel)).transpose()?;
     let lock = directory.begin(&record, bundle.config_bytes())?;
     trace::done("recorded the intent");
     let mut creation = Creation::new(&directory, spec, record, lock);

@@ -20,6 +20,7 @@ use super::store::{Directory, Lock};
 use super::terminal::{self, ConsoleSocket};
 use crate::cgroup::{Cgroup, CgroupPlan, Manager, Setting};
 use crate::error::{Error, Kind, Result};
+use crate::hook::Watch;
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::plan::{Gate, Plan};
@@ -66,7 +67,8 @@ impl<'c> Creation<'c> {
     #[cfg(feature = "criu")]
     pub(super) fn run_runtime_hooks(&mut self, pid: i32, pidfd: std::os::fd::BorrowedFd<'_>) -> Result<()> {
         self.hooked = true;
-        super::answers::run_runtime_hooks(self.spec, &self.record, pid, pidfd)
+        let watch = Watch { process: Some(pidfd), cancel: None };
+        super::answers::run_runtime_hooks(self.spec, &self.record, pid, watch)
     }
 
     /// Makes the process, serves it until it is complete, and records it.
@@ -79,6 +81,7 @@ impl<'c> Creation<'c> {
         id: &ContainerId,
         scope: Option<(&CgroupPlan, &mut Manager)>,
     ) -> Result<Container> {
+        let cancel = options.cancel.as_ref().map(|fd| fd.as_fd());
         let listener = (gate == Gate::Socket).then(|| gate::make(self.directory)).transpose()?;
         let opened = opened::Namespaces::of(plan)?;
         let cgroup_dir = self
@@ -99,6 +102,7 @@ impl<'c> Creation<'c> {
             born_joined: &opened.born_joined,
             namespaces: &opened.joined,
             sibling: options.sibling,
+            cancel,
         };
         let oom_score = self.spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
         let (late, late_for) = (std::mem::take(&mut self.late), self.cgroup.clone());
@@ -124,6 +128,7 @@ impl<'c> Creation<'c> {
             cgroup: &mut self.cgroup,
             scope,
             hooked: &mut self.hooked,
+            cancel,
         };
         let mut serve = |asked: Asked<'_>, child: &Spawned| answers.answer(asked, child);
         let spawned = spawn::spawn(plan, &resources, &mut born, &mut serve);
@@ -152,7 +157,7 @@ impl<'c> Creation<'c> {
             }
             if self.record.poststart {
                 self.hooked = true;
-                super::start::run_poststart(&self.record, self.spec)?;
+                super::start::run_poststart(&self.record, self.spec, Watch { process: None, cancel })?;
             }
         }
         let pidfd = spawned.into_pidfd()?;

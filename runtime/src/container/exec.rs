@@ -101,10 +101,14 @@ impl Container {
         };
         let paused = self.cgroup().frozen().unwrap_or(false);
         if paused && !options.ignore_paused {
-            return Err(Error::new(
+            let error = Error::new(
                 Kind::WrongState,
                 "cannot exec in a paused container (use --ignore-paused to override)",
-            ));
+            );
+            return Err(match self.cgroup().frozen_above() {
+                Some(above) => error.hint(format!("cgroup {} above it is frozen", above.display())),
+                None => error,
+            });
         }
         lsm::refuse_absent(Some(process), "", None)?;
         let host = Host::probe()?;
@@ -116,6 +120,15 @@ impl Container {
             options.cgroups.iter().map(|path| SubCgroup::parse(path)).collect::<Result<Vec<_>, _>>()?;
         let own = self.cgroup();
         let mut join = own.join_further(&subs, init_pid)?;
+        if !subs.is_empty()
+            && !options.ignore_paused
+            && let Some(frozen) = own.frozen_at(&join)
+        {
+            return Err(Error::new(
+                Kind::WrongState,
+                format!("cannot exec in a frozen cgroup: {} is frozen", frozen.display()),
+            ));
+        }
         // From a login session a user cannot move a process into a scope of his own systemd; it is asked to do so.
         let scope = self.record.cgroup.scope.as_ref();
         let scope = scope.filter(|_| !host.is_admin() && subs.is_empty() && !join.is_permitted());
@@ -163,6 +176,7 @@ impl Container {
             born_joined: &[],
             namespaces: &namespaces,
             sibling: options.sibling,
+            cancel: options.cancel.as_ref().map(|fd| fd.as_fd()),
         };
         // What follows may wait for the new process as long as somebody in the container keeps it stopped. A deletion ends it
         // with the others, or it finds nothing to join.

@@ -87,6 +87,7 @@ impl Container {
             born_joined: &[],
             namespaces: &inherited,
             sibling: false,
+            cancel: None,
         };
         let mut serve = |asked: Asked<'_>, _: &Spawned| match asked {
             Asked::Step(ParentStep::OpenProcfs(_)) => {

@@ -72,6 +72,7 @@ pub struct CreateOptions {
     pub(super) env: Vec<String>,
     pub(super) sibling: bool,
     pub(super) notify_socket: bool,
+    pub(super) cancel: Option<OwnedFd>,
 }
 
 impl CreateOptions {
@@ -141,6 +142,14 @@ impl CreateOptions {
         self
     }
 
+    /// Ends the creation, and undoes it, as soon as this descriptor becomes readable: a pipe, an eventfd, a signalfd. The
+    /// error is then `Kind::Cancelled`; nothing is read from the descriptor.
+    #[must_use]
+    pub fn cancel(mut self, cancel: OwnedFd) -> Self {
+        self.cancel = Some(cancel);
+        self
+    }
+
     /// Lets the container's process speak the protocol of `sd_notify(3)`: it gets `NOTIFY_SOCKET`, and a read-only
     /// directory for that socket at /run/notify. Whoever wants to hear it calls
     /// [`Container::bind_notify_socket`](super::Container::bind_notify_socket) before the start.
@@ -164,6 +173,7 @@ pub struct ExecOptions {
     pub(super) args: Vec<OsString>,
     pub(super) env: Vec<OsString>,
     pub(super) sibling: bool,
+    pub(super) cancel: Option<OwnedFd>,
 }
 
 impl ExecOptions {
@@ -228,6 +238,14 @@ impl ExecOptions {
     #[must_use]
     pub fn env(mut self, variable: impl Into<OsString>) -> Self {
         self.env.push(variable.into());
+        self
+    }
+
+    /// Ends the exec, and the process with it, if this descriptor becomes readable before the program runs; see
+    /// [`CreateOptions::cancel`].
+    #[must_use]
+    pub fn cancel(mut self, cancel: OwnedFd) -> Self {
+        self.cancel = Some(cancel);
         self
     }
 

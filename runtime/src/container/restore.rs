@@ -77,9 +77,10 @@ pub(super) fn restore(
     }
     let terminal = spec.process().as_ref().and_then(Process::terminal).unwrap_or(false);
     let console = super::terminal::connect(terminal, &options.console)?;
+    cgroup_plan.refuse_frozen()?;
     // Before the first side effect: there may be no systemd to talk to.
     let scope =
-        cgroup_plan.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance)).transpose()?;
+        cgroup_plan.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance, None)).transpose()?;
     let work = WorkDirectory::make(&options.criu, &prepared.images, LOG)?;
 
     let lock = directory.begin(&record, bundle.config_bytes())?;

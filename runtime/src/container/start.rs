@@ -13,7 +13,7 @@ use super::state::Status;
 use super::store::Directory;
 use crate::child::message::Message;
 use crate::error::{Error, Kind, Result};
-use crate::hook::{HookKind, HookPolicy, run_hooks};
+use crate::hook::{HookKind, Watch, run_hooks_watching};
 use crate::plan::hooks::HookState;
 use crate::spawn::{LAST_WORDS, describe, ended_by};
 use crate::sys::pidfd;
@@ -63,7 +63,7 @@ impl Container {
         std::fs::remove_file(Directory::short_socket(&holder)).ok();
         if self.record.poststart {
             let bundle = self.bundle()?;
-            if let Err(error) = run_poststart(&self.record, bundle.spec()) {
+            if let Err(error) = run_poststart(&self.record, bundle.spec(), Watch::default()) {
                 self.destroy();
                 return Err(error);
             }
@@ -105,16 +105,10 @@ fn end(init: &OwnedFd) {
 }
 
 /// Runs the poststart hooks.
-pub(super) fn run_poststart(record: &Record, spec: &Spec) -> Result<()> {
+pub(super) fn run_poststart(record: &Record, spec: &Spec, watch: Watch<'_>) -> Result<()> {
     let Some(hooks) = spec.hooks().as_ref() else { return Ok(()) };
     let bundle = record.bundle.to_string_lossy();
     let pid = record.init.map_or(0, |init| init.pid);
     let state = HookState::new(spec, &record.id, &bundle, "running", pid).json();
-    run_hooks(
-        HookKind::Poststart,
-        HookKind::Poststart.of(hooks),
-        &state,
-        &record.bundle,
-        HookPolicy::StopAtFirst,
-    )
+    run_hooks_watching(HookKind::Poststart, HookKind::Poststart.of(hooks), &state, &record.bundle, watch)
 }

@@ -62,6 +62,8 @@ pub(crate) struct Resources<'r> {
     pub(crate) namespaces: &'r [OwnedFd],
     /// Whether the child is one of the caller's parent.
     pub(crate) sibling: bool,
+    /// Becomes readable when the caller wants none of it any more.
+    pub(crate) cancel: Option<BorrowedFd<'r>>,
 }
 
 /// A child that has walked its program to the report that everything is in place, or to its end.
@@ -74,6 +76,8 @@ pub(crate) struct Spawned {
     sync: OwnedFd,
     /// The master of the container's terminal, and the number of the other end.
     pub(crate) console: Option<(OwnedFd, u32)>,
+    /// Becomes readable when the caller wants none of it any more.
+    cancel: Option<OwnedFd>,
     /// Whether somebody else is the parent, and takes its status.
     sibling: bool,
     /// Whether the child is gone already, so that dropping this need not end it.
@@ -114,6 +118,8 @@ pub(crate) fn spawn(
 ) -> Result<Spawned> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(|errno| Error::os(errno, "make the socket to the container's process"))?;
+    let cancel = resources.cancel.map(|fd| fd.try_clone_to_owned()).transpose();
+    let cancel = cancel.map_err(|error| Error::io(&error, "duplicate a descriptor"))?;
     let marks = trace::marks(plan);
     let (pid, pidfd) = make_child(plan, resources, theirs.as_raw_fd(), marks.as_ref())?;
     trace::done(format_args!("made process {pid}"));
@@ -126,6 +132,7 @@ pub(crate) fn spawn(
         maker: None,
         sync: ours,
         console: None,
+        cancel,
         sibling,
         released: false,
         marks,
@@ -271,7 +278,7 @@ impl Spawned {
     /// how it ended. Where the child lives, `met` is the reason.
     pub(crate) fn reason(&mut self, plan: &Plan, met: Error) -> Error {
         // A hook has a reason of its own, and may be what ended the child.
-        if met.kind() == Kind::Hook {
+        if matches!(met.kind(), Kind::Hook | Kind::Cancelled) {
             return met;
         }
         let mut failed: Option<(Message, Option<OwnedFd>)> = None;
@@ -308,13 +315,17 @@ impl Spawned {
     /// holds its socket is at the end of its file as well.
     fn next_message(&self, failed: bool) -> Result<Option<(Message, Option<OwnedFd>)>> {
         let context = |errno| Error::os(errno, "hear from the container's process");
-        let fds = [self.sync.as_raw_fd(), self.pidfd.as_raw_fd()];
-        let [readable, _] = if failed {
+        let cancel = self.cancel.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let fds = [self.sync.as_raw_fd(), self.pidfd.as_raw_fd(), cancel];
+        let [readable, _, cancelled] = if failed {
             socket::wait_readable(fds, LAST_WORDS)
         } else {
             waiting::wait_readable(fds, self.pid, "of the container")
         }
         .map_err(context)?;
+        if cancelled {
+            return Err(Error::cancelled());
+        }
         if !readable {
             // The child has ended; a message that it sent before is in the socket by now.
             let [late] = socket::wait_readable([self.sync.as_raw_fd()], 0).map_err(context)?;
@@ -480,6 +491,7 @@ mod tests {
             cgroup: None,
             cgroup_optional: false,
             absent: &[],
+            cancel: None,
             born_joined: &[],
             namespaces: &[],
             sibling: false,

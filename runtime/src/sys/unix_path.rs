@@ -6,13 +6,19 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use super::{Result, path};
 
-/// Connects a stream to the socket at a path.
+/// How many seconds a peer whose queue is full may take to accept or read: one that does neither is none.
+const PATIENCE: i64 = 10;
+
+/// Connects a stream to the socket at a path. Neither this nor what is sent over it waits for ever.
 pub(crate) fn connect_stream(to: &Path) -> Result<OwnedFd> {
     let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&stream, SendTimeout, &TimeVal::seconds(PATIENCE))?;
     match UnixAddr::new(to) {
         Ok(address) => connect(stream.as_raw_fd(), &address)?,
         Err(Errno::ENAMETOOLONG) => {

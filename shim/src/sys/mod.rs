@@ -1,3 +1,4 @@
 //! What needs `unsafe` in the program `wharf`.
 
 pub(crate) mod allocator;
+pub(crate) mod signals;

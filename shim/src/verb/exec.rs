@@ -6,6 +6,7 @@ use crate::args::Call;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::foreground::{self, Job, Signals};
+use crate::interruption::Interruption;
 use crate::launch;
 use crate::options::{CONSOLE_SOCKET, DETACH, NO_SUBREAPER, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS};
 use crate::pid_file;
@@ -53,7 +54,7 @@ pub(crate) const VERB: Verb = Verb {
 /// The exit code is that of the process, or 255 if it could not be started.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     exec(&context.runtime()?, context, call)
-        .map_err(|failure| failure.during(texts::EXEC_FAILED).with_code(texts::EXEC_FAILED_CODE))
+        .map_err(|failure| failure.during(texts::EXEC_FAILED).or_code(texts::EXEC_FAILED_CODE))
 }
 
 fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure> {
@@ -84,8 +85,13 @@ fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure
         options = options.cgroup(cgroup);
     }
     let signals = if detach { None } else { Some(Signals::hold()?) };
+    let interruption = Interruption::hold()?;
+    let options = options.cancel(interruption.descriptor()?);
     let document = given.path("process")?;
     let mut started = container.exec(&process, options).map_err(|error| {
+        if error.kind() == Kind::Cancelled {
+            return interruption.explain(error);
+        }
         let error = match document {
             Some(file) => error.in_document(&file.to_string_lossy(), "/process"),
             None => error,

@@ -32,7 +32,10 @@ fn refused(container: &Container, error: Error, words: impl FnOnce(Status) -> Op
         && let Ok(state) = container.state()
         && let Some(words) = words(state.status)
     {
-        return Failure::new(words);
+        return Failure::new(match error.remedy() {
+            Some(hint) => format!("{words}; {hint}"),
+            None => words,
+        });
     }
     error.into()
 }

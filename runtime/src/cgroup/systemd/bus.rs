@@ -18,6 +18,7 @@ use rustbus::message_builder::{HeaderFlags, MarshalledMessage, MessageType};
 use rustbus::wire::{marshal, unmarshal};
 
 use super::endpoint::Endpoint;
+use crate::sys::socket as raw;
 
 /// Bytes before the header fields: the fixed header and the length of the fields (D-Bus specification, "Header").
 const FIXED: usize = 16;
@@ -32,6 +33,10 @@ pub(super) enum Failure {
     Refused { name: String, text: String },
     /// The deadline passed.
     Timeout,
+    /// The caller wants none of it any more.
+    Cancelled,
+    /// The process that the conversation is about has ended.
+    Gone,
     /// The connection broke, or the peer does not speak D-Bus.
     Broken(String),
 }
@@ -57,6 +62,8 @@ impl From<Errno> for Failure {
 pub(super) struct Connection {
     stream: UnixStream,
     deadline: Instant,
+    cancel: Option<OwnedFd>,
+    process: Option<OwnedFd>,
     serial: u32,
     signals: VecDeque<MarshalledMessage>,
     /// What was read behind the end of the authentication: systemd sends signals without being asked.
@@ -65,35 +72,54 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects and authenticates. Everything on this connection has to end before the deadline.
-    pub(super) fn open(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Failure> {
+    pub(super) fn open(
+        endpoint: &Endpoint,
+        deadline: Instant,
+        cancel: Option<OwnedFd>,
+    ) -> Result<Self, Failure> {
         let addresses = match endpoint {
             Endpoint::Direct(path) => vec![UnixAddr::new(path)?],
             Endpoint::Bus(text) => addresses(text),
         };
         let mut failure = Failure::Broken("the address is not understood".to_owned());
         for address in addresses {
-            match Self::open_at(&address, deadline) {
+            let cancel = cancel.as_ref().map(OwnedFd::try_clone).transpose()?;
+            match Self::open_at(&address, deadline, cancel) {
                 Ok(connection) => return Ok(connection),
+                Err(Failure::Cancelled) => return Err(Failure::Cancelled),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
     }
 
-    fn open_at(address: &UnixAddr, deadline: Instant) -> Result<Self, Failure> {
+    /// Gives up when this becomes readable, from now on.
+    pub(super) fn watch(&mut self, process: OwnedFd) {
+        self.process = Some(process);
+    }
+
+    fn open_at(address: &UnixAddr, deadline: Instant, cancel: Option<OwnedFd>) -> Result<Self, Failure> {
         let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        // A peer whose queue is full lets connect(2) wait as long as a send.
-        set_send_timeout(&socket, remaining(deadline)?)?;
+        let cancelled = || {
+            cancel
+                .as_ref()
+                .is_some_and(|fd| raw::wait_readable([fd.as_raw_fd()], 0).is_ok_and(|[readable]| readable))
+        };
         loop {
+            // A peer whose queue is full lets connect(2) wait as long as a send.
+            set_send_timeout(&socket, remaining(deadline)?.min(Duration::from_millis(200)))?;
             match connect(socket.as_raw_fd(), address) {
                 Ok(()) => break,
-                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if cancelled() => return Err(Failure::Cancelled),
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
         let mut connection = Self {
             stream: socket.into(),
             deadline,
+            cancel,
+            process: None,
             serial: 0,
             signals: VecDeque::new(),
             early: VecDeque::new(),
@@ -235,7 +261,19 @@ impl Connection {
             return Ok(count);
         }
         loop {
-            self.stream.set_read_timeout(Some(remaining(self.deadline)?))?;
+            let number = |fd: &Option<OwnedFd>| fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            let fds = [self.stream.as_raw_fd(), number(&self.cancel), number(&self.process)];
+            let left = remaining(self.deadline)?.as_millis().min(i32::MAX as u128) as i32;
+            let [readable, cancelled, gone] = raw::wait_readable(fds, left + 1)?;
+            if cancelled {
+                return Err(Failure::Cancelled);
+            }
+            if gone {
+                return Err(Failure::Gone);
+            }
+            if !readable {
+                continue;
+            }
             match self.stream.read(into) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Ok(count) => return Ok(count),
@@ -316,7 +354,7 @@ mod tests {
     const AUTHENTICATED: &[u8] = b"DATA\r\nOK 0\r\n";
 
     fn open(endpoint: &Endpoint, milliseconds: u64) -> Result<Connection, Failure> {
-        Connection::open(endpoint, Instant::now() + Duration::from_millis(milliseconds))
+        Connection::open(endpoint, Instant::now() + Duration::from_millis(milliseconds), None)
     }
 
     fn call() -> MarshalledMessage {

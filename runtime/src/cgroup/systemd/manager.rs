@@ -1,6 +1,7 @@
 //! What is asked of systemd: `org.freedesktop.systemd1.Manager` (org.freedesktop.systemd1(5)).
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,21 +28,35 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    /// Connects to an instance, by the first of its sockets that answers.
-    pub(crate) fn connect(instance: &Instance) -> Result<Self> {
+    /// Connects to an instance, by the first of its sockets that answers. When `cancel` becomes readable, this and all that
+    /// follows fails.
+    pub(crate) fn connect(instance: &Instance, cancel: Option<BorrowedFd<'_>>) -> Result<Self> {
         let deadline = Instant::now() + PATIENCE;
         let mut reasons = Vec::new();
         for endpoint in instance.endpoints() {
-            match Self::connect_to(&endpoint, deadline) {
+            match Self::connect_to(&endpoint, deadline, cancel) {
                 Ok(manager) => return Ok(manager),
+                Err(Failure::Cancelled) => return Err(Error::cancelled()),
                 Err(failure) => reasons.push(format!("{endpoint}: {failure}")),
             }
         }
         Err(instance.unreachable(&reasons))
     }
 
-    fn connect_to(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Failure> {
-        let mut connection = Connection::open(endpoint, deadline)?;
+    /// Gives up as well when this becomes readable: the end of the process that is waited for.
+    pub(crate) fn watch(&mut self, process: BorrowedFd<'_>) -> Result<()> {
+        let process = process.try_clone_to_owned();
+        self.connection.watch(process.map_err(|error| Error::io(&error, "duplicate a pidfd"))?);
+        Ok(())
+    }
+
+    fn connect_to(
+        endpoint: &Endpoint,
+        deadline: Instant,
+        cancel: Option<BorrowedFd<'_>>,
+    ) -> Result<Self, Failure> {
+        let cancel = cancel.map(|fd| fd.try_clone_to_owned()).transpose()?;
+        let mut connection = Connection::open(endpoint, deadline, cancel)?;
         if let Endpoint::Bus(_) = endpoint {
             let bus = |member: &str| {
                 let call = MessageBuilder::new().call(member).on("/org/freedesktop/DBus");
@@ -66,6 +81,9 @@ impl Manager {
     /// Makes a scope and waits until its processes are in it. A unit of that name that has failed is forgotten first.
     pub(super) fn start_scope(&mut self, unit: &str, properties: &[Property]) -> Result<()> {
         let fail = |failure: Failure| {
+            if let Failure::Cancelled = failure {
+                return Error::cancelled();
+            }
             let error = Error::new(failure.kind(), format!("unable to start unit {unit:?}: {failure}"));
             let error = error.at("/linux/cgroupsPath");
             match failure {
@@ -187,12 +205,13 @@ impl Failure {
     fn kind(&self) -> Kind {
         match self {
             Self::Timeout => Kind::Timeout,
+            Self::Cancelled => Kind::Cancelled,
             Self::Refused { name, .. } if name.ends_with("AccessDenied") => Kind::Permission,
             Self::Refused { name, .. } if name.ends_with("InteractiveAuthorizationRequired") => {
                 Kind::Permission
             }
             Self::Refused { name, .. } if name.ends_with("UnitExists") => Kind::WrongState,
-            Self::Refused { .. } | Self::Broken(_) => Kind::System,
+            Self::Refused { .. } | Self::Broken(_) | Self::Gone => Kind::System,
         }
     }
 }
@@ -203,6 +222,8 @@ impl fmt::Display for Failure {
             Self::Refused { name, text } if text.is_empty() => f.write_str(name),
             Self::Refused { text, .. } => f.write_str(text.trim_end_matches('.')),
             Self::Timeout => write!(f, "no answer within {} s", PATIENCE.as_secs()),
+            Self::Cancelled => f.write_str("the caller has cancelled the operation"),
+            Self::Gone => f.write_str("the container's process ended meanwhile"),
             Self::Broken(text) => f.write_str(text),
         }
     }
@@ -305,7 +326,7 @@ mod tests {
     fn an_instance_that_is_nowhere_is_one_sentence() {
         let dir = tempfile::tempdir().unwrap();
         let instance = Instance::User { uid: 1, runtime_dir: Some(dir.path().to_owned()), address: None };
-        let error = Manager::connect(&instance).unwrap_err();
+        let error = Manager::connect(&instance, None).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
         let text = error.to_string();
         assert!(text.starts_with("systemd cgroup flag passed, but"), "{text}");

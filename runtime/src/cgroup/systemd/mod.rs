@@ -115,7 +115,7 @@ impl ScopeRecord {
         if properties.is_empty() {
             return Ok(());
         }
-        Manager::connect(&self.instance)?.set_properties(&self.unit, &properties)
+        Manager::connect(&self.instance, None)?.set_properties(&self.unit, &properties)
     }
 
     /// Changes the device rules, until the next boot.
@@ -123,17 +123,17 @@ impl ScopeRecord {
         // A list is added to what is there; an empty one takes all away first.
         let mut properties = vec![Property::new("DeviceAllow", Value::Array("(ss)", Vec::new()))];
         properties.extend(device_policy::of(rules));
-        Manager::connect(&self.instance)?.set_properties(&self.unit, &properties)
+        Manager::connect(&self.instance, None)?.set_properties(&self.unit, &properties)
     }
 
     /// Moves a process into the scope, into a cgroup relative to that of the unit.
     pub(crate) fn attach(&self, inside: &Path, pid: i32) -> crate::Result<()> {
-        Manager::connect(&self.instance)?.attach(&self.unit, inside, pid)
+        Manager::connect(&self.instance, None)?.attach(&self.unit, inside, pid)
     }
 
     /// Takes the scope away; whoever is in it must be dead or dying.
     pub(super) fn stop(&self) -> crate::Result<()> {
-        Manager::connect(&self.instance)?.stop(&self.unit)
+        Manager::connect(&self.instance, None)?.stop(&self.unit)
     }
 }
 

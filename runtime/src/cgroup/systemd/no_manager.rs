@@ -1,6 +1,7 @@
 //! Without the feature `systemd` there is nobody to talk to.
 
 use std::convert::Infallible;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use super::Instance;
@@ -13,9 +14,13 @@ pub(crate) struct Manager(Infallible);
 
 impl Manager {
     /// Always an error.
-    pub(crate) fn connect(_: &Instance) -> Result<Self> {
+    pub(crate) fn connect(_: &Instance, _: Option<BorrowedFd<'_>>) -> Result<Self> {
         Err(Error::new(Kind::Unsupported, "the systemd cgroup driver is not supported by this build")
             .hint("build with the feature `systemd`"))
+    }
+
+    pub(crate) fn watch(&mut self, _: BorrowedFd<'_>) -> Result<()> {
+        match self.0 {}
     }
 
     pub(super) fn start_scope(&mut self, _: &str, _: &[Property]) -> Result<()> {

@@ -40,7 +40,7 @@ pub(super) fn check(
             let is_open =
                 |path: &Path| plan.scope.is_some() && path.as_os_str().as_encoded_bytes().ends_with(b":");
             if path.is_some_and(|path| !is_open(path)) {
-                super::add(findings, plan.check_free().err());
+                super::add(findings, plan.check_free().and_then(|()| plan.refuse_frozen()).err());
             }
         }
     }

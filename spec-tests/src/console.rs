@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,17 @@ impl Receiver {
         Ok(Self { listener, path })
     }
 
+    /// What becomes readable with a connection.
+    pub fn socket(&self) -> &UnixListener {
+        &self.listener
+    }
+
+    /// Takes the descriptors of one connection.
+    pub fn take(&self) -> Outcome<Vec<OwnedFd>> {
+        let (stream, _) = self.listener.accept()?;
+        Ok(message(&stream, &mut vec![0; 65_536])?.1)
+    }
+
     /// Waits for one connection and its first message.
     pub fn receive(&self) -> Outcome<Received> {
         let patience = Duration::from_secs(10);
@@ -54,17 +65,8 @@ impl Receiver {
         let (stream, _) = self.listener.accept()?;
         check(readable(&stream, patience)?, || "nothing was sent over the socket".into())?;
         let mut bytes = vec![0; 65_536];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let got =
-            recvmsg(&stream, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-        bytes.truncate(got.bytes);
-        let mut fds = Vec::new();
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(rights) = message {
-                fds.extend(rights);
-            }
-        }
+        let (length, fds) = message(&stream, &mut bytes)?;
+        bytes.truncate(length);
         let mut more = Vec::new();
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         let closed = readable(&stream, Duration::from_secs(2))? && (&stream).read_to_end(&mut more).is_ok();
@@ -87,6 +89,20 @@ pub fn terminal() -> Outcome<(File, OwnedFd)> {
     unlockpt(&master)?;
     let other = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     Ok((File::from(master), other))
+}
+
+/// The length of the next message, and its descriptors.
+fn message(stream: &UnixStream, bytes: &mut [u8]) -> Outcome<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let got = recvmsg(stream, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    Ok((got.bytes, fds))
 }
 
 /// Reads from a terminal until a word comes or the other side hangs up.

@@ -289,6 +289,17 @@ impl Running {
         fs::read(&self.out).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
+    /// What it has said on stderr so far.
+    pub fn stderr_so_far(&self) -> String {
+        fs::read_to_string(&self.err).unwrap_or_default()
+    }
+
+    /// Waits until it has ended, at most this long; its status stays to be taken.
+    pub fn has_ended(&self, patience: Duration) -> Outcome<bool> {
+        let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) else { return Ok(true) };
+        Ok(readable(pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?, patience)?)
+    }
+
     /// Somebody else has waited for the process: gives its arguments and what it said on stderr.
     pub(crate) fn was_waited_for(self) -> (String, String) {
         reaper::forget(&self.child);

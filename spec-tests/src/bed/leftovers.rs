@@ -88,7 +88,7 @@ impl Bed<'_> {
     }
 
     /// Kills what still runs of the calls of this bed and does not end by itself soon.
-    fn end_strays(&self) -> Vec<i32> {
+    pub(crate) fn end_strays(&self) -> Vec<i32> {
         let end = Instant::now() + Duration::from_secs(1);
         while !self.strays().is_empty() {
             if Instant::now() > end {

@@ -2,9 +2,14 @@
 
 use crate::Test;
 
+mod agent;
+mod freeze;
+mod hangs;
 mod interrupted;
+mod profiles;
 mod state;
 mod surroundings;
 
 /// All faults.
-pub const AREAS: &[&[Test]] = &[interrupted::TESTS, state::TESTS, surroundings::TESTS];
+pub const AREAS: &[&[Test]] =
+    &[freeze::TESTS, hangs::TESTS, interrupted::TESTS, profiles::TESTS, state::TESTS, surroundings::TESTS];

@@ -106,6 +106,20 @@ pub(super) const TESTS: &[Test] = &[
         change(&container, "remove", &entries)?.refused(&["/etc"])?;
         mount_at(&mounts_of(&container)?, "/mnt").map(drop)
     }),
+    test("S5 C11", "no link leads mounts remove to a protection", |bed| {
+        let spec = Spec::new().set("/linux/readonlyPaths", json!(["/proc/sys"]));
+        let container = running(bed, &spec)?;
+        let entries = json!([{"destination": "/around/x", "type": "tmpfs", "source": "tmpfs"}]);
+        change(&container, "add", &entries)?.ok()?;
+        // What root in the container can do as well.
+        let rootfs = &container.bundle.rootfs;
+        fs::rename(rootfs.join("around"), rootfs.join("moved"))?;
+        fs::create_dir(rootfs.join("around"))?;
+        std::os::unix::fs::symlink("/proc/sys", rootfs.join("around/x"))?;
+        // It may find the mount that was added, or refuse.
+        change(&container, "remove", &entries)?;
+        options(mount_at(&mounts_of(&container)?, "/proc/sys")?, &["ro"], &[])
+    }),
     test("C11", "when one entry of mounts add fails, none stays", |bed| {
         let container = running(bed, &Spec::new())?;
         let before = mounts_of(&container)?;

@@ -50,7 +50,7 @@ fn options_race(bed: &Bed<'_>, spec: Spec, added: bool, root: u32) -> Outcome {
         if !bed.call(["--help"])?.ok()?.stdout.contains("mounts") {
             return skip("the runtime has no `mounts` command");
         }
-        race.during(|| race.add(bed, &spec, &entries))?
+        race.during(|| add_all(bed, &spec, &entries))?
     } else {
         for entry in &entries {
             spec = spec.set("/mounts/-", entry.clone());
@@ -99,12 +99,12 @@ fn judge(mounts: &Value, tries: usize) -> Outcome<usize> {
         let source = mount["source"].as_str().unwrap_or_default();
         let place = mount["destination"].as_str().unwrap_or_default();
         if source.starts_with("victim") {
-            for flag in FLAGS.iter().filter(|flag| has_flag(mount, flag)) {
+            if let Some(flag) = FLAGS.iter().find(|flag| has_flag(mount, flag)) {
                 return fail(format!("after {tries} tries {place} has got {flag}: {mount}"));
             }
         } else if source == SOURCE {
             behind += usize::from(place.starts_with("/mnt/"));
-            for flag in FLAGS.iter().filter(|flag| !has_flag(mount, flag)) {
+            if let Some(flag) = FLAGS.iter().find(|flag| !has_flag(mount, flag)) {
                 return fail(format!("after {tries} tries {place} is without {flag}: {mount}"));
             }
         }
@@ -178,19 +178,19 @@ impl Race {
             done
         })
     }
+}
 
-    fn add(&self, bed: &Bed<'_>, spec: &Spec, entries: &[Value]) -> Outcome<(usize, String)> {
-        let file = bed.dir().join("mounts.json");
-        fs::write(&file, Value::from(entries).to_string())?;
-        repeat(|| {
-            let container: Container<'_, '_> = bed.waiting(spec)?;
-            let called = bed.call(["mounts", "add", container.id(), &file.to_string_lossy()])?;
-            let mounts = container.tries(&[&["mounts"]])?[0].worked()?.clone();
-            container.stop()?;
-            container.delete()?.ok()?;
-            Ok(if called.status.success() { Ok(mounts) } else { Err(called.stderr) })
-        })
-    }
+fn add_all(bed: &Bed<'_>, spec: &Spec, entries: &[Value]) -> Outcome<(usize, String)> {
+    let file = bed.dir().join("mounts.json");
+    fs::write(&file, Value::from(entries).to_string())?;
+    repeat(|| {
+        let container: Container<'_, '_> = bed.waiting(spec)?;
+        let called = bed.call(["mounts", "add", container.id(), &file.to_string_lossy()])?;
+        let mounts = container.tries(&[&["mounts"]])?[0].worked()?.clone();
+        container.stop()?;
+        container.delete()?.ok()?;
+        Ok(if called.status.success() { Ok(mounts) } else { Err(called.stderr) })
+    })
 }
 
 fn exchange(volume: &Path, stop: &AtomicBool) {

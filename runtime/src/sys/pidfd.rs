@@ -71,7 +71,7 @@ pub(crate) fn exit_signal(pidfd: BorrowedFd<'_>) -> Option<i32> {
     }
     const INFO_EXIT: u64 = 1 << 3;
     // _IOWR(0xFF, 11, struct pidfd_info)
-    const GET_INFO: u64 = 3 << 30 | (size_of::<Info>() as u64) << 16 | 0xff << 8 | 0x0b;
+    const GET_INFO: u64 = 0xc000_0000 | (size_of::<Info>() as u64) << 16 | 0xff00 | 0x000b;
     let mut info = Info { mask: INFO_EXIT, ..Info::default() };
     // SAFETY: the kernel writes as many bytes as the request says, which is the size of the structure.
     check_unit(unsafe { libc::syscall(libc::SYS_ioctl, pidfd.as_raw_fd(), GET_INFO, &raw mut info) }).ok()?;

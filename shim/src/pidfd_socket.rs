@@ -1,14 +1,13 @@
 //! `--pidfd-socket`: hands the pidfd of a process to the listener of a unix socket.
 
-use std::fs::OpenOptions;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 
-use nix::libc::O_PATH;
+use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::stat::Mode;
 
 use crate::failure::Failure;
 
@@ -46,7 +45,8 @@ fn connect(path: &Path) -> std::io::Result<UnixStream> {
     if SocketAddr::from_pathname(path).is_ok() {
         return UnixStream::connect(path);
     }
-    let held = OpenOptions::new().read(true).custom_flags(O_PATH).open(path)?;
+    // Not by `OpenOptions`, which takes O_PATH for a part of the access mode where the C library is musl.
+    let held = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     UnixStream::connect(format!("/proc/self/fd/{}", held.as_raw_fd()))
 }
 

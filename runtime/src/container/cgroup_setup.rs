@@ -39,10 +39,12 @@ pub(super) fn enter_scope(
     pid: i32,
 ) -> Result<()> {
     let Some(scope) = &plan.scope else { return Ok(()) };
+    // It was found free. Noted first: systemd may go on with it when this process is killed.
+    let claimed = Cgroup::open(plan.claimed_record());
+    directory.note_cgroup(claimed.record())?;
     scope.start(manager, pid)?;
     // From here on there is something to undo.
-    let cgroup = cgroup.insert(Cgroup::open(plan.claimed_record()));
-    directory.note_cgroup(cgroup.record())?;
+    let cgroup = cgroup.insert(claimed);
     plan.complete_scope(pid)?;
     delegate_cgroup(spec, cgroup)
 }

@@ -24,8 +24,7 @@ impl Timer {
     pub(crate) fn set(&self, after: Option<Duration>) -> Result<()> {
         let after = after.unwrap_or_default();
         let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        let value =
-            libc::timespec { tv_sec: after.as_secs() as libc::time_t, tv_nsec: after.subsec_nanos().into() };
+        let value = libc::timespec { tv_sec: after.as_secs() as _, tv_nsec: after.subsec_nanos().into() };
         let setting = libc::itimerspec { it_interval: zero, it_value: value };
         let (fd, none) = (self.0.as_raw_fd(), ptr::null::<libc::itimerspec>());
         // SAFETY: the setting outlives the call, which only reads it, and the old one is not asked for.

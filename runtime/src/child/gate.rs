@@ -75,7 +75,8 @@ impl Child<'_> {
     pub(super) fn gate(&mut self) -> Outcome {
         let listener = self.inherited.listener;
         // A manager that gives up before the start sends one of these to what would be the container's process.
-        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // Not for SIGHUP: a terminal that nobody holds until the start is no reason to end.
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
             clone::end_by_signal(signal);
         }
         path::close(self.sync);

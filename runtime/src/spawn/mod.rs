@@ -138,8 +138,20 @@ pub(crate) fn spawn(
         marks,
         told: 0,
     };
-    born(&spawned).map_err(|error| spawned.reason(plan, error))?;
-    let served = spawned.serve(plan, serve, Until::Created);
+    // What comes into a pid namespace is another process, which may be there before the first has got anything: what is done
+    // for the first counts only as long as that lives, and is done for the second in any case.
+    let emerges = plan.program.ops.contains(&Op::Emerge);
+    match born(&spawned) {
+        Err(error) if !emerges => return Err(spawned.reason(plan, error)),
+        _ => {}
+    }
+    let mut serve_both = |asked: Asked<'_>, child: &Spawned| {
+        if emerges && matches!(asked, Asked::Reborn) {
+            born(child)?;
+        }
+        serve(asked, child)
+    };
+    let served = spawned.serve(plan, &mut serve_both, Until::Created);
     spawned.tell(plan);
     served.map(|()| spawned)
 }

@@ -1,18 +1,14 @@
 //! Which boot of the machine something is of. Processes, cgroups and mounts end with a boot; what is recorded of them on
 //! a disk does not, and pids, inode numbers of pidfs and mount ids are given anew from the start.
 
-use nix::fcntl::{self, OFlag};
-use nix::sys::stat::Mode;
+use crate::sys::proc_file;
 
 /// The id of this boot; none where the kernel does not tell it. It is asked for each time: a process that was saved and
 /// restored may have seen more than one.
 pub(super) fn current() -> Option<String> {
-    // 36 characters and an end of line, in one read of a file whose size is told as 0.
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let file = fcntl::open("/proc/sys/kernel/random/boot_id", flags, Mode::empty()).ok()?;
     let mut buffer = [0; 64];
-    let length = nix::unistd::read(&file, &mut buffer).ok()?;
-    let text = std::str::from_utf8(buffer.get(..length)?).ok()?.trim_end();
+    let text = proc_file::read("/proc/sys/kernel/random/boot_id", &mut buffer).ok()?;
+    let text = std::str::from_utf8(text).ok()?.trim_end();
     (!text.is_empty()).then(|| text.to_owned())
 }
 

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::sys::{path, pidfd, socket};
+use crate::sys::{path, pidfd, proc_file, socket};
 
 /// Magic number of pidfs (Linux 6.9), whose inode numbers are not reused as long as the machine runs.
 const PIDFS_MAGIC: i64 = 0x5049_4446;
@@ -83,14 +83,14 @@ fn has_moved_clock() -> bool {
 
 /// Field 22 of /proc/PID/stat (`proc_pid_stat(5)`), counted from the end of the command name, which may hold anything.
 fn start_time(pid: i32) -> Result<u64> {
-    let file = format!("/proc/{pid}/stat");
-    let text = std::fs::read_to_string(&file).map_err(|error| Error::io(&error, format!("read {file}")))?;
-    let fields = text.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
-    fields
-        .split_ascii_whitespace()
-        .nth(19)
-        .and_then(|field| field.parse().ok())
-        .ok_or_else(|| Error::new(crate::Kind::System, format!("{file} has no start time")))
+    let mut buffer = [0; 1536];
+    let text = proc_file::stat(pid, &mut buffer)
+        .map_err(|errno| Error::os(errno, format!("read /proc/{pid}/stat")))?;
+    let fields = text.rsplit(|byte| *byte == b')').next().unwrap_or_default();
+    std::str::from_utf8(fields)
+        .ok()
+        .and_then(|fields| fields.split_ascii_whitespace().nth(19)?.parse().ok())
+        .ok_or_else(|| Error::new(crate::Kind::System, format!("/proc/{pid}/stat has no start time")))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{self, OFlag};
+use nix::fcntl::{self, AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 
 use super::creation::PATIENCE;
@@ -309,10 +309,14 @@ impl Directory {
     fn try_lock(&self, shared: bool) -> Result<Option<Lock>> {
         let path = self.path.join(LOCK);
         loop {
-            let file = File::options().read(true).open(&path).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => self.unknown(),
-                _ => Error::io(&error, format!("open {}", path.display())),
-            })?;
+            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+            let file =
+                fcntl::openat(AT_FDCWD, &path, flags, Mode::empty()).map(File::from).map_err(|errno| {
+                    match errno {
+                        Errno::ENOENT => self.unknown(),
+                        _ => Error::os(errno, format!("open {}", path.display())),
+                    }
+                })?;
             // Until this was locked, the container may have been deleted, and another of that id created.
             let is_current = |file: &File| {
                 fs::metadata(&path).is_ok_and(|now| {
@@ -400,8 +404,8 @@ impl Directory {
         /// A record is a few kilobytes, mostly annotations.
         const MOST: u64 = 64 << 20;
         let path = self.path.join(name);
-        // Not by `File::open`, which sets the close-on-exec flag by a second call where the C library is musl.
-        let file = match fcntl::open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+        // Not by open(3) of musl, which sets the close-on-exec flag by a second call.
+        let file = match fcntl::openat(AT_FDCWD, &path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(errno) => return Err(Error::os(errno, format!("open {}", path.display()))),
@@ -465,6 +469,6 @@ fn parse_intent(bytes: &[u8]) -> Option<Record> {
 pub(super) fn hold(path: &Path) -> Result<OwnedFd> {
     // Not by `OpenOptions`, which takes O_PATH for a part of the access mode where the C library is musl.
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    fcntl::open(path, flags, Mode::empty())
+    fcntl::openat(AT_FDCWD, path, flags, Mode::empty())
         .map_err(|errno| Error::os(errno, format!("open {}", path.display())))
 }

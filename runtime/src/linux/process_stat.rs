@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use nix::errno::Errno;
 
-use crate::sys::{pidfd, socket};
+use crate::sys::{pidfd, proc_file, socket};
 
 /// `PF_FORKNOEXEC`: the process has not called execve(2) since it was made (linux/sched.h).
 const NEVER_EXECUTED: u32 = 0x40;
@@ -104,7 +104,7 @@ fn child(pid: i32) -> Option<i32> {
 }
 
 fn read(pid: i32) -> Option<ProcessStat> {
-    parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+    parse(proc_file::stat(pid, &mut [0; 1536]).ok()?)
 }
 
 /// The fields are counted from the end of the command name, which may hold anything.

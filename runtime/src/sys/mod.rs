@@ -18,6 +18,7 @@ pub(crate) mod netlink;
 pub(crate) mod own_binary;
 pub(crate) mod path;
 pub(crate) mod pidfd;
+pub(crate) mod proc_file;
 pub(crate) mod process;
 pub(crate) mod regular_file;
 pub(crate) mod socket;

@@ -56,6 +56,16 @@ impl<'a> Bed<'a> {
         })
     }
 
+    /// How often a race is tried, or how many cases of a sweep: `full`, or a tenth of it where this run is a quick one.
+    pub fn rounds(&self, full: usize) -> usize {
+        if self.runtime.quick { full.div_ceil(10) } else { full }
+    }
+
+    /// Of the `full` cases of a sweep every how many-th is tried.
+    pub fn sample(&self, full: usize) -> usize {
+        (full / self.rounds(full).max(1)).max(1)
+    }
+
     /// The directory of this test.
     pub fn dir(&self) -> &Path {
         self.dir.path()

@@ -34,6 +34,8 @@ pub struct Runtime {
     pub limit: Duration,
     /// Do the directories of tests that it fails stay?
     pub keep: bool,
+    /// Are races and sweeps tried a tenth as often?
+    pub quick: bool,
 }
 
 impl Runtime {
@@ -49,7 +51,7 @@ impl Runtime {
                 .find(|path| path.is_file())
                 .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "not found in PATH"))?
         };
-        Ok(Self { path, globals: Vec::new(), limit: LIMIT, keep: false })
+        Ok(Self { path, globals: Vec::new(), limit: LIMIT, keep: false, quick: false })
     }
 
     /// Does every call ask for the systemd cgroup driver?

@@ -294,7 +294,8 @@ fn mount_race(bed: &Bed<'_>) -> Outcome {
 /// Runs containers until there were enough tries, or too many of them failed; gives the number of tries.
 fn race(bed: &Bed<'_>, bundle: &Bundle, outside: &Path) -> Outcome<usize> {
     let (mut tries, mut failures) = (0, 0);
-    while tries < TRIES && failures < TRIES / RACING * 4 {
+    let full = bed.rounds(TRIES);
+    while tries < full && failures < TRIES / RACING * 4 {
         // It may refuse a destination, which ends that container; it must not reach the host.
         let called = bed.run_bundle(bundle)?;
         if called.status.success() {

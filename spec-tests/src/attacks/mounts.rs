@@ -28,7 +28,7 @@ pub(super) const TESTS: &[Test] = &[
     test("S15 C11", "nor does tmpcopyup of mounts add, a thousand times", |bed| copy_up_race(bed, true)),
 ];
 
-/// Mounts per container of a race, and how many must have been made altogether.
+/// Mounts per container of a race, and how many must have been made altogether, unless `Bed::rounds` says otherwise.
 const RACING: usize = 100;
 const TRIES: usize = 1000;
 /// What each mount under attack is to have, and what no other may get.
@@ -57,7 +57,7 @@ fn options_race(bed: &Bed<'_>, spec: Spec, added: bool, root: u32) -> Outcome {
         }
         let bundle = bed.bundle(&script_spec(spec, &[&["mounts"]]))?;
         race.during(|| {
-            repeat(|| {
+            repeat(bed, || {
                 let called = bed.run_bundle(&bundle)?;
                 // It may refuse a destination, which ends that container.
                 if called.status.success() {
@@ -75,9 +75,13 @@ fn options_race(bed: &Bed<'_>, spec: Spec, added: bool, root: u32) -> Outcome {
 
 /// Looks at the mounts of one container after the other until there were enough tries, or too many failed. Gives the
 /// number of mounts that were made behind the link, and why the last one was refused.
-fn repeat(mut mounts: impl FnMut() -> Outcome<Result<Value, String>>) -> Outcome<(usize, String)> {
+fn repeat(
+    bed: &Bed<'_>,
+    mut mounts: impl FnMut() -> Outcome<Result<Value, String>>,
+) -> Outcome<(usize, String)> {
     let (mut tries, mut failures, mut behind, mut refusal) = (0, 0, 0, String::new());
-    while tries < TRIES && failures < TRIES / RACING * 4 {
+    let full = bed.rounds(TRIES);
+    while tries < full && failures < TRIES / RACING * 4 {
         match mounts()? {
             Ok(mounts) => {
                 tries += RACING;
@@ -183,7 +187,7 @@ impl Race {
 fn add_all(bed: &Bed<'_>, spec: &Spec, entries: &[Value]) -> Outcome<(usize, String)> {
     let file = bed.dir().join("mounts.json");
     fs::write(&file, Value::from(entries).to_string())?;
-    repeat(|| {
+    repeat(bed, || {
         let container: Container<'_, '_> = bed.waiting(spec)?;
         let called = bed.call(["mounts", "add", container.id(), &file.to_string_lossy()])?;
         let mounts = container.tries(&[&["mounts"]])?[0].worked()?.clone();
@@ -234,7 +238,7 @@ fn copy_up_race(bed: &Bed<'_>, added: bool) -> Outcome {
                 }
             }
         });
-        let done = (0..TRIES / RACING * 4).try_for_each(|_| {
+        let done = (0..bed.rounds(TRIES).div_ceil(RACING) * 4).try_for_each(|_| {
             let called = if added {
                 let container = bed.create(&bundle)?;
                 let called = bed.call(["mounts", "add", container.id(), &file.to_string_lossy()])?;

@@ -141,11 +141,11 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("F11", "programs that end at once never make run or exec hang", |bed| {
         let bundle = bed.bundle(&Spec::new().args(&["/probe", "true"]))?;
-        for _ in 0..40 {
+        for _ in 0..bed.rounds(40) {
             bed.run_bundle(&bundle)?.ok()?;
         }
         let container = bed.waiting(&Spec::new())?;
-        for _ in 0..40 {
+        for _ in 0..bed.rounds(40) {
             container.exec(&["/probe", "true"])?.ok()?;
         }
         Ok(())

@@ -115,6 +115,9 @@ fn each(bed: &Bed<'_>, action: &str) -> Outcome {
 fn try_all(bed: &Bed<'_>, profiles: Vec<Value>) -> Outcome {
     let all: Vec<(Value, bool)> =
         profiles.into_iter().flat_map(|profile| [(profile.clone(), true), (profile, false)]).collect();
+    // Odd, so that a sample has both.
+    let step = bed.sample(all.len()) | 1;
+    let all: Vec<(Value, bool)> = all.into_iter().step_by(step).collect();
     let mut wrong = Vec::new();
     for some in all.chunks(8) {
         let mut calls = Vec::new();

@@ -253,7 +253,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A221", "a foreground run always ends, and with the right code", |bed| {
         let bundle = bed.bundle(&Spec::new().args(&["/probe", "exit", "3"]))?;
-        for round in 0..30 {
+        for round in 0..bed.rounds(30) {
             let called = bed.run_bundle(&bundle)?;
             same(&format!("exit code of round {round}"), called.code(), 3)?;
         }

@@ -137,7 +137,7 @@ fn run(options: &Options, tests: &[Test], session: &mut Session) -> Result<Vec<C
     for (name, path) in &options.runtimes {
         let runtime = Runtime::find(path).map_err(|error| format!("runtime {}: {error}", path.display()))?;
         let (globals, limit) = (options.globals.clone(), options.timeout);
-        let runtime = Runtime { globals, limit, keep: options.keep, ..runtime };
+        let runtime = Runtime { globals, limit, keep: options.keep, quick: options.quick, ..runtime };
         let first = session.first(&runtime).map_err(|fault| format!("the first container: {fault}"))?;
         if let First::Fails(why) = &first {
             eprintln!("note: {name} does not run the simplest container, so most tests will fail: {why}");

@@ -9,7 +9,7 @@ pub(crate) const HELP: &str = "\
 Judges an OCI runtime: any program with runc's command line (create, start, state, kill, delete, run, exec).
 
 usage: conformance [--runtime PATH] [--filter WORD]... [--format text|json|junit] [--keep] [--systemd-cgroup]
-                   [--shared-root]
+                   [--shared-root] [--quick]
        conformance --compare NAME=PATH... [--into FILE] [--filter WORD]... [--format text|json|junit]
        conformance --list | --rows | --check FILE
 
@@ -19,6 +19,7 @@ usage: conformance [--runtime PATH] [--filter WORD]... [--format text|json|junit
   --keep             leave the bundles of tests that fail, and say where they are
   --systemd-cgroup   use the systemd cgroup driver: the option for the runtime, slice:prefix:name for containers
   --shared-root      let / and all below it be shared, as on a machine with systemd, in the suite's own mount namespace
+  --quick            a tenth of the rounds of races and sweeps, for machines with one processor
   --jobs N           tests side by side (default: the number of CPUs)
   --timeout SECONDS  end a test that takes longer, which has failed then (default 60)
   --compare          run the suite for several runtimes and print a markdown table
@@ -64,6 +65,7 @@ pub(crate) struct Options {
     pub(crate) globals: Vec<String>,
     pub(crate) keep: bool,
     pub(crate) shared_root: bool,
+    pub(crate) quick: bool,
 }
 
 /// Nothing when the help was asked for and printed.
@@ -79,6 +81,7 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
         globals: Vec::new(),
         keep: false,
         shared_root: false,
+        quick: false,
     };
     let mut target = None;
     let mut parser = lexopt::Parser::from_env();
@@ -111,6 +114,7 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
             Long("timeout") => options.timeout = Duration::from_secs(parser.value()?.parse()?),
             Long("systemd-cgroup") => options.globals.push("--systemd-cgroup".into()),
             Long("shared-root") => options.shared_root = true,
+            Long("quick") => options.quick = true,
             Long("keep") => options.keep = true,
             Long("list") => options.task = Task::List,
             Long("rows") => options.task = Task::Rows,

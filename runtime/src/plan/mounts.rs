@@ -19,7 +19,8 @@ use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
 use crate::linux::mount::cgroup::Views;
-use crate::linux::mount::entry::{Reaches, Surroundings, plain};
+use crate::linux::mount::entry::plain;
+use crate::linux::mount::surroundings::{Reaches, Surroundings};
 use crate::linux::namespace::Namespaces;
 
 /// Facts about the container.

@@ -12,8 +12,9 @@ use super::program::{Op, Program, Slot, Text};
 use super::{ParentStep, Plan, Request, hooks};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
-use crate::linux::mount::entry::{Entry, Reaches, Surroundings, clean, plain, propagation};
+use crate::linux::mount::entry::{Entry, clean, plain, propagation};
 use crate::linux::mount::propagation::{Propagation, PropagationType};
+use crate::linux::mount::surroundings::{Reaches, Surroundings};
 use crate::linux::namespace::Namespaces;
 use crate::linux::{device, lsm, sysctl};
 

@@ -5,6 +5,7 @@
 
 mod failure;
 pub(crate) mod id_map;
+mod make;
 mod mapping;
 mod steps;
 mod view;
@@ -15,14 +16,14 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use crate::child::message::{MESSAGE_SIZE, Message, MessageKind};
-use crate::child::{Inherited, birth};
 use crate::error::{Error, Kind, Result};
 use crate::linux::process_stat::{became_program, doing};
 use crate::linux::waiting;
+use crate::plan::blame::Blame;
 use crate::plan::program::Op;
 use crate::plan::{ParentStep, Plan};
 use crate::sys::marks::Marks;
-use crate::sys::{clone, pidfd, socket};
+use crate::sys::{pidfd, socket};
 use crate::trace;
 pub(crate) use failure::{describe, ended_by};
 pub(crate) use mapping::{compare_id_maps, map_ids};
@@ -121,7 +122,7 @@ pub(crate) fn spawn(
     let cancel = resources.cancel.map(|fd| fd.try_clone_to_owned()).transpose();
     let cancel = cancel.map_err(|error| Error::io(&error, "duplicate a descriptor"))?;
     let marks = trace::marks(plan);
-    let (pid, pidfd) = make_child(plan, resources, theirs.as_raw_fd(), marks.as_ref())?;
+    let (pid, pidfd) = make::make_child(plan, resources, theirs.as_raw_fd(), marks.as_ref())?;
     trace::done(format_args!("made process {pid}"));
     // Only the child holds its end now, so that its end is seen here.
     drop(theirs);
@@ -224,13 +225,7 @@ impl Spawned {
                             "the container's process asks for an unknown step",
                         ));
                     };
-                    let answer = serve(Asked::Step(step), self).map_err(|error| {
-                        let error = match blame.place.pointer() {
-                            Some(pointer) => error.at(pointer),
-                            None => error,
-                        };
-                        self.reason(plan, error)
-                    })?;
+                    let answer = self.serve_step(plan, serve, step, *blame)?;
                     let with = answer.as_ref().map_or(-1, AsRawFd::as_raw_fd);
                     let packet = Message::about(MessageKind::Answer, message.a).encode();
                     socket::send(self.sync.as_raw_fd(), &packet, with).map_err(|errno| {
@@ -243,13 +238,7 @@ impl Spawned {
                         self.pid = message.a as i32;
                         serve(Asked::Reborn, self).map_err(|error| self.reason(plan, error))?;
                         for (step, blame) in &plan.emerged {
-                            serve(Asked::Step(step), self).map_err(|error| {
-                                let error = match blame.place.pointer() {
-                                    Some(pointer) => error.at(pointer),
-                                    None => error,
-                                };
-                                self.reason(plan, error)
-                            })?;
+                            self.serve_step(plan, serve, step, *blame)?;
                         }
                     }
                 }
@@ -283,6 +272,23 @@ impl Spawned {
             }
             (None, Until::Created) => Err(failure::ended(self.peek_end())),
         }
+    }
+
+    /// Does one step of the plan for the child.
+    fn serve_step(
+        &mut self,
+        plan: &Plan,
+        serve: &mut Serve<'_>,
+        step: &ParentStep,
+        blame: Blame,
+    ) -> Result<Option<OwnedFd>> {
+        serve(Asked::Step(step), self).map_err(|error| {
+            let error = match blame.place.pointer() {
+                Some(pointer) => error.at(pointer),
+                None => error,
+            };
+            self.reason(plan, error)
+        })
     }
 
     /// Why something failed that was done to the child or with it. A child that ends takes its files in /proc and its end of
@@ -388,168 +394,5 @@ impl Drop for Spawned {
     }
 }
 
-/// Clones the child, from a thread of its own where it must be born into other namespaces.
-fn make_child(
-    plan: &Plan,
-    resources: &Resources<'_>,
-    sync: RawFd,
-    marks: Option<&Marks>,
-) -> Result<(i32, OwnedFd)> {
-    let namespaces: Vec<RawFd> = resources.namespaces.iter().map(AsRawFd::as_raw_fd).collect();
-    let listener = resources.listener.map_or(-1, |fd| fd.as_raw_fd());
-    let mut keep: Vec<RawFd> =
-        resources.streams.into_iter().chain([sync, listener]).chain(namespaces.iter().copied()).collect();
-    let preserved = (0..resources.preserved).map(|number| number as RawFd + 3);
-    keep.extend(preserved.filter(|fd| !resources.absent.contains(fd)));
-    keep.retain(|fd| *fd >= 0);
-    keep.sort_unstable();
-    keep.dedup();
-    let (streams, absent) = (resources.streams, resources.absent);
-    let inherited =
-        Inherited { sync, listener, streams, namespaces: &namespaces, keep: &keep, absent, marks };
-    if resources.born_joined.is_empty() {
-        return clone_child(plan, inherited, resources);
-    }
-    // setns(2) changes this *thread* only; it ends right after, so that nothing else of the caller is affected.
-    std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .name("wharf-join".to_owned())
-            .spawn_scoped(scope, || {
-                for ((namespace, kind), (path, _, place)) in
-                    resources.born_joined.iter().zip(&plan.born_joined)
-                {
-                    clone::setns(namespace.as_raw_fd(), *kind).map_err(|errno| {
-                        Error::os(errno, format!("join namespace {}", path.display()))
-                            .at(place.pointer().unwrap_or_default())
-                    })?;
-                }
-                clone_child(plan, inherited, resources)
-            })
-            .map_err(|error| Error::io(&error, "make a thread to join namespaces"))?
-            .join()
-            .unwrap_or_else(|_| Err(Error::new(Kind::System, "the thread that joins namespaces panicked")))
-    })
-}
-
-fn clone_child(plan: &Plan, inherited: Inherited<'_>, resources: &Resources<'_>) -> Result<(i32, OwnedFd)> {
-    let flags = plan.born_with | if resources.sibling { libc::CLONE_PARENT } else { 0 };
-    let make = |cgroup| birth::make(&plan.program, flags, inherited, cgroup);
-    let made = match make(resources.cgroup) {
-        // The two cgroups have no ancestor in common that the caller may write to (cgroups(7), Delegation containment).
-        Err(errno @ (Errno::EACCES | Errno::ENOENT))
-            if resources.cgroup_optional && resources.cgroup.is_some() =>
-        {
-            log::warn!(
-                "the new process is not in the container's cgroup, and its limits do not hold for it: {}",
-                errno.desc()
-            );
-            make(None)
-        }
-        made => made,
-    };
-    made.map_err(|errno| clone_failed(errno, plan.born_with))
-}
-
-fn clone_failed(errno: Errno, born_with: i32) -> Error {
-    let error = Error::os(errno, "make the container's process (clone3)");
-    match errno {
-        Errno::ENOSPC => error
-            .at("/linux/namespaces")
-            .hint("the limit of nested or existing namespaces is reached: see /proc/sys/user"),
-        Errno::EPERM if born_with & libc::CLONE_NEWUSER != 0 => {
-            error.at("/linux/namespaces").hint(
-                "this host does not let the caller make user namespaces: see \
-                 /proc/sys/kernel/unprivileged_userns_clone, /proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-            )
-        }
-        Errno::EACCES => error.at("/linux/cgroupsPath").hint(
-            "the caller may not move a process from his own cgroup to that of the container: no cgroup above both \
-             is delegated to him",
-        ),
-        Errno::EAGAIN => error.hint("a pids limit of the runtime's own cgroup or a process limit is reached"),
-        Errno::EBUSY => {
-            error.hint("the cgroup has children with controllers enabled and may not hold processes itself")
-        }
-        _ => error,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use nix::sys::wait::{Id, WaitPidFlag, waitid};
-    use nix::unistd::Pid;
-
-    use super::*;
-    use crate::plan::blame::{Blame, Place};
-    use crate::plan::program::Slot;
-
-    /// What a spawn fails with whose child does `op`, while the parent does `born` after its birth and `step` when asked.
-    fn failure(
-        op: Op,
-        born: &mut dyn FnMut(&Spawned) -> Result<()>,
-        step: &mut dyn FnMut(&Spawned) -> Result<()>,
-    ) -> String {
-        let mut plan = Plan::default();
-        match op {
-            Op::Ask { .. } => {
-                plan.ask(ParentStep::TimeOffsets(String::new()), Slot::NONE, Blame::new("ask", Place::NONE));
-            }
-            op => plan.program.push_own(op, "do it"),
-        }
-        let resources = Resources {
-            streams: [0, 1, 2],
-            preserved: 0,
-            listener: None,
-            cgroup: None,
-            cgroup_optional: false,
-            absent: &[],
-            cancel: None,
-            born_joined: &[],
-            namespaces: &[],
-            sibling: false,
-        };
-        let mut serve = |_: Asked<'_>, child: &Spawned| step(child).map(|()| None);
-        spawn(&plan, &resources, born, &mut serve).unwrap_err().to_string()
-    }
-
-    fn gone() -> Error {
-        Error::os(Errno::ENOENT, "write to a file in /proc")
-    }
-
-    #[test]
-    fn what_the_child_reports_is_the_reason_and_not_that_it_is_gone() {
-        let fails = Op::NoProcess;
-        let reported = "cannot start a container without a process";
-        assert_eq!(failure(fails, &mut |_| Ok(()), &mut |_| Ok(())), reported);
-        let after_its_end = |child: &Spawned| {
-            let ended =
-                waitid(Id::Pid(Pid::from_raw(child.pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-            ended.map(drop).map_err(|errno| Error::os(errno, "wait"))?;
-            Err(gone())
-        };
-        assert_eq!(failure(fails, &mut { after_its_end }, &mut |_| Ok(())), reported);
-    }
-
-    #[test]
-    fn the_end_of_a_child_that_is_killed_is_the_reason() {
-        let asks = Op::Ask { step: 0, into: Slot::NONE };
-        let mut kill = |child: &Spawned| {
-            pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL)
-                .map_err(|errno| Error::os(errno, "kill"))?;
-            socket::wait_readable([child.pidfd.as_raw_fd()], -1).map_err(|errno| Error::os(errno, "wait"))?;
-            Err(gone())
-        };
-        let killed = failure(asks, &mut |_| Ok(()), &mut kill);
-        assert!(killed.ends_with("it was killed by signal 9"), "{killed}");
-        let mut unanswered = |child: &Spawned| kill(child).or(Ok(()));
-        let killed = failure(asks, &mut |_| Ok(()), &mut unanswered);
-        assert!(killed.ends_with("it was killed by signal 9"), "{killed}");
-    }
-
-    #[test]
-    fn what_a_living_child_has_no_part_in_is_told_as_met() {
-        let asks = Op::Ask { step: 0, into: Slot::NONE };
-        assert_eq!(failure(asks, &mut |_| Ok(()), &mut |_| Err(gone())), gone().to_string());
-        assert_eq!(failure(asks, &mut |_| Err(gone()), &mut |_| Ok(())), gone().to_string());
-    }
-}
+mod tests;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::entry::{Entry, Reaches, Surroundings, plan_label};
+use super::entry::{Entry, plan_label};
+use super::surroundings::{Reaches, Surroundings};
 use crate::plan::blame::Blame;
 use crate::plan::program::{Like, Op, Slot};
 use crate::plan::{ParentStep, Plan};

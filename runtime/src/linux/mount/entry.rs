@@ -4,100 +4,21 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
+use super::data::LONGEST_VALUE;
 use super::options::{MountOptions, superblock};
 use super::overlay;
 use super::propagation::{Propagation, PropagationType, Reach};
+use super::surroundings::{Reaches, Surroundings};
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
 use crate::plan::blame::{Blame, Place};
 use crate::plan::program::{Like, Op, Program, Slot, Text};
 use crate::plan::{MapSource, ParentStep, Plan};
 
-/// Longer values do not fit through fsconfig(2); only mount(2) takes them.
-const LONGEST_VALUE: usize = 255;
-
-/// mount(2) takes a page with all options and the NUL, and cuts off the rest without a word. Pages may be larger than
-/// this; what a configuration means must not depend on it.
-pub(crate) const LONGEST_DATA: usize = 4095;
-
-/// Flags that fsconfig(2) has no word for.
-const ONLY_MOUNT_CALL: u64 = superblock::I_VERSION | superblock::SILENT;
-
 /// File systems of the kernel itself: `ro` is a matter of the mount only, for their superblocks are shared or must
 /// stay writable while the runtime fills them.
 const PSEUDO: [&str; 9] =
     ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "bpf", "securityfs"];
-
-/// How a child comes by mounts of the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reaches {
-    /// They are around it, and it has the right to clone them.
-    Itself,
-    /// It cannot, being in a user namespace or among the mounts of a running container: the parent does.
-    ByParent,
-    /// The parent may not either: the child holds a mount namespace with what the host shows, and goes there from that of the
-    /// container (the number of the inherited descriptor) and back.
-    ByVisit(u8),
-}
-
-impl Reaches {
-    /// To where the host's mounts are.
-    pub(crate) fn plan_leave(self, program: &mut Program, blame: Blame) {
-        if let Self::ByVisit(_) = self {
-            program.push(Op::EnterView, blame);
-        }
-    }
-
-    /// Back to where the container's are.
-    pub(crate) fn plan_return(self, program: &mut Program, blame: Blame) {
-        if let Self::ByVisit(namespace) = self {
-            program.push(Op::Enter { namespace, kinds: libc::CLONE_NEWNS }, blame);
-        }
-    }
-}
-
-/// What the steps of a mount depend on besides its entry.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Surroundings<'s> {
-    /// Relative bind sources are relative to it.
-    pub(crate) bundle: &'s Path,
-    /// How the child comes by what the host owns.
-    pub(crate) host: Reaches,
-    /// What the propagation of the host's mounts becomes in the container. What the parent opens is not reached by the
-    /// change that the child makes to its own copies.
-    pub(crate) propagation: u32,
-    /// The mounts around the child are the host's own, so that its clones are peers of them, too.
-    pub(crate) among_the_hosts: bool,
-    /// The container cannot count on instances of its own of sysfs and procfs.
-    pub(crate) in_user_namespace: bool,
-    /// The container has a pid namespace of its own.
-    pub(crate) own_pids: bool,
-    /// The number of the pid namespace that a procfs shows, where that is not the child's: the parent opens it.
-    pub(crate) procfs: Option<u8>,
-    /// The id maps of its user namespace, for entries that want mapped ids without naming maps.
-    pub(crate) maps: &'s IdMaps,
-    /// The user namespace that it joins.
-    pub(crate) joined_user: Option<&'s Path>,
-    /// The SELinux context of every mount that can have one.
-    pub(crate) label: Option<&'s str>,
-    /// Sources that are to be copied as the links that they are: the path and where it leads.
-    pub(crate) links: &'s [(PathBuf, PathBuf)],
-    /// What later entries change with `remount`, by destination.
-    pub(crate) remounts: &'s [PathBuf],
-}
-
-impl Surroundings<'_> {
-    /// Cuts the clone of a mount of the host off from it, unless all around the child was cut off before.
-    pub(crate) fn plan_cut(&self, program: &mut Program, blame: Blame) {
-        if self.among_the_hosts {
-            let propagation = self.propagation;
-            program.push(
-                Op::Attributes { on: Slot::MOUNT, set: 0, clear: 0, propagation, recursive: true },
-                blame,
-            );
-        }
-    }
-}
 
 /// One entry with its options understood.
 #[derive(Debug)]
@@ -351,11 +272,6 @@ impl<'m> Entry<'m> {
         }
     }
 
-    /// Whether a value is one of an overlay that fsconfig(2) takes only in another form.
-    fn is_layered(&self, key: &str, value: &str) -> bool {
-        self.fs() == "overlay" && overlay::names_directories(key) && value.len() > LONGEST_VALUE
-    }
-
     /// The directories of an overlay, each by itself: by name, or by descriptor where even one name is too long.
     fn plan_layers(&self, program: &mut Program, key: &str, value: &str) {
         for (key, directory) in overlay::directories(key, value) {
@@ -399,46 +315,6 @@ impl<'m> Entry<'m> {
                 None
             }
         })
-    }
-
-    /// Why mount(2) and fsconfig(2) both cannot take the options, if that is so.
-    pub(crate) fn too_long(&self) -> Option<String> {
-        let length = self.data(None).len();
-        (!self.is_bind() && self.only_mount_call(true) && length > LONGEST_DATA).then(|| {
-            format!(
-                "the options for the file system are {length} bytes long; the kernel takes {LONGEST_DATA}"
-            )
-        })
-    }
-
-    /// Whether fsconfig(2) cannot express the options, `layered` even with each directory of an overlay by itself.
-    fn only_mount_call(&self, layered: bool) -> bool {
-        let long = |text: &str| text.len() > LONGEST_VALUE;
-        self.options.superblock.set & ONLY_MOUNT_CALL != 0
-            || self.options.data.iter().any(|(key, value)| {
-                long(key)
-                    || value
-                        .as_ref()
-                        .is_some_and(|value| long(value) && !(layered && self.is_layered(key, value)))
-            })
-    }
-
-    /// The options as mount(2) takes them, if only that can express them. An overlay with more than that takes has its
-    /// directories one by one, as far as the kernel can do that.
-    fn data_of_mount_call(&self, label: Option<&str>) -> Option<String> {
-        let data = self.only_mount_call(false).then(|| self.data(label))?;
-        (data.len() <= LONGEST_DATA || self.only_mount_call(true)).then_some(data)
-    }
-
-    fn data(&self, label: Option<&str>) -> String {
-        let words = self.options.data.iter().map(|(key, value)| match value {
-            None => key.clone(),
-            // A context has commas.
-            Some(value) if lsm::CONTEXTS.contains(&key.as_str()) => format!("{key}=\"{value}\""),
-            Some(value) => format!("{key}={value}"),
-        });
-        let label = label.map(|label| format!("{}=\"{label}\"", lsm::CONTEXT));
-        words.chain(label).collect::<Vec<_>>().join(",")
     }
 
     /// The SELinux context that the mount gets, unless it has chosen one itself.

@@ -1,0 +1,64 @@
+//! Which way the options for a file system go to the kernel: word by word through fsconfig(2), or as one text through
+//! mount(2), where only that can express them.
+
+use super::entry::Entry;
+use super::options::superblock;
+use super::overlay;
+use crate::linux::lsm;
+
+/// Longer values do not fit through fsconfig(2); only mount(2) takes them.
+pub(super) const LONGEST_VALUE: usize = 255;
+
+/// mount(2) takes a page with all options and the NUL, and cuts off the rest without a word. Pages may be larger than
+/// this; what a configuration means must not depend on it.
+pub(crate) const LONGEST_DATA: usize = 4095;
+
+/// Flags that fsconfig(2) has no word for.
+const ONLY_MOUNT_CALL: u64 = superblock::I_VERSION | superblock::SILENT;
+
+impl Entry<'_> {
+    /// Whether a value is one of an overlay that fsconfig(2) takes only in another form.
+    pub(super) fn is_layered(&self, key: &str, value: &str) -> bool {
+        self.fs() == "overlay" && overlay::names_directories(key) && value.len() > LONGEST_VALUE
+    }
+
+    /// Why mount(2) and fsconfig(2) both cannot take the options, if that is so.
+    pub(crate) fn too_long(&self) -> Option<String> {
+        let length = self.data(None).len();
+        (!self.is_bind() && self.only_mount_call(true) && length > LONGEST_DATA).then(|| {
+            format!(
+                "the options for the file system are {length} bytes long; the kernel takes {LONGEST_DATA}"
+            )
+        })
+    }
+
+    /// Whether fsconfig(2) cannot express the options, `layered` even with each directory of an overlay by itself.
+    fn only_mount_call(&self, layered: bool) -> bool {
+        let long = |text: &str| text.len() > LONGEST_VALUE;
+        self.options.superblock.set & ONLY_MOUNT_CALL != 0
+            || self.options.data.iter().any(|(key, value)| {
+                long(key)
+                    || value
+                        .as_ref()
+                        .is_some_and(|value| long(value) && !(layered && self.is_layered(key, value)))
+            })
+    }
+
+    /// The options as mount(2) takes them, if only that can express them. An overlay with more than that takes has its
+    /// directories one by one, as far as the kernel can do that.
+    pub(super) fn data_of_mount_call(&self, label: Option<&str>) -> Option<String> {
+        let data = self.only_mount_call(false).then(|| self.data(label))?;
+        (data.len() <= LONGEST_DATA || self.only_mount_call(true)).then_some(data)
+    }
+
+    fn data(&self, label: Option<&str>) -> String {
+        let words = self.options.data.iter().map(|(key, value)| match value {
+            None => key.clone(),
+            // A context has commas.
+            Some(value) if lsm::CONTEXTS.contains(&key.as_str()) => format!("{key}=\"{value}\""),
+            Some(value) => format!("{key}={value}"),
+        });
+        let label = label.map(|label| format!("{}=\"{label}\"", lsm::CONTEXT));
+        words.chain(label).collect::<Vec<_>>().join(",")
+    }
+}

@@ -1,0 +1,78 @@
+//! What the steps of a mount depend on besides its entry: the container around it, and how it comes by what the host owns.
+
+use std::path::{Path, PathBuf};
+
+use crate::linux::idmap::IdMaps;
+use crate::plan::blame::Blame;
+use crate::plan::program::{Op, Program, Slot};
+
+/// How a child comes by mounts of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaches {
+    /// They are around it, and it has the right to clone them.
+    Itself,
+    /// It cannot, being in a user namespace or among the mounts of a running container: the parent does.
+    ByParent,
+    /// The parent may not either: the child holds a mount namespace with what the host shows, and goes there from that of the
+    /// container (the number of the inherited descriptor) and back.
+    ByVisit(u8),
+}
+
+impl Reaches {
+    /// To where the host's mounts are.
+    pub(crate) fn plan_leave(self, program: &mut Program, blame: Blame) {
+        if let Self::ByVisit(_) = self {
+            program.push(Op::EnterView, blame);
+        }
+    }
+
+    /// Back to where the container's are.
+    pub(crate) fn plan_return(self, program: &mut Program, blame: Blame) {
+        if let Self::ByVisit(namespace) = self {
+            program.push(Op::Enter { namespace, kinds: libc::CLONE_NEWNS }, blame);
+        }
+    }
+}
+
+/// What the steps of a mount depend on besides its entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'s> {
+    /// Relative bind sources are relative to it.
+    pub(crate) bundle: &'s Path,
+    /// How the child comes by what the host owns.
+    pub(crate) host: Reaches,
+    /// What the propagation of the host's mounts becomes in the container. What the parent opens is not reached by the
+    /// change that the child makes to its own copies.
+    pub(crate) propagation: u32,
+    /// The mounts around the child are the host's own, so that its clones are peers of them, too.
+    pub(crate) among_the_hosts: bool,
+    /// The container cannot count on instances of its own of sysfs and procfs.
+    pub(crate) in_user_namespace: bool,
+    /// The container has a pid namespace of its own.
+    pub(crate) own_pids: bool,
+    /// The number of the pid namespace that a procfs shows, where that is not the child's: the parent opens it.
+    pub(crate) procfs: Option<u8>,
+    /// The id maps of its user namespace, for entries that want mapped ids without naming maps.
+    pub(crate) maps: &'s IdMaps,
+    /// The user namespace that it joins.
+    pub(crate) joined_user: Option<&'s Path>,
+    /// The SELinux context of every mount that can have one.
+    pub(crate) label: Option<&'s str>,
+    /// Sources that are to be copied as the links that they are: the path and where it leads.
+    pub(crate) links: &'s [(PathBuf, PathBuf)],
+    /// What later entries change with `remount`, by destination.
+    pub(crate) remounts: &'s [PathBuf],
+}
+
+impl Surroundings<'_> {
+    /// Cuts the clone of a mount of the host off from it, unless all around the child was cut off before.
+    pub(crate) fn plan_cut(&self, program: &mut Program, blame: Blame) {
+        if self.among_the_hosts {
+            let propagation = self.propagation;
+            program.push(
+                Op::Attributes { on: Slot::MOUNT, set: 0, clear: 0, propagation, recursive: true },
+                blame,
+            );
+        }
+    }
+}

@@ -6,14 +6,15 @@ use oci_spec::runtime::{ContainerState, Spec};
 
 use super::cgroup_setup::enter_scope;
 use super::claims::Claims;
+use super::hooks;
 use super::identity::ProcessIdentity;
 use super::record::Record;
 use super::store::Directory;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager};
 use crate::error::{Error, Kind, Result};
-use crate::hook::{HookKind, Watch, run_hooks_watching};
+use crate::hook::Watch;
 use crate::host::Host;
-use crate::plan::{ParentStep, hooks::HookState};
+use crate::plan::ParentStep;
 use crate::spawn::{self, Asked, Spawned, View};
 
 /// What the answers need, and what they leave for a creation to undo.
@@ -97,20 +98,9 @@ impl Answers<'_> {
             ParentStep::RuntimeHooks => {
                 *self.hooked = true;
                 let watch = Watch { process: Some(child.pidfd.as_fd()), cancel: self.cancel };
-                run_runtime_hooks(self.spec, self.record, pid, watch)?;
+                hooks::run_runtime_hooks(self.spec, self.record, pid, watch)?;
             }
         }
         Ok(None)
     }
-}
-
-/// Runs the hooks of the runtime's side.
-pub(super) fn run_runtime_hooks(spec: &Spec, record: &Record, pid: i32, watch: Watch<'_>) -> Result<()> {
-    let bundle = &record.bundle;
-    let bundle_text = bundle.to_string_lossy();
-    let state = HookState::new(spec, &record.id, &bundle_text, "creating", pid).json();
-    let Some(hooks) = spec.hooks().as_ref() else { return Ok(()) };
-    [HookKind::Prestart, HookKind::CreateRuntime]
-        .into_iter()
-        .try_for_each(|kind| run_hooks_watching(kind, kind.of(hooks), &state, bundle, watch))
 }

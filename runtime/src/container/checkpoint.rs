@@ -17,9 +17,9 @@ pub use options::{CheckpointOptions, CriuOptions, ManageCgroups, NetworkLock, Re
 pub(super) use external::{HostMount, MountView, host_mounts, masked_paths, mount_id, words_for_restore};
 pub(super) use streams::inherited;
 
+use super::cgroups::layout;
 use super::handle::Container;
 use super::prepare::views;
-use super::runtime::layout;
 use super::state::Status;
 use crate::cgroup::{Cgroup, Mode};
 use crate::criu::image::{ImageDirectory, check_parent};

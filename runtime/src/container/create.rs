@@ -6,12 +6,12 @@ use std::path::Path;
 use oci_spec::runtime::Spec;
 
 use super::cgroup_setup::delegate_cgroup;
+use super::cgroups::Cgroups;
 use super::claims::Claims;
 use super::creation::Creation;
 use super::handle::Container;
 use super::options::{Console, CreateOptions};
 use super::prepare::{Prepared, prepare};
-use super::runtime::Cgroups;
 use super::store::Directory;
 use super::terminal::ConsoleSocket;
 use crate::bundle::Bundle;

@@ -1,10 +1,6 @@
 //! A creation under way, which undoes itself when it fails.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
-use std::time::Duration;
+use std::os::fd::AsFd as _;
 
 use oci_spec::runtime::Spec;
 
@@ -12,10 +8,12 @@ use super::answers::Answers;
 use super::claims::Claims;
 use super::gate;
 use super::handle::Container;
+use super::hooks;
+use super::host_mounts::unmount;
 use super::identity::ProcessIdentity;
 use super::opened;
 use super::options::CreateOptions;
-use super::record::Record;
+use super::record::{PATIENCE, Record};
 use super::store::{Directory, Lock};
 use super::terminal::{self, ConsoleSocket};
 use crate::cgroup::{Cgroup, CgroupPlan, Manager, Setting};
@@ -25,10 +23,6 @@ use crate::host::Host;
 use crate::id::ContainerId;
 use crate::plan::{Gate, Plan};
 use crate::spawn::{self, Asked, Resources, Spawned};
-use crate::sys::mount;
-
-/// How long to wait for killed processes to leave their cgroups.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A creation that undoes itself unless it is completed.
 pub(super) struct Creation<'c> {
@@ -68,7 +62,7 @@ impl<'c> Creation<'c> {
     pub(super) fn run_runtime_hooks(&mut self, pid: i32, pidfd: std::os::fd::BorrowedFd<'_>) -> Result<()> {
         self.hooked = true;
         let watch = Watch { process: Some(pidfd), cancel: None };
-        super::answers::run_runtime_hooks(self.spec, &self.record, pid, watch)
+        hooks::run_runtime_hooks(self.spec, &self.record, pid, watch)
     }
 
     /// Makes the process, serves it until it is complete, and records it.
@@ -157,7 +151,7 @@ impl<'c> Creation<'c> {
             }
             if self.record.poststart {
                 self.hooked = true;
-                super::start::run_poststart(&self.record, self.spec, Watch { process: None, cancel })?;
+                hooks::run_poststart(&self.record, self.spec, Watch { process: None, cancel })?;
             }
         }
         let pidfd = spawned.into_pidfd()?;
@@ -211,7 +205,7 @@ impl Drop for Creation<'_> {
         }
         self.lock = None;
         if self.hooked
-            && let Err(error) = super::delete::run_poststop(&self.record, self.spec)
+            && let Err(error) = hooks::run_poststop(&self.record, self.spec)
         {
             log::warn!("{error}");
         }
@@ -221,26 +215,4 @@ impl Drop for Creation<'_> {
 /// How a sibling ended, only its parent can know.
 fn may_be_killed(error: &str, sibling: bool) -> bool {
     error.contains("killed by signal 9") || (sibling && error.ends_with("it stopped talking"))
-}
-
-/// Takes the mounts of a container without a mount namespace away: all are below the clone of its root.
-pub(super) fn unmount(record: &Record) {
-    if !record.host_mounts {
-        return;
-    }
-    // The creation did not come that far, or is undone already: what is mounted there is the caller's own.
-    if record.mount_before.is_some() && record.mount_before == mount_at(&record.rootfs) {
-        return;
-    }
-    if let Ok(path) = CString::new(record.rootfs.as_os_str().as_bytes()) {
-        // EINVAL: no mount.
-        let _ = mount::detach(&path);
-    }
-}
-
-/// The id of the mount that a path is on now.
-pub(super) fn mount_at(path: &Path) -> Option<u64> {
-    let held = super::store::hold(path).ok()?;
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", held.as_raw_fd())).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }

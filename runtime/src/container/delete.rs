@@ -4,20 +4,18 @@ use std::os::fd::AsFd as _;
 
 use oci_spec::runtime::Spec;
 
-use super::creation::{PATIENCE, unmount};
-use super::handle::status_of;
+use super::cgroups::Cgroups;
+use super::hooks::run_poststop;
+use super::host_mounts::unmount;
 use super::identity::{ProcessIdentity, wait_end};
 use super::options::{CgroupDriver, Delete};
-use super::record::Record;
-use super::runtime::Cgroups;
-use super::state::Status;
+use super::record::{PATIENCE, Record};
+use super::state::{Status, status_of};
 use super::store::{Directory, Known, Lock};
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Denial};
 use crate::error::{Error, Kind, Result};
-use crate::hook::{HookKind, HookPolicy, run_hooks};
 use crate::host::Host;
-use crate::plan::hooks::HookState;
 use crate::sys::pidfd;
 
 /// Deletes what the directory stands for.
@@ -228,18 +226,4 @@ fn guess_cgroup(directory: &Directory, bundle: Option<&Bundle>) -> Option<Cgroup
     let denial = if rootless { Denial::Expected } else { Denial::Odd };
     let plan = CgroupPlan::new(None, id, &layout, denial).ok()?;
     Some(Cgroup::open(plan.claimed_record()))
-}
-
-/// Runs the poststop hooks; a failure is a warning, and the others run (runtime.md, Lifecycle, step 13).
-pub(super) fn run_poststop(record: &Record, spec: &Spec) -> Result<()> {
-    let Some(hooks) = spec.hooks().as_ref() else { return Ok(()) };
-    let bundle = record.bundle.to_string_lossy();
-    let state = HookState::new(spec, &record.id, &bundle, "stopped", 0).json();
-    run_hooks(
-        HookKind::Poststop,
-        HookKind::Poststop.of(hooks),
-        &state,
-        &record.bundle,
-        HookPolicy::WarnAndGoOn,
-    )
 }

@@ -230,5 +230,5 @@ fn may_trace(spec: &Spec) -> bool {
 /// The root directory of a container that has no mount namespace.
 pub(super) fn root_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/root");
-    super::store::hold(path.as_ref())
+    super::opened::hold(path.as_ref())
 }

@@ -8,12 +8,11 @@ use oci_spec::runtime::Spec;
 
 use super::delete;
 use super::exit::ExitStatus;
-use super::gate;
 use super::identity;
 use super::options::{CgroupDriver, Delete};
 use super::record::Record;
-use super::state::{State, Status};
-use super::store::{Directory, Known, Lock};
+use super::state::{State, Status, describe, status_of};
+use super::store::{Directory, Lock};
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::error::{Error, Kind, Result};
@@ -208,50 +207,4 @@ pub(super) fn wait_child(pidfd: &OwnedFd, pid: i32) -> Result<ExitStatus> {
         Ok(None) => Err(Error::new(Kind::System, format!("wait for process {pid}: it has not ended"))),
         Err(errno) => Err(Error::os(errno, format!("wait for process {pid}")).explain_no_child()),
     }
-}
-
-/// The state that a directory tells, without the lock.
-pub(super) fn state_of(directory: &Directory) -> Result<State> {
-    match directory.read()? {
-        Known::Complete(record) => {
-            let now = status_of(directory, &record)?;
-            Ok(describe(record, now))
-        }
-        Known::Intent(record) => {
-            // An operation holds the lock: the creation is under way. Else it was interrupted.
-            let status = if directory.is_busy() { Status::Creating } else { Status::Stopped };
-            Ok(describe(record, (status, 0)))
-        }
-        Known::Nothing => Err(directory.record().err().unwrap_or_else(|| directory.unknown())),
-    }
-}
-
-fn describe(record: Record, (status, pid): (Status, i32)) -> State {
-    State {
-        oci_version: record.oci_version,
-        id: record.id,
-        pid,
-        status,
-        bundle: record.bundle,
-        rootfs: record.rootfs,
-        created: record.created,
-        annotations: record.annotations,
-        owner: super::users::name_of(record.owner),
-    }
-}
-
-/// Status and pid of a complete container.
-pub(super) fn status_of(directory: &Directory, record: &Record) -> Result<(Status, i32)> {
-    let Some(init) = &record.init else { return Ok((Status::Stopped, 0)) };
-    if init.open()?.is_none() {
-        return Ok((Status::Stopped, 0));
-    }
-    let waits = directory.socket().exists() && gate::is_waiting(directory)?;
-    let frozen = Cgroup::open(record.cgroup.clone()).frozen().unwrap_or(false);
-    let status = match (frozen, waits) {
-        (true, _) => Status::Paused,
-        (false, true) => Status::Created,
-        (false, false) => Status::Running,
-    };
-    Ok((status, init.pid))
 }

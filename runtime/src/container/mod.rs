@@ -3,6 +3,7 @@
 mod answers;
 mod boot;
 mod cgroup_setup;
+mod cgroups;
 #[cfg(feature = "criu")]
 mod checkpoint;
 mod claims;
@@ -13,7 +14,9 @@ mod exec;
 mod exit;
 mod gate;
 mod handle;
+mod hooks;
 mod host_check;
+mod host_mounts;
 mod id_mapped;
 mod identity;
 mod links;

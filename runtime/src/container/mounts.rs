@@ -5,13 +5,13 @@ use std::path::Path;
 
 use oci_spec::runtime::Mount;
 
+use super::cgroups::layout;
 use super::exec::root_of;
 use super::handle::Container;
 use super::identity::has_ended;
 use super::links::links;
 use super::opened::open_namespace;
 use super::prepare::views;
-use super::runtime::layout;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;

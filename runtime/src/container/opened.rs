@@ -4,6 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::{self, AT_FDCWD, OFlag};
+use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -48,4 +50,12 @@ pub(super) fn open_directory(path: &Path) -> Result<OwnedFd> {
     std::fs::File::open(path)
         .map(OwnedFd::from)
         .map_err(|error| Error::io(&error, format!("open {}", path.display())))
+}
+
+/// A directory as a descriptor that is good for nothing but to lead to it.
+pub(super) fn hold(path: &Path) -> Result<OwnedFd> {
+    // Not by `OpenOptions`, which takes O_PATH for a part of the access mode where the C library is musl.
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    fcntl::openat(AT_FDCWD, path, flags, Mode::empty())
+        .map_err(|errno| Error::os(errno, format!("open {}", path.display())))
 }

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
+use super::cgroups::{Cgroups, layout};
 use super::claims::Claims;
-use super::creation::mount_at;
 use super::handle::Container;
 use super::host_check::{hard_limit, refuse_host_sysctls};
+use super::host_mounts::mount_at;
 use super::links::links;
 use super::nodes;
 use super::options::CreateOptions;
 use super::record::Record;
-use super::runtime::{Cgroups, layout};
 use super::store::Directory;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Mode, V1Hierarchy};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use crate::cgroup::CgroupRecord;
 use crate::error::{Error, Kind, Result};
 use crate::hook::HookKind;
 use crate::linux::intel_rdt::Membership;
+
+/// How long to wait for killed processes to leave their cgroups.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The form of the document; another number is another version of wharf.
 const FORMAT: u32 = 1;

@@ -12,16 +12,17 @@ use std::path::Path;
 use oci_spec::runtime::{Process, Spec};
 
 use super::cgroup_setup::delegate_cgroup;
+use super::cgroups::{Cgroups, layout};
 use super::checkpoint::{
     HostMount, JOINS_PID, ManageCgroups, RestoreOptions, WorkDirectory, config_file, host_mounts,
     refuse_what_cannot_be_saved, refuse_without_root, with_log,
 };
-use super::creation::{Creation, PATIENCE};
+use super::creation::Creation;
 use super::handle::Container;
 use super::identity::wait_end;
 use super::options::{CreateOptions, Stdio};
 use super::prepare;
-use super::runtime::{Cgroups, layout};
+use super::record::PATIENCE;
 use super::store::Directory;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager};

@@ -2,19 +2,16 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use oci_spec::runtime::Spec;
-
 use super::delete;
 use super::gate::{self, Started};
 use super::handle::Container;
+use super::hooks::run_poststart;
 use super::identity::wait_end;
-use super::record::Record;
 use super::state::Status;
 use super::store::Directory;
 use crate::child::message::Message;
 use crate::error::{Error, Kind, Result};
-use crate::hook::{HookKind, Watch, run_hooks_watching};
-use crate::plan::hooks::HookState;
+use crate::hook::Watch;
 use crate::spawn::{LAST_WORDS, describe, ended_by};
 use crate::sys::pidfd;
 
@@ -102,13 +99,4 @@ fn end(init: &OwnedFd) {
     if !wait_end(init.as_fd(), LAST_WORDS) {
         let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
     }
-}
-
-/// Runs the poststart hooks.
-pub(super) fn run_poststart(record: &Record, spec: &Spec, watch: Watch<'_>) -> Result<()> {
-    let Some(hooks) = spec.hooks().as_ref() else { return Ok(()) };
-    let bundle = record.bundle.to_string_lossy();
-    let pid = record.init.map_or(0, |init| init.pid);
-    let state = HookState::new(spec, &record.id, &bundle, "running", pid).json();
-    run_hooks_watching(HookKind::Poststart, HookKind::Poststart.of(hooks), &state, &record.bundle, watch)
 }

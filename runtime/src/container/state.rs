@@ -6,6 +6,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::gate;
+use super::record::Record;
+use super::store::{Directory, Known};
+use crate::cgroup::Cgroup;
+use crate::error::Result;
+
 /// The life of a container (runtime.md, State), with `paused` as the one addition that every runtime makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,4 +65,61 @@ pub struct State {
     pub annotations: Option<BTreeMap<String, String>>,
     /// The user who created it.
     pub owner: String,
+}
+
+/// The state that a directory tells, without the lock.
+pub(super) fn state_of(directory: &Directory) -> Result<State> {
+    match directory.read()? {
+        Known::Complete(record) => {
+            let now = status_of(directory, &record)?;
+            Ok(describe(record, now))
+        }
+        Known::Intent(record) => {
+            // An operation holds the lock: the creation is under way. Else it was interrupted.
+            let status = if directory.is_busy() { Status::Creating } else { Status::Stopped };
+            Ok(describe(record, (status, 0)))
+        }
+        Known::Nothing => Err(directory.record().err().unwrap_or_else(|| directory.unknown())),
+    }
+}
+
+pub(super) fn describe(record: Record, (status, pid): (Status, i32)) -> State {
+    State {
+        oci_version: record.oci_version,
+        id: record.id,
+        pid,
+        status,
+        bundle: record.bundle,
+        rootfs: record.rootfs,
+        created: record.created,
+        annotations: record.annotations,
+        owner: name_of(record.owner),
+    }
+}
+
+/// Status and pid of a complete container.
+pub(super) fn status_of(directory: &Directory, record: &Record) -> Result<(Status, i32)> {
+    let Some(init) = &record.init else { return Ok((Status::Stopped, 0)) };
+    if init.open()?.is_none() {
+        return Ok((Status::Stopped, 0));
+    }
+    let waits = directory.socket().exists() && gate::is_waiting(directory)?;
+    let frozen = Cgroup::open(record.cgroup.clone()).frozen().unwrap_or(false);
+    let status = match (frozen, waits) {
+        (true, _) => Status::Paused,
+        (false, true) => Status::Created,
+        (false, false) => Status::Running,
+    };
+    Ok((status, init.pid))
+}
+
+/// The name of a user of the host, for the owner of a container.
+fn name_of(uid: u32) -> String {
+    if uid == 0 {
+        return "root".to_owned();
+    }
+    match nix::unistd::User::from_uid(uid.into()) {
+        Ok(Some(user)) => user.name,
+        _ => format!("#{uid}"),
+    }
 }

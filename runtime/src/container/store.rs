@@ -25,9 +25,9 @@ use nix::errno::Errno;
 use nix::fcntl::{self, AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 
-use super::creation::PATIENCE;
 use super::identity::ProcessIdentity;
-use super::record::Record;
+use super::opened::hold;
+use super::record::{PATIENCE, Record};
 use crate::cgroup::CgroupRecord;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
@@ -463,12 +463,4 @@ fn parse_intent(bytes: &[u8]) -> Option<Record> {
         record.init = lines.filter_map(|line| serde_json::from_slice(line).ok()).next_back().or(record.init);
     }
     Some(record)
-}
-
-/// A directory as a descriptor that is good for nothing but to lead to it.
-pub(super) fn hold(path: &Path) -> Result<OwnedFd> {
-    // Not by `OpenOptions`, which takes O_PATH for a part of the access mode where the C library is musl.
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    fcntl::openat(AT_FDCWD, path, flags, Mode::empty())
-        .map_err(|errno| Error::os(errno, format!("open {}", path.display())))
 }

@@ -62,17 +62,6 @@ impl Container {
     }
 }
 
-/// The name of a user of the host, for the owner of a container.
-pub(super) fn name_of(uid: u32) -> String {
-    if uid == 0 {
-        return "root".to_owned();
-    }
-    match nix::unistd::User::from_uid(uid.into()) {
-        Ok(Some(user)) => user.name,
-        _ => format!("#{uid}"),
-    }
-}
-
 fn resolve(
     text: &str,
     passwd: impl FnOnce() -> Result<String>,

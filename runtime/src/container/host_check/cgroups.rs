@@ -8,7 +8,7 @@ use super::block_devices;
 use crate::cgroup::{self, CgroupLayout};
 use crate::check::finding::Finding;
 use crate::check::list;
-use crate::container::runtime::Cgroups;
+use crate::container::cgroups::Cgroups;
 use crate::error::Error;
 
 pub(super) fn check(

@@ -22,9 +22,9 @@ use oci_spec::runtime::Spec;
 
 pub(super) use self::namespaces::refuse_host_sysctls;
 
+use super::cgroups::{Cgroups, layout};
 use super::claims::Claims;
 use super::options::Console;
-use super::runtime::{Cgroups, layout};
 use super::terminal;
 use crate::bundle::Bundle;
 use crate::check::finding::Finding;

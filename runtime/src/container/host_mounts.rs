@@ -1,0 +1,32 @@
+//! The mounts of a container without a mount namespace, which are among the host's own.
+
+use std::ffi::CString;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::opened::hold;
+use super::record::Record;
+use crate::sys::mount;
+
+/// Takes the mounts of a container without a mount namespace away: all are below the clone of its root.
+pub(super) fn unmount(record: &Record) {
+    if !record.host_mounts {
+        return;
+    }
+    // The creation did not come that far, or is undone already: what is mounted there is the caller's own.
+    if record.mount_before.is_some() && record.mount_before == mount_at(&record.rootfs) {
+        return;
+    }
+    if let Ok(path) = CString::new(record.rootfs.as_os_str().as_bytes()) {
+        // EINVAL: no mount.
+        let _ = mount::detach(&path);
+    }
+}
+
+/// The id of the mount that a path is on now.
+pub(super) fn mount_at(path: &Path) -> Option<u64> {
+    let held = hold(path).ok()?;
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", held.as_raw_fd())).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+}

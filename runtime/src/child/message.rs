@@ -10,13 +10,15 @@
 //! | `Console` | child | number of the pty | pty master |
 //! | `Listener` | child | none | seccomp listener |
 //! | `Warning` | child | operation, errno, detail | none |
-//! | `Failed` | child | operation, errno, detail | captured output of the hook that failed, or none |
+//! | `Failed` | child | operation (to `start`: a `Late`), errno, detail | captured output of the hook that failed, or none |
 //! | `Created` | child | none | none |
 //! | `Go` | parent | none: the creation is recorded, go on | none |
 //! | `Start` | `start` | none: become the program | none |
 //!
 //! End of file after `Go` or `Start` comes with `execve`, as every descriptor of the child is close-on-exec, and with the
 //! end of the child: no side trusts end of file alone. The parent watches the pidfd as well, and asks the kernel.
+
+use crate::plan::program::Op;
 
 /// The kinds of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,41 @@ impl Message {
         }
         let kind = KINDS.get((word(0)? as usize).wrapping_sub(1)).copied()?;
         Some(Self { kind, a: word(1)?, b: word(2)? as i32, c: word(3)? })
+    }
+}
+
+/// What a process was at when it failed after its start. `start` has no plan in which it could look up the number of the
+/// operation: the container may be of another version of the program, or of a caller with other rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Late {
+    Other,
+    Hooks,
+    Filter,
+    Capabilities,
+    Exec,
+    NoProcess,
+}
+
+const LATE: [Late; 6] =
+    [Late::Other, Late::Hooks, Late::Filter, Late::Capabilities, Late::Exec, Late::NoProcess];
+
+impl Late {
+    /// That of an operation.
+    pub(crate) fn of(op: Option<&Op>) -> Self {
+        match op {
+            Some(Op::Hooks { .. }) => Self::Hooks,
+            Some(Op::Seccomp { .. }) => Self::Filter,
+            Some(Op::Capabilities { .. }) => Self::Capabilities,
+            Some(Op::Exec) => Self::Exec,
+            Some(Op::NoProcess) => Self::NoProcess,
+            _ => Self::Other,
+        }
+    }
+
+    /// The `a` of a message.
+    pub(crate) fn decode(a: u32) -> Self {
+        LATE.get(a as usize).copied().unwrap_or(Self::Other)
     }
 }
 
@@ -183,6 +220,9 @@ mod tests {
         }
         assert_eq!(Message::decode(&[0; 16]), None);
         assert_eq!(Message::decode(&[1; 15]), None);
+        for late in LATE {
+            assert_eq!(Late::decode(late as u32), late);
+        }
         for detail in DETAILS {
             assert_eq!(Detail::decode(detail.encode(9)), (detail, 9));
         }

@@ -38,7 +38,7 @@ use nix::errno::Errno;
 use crate::plan::program::{List, Slot, Text, View};
 use crate::sys::marks::Marks;
 use crate::sys::{clone, path, socket};
-use message::{Detail, Message, MessageKind};
+use message::{Detail, Late, Message, MessageKind};
 use path_buffer::PathBuffer;
 
 /// Why an operation failed.
@@ -166,7 +166,9 @@ impl<'p> Child<'p> {
 
     /// Tells the other side of a failure or a warning; nobody is left to hear that this fails.
     fn report(&self, kind: MessageKind, index: u32, failure: Failure) {
-        let message = Message { kind, a: index, b: failure.errno, c: failure.detail.encode(failure.hook) };
+        // After the gate it is `start` that hears it.
+        let a = if self.sync >= 0 { index } else { Late::of(self.program.ops.get(index as usize)) as u32 };
+        let message = Message { kind, a, b: failure.errno, c: failure.detail.encode(failure.hook) };
         let _ = socket::send(self.peer, &message.encode(), failure.fd);
     }
 

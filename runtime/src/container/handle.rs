@@ -9,7 +9,7 @@ use oci_spec::runtime::Spec;
 use super::delete;
 use super::exit::ExitStatus;
 use super::identity;
-use super::options::{CgroupDriver, Delete};
+use super::options::Delete;
 use super::record::Record;
 use super::state::{State, Status, describe, status_of};
 use super::store::{Directory, Lock};
@@ -169,15 +169,6 @@ impl Container {
 
     pub(super) fn cgroup(&self) -> Cgroup {
         Cgroup::open(self.record.cgroup.clone())
-    }
-
-    /// Who made its cgroup.
-    pub(super) fn cgroup_driver(&self) -> CgroupDriver {
-        match (&self.record.cgroup.scope, self.record.cgroup.dirs.is_empty()) {
-            (Some(_), _) => CgroupDriver::Systemd,
-            (None, true) => CgroupDriver::Disabled,
-            (None, false) => CgroupDriver::Cgroupfs,
-        }
     }
 
     /// Takes the lock; the state cannot change until it is dropped.

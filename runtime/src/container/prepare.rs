@@ -7,7 +7,6 @@ use oci_spec::runtime::Spec;
 
 use super::cgroups::{Cgroups, layout};
 use super::claims::Claims;
-use super::handle::Container;
 use super::host_check::{hard_limit, refuse_host_sysctls};
 use super::host_mounts::mount_at;
 use super::links::links;
@@ -120,7 +119,6 @@ pub(super) fn prepare(
         record.mount_before = mount_at(&rootfs);
     }
     record.new_keyring = request.new_keyring;
-    record.preserved = request.preserved;
     Ok(Prepared { plan, cgroup, record })
 }
 
@@ -158,20 +156,6 @@ pub(super) fn views(layout: &CgroupLayout, made: &Cgroup) -> Views {
         }
     };
     Views::Split(layout.v1.iter().map(view).collect())
-}
-
-/// The plan of an existing container, made again from its saved configuration, to put a failure of it into words.
-pub(super) fn plan_again(container: &Container) -> Result<Plan> {
-    let (record, directory) = (&container.record, &container.directory);
-    // All that adds steps: the process tells the number of the one that failed.
-    let options = CreateOptions::new()
-        .new_keyring(record.new_keyring)
-        .preserve_fds(record.preserved)
-        .notify_socket(directory.notify().is_dir());
-    let cgroup = container.cgroup();
-    let cgroups = Cgroups { driver: container.cgroup_driver(), trusted: true, rootless: None };
-    prepare(directory, container.bundle()?, &options, Gate::Socket, Some(&cgroup), cgroups)
-        .map(|prepared| prepared.plan)
 }
 
 /// The plan in words.

@@ -56,9 +56,6 @@ pub(crate) struct Record {
     pub(crate) mount_before: Option<u64>,
     #[serde(default)]
     pub(crate) new_keyring: bool,
-    /// How many descriptors were passed on besides the standard streams.
-    #[serde(default)]
-    pub(crate) preserved: u32,
     /// Kinds of hooks that later operations have to run.
     #[serde(default)]
     pub(crate) poststart: bool,
@@ -98,7 +95,6 @@ impl Record {
             host_mounts: namespaces & libc::CLONE_NEWNS == 0,
             mount_before: None,
             new_keyring: false,
-            preserved: 0,
             poststart: has(HookKind::Poststart),
             poststop: has(HookKind::Poststop),
         }

@@ -9,10 +9,9 @@ use super::hooks::run_poststart;
 use super::identity::wait_end;
 use super::state::Status;
 use super::store::Directory;
-use crate::child::message::Message;
 use crate::error::{Error, Kind, Result};
 use crate::hook::Watch;
-use crate::spawn::{LAST_WORDS, describe, ended_by};
+use crate::spawn::{LAST_WORDS, describe_late, ended_by};
 use crate::sys::pidfd;
 
 impl Container {
@@ -47,7 +46,10 @@ impl Container {
                 return Err(error.hint(ended_by(signal)));
             }
             Started::Failed(message, output) => {
-                let error = self.describe_failure(message, output);
+                let error = match self.bundle() {
+                    Ok(bundle) => describe_late(bundle.spec(), message, output),
+                    Err(error) => error.during("start the container's process"),
+                };
                 // The process ends by itself now; whoever reacts to the error must find it ended.
                 end(&init);
                 if error.kind() == Kind::Hook {
@@ -76,14 +78,6 @@ impl Container {
             Ok(_) => "cannot start an already running container",
         };
         Error::new(Kind::WrongState, what)
-    }
-
-    /// Puts a failed step into words. The plan is made again: that is rare, and keeps it out of the state directory.
-    fn describe_failure(&self, message: Message, output: Option<OwnedFd>) -> Error {
-        match super::prepare::plan_again(self) {
-            Ok(plan) => describe(&plan.program, message, output),
-            Err(error) => error.during("start the container's process"),
-        }
     }
 
     /// Ends and deletes the container after a hook failed; what goes wrong here is only worth a warning.

@@ -127,8 +127,9 @@ pub(super) fn begin(program: &mut Program, preserved: u32, oom_score: Option<i32
     program.push_own(Op::CloseOthers, "close the caller's descriptors");
     program.push_own(Op::Streams, "set up the standard streams");
     program.push_own(Op::DefaultSignals, "reset signal actions, signal mask and umask");
-    // Also of none: a failure of `start` is told by the number of its step, in a plan that was made anew.
-    program.push_own(Op::Preserve { count: preserved }, "preserve descriptors");
+    if preserved > 0 {
+        program.push_own(Op::Preserve { count: preserved }, "preserve descriptors");
+    }
 }
 
 /// The policy of the container, which its own process and those that are added have alike.

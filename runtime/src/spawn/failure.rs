@@ -5,8 +5,9 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
+use oci_spec::runtime::Spec;
 
-use crate::child::message::{Detail, Message};
+use crate::child::message::{Detail, Late, Message};
 use crate::error::{Error, Kind, errno_text};
 use crate::plan::blame::Blame;
 use crate::plan::program::{Op, Program};
@@ -24,13 +25,34 @@ pub(crate) fn describe(program: &Program, message: Message, output: Option<Owned
     let errno = Errno::from_raw(message.b);
     let error = match op {
         Op::FindProgram { named, .. } => program_not_found(program, blame, errno, detail, *named),
-        Op::Exec => exec_failed(program, blame, errno, detail),
-        Op::Hooks { .. } => hook_failed(blame, message.b, detail, hook, output),
+        Op::Exec => exec_failed(&blame.operand(program), errno, detail),
+        Op::Hooks { .. } => {
+            hook_failed(&blame.place.pointer().unwrap_or_default(), message.b, detail, hook, output)
+        }
         _ => step_failed(program, op, blame, errno, detail),
     };
     match blame.place.pointer() {
         Some(pointer) => error.at(pointer),
         None => error,
+    }
+}
+
+/// Words the failure of a process after its start, without the plan of its creation.
+pub(crate) fn describe_late(spec: &Spec, message: Message, output: Option<OwnedFd>) -> Error {
+    const HOOKS: &str = "/hooks/startContainer";
+    let (detail, hook) = Detail::decode(message.c);
+    let errno = Errno::from_raw(message.b);
+    let process = spec.process().as_ref();
+    match Late::decode(message.a) {
+        Late::Hooks => hook_failed(HOOKS, message.b, detail, hook, output).at(HOOKS),
+        Late::Filter => Error::os(errno, "load the seccomp filter").at("/linux/seccomp"),
+        Late::Capabilities => Error::os(errno, "set the capabilities").at("/process/capabilities"),
+        Late::Exec => {
+            let name = process.and_then(|process| process.args().as_ref()?.first());
+            exec_failed(name.map(String::as_str).unwrap_or_default(), errno, detail).at("/process/args")
+        }
+        Late::NoProcess => exec_failed("", errno, Detail::NoProcess).at("/process"),
+        Late::Other => Error::os(errno, "become the container's program"),
     }
 }
 
@@ -105,11 +127,11 @@ fn program_not_found(program: &Program, blame: &Blame, errno: Errno, detail: Det
     }
 }
 
-fn exec_failed(program: &Program, blame: &Blame, errno: Errno, detail: Detail) -> Error {
+fn exec_failed(name: &str, errno: Errno, detail: Detail) -> Error {
     if detail == Detail::NoProcess {
         return Error::new(Kind::InvalidSpec, "cannot start a container without a process");
     }
-    let error = Error::os(errno, format!("exec {}", blame.operand(program))).with_kind(Kind::Exec);
+    let error = Error::os(errno, format!("exec {name}")).with_kind(Kind::Exec);
     match detail {
         Detail::NoScriptInterpreter => {
             error.hint("the file exists; the interpreter named in its first line (#!) does not")
@@ -125,9 +147,9 @@ fn exec_failed(program: &Program, blame: &Blame, errno: Errno, detail: Detail) -
     }
 }
 
-fn hook_failed(blame: &Blame, number: i32, detail: Detail, hook: u16, output: Option<OwnedFd>) -> Error {
-    let kind = blame.place.pointer().unwrap_or_default();
-    let kind = kind.rsplit('/').next().unwrap_or_default().to_owned();
+/// `place`: that of the list of hooks in the configuration.
+fn hook_failed(place: &str, number: i32, detail: Detail, hook: u16, output: Option<OwnedFd>) -> Error {
+    let kind = place.rsplit('/').next().unwrap_or_default();
     let reason = match detail {
         Detail::HookExit => format!("exit status {number}"),
         Detail::HookSignal => format!("killed by signal {number}"),

@@ -25,7 +25,8 @@ use crate::plan::{ParentStep, Plan};
 use crate::sys::marks::Marks;
 use crate::sys::{pidfd, socket};
 use crate::trace;
-pub(crate) use failure::{describe, ended_by};
+use failure::describe;
+pub(crate) use failure::{describe_late, ended_by};
 pub(crate) use mapping::{compare_id_maps, map_ids};
 pub(crate) use steps::{
     open_device, open_directory, open_id_map, open_mount, open_procfs, own_streams, set_io_priority,

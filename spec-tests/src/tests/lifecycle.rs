@@ -1,7 +1,7 @@
 //! State, operations and errors: rows A205 to A222, A238.
 
 use super::namespaces::with_owner;
-use crate::outcome::{Outcome, check, same};
+use crate::outcome::{Outcome, check, same, skip};
 use crate::{Bed, Spec, Test, test};
 use serde_json::json;
 use std::fs;
@@ -152,6 +152,20 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A215", "start reports a missing interpreter", |bed| {
         bad_program(bed, "#!/no/such/interpreter\n", "no such file")
+    }),
+    test("A215", "what start reports does not depend on the rights of its caller", |bed| {
+        bed.host.needs_root()?;
+        super::kernel::needs("setpriv")?;
+        let bundle = bed.bundle(&Spec::new().args(&["/data/program"]))?;
+        bundle.file("data/program", "#!/no/such/interpreter\n")?;
+        fs::set_permissions(bundle.rootfs.join("data/program"), fs::Permissions::from_mode(0o755))?;
+        let called = bed.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?;
+        if !called.status.success() {
+            return skip("the runtime finds it at create");
+        }
+        // Without this right a container would be made in other steps.
+        let start = bed.command(["start", &bundle.id]);
+        start.under(&["setpriv", "--bounding-set=-mknod"]).call()?.refused(&["/data/program"])
     }),
     test("A215", "start of a container whose process was killed is refused", |bed| {
         let container = bed.create(&bed.bundle(&Spec::new().args(&["/probe", "wait"]))?)?;

@@ -41,7 +41,8 @@
 //!                                                                        poststart hooks, returns
 //!
 //!   exec:  clone3 ──────────────────────>  cgroup, setns(all), ids, clone ───> its only sibling: execve
-//!   mounts: clone3 ─────────────────────>  setns, mounts as at a creation; undone by descriptor if one fails
+//!   mounts: clone3 ─────────────────────>  setns, mounts as at a creation, each shown to the parent before it is
+//!                                          attached; undone by descriptor if one fails
 //! ```
 //!
 //! There is one copy-on-write child for each new container, no helper program and no intermediate process. A child that
@@ -122,6 +123,7 @@
 //! | `cgroup.json` | when the cgroup is made or found to be free, before a process enters it | which directories were made, exactly: without it a clean-up ends nothing in a cgroup, which may be somebody else's |
 //! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
 //! | `start.sock` | at creation, gone after `start` | where the created process waits |
+//! | `mounts.json` | before each mount that is added to the running container, and after a removal, by rename | the ids of those mounts, and the destinations that were asked for |
 //! | `notify/notify.sock` | on demand | where the container's process sends `sd_notify(3)` messages; seen by it at /run/notify |
 //! | `state.json` | when the creation is complete, by rename | the record: boot id; pid with its pidfd inode and start time; cgroups, namespaces |
 //!
@@ -165,6 +167,18 @@
 //!   peer is unmounted from the host. So the tree around the root file system is made a slave first, also where
 //!   `rootfsPropagation` shares volumes: those are cloned in the caller's mount namespace. A debug build looks into mountinfo
 //!   before it unmounts.
+//! * **Only what was added is removed.** A path of a container says nothing about what is mounted there: a process renames
+//!   a directory, and the path leads to a mask, or to a volume that nobody wanted to lose. So [`Container::remove_mounts`]
+//!   goes by the ids in `mounts.json`, finds the mount wherever it is now (`statmount(2)`), compares the id of what it has
+//!   opened, and unmounts that descriptor. What is not on record, or is covered by something else, is refused. A mount is
+//!   put on record *before* it is attached, under the lock for no longer than that takes: a runtime that is killed leaves
+//!   at most a record without a mount, which the next change forgets, and never a mount that cannot be removed. What came
+//!   along below it (a recursive bind, a mount of a process inside) goes with it and cannot be removed alone. A checkpoint is
+//!   refused while there is such a mount, since a restore makes those of the configuration only, and a restored container
+//!   begins with an empty record. Before Linux 6.8 the kernel gives the id of a mount that is gone to the next one: there
+//!   the root's device and inode are compared as well, a mount that moved is found by its present path only, and what is left
+//!   is that a process of the container can unmount what was added and mount the same file system again. The masks are safe
+//!   there, too: they are older than every mount on record, so their ids cannot be on it.
 //! * **The kernel is at least Linux 5.14**, for the mount calls on descriptors. All work inside a root file system goes
 //!   through one descriptor of it, with `openat2(2)`: no link in an image leads out.
 //! * **No protection of your binary by the library.** See below.

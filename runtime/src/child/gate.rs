@@ -26,9 +26,9 @@ impl Child<'_> {
         }
     }
 
-    /// Lets the parent do a step and waits for its answer.
-    pub(super) fn ask(&mut self, step: u16, into: Slot) -> Outcome {
-        socket::send(self.sync, &Message::about(MessageKind::Ask, u32::from(step)).encode(), -1)?;
+    /// Lets the parent do a step, with a descriptor if that is not negative, and waits for its answer.
+    pub(super) fn ask(&mut self, step: u16, with: RawFd, into: Slot) -> Outcome {
+        socket::send(self.sync, &Message::about(MessageKind::Ask, u32::from(step)).encode(), with)?;
         let (message, fd) = Self::receive(self.sync)?;
         if message != Message::about(MessageKind::Answer, u32::from(step)) {
             return Err(Failure::with(Errno::EPROTO, Detail::PeerGone));

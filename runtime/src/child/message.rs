@@ -4,11 +4,14 @@
 //!
 //! | message | from | meaning of `a`, `b`, `c` | descriptor |
 //! |---|---|---|---|
-//! | `Ask` | child | step number | none |
-//! | `Answer` | parent | step number | what the step opened, or none |
+//! | `Ask` | child | step number | what the parent is to look at, or none |
+//! | `Answer` | parent | step number; 0, or else the step was not done | what the step opened, or none |
 //! | `Reborn` | child | none | pidfd of the process that goes on |
 //! | `Console` | child | number of the pty | pty master |
 //! | `Listener` | child | none | seccomp listener |
+//! | `Gone` | child | number of a mount on record that is not there any more | none |
+//! | `Found` | child | number of the mount on record that is going to be removed | none |
+//! | `Undone` | child | none: of what the program has attached nothing is left | none |
 //! | `Warning` | child | operation, errno, detail | none |
 //! | `Failed` | child | operation (to `start`: a `Late`), errno, detail | captured output of the hook that failed, or none |
 //! | `Created` | child | none | none |
@@ -34,9 +37,12 @@ pub(crate) enum MessageKind {
     Created,
     Go,
     Start,
+    Gone,
+    Found,
+    Undone,
 }
 
-const KINDS: [MessageKind; 10] = [
+const KINDS: [MessageKind; 13] = [
     MessageKind::Ask,
     MessageKind::Answer,
     MessageKind::Reborn,
@@ -47,6 +53,9 @@ const KINDS: [MessageKind; 10] = [
     MessageKind::Created,
     MessageKind::Go,
     MessageKind::Start,
+    MessageKind::Gone,
+    MessageKind::Found,
+    MessageKind::Undone,
 ];
 
 /// One message.
@@ -170,10 +179,16 @@ pub(crate) enum Detail {
     SharedOutside,
     /// A symbolic link is in a path that may have none.
     LinkOnTheWay,
+    /// What is mounted there is not on record.
+    NotAdded,
+    /// A mount on record is not there any more.
+    Unmounted,
+    /// A mount on record cannot be found, or another is over it.
+    OutOfReach,
 }
 
 /// All details, in the order of their numbers.
-const DETAILS: [Detail; 20] = [
+const DETAILS: [Detail; 23] = [
     Detail::None,
     Detail::WrongKind,
     Detail::OtherDevice,
@@ -194,6 +209,9 @@ const DETAILS: [Detail; 20] = [
     Detail::NotRemovable,
     Detail::SharedOutside,
     Detail::LinkOnTheWay,
+    Detail::NotAdded,
+    Detail::Unmounted,
+    Detail::OutOfReach,
 ];
 
 impl Detail {

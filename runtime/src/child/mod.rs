@@ -8,6 +8,7 @@
 //! frame of one function with everything inlined would be six of them.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod added;
 mod aside;
 pub(crate) mod birth;
 mod copy_up;

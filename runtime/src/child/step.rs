@@ -25,7 +25,8 @@ impl Child<'_> {
                 Ok(())
             }
             Op::NewSession => Ok(process::new_session()?),
-            Op::Ask { step, into } => self.ask(step, into),
+            Op::Ask { step, into } => self.ask(step, -1, into),
+            Op::Show { step } => self.ask(step, self.slot(Slot::MOUNT), Slot::NONE),
             Op::WriteHost { path, text } => Ok(path::write_file(self.cstr(path), self.bytes(text))?),
             Op::Affinity(mask) => Ok(process::set_affinity(self.bytes(mask))?),
             Op::AllCpus(mask) => {
@@ -165,6 +166,8 @@ impl Child<'_> {
                 Ok(())
             }
             Op::OwnDescriptors => self.own_descriptors(),
+            Op::TellGone { known } => self.tell_gone(known),
+            Op::FindAdded { path, known, own } => self.find_added(path, known, own),
             Op::Condemn => self.condemn(),
             Op::DetachCondemned => self.detach_remembered(),
             Op::EnsureDirectory(path) => self.ensure_directory(self.bytes(path)).map(path::close),

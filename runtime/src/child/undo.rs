@@ -6,10 +6,10 @@
 
 use nix::errno::Errno;
 
-use super::message::Detail;
+use super::message::{Detail, Message, MessageKind};
 use super::{Child, Failure, Outcome, PathBuffer};
 use crate::plan::program::Slot;
-use crate::sys::{clone, mount, path};
+use crate::sys::{clone, mount, path, socket};
 
 impl Child<'_> {
     /// Holds the directory of this process' descriptors.
@@ -75,19 +75,18 @@ impl Child<'_> {
     /// After a failed step: nothing that the program has made may stay.
     pub(super) fn undo(&self) {
         if self.program.undoes {
-            self.come_back();
             // The failure that led here is the one to tell.
-            let _ = self.detach_remembered();
+            if self.come_back().and_then(|()| self.detach_remembered()).is_ok() {
+                let _ = socket::send(self.sync, &Message::new(MessageKind::Undone).encode(), -1);
+            }
         }
     }
 
     /// From a view of the host's mounts to those of the container, if a step failed there.
-    fn come_back(&self) {
-        if self.slot(Slot::VIEW) >= 0
-            && let Some(init) = self.inherited.namespaces.first()
-        {
-            // Where that fails nothing was attached yet.
-            let _ = clone::setns(*init, libc::CLONE_NEWNS);
+    fn come_back(&self) -> Outcome {
+        match self.inherited.namespaces.first() {
+            Some(init) if self.slot(Slot::VIEW) >= 0 => Ok(clone::setns(*init, libc::CLONE_NEWNS)?),
+            _ => Ok(()),
         }
     }
 

@@ -41,6 +41,7 @@ impl Answers<'_> {
             Asked::Step(step) => self.step(step, child),
             Asked::Listener(fd) => self.hand_on(fd, child.pid).map(|()| None),
             Asked::Reborn => self.note(child).map(|()| None),
+            Asked::Note(..) | Asked::Fate(_) => Err(spawn::out_of_turn()),
         }
     }
 
@@ -85,6 +86,7 @@ impl Answers<'_> {
             ParentStep::OpenDevice { path, mode, device } => {
                 return spawn::open_device(path, *mode, *device).map(Some);
             }
+            ParentStep::NoteMount(_) => return Err(spawn::out_of_turn()),
             ParentStep::EnterScope(_) => {
                 if let Some((plan, manager)) = &mut self.scope {
                     manager.watch(child.pidfd.as_fd())?;

@@ -17,6 +17,7 @@ pub use options::{CheckpointOptions, CriuOptions, ManageCgroups, NetworkLock, Re
 pub(super) use external::{HostMount, MountView, host_mounts, masked_paths, mount_id, words_for_restore};
 pub(super) use streams::inherited;
 
+use super::added;
 use super::cgroups::layout;
 use super::handle::Container;
 use super::prepare::views;
@@ -28,6 +29,7 @@ use crate::criu::program::{Program, Version};
 use crate::criu::session::{Launch, Session, failure};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
+use crate::linux::mount::added::AddedMount;
 use crate::linux::mount::entry::Entry;
 use crate::linux::namespace::{Namespaces, Origin};
 use crate::linux::seccomp::Listener;
@@ -66,6 +68,9 @@ impl Container {
         let spec = bundle.spec();
         refuse_without_root()?;
         refuse_what_cannot_be_saved(spec)?;
+        if !options.pre_dump {
+            refuse_added_mounts(&added::read(&self.directory)?)?;
+        }
         if let Some(parent) = &options.parent {
             check_parent(&options.criu.image, parent)?;
         }
@@ -164,6 +169,15 @@ pub(super) fn refuse_without_root() -> Result<()> {
         return Err(Error::new(Kind::Unsupported, "checkpoint and restore need root of the host"));
     }
     Ok(())
+}
+
+/// A restore makes the mounts of the configuration, and takes no others from the images.
+fn refuse_added_mounts(added: &[AddedMount]) -> Result<()> {
+    let Some(mount) = added.first() else { return Ok(()) };
+    let sentence =
+        format!("`mounts add` has mounted something on {} in the container", mount.destination.display());
+    Err(Error::new(Kind::Unsupported, format!("{sentence}, which a restore would not bring back"))
+        .hint("remove it first (`mounts remove`)"))
 }
 
 /// What criu would save so that nothing could bring it back as it was, or not save at all.

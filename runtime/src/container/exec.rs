@@ -208,6 +208,7 @@ impl Container {
                 None => Ok(None),
             },
             Asked::Reborn => Ok(None),
+            Asked::Note(..) | Asked::Fate(_) => Err(spawn::out_of_turn()),
         };
         let mut spawned = spawn::spawn(&plan, &resources, &mut born, &mut serve)?;
         let kept = terminal::hand_over(spawned.console.take(), console, &options.console)?;

@@ -1,5 +1,6 @@
 //! Containers: their state on disk, and the operations on them.
 
+mod added;
 mod answers;
 mod boot;
 mod cgroup_setup;

@@ -1,10 +1,11 @@
-//! Adding mounts to a running container, and removing mounts from it.
+//! Adding mounts to a running container, and removing those again.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::Mount;
 
+use super::added;
 use super::cgroups::layout;
 use super::exec::root_of;
 use super::handle::Container;
@@ -15,20 +16,24 @@ use super::prepare::views;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
+use crate::linux::mount::added::AddedMount;
 use crate::plan::mounts::{MountsRequest, add, remove};
 use crate::plan::{ParentStep, Plan};
-use crate::spawn::{self, Asked, Resources, Spawned, View};
+use crate::spawn::{self, Asked, Fate, Resources, Spawned, View};
+use crate::sys::mount_id::{self, MountId};
 
 impl Container {
     /// Adds mounts to a container that is created, running or paused, as its creation would have made them: relative
     /// bind sources are relative to the bundle, and missing mount points are made.
     ///
-    /// The mounts end with the container's mount namespace; its configuration does not change.
+    /// Each mount is written down before it is attached, so that [`Container::remove_mounts`] knows it, even if this process
+    /// is killed at any moment. The mounts end with the container's mount namespace; its configuration does not change.
     ///
     /// # Errors
     ///
     /// `Kind::InvalidSpec` for a contradictory mount, with a pointer that begins with `/mounts`; `Kind::WrongState` if
-    /// the container is stopped. After any failure none of the mounts is there, but mount points that were made stay.
+    /// the container is stopped; `Kind::Corrupt` if the record of mounts that were added before cannot be understood. After
+    /// any failure none of the mounts is there, but mount points that were made stay.
     pub fn add_mounts(&self, mounts: &[Mount]) -> Result<()> {
         let bundle = self.bundle()?;
         for warning in into_result(crate::check::check_added_mounts(mounts, bundle.spec()))? {
@@ -37,13 +42,18 @@ impl Container {
         self.change_mounts(mounts, add)
     }
 
-    /// Removes what is mounted on the destinations of these mounts, together with everything below it; of the entries
-    /// only `destination` counts. Where several mounts are stacked, the topmost goes.
+    /// Removes mounts that [`Container::add_mounts`] has made, together with everything below them; of the entries only
+    /// `destination` counts: the one that was asked for then, or where the mount is now. Of several with one destination
+    /// the latest goes. Nothing else is ever unmounted, neither a mount of the configuration nor one that a process of the
+    /// container has made: a mount is told by its id, whatever became of the path.
+    ///
+    /// On a kernel before Linux 6.8 a mount that is not at its destination any more is found by its present path only.
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if the container is stopped. If nothing is mounted on one of the destinations, or it may not
-    /// be unmounted, none is.
+    /// `Kind::WrongState` if the container is stopped; `Kind::InvalidSpec` if there is no such mount at one of the
+    /// destinations, if it is gone, or if another is over it; `Kind::Corrupt` if the record cannot be understood. After a
+    /// refusal all mounts are where they were.
     pub fn remove_mounts(&self, mounts: &[Mount]) -> Result<()> {
         into_result(crate::check::check_removed_mounts(mounts))?;
         self.change_mounts(mounts, |mounts, request| Ok(remove(mounts, request)))
@@ -59,6 +69,7 @@ impl Container {
         let init_pid = self.pid().unwrap_or(0);
         let bundle = self.bundle()?;
         let host = Host::probe()?;
+        let known = added::read(&self.directory)?;
         let views = views(&layout(bundle)?, &self.cgroup());
         let namespaces = self.record.namespaces;
         let request = MountsRequest {
@@ -68,6 +79,7 @@ impl Container {
             views: &views,
             links: &links(mounts, bundle.dir()),
             admin: host.is_admin(),
+            known: &known,
         };
         let plan = plan(mounts, &request)?;
         plan.log();
@@ -89,7 +101,18 @@ impl Container {
             sibling: false,
             cancel: None,
         };
+        let mut fates = Fates::default();
         let mut serve = |asked: Asked<'_>, _: &Spawned| match asked {
+            Asked::Note(ParentStep::NoteMount(destination), mount) => {
+                let mount = fates.attach(&mount)?;
+                let destination = destination.clone();
+                added::note(&self.directory, &self.record, AddedMount { destination, mount }).map(|()| None)
+            }
+            Asked::Fate(fate) => {
+                fates.tell(fate, &known);
+                Ok(None)
+            }
+            Asked::Note(..) => Err(spawn::out_of_turn()),
             Asked::Step(ParentStep::OpenProcfs(_)) => {
                 spawn::open_procfs(pid_namespace_of(&init, init_pid)?.as_fd()).map(Some)
             }
@@ -106,7 +129,54 @@ impl Container {
         // What follows may wait for the child as long as somebody in the container keeps it stopped.
         drop(lock);
         // The child has nothing left to do when it reports, and is ended with the value.
-        spawn::spawn(&plan, &resources, &mut |_| Ok(()), &mut serve).map(drop)
+        let done = spawn::spawn(&plan, &resources, &mut |_| Ok(()), &mut serve).map(drop);
+        let over = fates.over(done.is_ok());
+        if !over.is_empty()
+            && let Err(error) = added::forget(&self.directory, &self.record, &over)
+        {
+            // It is forgotten by the next change.
+            log::warn!("{error}");
+        }
+        done
+    }
+}
+
+/// What became of mounts on record.
+#[derive(Debug, Default)]
+struct Fates {
+    gone: Vec<MountId>,
+    found: Vec<MountId>,
+    attached: Vec<MountId>,
+    undone: bool,
+}
+
+impl Fates {
+    /// Takes note of a mount that is about to be attached.
+    fn attach(&mut self, mount: &OwnedFd) -> Result<MountId> {
+        let (id, _) = mount_id::of(mount.as_raw_fd())
+            .map_err(|errno| Error::os(errno, "ask for the id of the new mount"))?;
+        self.attached.push(id);
+        Ok(id)
+    }
+
+    fn tell(&mut self, fate: Fate, known: &[AddedMount]) {
+        let of = |number: u32| known.get(number as usize).map(|one| one.mount);
+        match fate {
+            Fate::Gone(number) => self.gone.extend(of(number)),
+            Fate::Found(number) => self.found.extend(of(number)),
+            Fate::Undone => self.undone = true,
+        }
+    }
+
+    /// Those that are not there any more, after a change that was done or not.
+    fn over(self, done: bool) -> Vec<MountId> {
+        let mut over = self.gone;
+        if done {
+            over.extend(self.found);
+        } else if self.undone {
+            over.extend(self.attached);
+        }
+        over
     }
 }
 

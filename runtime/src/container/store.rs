@@ -7,6 +7,7 @@
 //! | `start.sock` | at creation | where the created process waits for `start` |
 //! | `cgroup.json` | when the cgroup is there and found to be free, before the first process enters it | which directories were made, exactly |
 //! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
+//! | `mounts.json` | before each mount that is added to the running container, and when one is removed, by rename | the ids of those mounts |
 //! | `notify/notify.sock` | at creation, on demand | where the container's process sends `sd_notify(3)` messages |
 //! | `state.json` | when the creation is complete | the record of the container |
 //!
@@ -43,6 +44,7 @@ const STATE: &str = "state.json";
 const SOCKET: &str = "start.sock";
 const CGROUP: &str = "cgroup.json";
 const DEVICES: &str = "netdevices.json";
+const MOUNTS: &str = "mounts.json";
 const NOTIFY: &str = "notify";
 const NOTIFY_SOCKET: &str = "notify.sock";
 
@@ -248,6 +250,27 @@ impl Directory {
         fs::remove_file(self.path.join(DEVICES)).ok();
     }
 
+    /// Writes down the mounts that were added, in one step that other processes see whole or not at all. The lock is held.
+    pub(crate) fn note_mounts(&self, bytes: &[u8]) -> Result<()> {
+        let name = "mounts.json.new";
+        let (from, to) = (self.path.join(name), self.mounts_file());
+        // One that an operation left which was killed at this point.
+        fs::remove_file(&from).ok();
+        self.write(&self.create_file(name)?, name, bytes)?;
+        fs::rename(&from, &to)
+            .map_err(|error| Error::io(&error, format!("rename {} to {}", from.display(), to.display())))
+    }
+
+    /// The mounts that were written down, if there are any.
+    pub(crate) fn noted_mounts(&self) -> Result<Option<Vec<u8>>> {
+        self.read_file(MOUNTS)
+    }
+
+    /// Where they are written down.
+    pub(crate) fn mounts_file(&self) -> PathBuf {
+        self.path.join(MOUNTS)
+    }
+
     /// Takes the lock of an existing container, waiting for whoever has it.
     pub(crate) fn lock(&self, shared: bool) -> Result<Lock> {
         self.lock_within(shared, None, &mut || {})
@@ -437,7 +460,9 @@ impl Directory {
 
     fn remove_files(&self) {
         fs::remove_dir_all(self.notify()).ok();
-        for name in [SOCKET, STATE, "state.json.new", CGROUP, DEVICES, CONFIG, LOCK] {
+        let mounts = [MOUNTS, "mounts.json.new"];
+        for name in mounts.into_iter().chain([SOCKET, STATE, "state.json.new", CGROUP, DEVICES, CONFIG, LOCK])
+        {
             fs::remove_file(self.path.join(name)).ok();
         }
         fs::remove_dir(&self.path).ok();

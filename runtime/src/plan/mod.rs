@@ -80,6 +80,8 @@ pub(crate) enum ParentStep {
     },
     /// Clone the node of a device, after checking that it is that device.
     OpenDevice { path: PathBuf, mode: u32, device: u64 },
+    /// Write down the mount that the child shows, with this destination.
+    NoteMount(PathBuf),
 }
 
 /// Where the id maps of a mount come from.
@@ -119,6 +121,7 @@ impl fmt::Display for ParentStep {
             Self::OpenIdMap(_) => f.write_str("make a user namespace with the id maps of the mount"),
             Self::OpenMount { source, .. } => write!(f, "clone the mount at {}", source.display()),
             Self::OpenDevice { path, .. } => write!(f, "clone the device node {}", path.display()),
+            Self::NoteMount(path) => write!(f, "write down the mount that goes on {}", path.display()),
         }
     }
 }

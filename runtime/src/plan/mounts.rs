@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, Spec};
 
-use super::Plan;
 use super::blame::{Blame, Place};
 use super::enter::plan_reborn;
 use super::mount_list::understand;
 use super::order::begin;
-use super::program::{Op, Slot};
+use super::program::{Op, Slot, Text};
 use super::root::host_propagation;
+use super::{ParentStep, Plan};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
+use crate::linux::mount::added::AddedMount;
 use crate::linux::mount::cgroup::Views;
-use crate::linux::mount::entry::plain;
+use crate::linux::mount::entry::{clean, plain};
 use crate::linux::mount::surroundings::{Reaches, Surroundings};
 use crate::linux::namespace::Namespaces;
 
@@ -36,6 +37,8 @@ pub(crate) struct MountsRequest<'r> {
     pub(crate) links: &'r [(PathBuf, PathBuf)],
     /// Whether the parent may enter namespaces and clone mounts.
     pub(crate) admin: bool,
+    /// The mounts on record.
+    pub(crate) known: &'r [AddedMount],
 }
 
 impl MountsRequest<'_> {
@@ -54,6 +57,7 @@ const ROOT: u8 = 1;
 pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
     enter(&mut plan, request, needs_pid_namespace(mounts, request.namespaces));
+    plan_known(&mut plan, request);
     let linux = request.spec.linux().as_ref();
     let maps = IdMaps::of(
         linux.and_then(|l| l.uid_mappings().as_ref()),
@@ -82,11 +86,17 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
     let own_cgroup = request.namespaces & libc::CLONE_NEWCGROUP != 0;
     for (index, mount) in mounts.iter().enumerate() {
         let entry = understand(mount, index)?;
+        let start = plan.program.ops.len();
         if entry.is_cgroup() {
             entry.plan_cgroup(&mut plan, &around, request.views, own_cgroup);
         } else {
             entry.plan(&mut plan, &around);
         }
+        // What an entry mounts below its first mount goes with that one.
+        let step = plan.steps.len() as u16;
+        let blame = Blame::new("write down the mount", entry.place());
+        plan.steps.push((ParentStep::NoteMount(clean(&entry.destination)), blame));
+        plan.program.push_before_attach(start, Op::Show { step }, blame);
         if entry.is_late_read_only() {
             let path = plan.program.text(entry.destination.as_os_str().as_encoded_bytes());
             let blame = Blame::new("make read-only", entry.place().property("/options")).on(path);
@@ -104,21 +114,36 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
     Ok(plan)
 }
 
-/// Plans the removal of the mounts at the destinations. All are found to be removable before the first goes.
+/// Plans the removal of mounts on record, by their destinations. All are found to be removable before the first goes.
 pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
     let mut plan = Plan::default();
     enter(&mut plan, request, false);
+    let known = plan_known(&mut plan, request);
     for (index, mount) in mounts.iter().enumerate() {
         let destination = plain(mount.destination());
         let path = plan.program.text(destination.as_os_str().as_encoded_bytes());
         let blame = Blame::new("unmount", Place::item("/mounts", index).property("/destination")).on(path);
-        plan.program.push(Op::Foreign { path }, blame);
+        let destination = clean(mount.destination());
+        let own = (0u32..).zip(request.known).filter(|(_, one)| one.destination == destination);
+        let mut own: Vec<[u8; 4]> = own.map(|(number, _)| number.to_ne_bytes()).collect();
+        // The latest first.
+        own.reverse();
+        let own = plan.program.text(own.concat());
+        plan.program.push(Op::FindAdded { path, known, own }, blame);
         plan.program.push(Op::Condemn, blame);
     }
     plan.program.remembered = mounts.len();
     plan.program.push_own(Op::DetachCondemned, "unmount");
     plan.program.push_own(Op::Created, "report that the mounts are gone");
     plan
+}
+
+/// Has those mounts on record reported that are not there any more; gives the list.
+fn plan_known(plan: &mut Plan, request: &MountsRequest<'_>) -> Text {
+    let known: Vec<u8> = request.known.iter().flat_map(|one| one.mount.pack()).collect();
+    let known = plan.program.text(known);
+    plan.program.push_own(Op::TellGone { known }, "look for the mounts that were added before");
+    known
 }
 
 /// Whether a mount shows the container's pid namespace. A parent with privileges opens it; else the child must be in
@@ -181,7 +206,8 @@ mod tests {
         let spec = Spec::default();
         let views = Views::Unified { directory: "/sys/fs/cgroup/web".into(), is_own: true };
         let bundle = Path::new("/bundle");
-        let request = MountsRequest { spec: &spec, bundle, namespaces, views: &views, links: &[], admin };
+        let request =
+            MountsRequest { spec: &spec, bundle, namespaces, views: &views, links: &[], admin, known: &[] };
         add(&mounts, &request).unwrap()
     }
 
@@ -200,7 +226,8 @@ mod tests {
         );
         assert_eq!(plan.program.remembered, 4);
         assert!(!plan.program.ops.iter().any(|op| matches!(op, Op::CloneHost { .. })));
-        assert_eq!(plan.steps.len(), 2);
+        let noted = plan.steps.iter().filter(|(step, _)| matches!(step, ParentStep::NoteMount(_))).count();
+        assert_eq!((noted, plan.steps.len()), (4, 6));
         let held = plan.program.ops.iter().position(|op| *op == Op::OwnDescriptors);
         let entered = plan.program.ops.iter().position(|op| matches!(op, Op::Enter { .. }));
         assert!(held < entered, "the procfs must be the host's");
@@ -211,7 +238,7 @@ mod tests {
         let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNET;
         let mounts = json!([{"destination": "/a", "source": "volume", "options": ["bind"]}, {"destination": "/b", "type": "proc"}]);
         let plan = plan_of(&mounts, namespaces, false);
-        assert_eq!(plan.steps.len(), 0);
+        assert!(plan.steps.iter().all(|(step, _)| matches!(step, ParentStep::NoteMount(_))));
         let mut visiting = false;
         let mut visits = 0;
         for op in &plan.program.ops {
@@ -229,6 +256,31 @@ mod tests {
             at(|op| matches!(op, Op::Reborn { .. })) < at(|op| *op == Op::OwnDescriptors),
             "they must be the child's"
         );
+    }
+
+    #[test]
+    fn each_entry_is_written_down_once_before_it_is_attached() {
+        let mounts =
+            json!([{"destination": "/a/../b", "type": "tmpfs"}, {"destination": "/c", "type": "tmpfs"}]);
+        let plan = plan_of(&mounts, libc::CLONE_NEWNS, true);
+        let mut shown = 0;
+        let mut attached = 0;
+        for op in &plan.program.ops {
+            match op {
+                Op::Show { step } => {
+                    assert_eq!(shown, attached);
+                    shown += 1;
+                    let wanted = ["/b", "/c"][attached];
+                    assert_eq!(plan.steps[usize::from(*step)].0, ParentStep::NoteMount(wanted.into()));
+                }
+                Op::Attach => {
+                    attached += 1;
+                    assert_eq!(shown, attached);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(attached, 2);
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub(crate) enum Op {
     NewSession,
     /// Let the parent do its step of that number; its answer may bring a descriptor.
     Ask { step: u16, into: Slot },
+    /// Let the parent do its step of that number with the mount in its slot.
+    Show { step: u16 },
     /// Write a text to a file of the host, before the first mount of the container.
     WriteHost { path: Text, text: Text },
     /// Set the CPU affinity mask.
@@ -176,6 +178,10 @@ pub(crate) enum Op {
     Attach,
     /// Hold the directory of this process' descriptors, while the procfs in reach is still the host's.
     OwnDescriptors,
+    /// Tell the parent which mounts on record (packed ids) are not there any more.
+    TellGone { known: Text },
+    /// Find a mount on record: the one at a path, or one of those of these numbers wherever it is.
+    FindAdded { path: Text, known: Text, own: Text },
     /// Take hold of the mount in the target slot for its removal, if it can be removed.
     Condemn,
     /// Detach the mounts that were taken hold of, the latest first.
@@ -339,6 +345,15 @@ impl Program {
     pub(crate) fn push(&mut self, op: Op, blame: Blame) {
         self.ops.push(op);
         self.blames.push(blame);
+    }
+
+    /// Inserts a step before the first one from `start` on that attaches a mount, if there is one.
+    pub(crate) fn push_before_attach(&mut self, start: usize, op: Op, blame: Blame) {
+        let after = self.ops.iter().skip(start).position(|op| matches!(op, Op::Attach));
+        if let Some(at) = after {
+            self.ops.insert(start + at, op);
+            self.blames.insert(start + at, blame);
+        }
     }
 
     /// Appends a step that holds the mount in a slot; gives its place.

@@ -207,6 +207,20 @@ fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: 
             Kind::InvalidSpec,
             format!("{sentence}: there is a symbolic link in the path; write the path that it leads to"),
         ),
+        Detail::NotAdded => Error::new(
+            Kind::InvalidSpec,
+            format!("{sentence}: `mounts add` has mounted nothing there, and nothing else is removed"),
+        ),
+        Detail::Unmounted => Error::new(
+            Kind::InvalidSpec,
+            format!("{sentence}: what `mounts add` has mounted there is not there any more"),
+        )
+        .hint("a process of the container has unmounted it, or removed the directory that it was on"),
+        Detail::OutOfReach => Error::new(
+            Kind::InvalidSpec,
+            format!("{sentence}: what `mounts add` has mounted there is out of reach"),
+        )
+        .hint("a process of the container has mounted something over it, or it is somewhere else now: name that path"),
         _ => hinted(Error::os(errno, sentence), op, errno, &operand),
     }
 }

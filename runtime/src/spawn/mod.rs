@@ -105,6 +105,21 @@ pub(crate) enum Asked<'a> {
     Listener(OwnedFd),
     /// To be known under another pid, as it goes on in a new process.
     Reborn,
+    /// To write down a mount that it is about to attach.
+    Note(&'a ParentStep, OwnedFd),
+    /// Nothing: it tells of mounts on record.
+    Fate(Fate),
+}
+
+/// What a child tells of mounts that are on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The one of that number is not there any more.
+    Gone(u32),
+    /// The one of that number goes if the child succeeds.
+    Found(u32),
+    /// None of those is left that were attached since its birth.
+    Undone,
 }
 
 /// Serves what the child asks for.
@@ -193,7 +208,6 @@ impl Spawned {
 
     /// Waits until the child has become its program.
     pub(crate) fn await_exec(&mut self, plan: &Plan) -> Result<()> {
-        let out_of_turn = || Error::new(Kind::System, "the container's process asks for a step out of turn");
         let served = self.serve(plan, &mut |_, _| Err(out_of_turn()), Until::Exec);
         self.tell(plan);
         served
@@ -209,15 +223,13 @@ impl Spawned {
     /// Serves messages until `Created` or the end of the conversation.
     fn serve(&mut self, plan: &Plan, serve: &mut Serve<'_>, until: Until) -> Result<()> {
         let mut failed: Option<(Message, Option<OwnedFd>)> = None;
+        let mut refused: Option<Error> = None;
         loop {
             let Some((message, fd)) = self.next_message(failed.is_some())? else { break };
             match message.kind {
                 // Others may hold the socket of a process that they can see, and speak for it.
                 MessageKind::Ask | MessageKind::Console if self.has_emerged(plan) => {
-                    return Err(Error::new(
-                        Kind::System,
-                        "the container's process asks for a step out of turn",
-                    ));
+                    return Err(out_of_turn());
                 }
                 MessageKind::Ask => {
                     let Some((step, blame)) = plan.steps.get(message.a as usize) else {
@@ -226,9 +238,23 @@ impl Spawned {
                             "the container's process asks for an unknown step",
                         ));
                     };
-                    let answer = self.serve_step(plan, serve, step, *blame)?;
+                    let asked = match fd {
+                        Some(mount) => Asked::Note(step, mount),
+                        None => Asked::Step(step),
+                    };
+                    let mut packet = Message::about(MessageKind::Answer, message.a);
+                    let answer = match self.serve_step(serve, asked, *blame) {
+                        Ok(answer) => answer,
+                        // It has something to take away again before it ends.
+                        Err(error) if plan.program.undoes => {
+                            packet.b = libc::ECANCELED;
+                            refused = Some(error);
+                            None
+                        }
+                        Err(error) => return Err(self.reason(plan, error)),
+                    };
                     let with = answer.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-                    let packet = Message::about(MessageKind::Answer, message.a).encode();
+                    let packet = packet.encode();
                     socket::send(self.sync.as_raw_fd(), &packet, with).map_err(|errno| {
                         self.reason(plan, Error::os(errno, "answer the container's process"))
                     })?;
@@ -239,10 +265,14 @@ impl Spawned {
                         self.pid = message.a as i32;
                         serve(Asked::Reborn, self).map_err(|error| self.reason(plan, error))?;
                         for (step, blame) in &plan.emerged {
-                            self.serve_step(plan, serve, step, *blame)?;
+                            self.serve_step(serve, Asked::Step(step), *blame)
+                                .map_err(|error| self.reason(plan, error))?;
                         }
                     }
                 }
+                MessageKind::Gone => drop(serve(Asked::Fate(Fate::Gone(message.a)), self)?),
+                MessageKind::Found => drop(serve(Asked::Fate(Fate::Found(message.a)), self)?),
+                MessageKind::Undone => drop(serve(Asked::Fate(Fate::Undone), self)?),
                 MessageKind::Console => self.console = fd.map(|fd| (fd, message.a)),
                 MessageKind::Listener => {
                     if let Some(fd) = fd {
@@ -265,6 +295,9 @@ impl Spawned {
                 }
             }
         }
+        if let Some(error) = refused {
+            return Err(error);
+        }
         match (failed, until) {
             (Some((message, output)), _) => Err(describe(&plan.program, message, output)),
             // The socket closes by execve, or by the end of the process: the kernel knows.
@@ -277,18 +310,14 @@ impl Spawned {
 
     /// Does one step of the plan for the child.
     fn serve_step(
-        &mut self,
-        plan: &Plan,
+        &self,
         serve: &mut Serve<'_>,
-        step: &ParentStep,
+        asked: Asked<'_>,
         blame: Blame,
     ) -> Result<Option<OwnedFd>> {
-        serve(Asked::Step(step), self).map_err(|error| {
-            let error = match blame.place.pointer() {
-                Some(pointer) => error.at(pointer),
-                None => error,
-            };
-            self.reason(plan, error)
+        serve(asked, self).map_err(|error| match blame.place.pointer() {
+            Some(pointer) => error.at(pointer),
+            None => error,
         })
     }
 
@@ -393,6 +422,11 @@ impl Drop for Spawned {
             }
         }
     }
+}
+
+/// The error for a child that asks for what is not in its plan at this point.
+pub(crate) fn out_of_turn() -> Error {
+    Error::new(Kind::System, "the container's process asks for a step out of turn")
 }
 
 #[cfg(test)]

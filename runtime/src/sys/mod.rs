@@ -13,6 +13,7 @@ pub(crate) mod loop_device;
 pub(crate) mod marks;
 pub(crate) mod memory;
 pub(crate) mod mount;
+pub(crate) mod mount_id;
 pub(crate) mod namespace;
 pub(crate) mod netlink;
 pub(crate) mod own_binary;

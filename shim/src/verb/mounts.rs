@@ -18,7 +18,8 @@ pub(crate) const VERB: Verb = Verb {
     trailing: false,
     about: "add mounts to a running container, or remove them",
     details: "The file is a JSON object with the list mounts of config.json, or that list alone; - reads standard\n\
-        input. To remove a mount, only its destination is looked at. If one entry fails, none takes effect.",
+        input. If one entry fails, none takes effect. Only mounts that were added can be removed, with all that is mounted\n\
+        below them; of their entries only the destination is looked at.",
     options: &[],
     enters_containers: true,
     run,

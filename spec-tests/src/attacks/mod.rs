@@ -9,6 +9,7 @@ mod host_nodes;
 mod image;
 mod leaks;
 mod mounts;
+mod removal;
 pub(crate) mod watch;
 
 /// All attacks.
@@ -21,4 +22,5 @@ pub const AREAS: &[&[Test]] = &[
     host_nodes::TESTS,
     checkpoint::TESTS,
     mounts::TESTS,
+    removal::TESTS,
 ];

@@ -200,8 +200,12 @@ fn add_all(bed: &Bed<'_>, spec: &Spec, entries: &[Value]) -> Outcome<(usize, Str
 fn exchange(volume: &Path, stop: &AtomicBool) {
     let (a, b) = (volume.join("a"), volume.join("b"));
     while !stop.load(Ordering::Relaxed) {
-        let _ = rustix::fs::renameat_with(CWD, &a, CWD, &b, rustix::fs::RenameFlags::EXCHANGE);
+        exchange_once(&a, &b);
     }
+}
+
+pub(super) fn exchange_once(a: &Path, b: &Path) {
+    let _ = rustix::fs::renameat_with(CWD, a, CWD, b, rustix::fs::RenameFlags::EXCHANGE);
 }
 
 /// Every file of the directory is one try: another process keeps exchanging it with the node of a device that can be read

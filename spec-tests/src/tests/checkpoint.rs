@@ -145,6 +145,28 @@ pub(super) const TESTS: &[Test] = &[
         counter.runs()
     }),
     test("C15", "mounts of the host are there again, directories and files, with their options", mounts),
+    test(
+        "C15 C11",
+        "a container with mounts that were added is not checkpointed until they are removed",
+        |bed| {
+            let counter = Counter::start(bed, &Spec::new())?;
+            let file = bed.dir().join("list.json");
+            fs::write(
+                &file,
+                json!([{"destination": "/added", "type": "tmpfs", "source": "tmpfs"}]).to_string(),
+            )?;
+            let change = |verb| bed.call(["mounts", verb, counter.id(), &file.to_string_lossy()]);
+            if !change("add")?.status.success() {
+                return crate::outcome::skip("the runtime cannot add mounts");
+            }
+            counter.checkpoint(&[])?.refused(&["/added"])?;
+            counter.runs()?;
+            change("remove")?.ok()?;
+            counter.checkpoint(&[])?.ok()?;
+            counter.restore(&[])?.ok()?;
+            change("remove")?.refused(&["/added"])
+        },
+    ),
     test("C15", "masked and read-only paths are so again", |bed| {
         let counter = Counter::start(bed, &Spec::new())?;
         counter.checkpoint(&[])?.ok()?;

@@ -1,5 +1,6 @@
 //! Mounts: what the options mean, and the steps that make one mount.
 
+pub(crate) mod added;
 pub(crate) mod attributes;
 pub(crate) mod cgroup;
 pub(crate) mod data;

@@ -1,0 +1,46 @@
+//! The record of the mounts that were added to a running container: `mounts.json`.
+//!
+//! A mount is written down before it is attached, so that there is none that could not be removed, whenever the runtime
+//! is killed. One that was never attached, or is gone, is forgotten by the next change of mounts.
+
+use super::record::Record;
+use super::store::Directory;
+use crate::error::{Error, Kind, Result};
+use crate::linux::mount::added::AddedMount;
+use crate::sys::mount_id::MountId;
+
+/// What is written down, the oldest first.
+pub(super) fn read(directory: &Directory) -> Result<Vec<AddedMount>> {
+    let Some(bytes) = directory.noted_mounts()? else { return Ok(Vec::new()) };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Error::new(
+            Kind::Corrupt,
+            format!("{} cannot be understood: {error}", directory.mounts_file().display()),
+        )
+        .hint("without that file mounts can be added again; those that it stood for stay until the container ends")
+    })
+}
+
+/// Writes down a mount that is about to be attached. The lock is held for no longer than that takes.
+pub(super) fn note(directory: &Directory, own: &Record, mount: AddedMount) -> Result<()> {
+    let Some(_lock) = directory.lock_own(own)? else { return Err(directory.unknown()) };
+    let mut all = read(directory)?;
+    all.push(mount);
+    write(directory, &all)
+}
+
+/// Forgets mounts that are gone.
+pub(super) fn forget(directory: &Directory, own: &Record, gone: &[MountId]) -> Result<()> {
+    // With the container went its record.
+    let Some(_lock) = directory.lock_own(own)? else { return Ok(()) };
+    let mut all = read(directory)?;
+    all.retain(|mount| !gone.contains(&mount.mount));
+    write(directory, &all)
+}
+
+fn write(directory: &Directory, all: &[AddedMount]) -> Result<()> {
+    let bytes = serde_json::to_vec(all).map_err(|error| {
+        Error::new(Kind::System, format!("write {}: {error}", directory.mounts_file().display()))
+    })?;
+    directory.note_mounts(&bytes)
+}

@@ -68,6 +68,12 @@ impl Container {
         let spec = bundle.spec();
         refuse_without_root()?;
         refuse_what_cannot_be_saved(spec)?;
+        if let Some(above) = self.cgroup().frozen_above() {
+            // criu would wait for the processes to stop for it.
+            let sentence = format!("container cannot be checkpointed in {status} state");
+            return Err(Error::new(Kind::WrongState, sentence)
+                .hint(format!("cgroup {} above it is frozen", above.display())));
+        }
         if !options.pre_dump {
             refuse_added_mounts(&added::read(&self.directory)?)?;
         }

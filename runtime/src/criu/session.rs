@@ -17,6 +17,7 @@ use super::image::ImageDirectory;
 use super::log;
 use super::message::{Notification, Request, RequestType, Response};
 use crate::error::{Error, Kind, Result};
+use crate::linux::waiting;
 use crate::sys::{process, socket};
 
 /// Longer than any message of criu.
@@ -155,6 +156,7 @@ impl Session {
 
     fn receive(&self, buffer: &mut [u8]) -> crate::sys::Result<(usize, Option<OwnedFd>)> {
         let socket = self.socket.as_ref().ok_or(Errno::EBADF)?;
+        waiting::wait_readable([socket.as_raw_fd()], self.pid(), "(criu)")?;
         socket::receive_owned(socket.as_fd(), buffer)
     }
 

@@ -22,6 +22,19 @@ pub(super) const TESTS: &[Test] = &[
         bed.call(["delete", "--force", container.id()])?.ok()?;
         called?.refused(&[&frozen.name])
     }),
+    root("F36", "checkpoint of a container below a frozen cgroup is refused, and names it", |bed| {
+        let path = crate::criu::search_path()?;
+        let frozen = Frozen::place(bed)?;
+        let container =
+            bed.waiting(&Spec::new().set("/linux/cgroupsPath", frozen.below("deep/container")))?;
+        frozen.freeze()?;
+        let images = bed.dir().join("images");
+        let call = bed.command(["checkpoint", "--image-path", &images.to_string_lossy(), container.id()]);
+        let called = call.env("PATH", path).patience(Duration::from_secs(5)).call();
+        frozen.thaw();
+        bed.call(["delete", "--force", container.id()])?.ok()?;
+        called?.refused(&[&frozen.name])
+    }),
 ];
 
 /// A cgroup of the suite, in every hierarchy with a freezer, that can be frozen.

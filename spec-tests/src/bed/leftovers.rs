@@ -89,7 +89,12 @@ impl Bed<'_> {
 
     /// Kills what still runs of the calls of this bed and does not end by itself soon.
     pub(crate) fn end_strays(&self) -> Vec<i32> {
-        let end = Instant::now() + Duration::from_secs(1);
+        self.end_strays_after(Duration::from_secs(1))
+    }
+
+    /// The same with another time for them to end by themselves.
+    pub(crate) fn end_strays_after(&self, patience: Duration) -> Vec<i32> {
+        let end = Instant::now() + patience;
         while !self.strays().is_empty() {
             if Instant::now() > end {
                 let held = self.strays();

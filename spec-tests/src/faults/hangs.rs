@@ -11,70 +11,62 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 
 pub(super) const TESTS: &[Test] = &[
-    test("F34", "no command hangs on a created container", |bed| {
-        matrix(bed, &|bed| created(bed, &Spec::new()))
-    }),
-    test("F34", "no command hangs on a running container", |bed| {
-        matrix(bed, &|bed| running(bed, &Spec::new()))
-    }),
+    test("F34", "no command hangs on a created container", |bed| matrix(bed, &creating, &done)),
+    test("F34", "no command hangs on a running container", |bed| matrix(bed, &launching, &done)),
     test("F34", "no command hangs on a stopped container", |bed| {
-        matrix(bed, &|bed| {
-            let state = running(bed, &Spec::new())?;
+        matrix(bed, &launching, &|bed, state| {
+            let state = done(bed, state)?;
             bed.call(["kill", &state.bundle.id, "KILL"])?.ok()?;
             bed.adopt(&state.bundle).until_status("stopped")?;
             Ok(state)
         })
     }),
     test("F34", "no command hangs on a created container that is paused", |bed| {
-        matrix(bed, &|bed| paused(bed, created(bed, &Spec::new())?))
+        matrix(bed, &creating, &paused)
     }),
     test("F34", "no command hangs on a running container that is paused", |bed| {
-        matrix(bed, &|bed| paused(bed, running(bed, &Spec::new())?))
+        matrix(bed, &launching, &paused)
     }),
     test("F34", "no command hangs on a created container whose process is stopped by a signal", |bed| {
-        matrix(bed, &|bed| stopped_by_signal(bed, created(bed, &Spec::new())?))
+        matrix(bed, &creating, &stopped_by_signal)
     }),
     test("F34", "no command hangs on a running container whose process is stopped by a signal", |bed| {
-        matrix(bed, &|bed| stopped_by_signal(bed, running(bed, &Spec::new())?))
+        matrix(bed, &launching, &stopped_by_signal)
     }),
     test("F34", "no command hangs while a createRuntime hook sleeps", |bed| {
-        matrix(bed, &|bed| asleep(bed, "createRuntime", "create"))
+        matrix(bed, &|bed| hooked(bed, "createRuntime", "create"), &in_hook)
     }),
     test("F34", "no command hangs while a createContainer hook sleeps", |bed| {
-        matrix(bed, &|bed| asleep(bed, "createContainer", "create"))
+        matrix(bed, &|bed| hooked(bed, "createContainer", "create"), &in_hook)
     }),
     test("F34", "no command hangs while a startContainer hook sleeps", |bed| {
-        matrix(bed, &|bed| asleep(bed, "startContainer", "start"))
+        matrix(bed, &|bed| hooked(bed, "startContainer", "create"), &in_hook_of_start)
     }),
     test("F34", "no command hangs while a poststart hook of start sleeps", |bed| {
-        matrix(bed, &|bed| asleep(bed, "poststart", "start"))
+        matrix(bed, &|bed| hooked(bed, "poststart", "create"), &in_hook_of_start)
     }),
     test("F34", "no command hangs while a poststart hook of run sleeps", |bed| {
-        matrix(bed, &|bed| asleep(bed, "poststart", "run"))
+        matrix(bed, &|bed| hooked(bed, "poststart", "run"), &in_hook)
     }),
     root("F34", "no command hangs on a created container below a frozen cgroup", |bed| {
-        matrix(bed, &|bed| below_frozen(bed, created))
+        matrix(bed, &|bed| below_frozen(bed, creating_with), &frozen)
     }),
     root("F34", "no command hangs on a running container below a frozen cgroup", |bed| {
-        matrix(bed, &|bed| below_frozen(bed, running))
+        matrix(bed, &|bed| below_frozen(bed, launching_with), &frozen)
     }),
     test("F34", "no command hangs while the caller of create is stopped", |bed| {
-        matrix(bed, &|bed| {
-            let state = asleep(bed, "createRuntime", "create")?;
-            stop_caller(&state);
-            Ok(state)
+        matrix(bed, &|bed| hooked(bed, "createRuntime", "create"), &|bed, state| {
+            stop_caller(in_hook(bed, state)?)
         })
     }),
     test("F34", "no command hangs while the caller of start is stopped", |bed| {
-        matrix(bed, &|bed| {
-            let state = asleep(bed, "startContainer", "start")?;
-            stop_caller(&state);
-            Ok(state)
+        matrix(bed, &|bed| hooked(bed, "startContainer", "create"), &|bed, state| {
+            stop_caller(in_hook_of_start(bed, state)?)
         })
     }),
     test("F34", "no command hangs after the caller of create was killed in a hook", |bed| {
-        matrix(bed, &|bed| {
-            let mut state = asleep(bed, "createRuntime", "create")?;
+        matrix(bed, &|bed| hooked(bed, "createRuntime", "create"), &|bed, state| {
+            let mut state = in_hook(bed, state)?;
             if let Some(caller) = state.caller.take() {
                 caller.signal(Signal::KILL);
                 caller.finish(PATIENCE)?;
@@ -82,8 +74,18 @@ pub(super) const TESTS: &[Test] = &[
             Ok(state)
         })
     }),
+    test("F34", "no command hangs on a running container whose caller was killed", |bed| {
+        matrix(
+            bed,
+            &|bed| {
+                let bundle = bed.bundle(&Spec::new().args(&["/probe", "wait"]))?;
+                calling(bed, bundle, &["run"])
+            },
+            &orphaned,
+        )
+    }),
     test("F34", "ten states of a container whose process is stopped hang neither state nor list", |bed| {
-        let state = stopped_by_signal(bed, created(bed, &Spec::new())?)?;
+        let state = stopped_by_signal(bed, creating(bed)?)?;
         for _ in 0..12 {
             bed.command(["state", &state.bundle.id]).patience(LIMIT).call()?.ok()?;
         }
@@ -187,25 +189,43 @@ pub(super) const TESTS: &[Test] = &[
 /// How long a command may take that does not say that it waits.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Every command, with the arguments before and after the id.
-const COMMANDS: [(&[&str], &[&str]); 16] = [
-    (&["state"], &[]),
-    (&["list", "--quiet"], &[]),
-    (&["ps"], &[]),
-    (&["kill"], &["TERM"]),
-    (&["kill"], &["KILL"]),
-    (&["kill", "--all"], &["KILL"]),
-    (&["start"], &[]),
-    (&["exec"], &["/probe", "true"]),
-    (&["exec", "--detach"], &["/probe", "true"]),
-    (&["pause"], &[]),
-    (&["resume"], &[]),
-    (&["update", "--pids-limit", "100"], &[]),
-    (&["events", "--stats"], &[]),
-    (&["delete"], &[]),
-    (&["delete", "--force"], &[]),
-    (&["create"], &[]),
+/// A command: the arguments before and after the id. Some words stand for what each container has of its own.
+type Words = (&'static [&'static str], &'static [&'static str]);
+
+/// Every command. Those of a group meet one container together: those that do not change it, those that find its id taken or
+/// itself not paused, those that enter it, and those that kill it. Each of the others meets one of its own.
+const COMMANDS: [&[Words]; 10] = [
+    &[
+        (&["state"], &[]),
+        (&["list", "--quiet"], &[]),
+        (&["ps"], &[]),
+        (&["events", "--stats"], &[]),
+        (&["update", "--pids-limit", "100"], &[]),
+    ],
+    &[(&["exec"], &["/probe", "true"]), (&["exec", "--detach"], &["/probe", "true"]), MOUNT, UNMOUNT],
+    &[(&["kill"], &["KILL"]), (&["kill", "--all"], &["KILL"])],
+    &[(&["start"], &[])],
+    &[(&["pause"], &[])],
+    &[(&["delete", "--force"], &[])],
+    &[(&["create", "--bundle", BUNDLE], &[]), (&["run", "--bundle", BUNDLE], &[]), (&["resume"], &[])],
+    &[(&["checkpoint", "--image-path", IMAGES], &[])],
+    &[(&["kill"], &["TERM"])],
+    &[(&["delete"], &[])],
 ];
+/// How many of the groups are tried on a machine with one processor, where all would take minutes: those whose commands have
+/// to wait for the container's process or for the lock, or to break in.
+const SELECTED: usize = 6;
+const MOUNT: Words = (&["mounts", "add"], &[MOUNTS]);
+const UNMOUNT: Words = (&["mounts", "remove"], &[MOUNTS]);
+const BUNDLE: &str = "BUNDLE";
+const MOUNTS: &str = "MOUNTS";
+const IMAGES: &str = "IMAGES";
+
+/// What is tried on this machine.
+fn commands() -> &'static [&'static [Words]] {
+    let is_slow = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
+    COMMANDS.get(..if is_slow { SELECTED } else { COMMANDS.len() }).unwrap_or_default()
+}
 
 /// A container in some state, and what has to be let go afterwards.
 struct State {
@@ -217,52 +237,73 @@ struct State {
     frozen: Option<Frozen>,
 }
 
-/// Lets a container in that state meet each command.
-fn matrix(bed: &Bed<'_>, state: &dyn Fn(&Bed<'_>) -> Outcome<State>) -> Outcome {
+/// Lets a container in some state meet each command. The state comes in two steps, of which the first one calls the runtime
+/// and waits for nothing, so that all that can be done side by side is.
+fn matrix(
+    bed: &Bed<'_>,
+    begin: &dyn Fn(&Bed<'_>) -> Outcome<State>,
+    complete: &dyn Fn(&Bed<'_>, State) -> Outcome<State>,
+) -> Outcome {
+    let mounts = bed.dir().join("list.json");
+    let entry = serde_json::json!([{"destination": "/data/added", "type": "tmpfs", "source": "tmpfs"}]);
+    std::fs::write(&mounts, entry.to_string())?;
+    let begun = commands().iter().map(|_| begin(bed)).collect::<Outcome<Vec<_>>>()?;
+    let states = begun.into_iter().map(|state| complete(bed, state)).collect::<Outcome<Vec<_>>>()?;
     let mut calls = Vec::new();
-    for (before, after) in COMMANDS {
-        let state = state(bed)?;
-        let (id, dir) = (state.bundle.id.clone(), state.bundle.dir.to_string_lossy().into_owned());
-        let mut words = before.to_vec();
-        if before == ["create"] {
-            words.extend(["--bundle", &dir]);
+    for (group, state) in commands().iter().zip(&states) {
+        for (before, after) in *group {
+            let words = words_of(&state.bundle, &mounts.to_string_lossy(), before, after);
+            calls.push((words.join(" "), bed.command(words.iter().map(String::as_str)).spawn()?));
         }
-        if before[0] != "list" {
-            words.push(&id);
-        }
-        words.extend(after);
-        let call = bed.command(words.iter().copied()).spawn()?;
-        calls.push((words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(), call, state));
     }
-    let end = Instant::now() + LIMIT;
     let mut hung = Vec::new();
-    for (words, call, state) in calls {
-        let said = call.stderr_so_far();
-        let ended = call.has_ended(end.saturating_duration_since(Instant::now()))?;
-        if !ended && !said.contains("waiting for") && !call.stderr_so_far().contains("waiting for") {
-            hung.push(format!("`{}` ({})", words.join(" "), brief(&call.stderr_so_far())));
+    let end = Instant::now() + LIMIT;
+    for (words, call) in &calls {
+        while !call.has_ended(Duration::from_millis(20))? && !call.stderr_so_far().contains("waiting for") {
+            if Instant::now() > end {
+                hung.push(format!("`{words}` ({})", brief(&call.stderr_so_far())));
+                break;
+            }
         }
-        let bundle = state.bundle.clone();
-        release(&state);
+    }
+    for state in &states {
+        release(state);
         if let Some(caller) = &state.caller {
             caller.signal(Signal::KILL);
         }
+    }
+    for (_, call) in &calls {
         call.signal(Signal::KILL);
-        let deleted = bed.command(["delete", "--force", &bundle.id]).patience(LIMIT).call();
-        match call.finish(PATIENCE) {
-            Ok(_) | Err(Fault::Skipped(_)) => {}
-            Err(Fault::Failed(text)) => hung.push(text),
+    }
+    let delete = |state: &State| bed.command(["delete", "--force", &state.bundle.id]).spawn();
+    let deletes = states.iter().map(delete).collect::<Outcome<Vec<_>>>()?;
+    for delete in deletes {
+        if let Err(Fault::Failed(text)) = delete.finish(LIMIT).and_then(crate::Called::ok) {
+            hung.push(text);
         }
-        if let Some(caller) = state.caller {
-            caller.finish(PATIENCE)?;
-        }
-        if let Err(Fault::Failed(text)) = deleted.and_then(crate::Called::ok) {
-            hung.push(format!("{text} (after `{}`)", words.join(" ")));
+    }
+    let callers = states.into_iter().filter_map(|state| state.caller);
+    for call in calls.into_iter().map(|(_, call)| call).chain(callers) {
+        if let Err(Fault::Failed(text)) = call.finish(PATIENCE) {
+            hung.push(text);
         }
     }
     // Hooks go on whose runtime was killed.
-    let _orphans = bed.end_strays();
+    let _orphans = bed.end_strays_after(Duration::from_millis(50));
     check(hung.is_empty(), || format!("hung: {}", hung.join("; ")))
+}
+
+/// A command for a container.
+fn words_of(bundle: &Bundle, mounts: &str, before: &[&str], after: &[&str]) -> Vec<String> {
+    let id = (before[0] != "list").then_some(&*bundle.id);
+    let all = before.iter().copied().chain(id).chain(after.iter().copied());
+    let own = all.map(|word| match word {
+        BUNDLE => bundle.dir.to_string_lossy().into_owned(),
+        IMAGES => bundle.dir.join("images").to_string_lossy().into_owned(),
+        MOUNTS => mounts.to_owned(),
+        word => word.to_owned(),
+    });
+    own.collect()
 }
 
 fn release(state: &State) {
@@ -277,45 +318,91 @@ fn release(state: &State) {
     }
 }
 
-fn created(bed: &Bed<'_>, spec: &Spec) -> Outcome<State> {
-    let bundle = bed.bundle(&spec.clone().args(&["/probe", "wait"]))?;
-    bed.create(&bundle)?;
-    Ok(State { bundle, caller: None, stopped: None, frozen: None })
+/// Calls the runtime for a container and waits for nothing.
+fn calling(bed: &Bed<'_>, bundle: Bundle, words: &[&str]) -> Outcome<State> {
+    let dir = bundle.dir.to_string_lossy();
+    let own = ["--bundle", &dir, &bundle.id];
+    let caller = bed.command(words.iter().copied().chain(own)).spawn()?;
+    Ok(State { bundle, caller: Some(caller), stopped: None, frozen: None })
 }
 
-fn running(bed: &Bed<'_>, spec: &Spec) -> Outcome<State> {
-    let state = created(bed, spec)?;
-    bed.call(["start", &state.bundle.id])?.ok()?;
+fn creating_with(bed: &Bed<'_>, spec: &Spec) -> Outcome<State> {
+    calling(bed, bed.bundle(&spec.clone().args(&["/probe", "wait"]))?, &["create"])
+}
+
+fn launching_with(bed: &Bed<'_>, spec: &Spec) -> Outcome<State> {
+    calling(bed, bed.bundle(&spec.clone().args(&["/probe", "wait"]))?, &["run", "--detach"])
+}
+
+fn creating(bed: &Bed<'_>) -> Outcome<State> {
+    creating_with(bed, &Spec::new())
+}
+
+fn launching(bed: &Bed<'_>) -> Outcome<State> {
+    launching_with(bed, &Spec::new())
+}
+
+/// The call has made the container.
+fn done(_: &Bed<'_>, mut state: State) -> Outcome<State> {
+    match state.caller.take() {
+        Some(caller) => caller.finish(PATIENCE)?.ok().map(|_| state),
+        None => Ok(state),
+    }
+}
+
+/// A container that somebody looked after who is gone: there is nobody at the other ends of its streams.
+fn orphaned(_: &Bed<'_>, mut state: State) -> Outcome<State> {
+    let Some(run) = state.caller.take() else { return Ok(state) };
+    let end = Instant::now() + PATIENCE;
+    while !run.said().contains("ready") {
+        if Instant::now() > end {
+            return fail("the container did not start");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    run.signal(Signal::KILL);
+    run.finish(PATIENCE)?;
     Ok(state)
 }
 
 fn paused(bed: &Bed<'_>, state: State) -> Outcome<State> {
+    let state = done(bed, state)?;
     bed.call(["pause", &state.bundle.id])?.ok()?;
     Ok(state)
 }
 
-fn stopped_by_signal(bed: &Bed<'_>, mut state: State) -> Outcome<State> {
+fn stopped_by_signal(bed: &Bed<'_>, state: State) -> Outcome<State> {
+    let mut state = done(bed, state)?;
     let pid = bed.adopt(&state.bundle).pid()?;
     kill_process(pid, Signal::STOP).map_err(std::io::Error::from)?;
     state.stopped = Some(pid);
     Ok(state)
 }
 
-/// A container of which a command is in a hook that takes its time.
-fn asleep(bed: &Bed<'_>, kind: &str, command: &str) -> Outcome<State> {
+/// A call for a container with a hook that takes its time.
+fn hooked(bed: &Bed<'_>, kind: &str, command: &str) -> Outcome<State> {
     let bundle =
         Hooks::new(bed)?.program(&["/probe", "wait"]).hook(kind, "slow", &["sleep=60000"]).write()?;
-    let dir = bundle.dir.to_string_lossy().into_owned();
-    let caller = match command {
-        "start" => {
-            bed.create(&bundle)?;
-            bed.command(["start", &bundle.id]).spawn()?
-        }
-        "run" => bed.command(["run", "--detach", "--bundle", &dir, &bundle.id]).spawn()?,
-        other => bed.command([other, "--bundle", &dir, &bundle.id]).spawn()?,
-    };
-    until_hook(&bundle)?;
-    Ok(State { bundle, caller: Some(caller), stopped: None, frozen: None })
+    calling(bed, bundle, if command == "run" { &["run", "--detach"] } else { &["create"] })
+}
+
+/// The hook has begun.
+fn in_hook(_: &Bed<'_>, state: State) -> Outcome<State> {
+    until_hook(&state.bundle)?;
+    Ok(state)
+}
+
+/// The container was created, is started, and the hook has begun.
+fn in_hook_of_start(bed: &Bed<'_>, state: State) -> Outcome<State> {
+    let mut state = done(bed, state)?;
+    state.caller = Some(bed.command(["start", &state.bundle.id]).spawn()?);
+    in_hook(bed, state)
+}
+
+/// A container of which a command is in a hook that takes its time.
+fn asleep(bed: &Bed<'_>, kind: &str, command: &str) -> Outcome<State> {
+    let state = hooked(bed, kind, command)?;
+    if command == "start" { in_hook_of_start(bed, state) } else { in_hook(bed, state) }
 }
 
 fn until_hook(bundle: &Bundle) -> Outcome {
@@ -329,17 +416,25 @@ fn until_hook(bundle: &Bundle) -> Outcome {
     Ok(())
 }
 
-fn stop_caller(state: &State) {
+fn stop_caller(state: State) -> Outcome<State> {
     if let Some(caller) = &state.caller {
         caller.signal(Signal::STOP);
     }
+    Ok(state)
 }
 
 fn below_frozen(bed: &Bed<'_>, make: fn(&Bed<'_>, &Spec) -> Outcome<State>) -> Outcome<State> {
     let frozen = Frozen::place(bed)?;
     let mut state = make(bed, &Spec::new().set("/linux/cgroupsPath", frozen.below("deep/container")))?;
-    frozen.freeze()?;
     state.frozen = Some(frozen);
+    Ok(state)
+}
+
+fn frozen(bed: &Bed<'_>, state: State) -> Outcome<State> {
+    let state = done(bed, state)?;
+    if let Some(frozen) = &state.frozen {
+        frozen.freeze()?;
+    }
     Ok(state)
 }
 

@@ -302,7 +302,15 @@ mod tests {
             (json!({"/linux/personality": {}}), "error: /linux/personality/domain: required, but missing"),
             (
                 json!({"/linux/memoryPolicy": {"mode": "MPOL_BEST"}}),
-                "error: /linux/memoryPolicy/mode: expected one of MPOL_DEFAULT,",
+                "error: /linux/memoryPolicy/mode: invalid memory policy mode \"MPOL_BEST\": expected one of MPOL_DEFAULT,",
+            ),
+            (
+                json!({"/linux/memoryPolicy": {"nodes": "0-7"}}),
+                "error: /linux/memoryPolicy/mode: invalid memory policy mode \"\": required, but missing",
+            ),
+            (
+                json!({"/linux/memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES", "x"]}}),
+                "error: /linux/memoryPolicy/flags/1: invalid memory policy flag \"x\": expected one of MPOL_F_NUMA",
             ),
             (
                 json!({"/process/scheduler": {"policy": "SCHED_OTHER", "flags": ["SCHED_RESET_ON_FORK"]}}),

@@ -39,13 +39,21 @@ fn check_memory_policy(policy: &LinuxMemoryPolicy, report: &mut Report) {
     let at = "/linux/memoryPolicy";
     let mode = policy.mode();
     let has = |flag| policy.flags().iter().flatten().any(|other| *other == flag);
-    match list::parse(policy.nodes().as_deref().unwrap_or_default()) {
-        Err(message) => report.error(format!("{at}/nodes"), message),
+    let nodes = policy.nodes().as_deref().unwrap_or_default();
+    match list::parse(nodes) {
+        // The first clauses are those of runc.
+        Err(message) => {
+            report.error(format!("{at}/nodes"), format!("invalid memory policy nodes {nodes:?}: {message}"));
+        }
         Ok(nodes) => {
             let none = nodes.is_empty();
             match mode {
                 Mode::MpolDefault | Mode::MpolLocal if !none => {
-                    report.error(format!("{at}/nodes"), format!("{mode} takes no nodes"));
+                    let count = list::count(nodes);
+                    report.error(
+                        format!("{at}/nodes"),
+                        format!("memory policy mode requires 0 nodes but got {count}: {mode} takes none"),
+                    );
                 }
                 Mode::MpolBind
                 | Mode::MpolInterleave
@@ -53,7 +61,12 @@ fn check_memory_policy(policy: &LinuxMemoryPolicy, report: &mut Report) {
                 | Mode::MpolPreferredMany
                     if none =>
                 {
-                    report.error(format!("{at}/nodes"), format!("{mode} needs at least one node"));
+                    report.error(
+                        format!("{at}/nodes"),
+                        format!(
+                            "memory policy mode requires at least one node but got 0: the mode is {mode}"
+                        ),
+                    );
                 }
                 _ => {}
             }

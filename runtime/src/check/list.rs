@@ -14,6 +14,17 @@ pub(crate) fn parse(list: &str) -> Result<Vec<RangeInclusive<u32>>, String> {
     list.split(',').map(|part| range(part.trim_ascii())).collect()
 }
 
+/// How many numbers are in a list, each counted once.
+pub(crate) fn count(mut ranges: Vec<RangeInclusive<u32>>) -> usize {
+    ranges.sort_by_key(|range| *range.start());
+    let mut next = 0;
+    ranges.into_iter().fold(0, |count, range| {
+        let fresh = next.max(*range.start())..range.end() + 1;
+        next = next.max(fresh.end);
+        count + fresh.len()
+    })
+}
+
 fn range(part: &str) -> Result<RangeInclusive<u32>, String> {
     let (first, last) = match part.split_once('-') {
         Some((first, last)) => (number(first, part)?, number(last, part)?),
@@ -46,6 +57,13 @@ mod tests {
             [",", "0,", "-", "1-", "-1", "3-1", "a", "0-3:2", "+1", "1 2", "0x1", "٣", "65536", "99999999999"]
         {
             assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_named_twice_counts_once() {
+        for (list, wanted) in [("", 0), ("0-7", 8), ("3,0-7,2-9,9", 10), ("65535", 1), ("5,1-2", 3)] {
+            assert_eq!(count(parse(list).unwrap()), wanted, "{list}");
         }
     }
 }

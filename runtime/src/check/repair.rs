@@ -73,7 +73,9 @@ fn repair_object(value: &mut Value, object: &Object) -> Keep {
     members.retain(|name, value| {
         let field = object.fields.iter().find(|field| field.name == name);
         let blank = value.as_str() == Some("")
-            && field.is_some_and(|field| matches!(field.shape, Shape::Word(_) | Shape::TextOrNone));
+            && field.is_some_and(|field| {
+                matches!(field.shape, Shape::Word(_) | Shape::NamedWord(..) | Shape::TextOrNone)
+            });
         !value.is_null() && !blank && field.is_some_and(|field| repair(value, &field.shape) == Keep::Yes)
     });
     if std::ptr::eq(object, &raw const EXEC_AFFINITY) {

@@ -124,7 +124,9 @@ impl Walk<'_> {
     fn text(&mut self, text: &str) -> Seen {
         match self.shape {
             Shape::Any => {}
-            Shape::TextOrNone | Shape::Word(_) if self.nullable && text.is_empty() => return Seen::Null,
+            Shape::TextOrNone | Shape::Word(_) | Shape::NamedWord(..) if self.nullable && text.is_empty() => {
+                return Seen::Null;
+            }
             Shape::Text | Shape::TextOrNone => {
                 if text.contains('\0') {
                     self.error("contains a NUL byte, which no system call takes".to_owned());
@@ -140,6 +142,11 @@ impl Walk<'_> {
                 Some(word) => return Seen::Word(word),
                 None => return self.wrong(format_args!("{}", shown(text))),
             },
+            Shape::NamedWord(name, words) => {
+                if !words.contains(&text) {
+                    self.error(format!("invalid {name} {}: expected {}", shown(text), self.shape));
+                }
+            }
             Shape::Capability => {
                 if !CAPABILITY_NAMES.contains(&text) {
                     self.scan.needs_repair = true;
@@ -217,7 +224,11 @@ impl Walk<'_> {
             }
         }
         let pointer = Path::Name(self.at, field.name).to_string();
-        self.scan.add(Finding::error(pointer, "required, but missing"));
+        let message = "required, but missing";
+        self.scan.add(match field.shape {
+            Shape::NamedWord(name, _) => Finding::error(pointer, format!("invalid {name} \"\": {message}")),
+            _ => Finding::error(pointer, message),
+        });
     }
 
     fn exact_number<'de, A: MapAccess<'de>>(mut self, mut map: A) -> Result<Seen, A::Error> {
@@ -381,7 +392,7 @@ impl fmt::Display for Shape {
             Self::Int(least, most) => write!(f, "a whole number from {least} to {most}"),
             Self::List(_) => f.write_str("a list"),
             Self::Map(_) | Self::Object(_) => f.write_str("an object"),
-            Self::Word(words) => {
+            Self::Word(words) | Self::NamedWord(_, words) => {
                 f.write_str("one of ")?;
                 for (index, word) in words.iter().enumerate() {
                     write!(f, "{}{word}", if index == 0 { "" } else { ", " })?;

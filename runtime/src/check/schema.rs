@@ -3,7 +3,7 @@
 //! "Required" follows the text of the spec, not its JSON schema, where the two differ: the text is the standard
 //! (config.md, "The canonical schema is defined in this document").
 
-use super::shape::Shape::{Bool, Capability, CpuList, Int, List, Map, Text, TextOrNone, Word};
+use super::shape::Shape::{Bool, Capability, CpuList, Int, List, Map, NamedWord, Text, TextOrNone, Word};
 use super::shape::{
     Field, I32, I64, Need, Object, Shape, TEXTS, U16, U32, U64, assumed, foreign, optional, required,
 };
@@ -337,12 +337,14 @@ object! { INTEL_RDT:
 }
 
 object! { MEMORY_POLICY:
-    required("mode", Word(&[
+    required("mode", NamedWord("memory policy mode", &[
         "MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED",
         "MPOL_PREFERRED_MANY", "MPOL_LOCAL",
     ])),
     optional("nodes", Text),
-    optional("flags", List(&Word(&["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"]))),
+    optional("flags", List(&NamedWord("memory policy flag", &[
+        "MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES",
+    ]))),
 }
 
 object! { SECCOMP:

@@ -17,6 +17,8 @@ pub(crate) enum Shape {
     CpuList,
     /// One of these words; where a word may be missing, the empty one is as good as none.
     Word(&'static [&'static str]),
+    /// The same, which runc calls by this name where it is wrong or missing.
+    NamedWord(&'static str, &'static [&'static str]),
     /// The name of a capability. An unknown one is a warning, because the spec wants it so.
     Capability,
     /// A whole number between the two, inclusive.

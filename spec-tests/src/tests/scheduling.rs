@@ -145,6 +145,24 @@ pub(super) const TESTS: &[Test] = &[
             &["nodes", "memory policy", "mempolicy"],
         )
     }),
+    test("A176 A177 A178", "what is wrong with a memory policy is told in words that are known", |bed| {
+        let known = [
+            (json!({}), "invalid memory policy mode"),
+            (json!({"nodes": "0-7"}), "invalid memory policy mode"),
+            (json!({"mode": "INTERLEAVE", "nodes": "0"}), "invalid memory policy mode"),
+            (
+                json!({"mode": "MPOL_PREFERRED", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES", "badflag"]}),
+                "invalid memory policy flag",
+            ),
+            (json!({"mode": "MPOL_DEFAULT", "nodes": "0-7"}), "mode requires 0 nodes but got 8"),
+            (json!({"mode": "MPOL_BIND"}), "mode requires at least one node but got 0"),
+            (json!({"mode": "MPOL_BIND", "nodes": "0-9876543210"}), "invalid memory policy nodes"),
+        ];
+        for (policy, words) in known {
+            bed.refuses(&Spec::new().set("/linux/memoryPolicy", policy), &[words])?;
+        }
+        Ok(())
+    }),
     test("A203", "personality LINUX32 is set", |bed| {
         let seen = bed.report(&Spec::new().set("/linux/personality", json!({"domain": "LINUX32"})))?;
         same("personality", &seen["personality"], 8)

@@ -137,19 +137,25 @@ fn execution() {
         expect(&policy(json!({"mode": mode, "nodes": ""})), &[]);
         expect(
             &policy(json!({"mode": mode, "nodes": "0"})),
-            &[&format!("{at}/nodes: {mode} takes no nodes")],
+            &[&format!("{at}/nodes: memory policy mode requires 0 nodes but got 1: {mode} takes none")],
         );
     }
     for mode in ["MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY"] {
         expect(&policy(json!({"mode": mode, "nodes": "0"})), &[]);
-        expect(&policy(json!({"mode": mode})), &[&format!("{at}/nodes: {mode} needs at least one node")]);
+        expect(
+            &policy(json!({"mode": mode})),
+            &[&format!("{at}/nodes: memory policy mode requires at least one node but got 0")],
+        );
     }
     expect(&policy(json!({"mode": "MPOL_PREFERRED"})), &[]);
     expect(
         &policy(json!({"mode": "MPOL_PREFERRED", "flags": ["MPOL_F_STATIC_NODES"]})),
         &[&format!("{at}/flags: MPOL_PREFERRED without nodes")],
     );
-    expect(&policy(json!({"mode": "MPOL_BIND", "nodes": "x"})), &[&format!("{at}/nodes: \"x\" is neither")]);
+    expect(
+        &policy(json!({"mode": "MPOL_BIND", "nodes": "x"})),
+        &[&format!("{at}/nodes: invalid memory policy nodes \"x\": \"x\" is neither")],
+    );
     expect(
         &policy(
             json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]}),

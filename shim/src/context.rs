@@ -14,6 +14,7 @@ use crate::inherited::Inherited;
 /// The surroundings of a verb.
 pub(crate) struct Context {
     root: PathBuf,
+    root_is_named: bool,
     driver: CgroupDriver,
     systemd_annotations: bool,
     rootless: Option<bool>,
@@ -35,7 +36,9 @@ impl Context {
                 )));
             }
         };
-        let root = match globals.path("root")? {
+        let named = globals.path("root")?;
+        let root_is_named = named.is_some();
+        let root = match named {
             // The library must not depend on a working directory.
             Some(root) => std::path::absolute(root)
                 .map_err(|error| Failure::new(format!("make --root {} absolute: {error}", root.display())))?,
@@ -56,12 +59,17 @@ impl Context {
         };
         let systemd_annotations = globals.flag("systemd-annotations");
         let criu = globals.path("criu")?.map(Path::to_owned);
-        Ok(Self { root, driver, systemd_annotations, rootless, criu, inherited })
+        Ok(Self { root, root_is_named, driver, systemd_annotations, rootless, criu, inherited })
     }
 
     /// The state directory, absolute.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether the caller named the state directory, which should be there then.
+    pub(crate) fn root_is_named(&self) -> bool {
+        self.root_is_named
     }
 
     /// The program for checkpoints, if it is named.

@@ -1,5 +1,6 @@
 //! `list`: the containers of a state directory.
 
+use nix::sys::stat::stat;
 use wharf::{Listed, State};
 
 use crate::args::Call;
@@ -29,6 +30,13 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let format = call.options.text("format")?.unwrap_or("table");
     if !matches!(format, "table" | "json") {
         return Err(Failure::new(format!("invalid format option {format:?}: not table or json")));
+    }
+    if context.root_is_named() {
+        // A root that is misspelt is no empty one; the default one comes with the first container.
+        let root = context.root();
+        stat(root).map_err(|errno| {
+            Failure::new(format!("open {}: {}", root.display(), errno.desc().to_ascii_lowercase()))
+        })?;
     }
     let listed = context.runtime()?.list()?;
     if call.options.flag("quiet") {

@@ -30,10 +30,16 @@ pub(in crate::tests) const TESTS: &[Test] = &[
         Ok(())
     }),
     test("C5", "list of nothing works, as text and as JSON", |bed| {
+        fs::create_dir(bed.root())?;
         bed.call(["list"])?.ok()?;
         let value = bed.call(["list", "--format", "json"])?.ok()?.json()?;
         check(value.is_null() || value == json!([]), || value.to_string())?;
         same("list -q", bed.call(["list", "-q"])?.ok()?.stdout, "")
+    }),
+    test("C5", "list with a --root that is not there is refused, and does not make it", |bed| {
+        bed.call(["list"])?.refused(&["no such file or directory"])?;
+        bed.call(["list", "--quiet"])?.refused(&["no such file or directory"])?;
+        check(!bed.root().exists(), || "it was made".into())
     }),
     test("C5", "list -q prints ids alone", |bed| {
         let container = bed.waiting(&Spec::new())?;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 
 /// The result of every operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -228,6 +229,30 @@ pub(crate) fn errno_text(errno: Errno) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+/// The text of a signal that ended a process, as Go prints it.
+pub(crate) fn signal_text(signal: i32) -> String {
+    let name = match Signal::try_from(signal) {
+        Ok(Signal::SIGHUP) => "hangup",
+        Ok(Signal::SIGINT) => "interrupt",
+        Ok(Signal::SIGQUIT) => "quit",
+        Ok(Signal::SIGILL) => "illegal instruction",
+        Ok(Signal::SIGTRAP) => "trace/breakpoint trap",
+        Ok(Signal::SIGABRT) => "aborted",
+        Ok(Signal::SIGBUS) => "bus error",
+        Ok(Signal::SIGFPE) => "floating point exception",
+        Ok(Signal::SIGKILL) => "killed",
+        Ok(Signal::SIGSEGV) => "segmentation fault",
+        Ok(Signal::SIGPIPE) => "broken pipe",
+        Ok(Signal::SIGALRM) => "alarm clock",
+        Ok(Signal::SIGTERM) => "terminated",
+        Ok(Signal::SIGXCPU) => "CPU time limit exceeded",
+        Ok(Signal::SIGXFSZ) => "file size limit exceeded",
+        Ok(Signal::SIGSYS) => "bad system call",
+        _ => return format!("signal: {signal}"),
+    };
+    format!("signal: {name}")
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, pipe2};
 use oci_spec::runtime::{Hook, Hooks};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, signal_text};
 use crate::linux::process_stat::doing;
 use crate::linux::waiting::UNTOLD;
 use crate::sys::{pidfd, process};
@@ -230,16 +230,7 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 fn exit_text(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => {
-            let name = match Signal::try_from(signal) {
-                Ok(Signal::SIGKILL) => "killed".to_owned(),
-                Ok(Signal::SIGTERM) => "terminated".to_owned(),
-                Ok(Signal::SIGSEGV) => "segmentation fault".to_owned(),
-                Ok(Signal::SIGABRT) => "aborted".to_owned(),
-                _ => signal.to_string(),
-            };
-            format!("signal: {name}")
-        }
+        (None, Some(signal)) => signal_text(signal),
         (None, None) => status.to_string(),
     }
 }

@@ -97,6 +97,7 @@ impl<'c> Creation<'c> {
             namespaces: &opened.joined,
             sibling: options.sibling,
             cancel,
+            expects_to_wait: false,
         };
         let oom_score = self.spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
         let (late, late_for) = (std::mem::take(&mut self.late), self.cgroup.clone());

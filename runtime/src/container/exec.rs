@@ -177,6 +177,8 @@ impl Container {
             namespaces: &namespaces,
             sibling: options.sibling,
             cancel: options.cancel.as_ref().map(|fd| fd.as_fd()),
+            // Until it is resumed, as was asked for.
+            expects_to_wait: paused,
         };
         // What follows may wait for the new process as long as somebody in the container keeps it stopped. A deletion ends it
         // with the others, or it finds nothing to join.

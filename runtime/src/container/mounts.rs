@@ -100,6 +100,7 @@ impl Container {
             namespaces: &inherited,
             sibling: false,
             cancel: None,
+            expects_to_wait: false,
         };
         let mut fates = Fates::default();
         let mut serve = |asked: Asked<'_>, _: &Spawned| match asked {

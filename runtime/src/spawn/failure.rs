@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
 use crate::child::message::{Detail, Late, Message};
-use crate::error::{Error, Kind, errno_text};
+use crate::error::{Error, Kind, errno_text, signal_text};
 use crate::plan::blame::Blame;
 use crate::plan::program::{Op, Program};
 
@@ -152,7 +152,7 @@ fn hook_failed(place: &str, number: i32, detail: Detail, hook: u16, output: Opti
     let kind = place.rsplit('/').next().unwrap_or_default();
     let reason = match detail {
         Detail::HookExit => format!("exit status {number}"),
-        Detail::HookSignal => format!("killed by signal {number}"),
+        Detail::HookSignal => signal_text(number),
         Detail::HookTimeout => "hook ran past its timeout and was killed".to_owned(),
         _ => errno_text(Errno::from_raw(number)),
     };

@@ -66,6 +66,8 @@ pub(crate) struct Resources<'r> {
     pub(crate) sibling: bool,
     /// Becomes readable when the caller wants none of it any more.
     pub(crate) cancel: Option<BorrowedFd<'r>>,
+    /// Whether the caller knows that it may have to wait for long, and wants no word about that.
+    pub(crate) expects_to_wait: bool,
 }
 
 /// A child that has walked its program to the report that everything is in place, or to its end.
@@ -80,6 +82,7 @@ pub(crate) struct Spawned {
     pub(crate) console: Option<(OwnedFd, u32)>,
     /// Becomes readable when the caller wants none of it any more.
     cancel: Option<OwnedFd>,
+    expects_to_wait: bool,
     /// Whether somebody else is the parent, and takes its status.
     sibling: bool,
     /// Whether the child is gone already, so that dropping this need not end it.
@@ -150,6 +153,7 @@ pub(crate) fn spawn(
         sync: ours,
         console: None,
         cancel,
+        expects_to_wait: resources.expects_to_wait,
         sibling,
         released: false,
         marks,
@@ -367,6 +371,8 @@ impl Spawned {
         let fds = [self.sync.as_raw_fd(), self.pidfd.as_raw_fd(), cancel];
         let [readable, _, cancelled] = if failed {
             socket::wait_readable(fds, LAST_WORDS)
+        } else if self.expects_to_wait {
+            socket::wait_readable(fds, -1)
         } else {
             waiting::wait_readable(fds, self.pid, "of the container")
         }

@@ -26,6 +26,7 @@ fn failure(
         cgroup_optional: false,
         absent: &[],
         cancel: None,
+        expects_to_wait: false,
         born_joined: &[],
         namespaces: &[],
         sibling: false,

@@ -58,8 +58,10 @@ pub(super) const TESTS: &[Test] = &[
             let pids = bed.call(["ps", "--format", "json", container.id()])?.ok()?.json()?;
             Ok(pids.as_array().is_some_and(|pids| pids.len() > 1).then_some(()))
         })?;
+        // Longer than waits are silent otherwise. This one was asked for.
+        check(!exec.has_ended(Duration::from_millis(1500))?, || "it did not wait".into())?;
         bed.call(["resume", container.id()])?.ok()?;
-        exec.finish(Duration::from_secs(30))?.ok().map(drop)
+        same("what it said", exec.finish(Duration::from_secs(30))?.ok()?.stderr, "")
     }),
     test("A207", "a created container stays created when a harmless signal is sent", |bed| {
         let container = bed.create(&bed.bundle(&Spec::new().args(&["/probe", "wait"]))?)?;

@@ -219,6 +219,11 @@ pub(super) const TESTS: &[Test] = &[
             &["listenerPath", "notify", "listener"],
         )
     }),
+    test("A193", "SCMP_ACT_NOTIFY for write is refused: a listener could not be handed over", |bed| {
+        let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent", "syscalls": [{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}]});
+        let words = "SCMP_ACT_NOTIFY cannot be used for the write syscall";
+        bed.refuses(&Spec::new().set("/linux/seccomp", seccomp), &[words])
+    }),
     test("A194", "a listener that nobody serves is an error", |bed| {
         let path = bed.dir().join("nobody").to_string_lossy().into_owned();
         let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "syscalls": [{"names": MKDIR, "action": "SCMP_ACT_NOTIFY"}]});

@@ -49,8 +49,9 @@ fn check_entry(problems: &mut Vec<Problem>, at: &str, entry: &LinuxSyscall) {
         if name.is_empty() {
             problems.push(Problem::new(format!("{at}/names/{index}"), "must not be empty"));
         } else if entry.action() == LinuxSeccompAction::ScmpActNotify && HANDOVER.contains(&name.as_str()) {
-            let message =
-                format!("SCMP_ACT_NOTIFY cannot be used for {name}, which hands the listener to the agent");
+            let message = format!(
+                "SCMP_ACT_NOTIFY cannot be used for the {name} syscall: it hands the listener to the agent"
+            );
             problems.push(Problem::new(format!("{at}/names/{index}"), message));
         }
     }

@@ -148,6 +148,31 @@ pub fn brood(count: usize) -> c_int {
     wait()
 }
 
+/// Waits until a file is there.
+pub fn until_there(path: &str) {
+    while !std::path::Path::new(path).exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Touches this much memory and keeps it.
+pub fn hold(mib: usize) -> c_int {
+    let memory = std::hint::black_box(vec![1_u8; mib << 20]);
+    let code = idle();
+    drop(memory);
+    code
+}
+
+/// Starts a child for each of these sizes, which holds so much memory, and waits for signals.
+pub fn family(sizes: &[&str]) -> c_int {
+    let children: Vec<_> = sizes
+        .iter()
+        .filter_map(|mib| Command::new("/proc/self/exe").args(["hold", mib]).stdout(Stdio::null()).spawn().ok())
+        .collect();
+    std::mem::forget(children);
+    wait()
+}
+
 /// Appends 1, 2, 3, ... to a file that it keeps open, with a thread and a child beside it, until there is a file of that
 /// name with `.stop` behind it; then it exits with 7.
 pub fn count(path: &str) -> c_int {

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 /// Options: `exit=N`, `sleep=MS`, `stderr=TEXT`, `no-stdin` (leave stdin unread), `root` (list / as well),
-/// `init` (command line of the process whose pid is in the state on stdin).
+/// `init` (command line of the process whose pid is in the state on stdin), `report` (all that a process can see of itself).
 pub fn record(file: &str, label: &str, options: &[&str], args: &[String]) -> c_int {
     let option = |name: &str| options.iter().find_map(|o| o.strip_prefix(name).and_then(|o| o.strip_prefix('=')));
     let stdin = if options.contains(&"no-stdin") {
@@ -30,6 +30,9 @@ pub fn record(file: &str, label: &str, options: &[&str], args: &[String]) -> c_i
     ];
     if options.contains(&"root") {
         members.push(("root".to_owned(), report::directory("/")));
+    }
+    if options.contains(&"report") {
+        members.push(("report".to_owned(), report::everything(args)));
     }
     if options.contains(&"init") {
         members.push(("init".to_owned(), maybe(stdin.as_deref().and_then(command_line))));

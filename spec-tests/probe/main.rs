@@ -20,7 +20,7 @@ use std::io::Write;
 
 const USAGE: &str = "usage: probe report | try OP... [-- OP...]... | wait | idle | exit N | true | die SIGNAL | hook FILE LABEL [OPTION...] | \
      alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | hoard-keys | count FILE | delay MS COMMAND... | \
-     line COMMAND... | say OUT ERR | pour MIB | brood N | bomb | gulp MIB | burn THREADS | latency SECONDS | \
+     await FILE COMMAND... | hold MIB | family MIB... | line COMMAND... | say OUT ERR | pour MIB | brood N | bomb | gulp MIB | burn THREADS | latency SECONDS | \
      spy MARK SECRET STOP | \
      measure PROGRAM [ARGUMENT...]";
 
@@ -67,24 +67,33 @@ fn run(args: &[String]) -> c_int {
         ["brood", count] => act::brood(count.parse().unwrap_or(1)),
         ["line", rest @ ..] => {
             let _end = std::io::stdin().read_line(&mut String::new());
-            let mut again = vec![args[0].clone()];
-            again.extend(rest.iter().map(ToString::to_string));
-            run(&again)
+            run_rest(args, rest)
         }
         ["measure", argv @ ..] => print(&measure::run(argv)),
         ["spy", mark, secret, stop] => print(&spy::look(mark, secret, stop)),
         ["count", file] => act::count(file),
+        ["await", file, rest @ ..] => {
+            act::until_there(file);
+            run_rest(args, rest)
+        }
+        ["hold", mib] => act::hold(mib.parse().unwrap_or(1)),
+        ["family", sizes @ ..] => act::family(sizes),
         ["delay", ms, rest @ ..] => {
             std::thread::sleep(std::time::Duration::from_millis(ms.parse().unwrap_or(1)));
-            let mut again = vec![args[0].clone()];
-            again.extend(rest.iter().map(ToString::to_string));
-            run(&again)
+            run_rest(args, rest)
         }
         _ => {
             eprintln!("{USAGE}");
             64
         }
     }
+}
+
+/// The words after those that said when.
+fn run_rest(args: &[String], rest: &[&str]) -> c_int {
+    let mut again = vec![args[0].clone()];
+    again.extend(rest.iter().map(ToString::to_string));
+    run(&again)
 }
 
 fn print(text: &str) -> c_int {

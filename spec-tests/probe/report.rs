@@ -49,6 +49,8 @@ pub fn everything(args: &[String]) -> String {
                 ("name".into(), text(name.rsplit(';').next().unwrap_or(""))),
             ]))),
             ("personality", sys::persona().to_string()),
+            ("securebits", control(27)),
+            ("timerslack", control(30)),
             ("cgroup", lines("/proc/self/cgroup")),
             ("uid_map", lines("/proc/self/uid_map")),
             ("gid_map", lines("/proc/self/gid_map")),
@@ -188,6 +190,11 @@ fn scheduler() -> String {
             ("period".into(), long(10).to_string()),
         ])
     })
+}
+
+/// What prctl(2) answers by its value.
+fn control(question: i64) -> String {
+    sys::raw(sys::number::PRCTL, [question, 0, 0, 0, 0, 0]).map_or("null".into(), |value| value.to_string())
 }
 
 fn memory_policy() -> String {

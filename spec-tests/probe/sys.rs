@@ -58,6 +58,7 @@ pub mod number {
     pub const KEYCTL: i64 = 250;
     pub const ADD_KEY: i64 = 248;
     pub const GET_MEMPOLICY: i64 = 239;
+    pub const PRCTL: i64 = 157;
 }
 /// `SYS_*` numbers of the architectures that use the generic table.
 #[cfg(not(target_arch = "x86_64"))]
@@ -67,6 +68,7 @@ pub mod number {
     pub const KEYCTL: i64 = 219;
     pub const ADD_KEY: i64 = 217;
     pub const GET_MEMPOLICY: i64 = 236;
+    pub const PRCTL: i64 = 167;
 }
 
 /// Any system call with plain number arguments.

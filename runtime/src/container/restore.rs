@@ -1,6 +1,7 @@
 //! Making a container of the images of a checkpoint. All that a creation makes and forbids, a restore does too: what
 //! criu makes by the images is compared with the configuration before it may run.
 
+mod inheritance;
 mod inside;
 mod mount_points;
 mod restoration;
@@ -36,6 +37,7 @@ use crate::linux::capability::Masks;
 use crate::linux::namespace::{Namespaces, Origin};
 use crate::plan::{Gate, mounts_of};
 use crate::sys::pidfd;
+use inheritance::Inheritance;
 use restoration::Restoration;
 
 /// The first version that restores under another security label.
@@ -55,6 +57,7 @@ struct Prepared<'b> {
     config_file: Option<String>,
     capabilities: Masks,
     streams: [OwnedFd; 3],
+    inheritance: Inheritance,
 }
 
 /// Makes a container of images.
@@ -68,11 +71,10 @@ pub(super) fn restore(
     let directory = Directory::of(root, id);
     let spec = bundle.spec();
     let create_options = CreateOptions::new().console(options.console.clone());
-    // All that a creation would refuse. The container keeps the keyring that criu gives it.
+    // All that a creation would refuse.
     let prepare::Prepared { cgroup: cgroup_plan, mut record, .. } =
         prepare::prepare(&directory, bundle, &create_options, Gate::Open, None, cgroups)?;
-    record.new_keyring = false;
-    let prepared = prepare(bundle, options, &cgroup_plan)?;
+    let prepared = prepare(id, bundle, options, &cgroup_plan)?;
     if !prepared.namespaces.cgroup.is_own() {
         record.namespaces &= !libc::CLONE_NEWCGROUP;
     }
@@ -139,7 +141,12 @@ fn end(pidfd: &OwnedFd) {
 }
 
 /// Reads, compares and refuses; changes nothing.
-fn prepare<'b>(bundle: &'b Bundle, options: &RestoreOptions, cgroup: &CgroupPlan) -> Result<Prepared<'b>> {
+fn prepare<'b>(
+    id: &ContainerId,
+    bundle: &'b Bundle,
+    options: &RestoreOptions,
+    cgroup: &CgroupPlan,
+) -> Result<Prepared<'b>> {
     let spec = bundle.spec();
     refuse_without_root()?;
     refuse_what_cannot_be_saved(spec)?;
@@ -191,6 +198,7 @@ fn prepare<'b>(bundle: &'b Bundle, options: &RestoreOptions, cgroup: &CgroupPlan
         config_file: config_file(spec)?,
         capabilities,
         streams: streams(&options.stdio)?,
+        inheritance: Inheritance::of(spec, id)?,
     })
 }
 

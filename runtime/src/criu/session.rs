@@ -82,7 +82,7 @@ impl Session {
     }
 
     /// The same in a mount namespace of its own, in which `root` is a mount point, as criu wants it. Mounts of the host
-    /// still come there, and none go back.
+    /// still come there, and none go back. `dress` gives the thread that starts it what it is to inherit.
     ///
     /// The directories are opened once more in that namespace: criu takes them from this process by number, and could
     /// not mount anything in a directory of another namespace.
@@ -91,6 +91,7 @@ impl Session {
         launch: Launch<'_>,
         root: &Path,
         directories: &[&ImageDirectory],
+        dress: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<(Self, Vec<ImageDirectory>)> {
         let start = || {
             let fail = |errno| Error::os(errno, format!("make {} a mount point for criu", root.display()));
@@ -99,6 +100,7 @@ impl Session {
             mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).map_err(fail)?;
             mount(Some(root), root, none, MsFlags::MS_REC | MsFlags::MS_BIND, none).map_err(fail)?;
             let again = directories.iter().map(|directory| directory.reopen()).collect::<Result<Vec<_>>>()?;
+            dress()?;
             Ok((Self::start(program, launch)?, again))
         };
         // Only a whole thread can be in another namespace; this one ends with it.

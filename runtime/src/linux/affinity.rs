@@ -1,5 +1,8 @@
 //! CPU and node lists: "0-3,7" as a bit mask (cpuset(7), List format).
 
+/// As many CPUs as any kernel can have.
+pub(crate) const ALL_CPUS: [u8; 8192 / 8] = [0xff; 8192 / 8];
+
 /// The mask of a list, of whole 8-byte words; `None` if the text is no list. Numbers above 65,535 are none.
 pub(crate) fn mask(list: &str) -> Option<Vec<u8>> {
     let mut mask = Vec::new();

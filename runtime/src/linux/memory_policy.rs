@@ -2,6 +2,8 @@
 
 use oci_spec::runtime::{LinuxMemoryPolicy, MemoryPolicyFlagType, MemoryPolicyModeType};
 
+use crate::error::{Error, Kind};
+
 /// The mode with its flags, as the kernel takes it (include/uapi/linux/mempolicy.h).
 pub(crate) fn mode(policy: &LinuxMemoryPolicy) -> i32 {
     let mode = match policy.mode() {
@@ -20,6 +22,12 @@ pub(crate) fn mode(policy: &LinuxMemoryPolicy) -> i32 {
             MemoryPolicyFlagType::MpolFNumaBalancing => 1 << 13,
         }
     })
+}
+
+/// What is said of a list of nodes without a mask.
+pub(crate) fn malformed() -> Error {
+    Error::new(Kind::InvalidSpec, "the memory nodes are not a list of numbers and ranges")
+        .at("/linux/memoryPolicy/nodes")
 }
 
 /// The node mask; empty when no nodes are named. `None` if the list is malformed.

@@ -8,7 +8,7 @@ use super::program::{Op, Program, Slot};
 use super::{ParentStep, Plan, Request};
 use crate::linux::idmap::IdMaps;
 use crate::linux::namespace::Namespaces;
-use crate::linux::{intel_rdt, net_device, timens};
+use crate::linux::{affinity, intel_rdt, net_device, timens};
 
 /// From birth to the last namespace.
 pub(super) fn enter_namespaces(
@@ -198,12 +198,9 @@ fn unshare(program: &mut Program, kinds: i32) {
     }
 }
 
-/// As many CPUs as any kernel can have.
-const CPUS: usize = 8192;
-
 /// The caller's CPU affinity is no business of the container's, which has a cgroup for that. A kernel from 6.2 on remembers
 /// it through every change of the cgroup's CPUs, unless it is taken back.
 pub(super) fn plan_all_cpus(program: &mut Program) {
-    let mask = program.text([0xff; CPUS / 8]);
+    let mask = program.text(affinity::ALL_CPUS);
     program.push_own(Op::AllCpus(mask), "reset the CPU affinity to the CPUs of the cgroup");
 }

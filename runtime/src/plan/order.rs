@@ -9,7 +9,7 @@ use super::process::{Circumstances, Moment, ProcessPlan};
 use super::program::{Op, Program};
 use super::root::{fill_root, finish_root};
 use super::{Gate, Plan, Request, hooks};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::memory_policy;
 use crate::linux::namespace::Namespaces;
@@ -135,10 +135,7 @@ pub(super) fn begin(program: &mut Program, preserved: u32, oom_score: Option<i32
 /// The policy of the container, which its own process and those that are added have alike.
 pub(super) fn plan_memory_policy(program: &mut Program, policy: Option<&LinuxMemoryPolicy>) -> Result<()> {
     let Some(policy) = policy else { return Ok(()) };
-    let nodes = memory_policy::nodes(policy).ok_or_else(|| {
-        Error::new(Kind::InvalidSpec, "the memory nodes are not a list of numbers and ranges")
-            .at("/linux/memoryPolicy/nodes")
-    })?;
+    let nodes = memory_policy::nodes(policy).ok_or_else(memory_policy::malformed)?;
     let nodes = program.text(nodes);
     program.push(
         Op::MemoryPolicy { mode: memory_policy::mode(policy), nodes },

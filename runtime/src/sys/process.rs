@@ -247,6 +247,14 @@ pub(crate) fn set_io_priority(group: i32, value: i32) -> Result<()> {
     check_unit(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PGRP, group, value) })
 }
 
+/// The same for the calling thread.
+#[cfg(feature = "criu")]
+pub(crate) fn set_thread_io_priority(value: i32) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    // SAFETY: no pointers.
+    check_unit(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) })
+}
+
 /// `sched_setaffinity(2)` with a CPU mask of any length.
 pub(crate) fn set_affinity(mask: &[u8]) -> Result<()> {
     // SAFETY: the slice has the length that is passed.

@@ -254,6 +254,12 @@ impl Hooks {
         self
     }
 
+    /// Changes the configuration.
+    pub(crate) fn change(mut self, change: impl FnOnce(Spec) -> Spec) -> Self {
+        self.spec = change(self.spec);
+        self
+    }
+
     /// An annotation of this length, which makes the state longer than a pipe.
     fn annotation(mut self, length: usize) -> Self {
         self.spec = self.spec.set("/annotations", json!({"org.example.long": "x".repeat(length)}));

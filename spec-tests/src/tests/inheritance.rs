@@ -1,16 +1,38 @@
-//! What a process of a container gets at its birth, and gets alike whether it is the first, one that is added or a hook:
-//! rows A76, A95, A176, A182.
+//! What a process of a container gets at its birth, and gets alike whether it is the first, one that is added, a hook or
+//! one that is restored, and whatever its caller has: rows A76, A95, A176, A182, C15.
 
 use super::hooks::{Hooks, records};
+use crate::criu::Counter;
 use crate::observe::strings;
 use crate::outcome::{Outcome, check, same, skip};
+use crate::runtime::Invocation;
 use crate::runtime::MARKER;
-use crate::{Bed, Spec, Test, test};
+use crate::{Bed, Bundle, Container, Spec, Test, root, test};
 use serde_json::{Value, json};
+use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 pub(super) const TESTS: &[Test] = &[
-    test("A76 A176", "an added process gets all that the first one has, field by field", alike),
+    test(
+        "A76 A176",
+        "an added process and a startContainer hook get all that the first one has, field by field",
+        |bed| alike(bed, &[]),
+    ),
+    root("A76 A176", "the same under a caller that has all of it otherwise", |bed| alike(bed, strange()?)),
+    test(
+        "A76 A176 C15",
+        "a restored process and one added to it have all that they had before, field by field",
+        |bed| alike_again(bed, &[]),
+    ),
+    test("A76 A176 C15", "the same restored by a caller that has all of it otherwise", |bed| {
+        alike_again(bed, strange()?)
+    }),
+    root(
+        "A76 A95",
+        "a createContainer hook has nothing of its caller's that the container has its own of",
+        outer,
+    ),
     test("A76", "the CPU affinity of the caller stays with the caller", affinity),
     test(
         "A95",
@@ -20,12 +42,15 @@ pub(super) const TESTS: &[Test] = &[
     test("A95", "a startContainer hook without env has the environment of the process", of_process),
     test("A95", "a hook with an empty env has an empty environment", empty),
     test("A182", "startContainer hooks run under the seccomp filter of the container", filtered),
+    test("A182", "a startContainer hook that the filter kills is told with the name of the signal", |bed| {
+        let rules = json!([{"names": ["write", "writev"], "action": "SCMP_ACT_KILL_PROCESS"}]);
+        hook_under(bed, rules, false)?.refused(&["startContainer hook #0: signal: bad system call"])
+    }),
     test("A182", "what a filter denies to the program it denies to startContainer hooks", denied),
 ];
 
 /// Every field of the report that says what a process was born with. What differs by its nature is not in it: numbers of
-/// processes, times, streams, and the
-/// session keyring and namespaces of the two containers that are compared.
+/// processes, times, streams.
 const FIELDS: &[&str] = &[
     "/env",
     "/cwd",
@@ -43,6 +68,11 @@ const FIELDS: &[&str] = &[
     "/ioprio",
     "/mempolicy",
     "/personality",
+    "/securebits",
+    "/timerslack",
+    "/keyring/name",
+    "/namespaces",
+    "/cgroup",
     "/uid_map",
     "/gid_map",
     "/status/Umask",
@@ -64,9 +94,9 @@ const FIELDS: &[&str] = &[
 ];
 
 /// A configuration in which most of them are not what a process has without it.
-fn rich(bed: &Bed<'_>) -> Spec {
+fn rich(bed: &Bed<'_>, spec: Spec) -> Spec {
     let caps = json!(["CAP_KILL", "CAP_CHOWN"]);
-    let mut spec = Spec::new()
+    let mut spec = spec
         .set("/process/user/umask", 0o27)
         .set("/process/cwd", "/tmp")
         .set("/process/capabilities/inheritable", caps.clone())
@@ -74,6 +104,7 @@ fn rich(bed: &Bed<'_>) -> Spec {
         .set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "hard": 900, "soft": 800}]))
         .set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 6}))
         .set("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 5}))
+        .set("/linux/personality", json!({"domain": "LINUX"}))
         .set(
             "/linux/seccomp",
             json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]}),
@@ -90,24 +121,163 @@ fn rich(bed: &Bed<'_>) -> Spec {
     spec
 }
 
-fn alike(bed: &Bed<'_>) -> Outcome {
-    let spec = rich(bed);
-    let first = bed.report(&spec)?;
-    let container = bed.waiting(&spec)?;
-    let added = container.exec(&["/probe", "report"])?.ok()?.json()?;
-    let differ: Vec<String> = FIELDS
-        .iter()
-        .filter(|field| first.pointer(field) != added.pointer(field))
-        .map(|field| {
+/// What stands in front of a call so that its caller has nothing that is usual; skips where the tools are not there.
+fn strange() -> Outcome<&'static [&'static str]> {
+    const WORDS: &[&str] = &[
+        "sh",
+        "-c",
+        "umask 077; ulimit -Sn 512; exec \"$@\"",
+        "sh",
+        "env",
+        "--block-signal=USR2",
+        "--ignore-signal=USR1",
+        "STRANGE=1",
+        "setpriv",
+        "--groups=5678",
+        "--inh-caps=+setuid",
+        "choom",
+        "-n",
+        "500",
+        "--",
+        "setarch",
+        "--addr-no-randomize",
+        "ionice",
+        "-c",
+        "3",
+        "nice",
+        "-n",
+        "7",
+        "taskset",
+        "-c",
+        "0",
+    ];
+    let tried = Command::new(WORDS[0]).args(&WORDS[1..]).arg("true").stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&tried.stderr);
+    if tried.status.success() { Ok(WORDS) } else { skip(format!("needs newer tools: {}", said.trim())) }
+}
+
+/// The program of a container that writes its report behind those of the hooks once it is told to.
+const WHEN_TOLD: &[&str] =
+    &["/probe", "await", "/data/go", "hook", "/data/hooks.log", "the first process", "no-stdin", "report"];
+
+/// Tells it, and waits for the reports: who, and what.
+fn told(container: &Container<'_, '_>, bundle: &Bundle) -> Outcome<Vec<(String, Value)>> {
+    fs::write(bundle.rootfs.join("data/go"), "")?;
+    container.until("the report", || {
+        let records = records(bundle).unwrap_or_default();
+        let reports: Vec<_> = records
+            .into_iter()
+            .map(|mut record| {
+                (record["label"].as_str().unwrap_or_default().to_owned(), record["report"].take())
+            })
+            .collect();
+        Ok(reports.iter().any(|(who, _)| who == WHEN_TOLD[5]).then_some(reports))
+    })
+}
+
+fn added(call: Invocation, who: &str) -> Outcome<(String, Value)> {
+    Ok((who.to_owned(), call.call()?.ok()?.json()?))
+}
+
+/// Each of the others has what the first one has, and no descriptors but the standard streams.
+fn compare(reports: &[(String, Value)]) -> Outcome {
+    let Some(((first, wanted), others)) = reports.split_first() else { return Ok(()) };
+    let mut differ = Vec::new();
+    for (who, seen) in others {
+        for field in FIELDS.iter().filter(|field| wanted.pointer(field) != seen.pointer(field)) {
             let shown = |report: &Value| report.pointer(field).map(Value::to_string).unwrap_or_default();
-            format!("{field}: {} of the first, {} of the added one", shown(&first), shown(&added))
-        })
-        .collect();
+            differ.push(format!("{field}: {} of {first}, {} of {who}", shown(wanted), shown(seen)));
+        }
+    }
+    for (who, seen) in reports {
+        let more: Vec<_> = seen["fds"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(fd, _)| !["0", "1", "2"].contains(&fd.as_str()))
+            .collect();
+        if !more.is_empty() {
+            differ.push(format!("{who} has {more:?}"));
+        }
+    }
     check(differ.is_empty(), || differ.join("; "))
 }
 
+/// The same container under a usual caller and under another one.
+fn alike(bed: &Bed<'_>, caller: &[&str]) -> Outcome {
+    let bundle = Hooks::new(bed)?
+        .change(|spec| rich(bed, spec))
+        .program(WHEN_TOLD)
+        .hook("startContainer", "a startContainer hook", &["report"])
+        .write()?;
+    let dir = bundle.dir.to_string_lossy().into_owned();
+    bed.command(["create", "--bundle", &dir, &bundle.id]).under(caller).call()?.ok()?;
+    bed.command(["start", &bundle.id]).under(caller).call()?.ok()?;
+    let container = bed.adopt(&bundle);
+    let exec = || bed.command(["exec", &bundle.id, "/probe", "report"]);
+    let usual = added(exec(), "an added process")?;
+    let other = added(exec().under(caller), "one added by this caller")?;
+    let mut reports = vec![usual, other];
+    reports.extend(told(&container, &bundle)?);
+    same(
+        "the session keyring",
+        reports[0].1["keyring"]["name"].as_str(),
+        Some(&*format!("_ses.{}", bundle.id)),
+    )?;
+    compare(&reports)
+}
+
+/// A container before and after a checkpoint.
+fn alike_again(bed: &Bed<'_>, caller: &[&str]) -> Outcome {
+    // A cgroup namespace and one of times are criu's to make.
+    let counter = Counter::start_as(bed, &rich(bed, Spec::new()).args(WHEN_TOLD), |_| Ok(()))?;
+    let exec = || bed.command(["exec", counter.id(), "/probe", "report"]);
+    let before = added(exec(), "a process before the checkpoint")?;
+    counter.checkpoint(&[])?.ok()?;
+    counter
+        .restore_command(&["--detach"])
+        .under(caller)
+        .after("exec </dev/null >/dev/null 2>&1")
+        .call()?
+        .ok()?;
+    let mut reports = vec![before, added(exec().under(caller), "a process added after the restore")?];
+    reports.extend(told(&counter.container(), &counter.bundle)?);
+    // Namespaces are new ones.
+    for (_, report) in &mut reports {
+        report["namespaces"].take();
+    }
+    same(
+        "the session keyring",
+        reports[0].1["keyring"]["name"].as_str(),
+        Some(&*format!("_ses.{}", counter.id())),
+    )?;
+    compare(&reports)
+}
+
+/// It runs before limits, priorities, ids and the file mask are set.
+fn outer(bed: &Bed<'_>) -> Outcome {
+    let hook = |caller: &[&str]| -> Outcome<Value> {
+        let bundle = Hooks::new(bed)?.hook("createContainer", "hook", &["report"]).write()?;
+        let dir = bundle.dir.to_string_lossy().into_owned();
+        bed.command(["run", "--bundle", &dir, &bundle.id]).under(caller).call()?.ok()?;
+        let mut report = records(&bundle)?[0]["report"].take();
+        same(
+            "the session keyring",
+            report["keyring"]["name"].as_str(),
+            Some(format!("_ses.{}", bundle.id).as_str()),
+        )?;
+        report["keyring"].take();
+        Ok(report)
+    };
+    let (wanted, seen) = (hook(&[])?, hook(strange()?)?);
+    for field in ["/status/SigBlk", "/status/SigIgn", "/status/Cpus_allowed_list", "/env"] {
+        same(field, seen.pointer(field), wanted.pointer(field))?;
+    }
+    Ok(())
+}
+
 fn affinity(bed: &Bed<'_>) -> Outcome {
-    let own = std::fs::read_to_string("/proc/self/status")?;
+    let own = fs::read_to_string("/proc/self/status")?;
     if own.contains("Cpus_allowed_list:\t0\n") {
         return skip("needs two CPUs");
     }

@@ -46,7 +46,7 @@ pub(super) struct Restoration<'r, 'c> {
 
 impl Restoration<'_, '_> {
     pub(super) fn run(&mut self, work: &WorkDirectory<'_>) -> Result<()> {
-        let Prepared { program, images, names, streams, namespaces, .. } = self.prepared;
+        let Prepared { program, images, names, streams, namespaces, inheritance, .. } = self.prepared;
         let mut kept = Vec::new();
         let mut inherit_fds = inherited(names, streams, &mut kept);
         let opened = open_joined(namespaces)?;
@@ -61,7 +61,7 @@ impl Restoration<'_, '_> {
         let launch = Launch { streams: Some([input?, output?, error?]), kept: &kept };
         let directories: Vec<_> = [images].into_iter().chain(work.own()).collect();
         let (mut session, directories) =
-            Session::start_apart(program.path(), launch, self.rootfs, &directories)?;
+            Session::start_apart(program.path(), launch, self.rootfs, &directories, &|| inheritance.take())?;
         // The processes are born in the cgroups of criu, so no limit comes late.
         if let Some(manager) = &mut self.scope {
             let spec = self.prepared.bundle.spec();

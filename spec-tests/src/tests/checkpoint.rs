@@ -96,6 +96,11 @@ pub(super) const TESTS: &[Test] = &[
         counter.restore(&[])?.ok()?;
         same("status", counter.container().status()?, "running")
     }),
+    test(
+        "C15",
+        "of a directory of two checkpoints the last one counts, with fewer processes than the first",
+        twice,
+    ),
     test("C15", "--work-path gets the logs and --image-path the images", |bed| {
         let counter = Counter::start(bed, &Spec::new())?;
         counter.checkpoint(&[])?.ok()?;
@@ -413,6 +418,48 @@ fn mounts(bed: &Bed<'_>) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// What engines do that first keep the container going and save it again at the end.
+fn twice(bed: &Bed<'_>) -> Outcome {
+    // The images of the first two processes to end are the largest: their pages are replaced by those of smaller ones.
+    let sizes = [12, 9, 2, 1];
+    let spec = Spec::new().args(&["/probe", "family", "12", "9", "2", "1"]);
+    let counter = Counter::start_as(bed, &spec, |_| Ok(()))?;
+    let container = counter.container();
+    let children = || -> Outcome<Vec<(u32, u64)>> {
+        let pid = container.pid()?.as_raw_nonzero();
+        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let held = |pid: u32| {
+            let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+            statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) / 256
+        };
+        Ok(list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(|pid| (pid, held(pid))).collect())
+    };
+    let until = |sizes: &[u64]| {
+        container.until(&format!("children with {sizes:?} MiB"), || {
+            let now = children()?;
+            let whole =
+                now.len() == sizes.len() && now.iter().zip(sizes).all(|(child, size)| child.1 >= *size);
+            Ok(whole.then_some(now))
+        })
+    };
+    let mut alive = until(&sizes)?;
+    for round in 1..sizes.len() {
+        counter.checkpoint(&["--leave-running"])?.ok()?;
+        let (pid, _) = alive.remove(0);
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+                .map_err(std::io::Error::from)?;
+        }
+        until(&sizes[round..])?;
+    }
+    counter.checkpoint(&[])?.ok()?;
+    counter.restore(&[])?.ok()?;
+    same("status", container.status()?, "running")?;
+    until(&sizes[3..])?;
+    container.stop()
 }
 
 fn terminal(bed: &Bed<'_>) -> Outcome {

@@ -13,7 +13,6 @@ pub(super) const FLAG_TSYNC: u32 = 1;
 pub(super) const FLAG_LOG: u32 = 1 << 1;
 pub(super) const FLAG_SPEC_ALLOW: u32 = 1 << 2;
 pub(super) const FLAG_NEW_LISTENER: u32 = 1 << 3;
-pub(super) const FLAG_TSYNC_ESRCH: u32 = 1 << 4;
 pub(super) const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
 /// Every action with the value that `seccomp(SECCOMP_GET_ACTION_AVAIL)` takes.

@@ -228,7 +228,8 @@ fn flags(seccomp: &LinuxSeccomp, notify: bool) -> u32 {
     let mut flags = if seccomp.flags().is_none() { features::FLAG_SPEC_ALLOW } else { 0 };
     for flag in seccomp.flags().iter().flatten() {
         flags |= match flag {
-            LinuxSeccompFilterFlag::SeccompFilterFlagTsync => features::FLAG_TSYNC,
+            // The process that loads the filter has no other threads, so there is nothing to be in step with.
+            LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
             LinuxSeccompFilterFlag::SeccompFilterFlagLog => features::FLAG_LOG,
             LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => features::FLAG_SPEC_ALLOW,
             LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => features::FLAG_WAIT_KILLABLE_RECV,
@@ -236,10 +237,6 @@ fn flags(seccomp: &LinuxSeccomp, notify: bool) -> u32 {
     }
     if notify {
         flags |= features::FLAG_NEW_LISTENER;
-        if flags & features::FLAG_TSYNC != 0 {
-            // Both flags want the return value; only with this one does a failed TSYNC return ESRCH (Linux 5.7).
-            flags |= features::FLAG_TSYNC_ESRCH;
-        }
     }
     flags
 }

@@ -162,7 +162,9 @@ fn document(given: &Given) -> Result<Value, Failure> {
     put("memory", "reservation", size("memory-reservation")?);
     put("memory", "swap", size("memory-swap")?);
     put("memory", "checkBeforeUpdate", given.flag("check-before-update").then(|| true.into()));
-    put("pids", "limit", signed("pids-limit")?);
+    // Who writes an option means it, while 0 in a document stands for what it leaves alone. Either lets no process be made.
+    let pids = given.number::<i64>("pids-limit")?;
+    put("pids", "limit", pids.map(|limit| if limit == 0 { 1 } else { limit }.into()));
     Ok(document.into())
 }
 
@@ -201,7 +203,7 @@ mod tests {
     #[test]
     fn what_is_not_named_is_not_there() {
         assert_eq!(read_back("wharf update web").unwrap(), json!({}));
-        assert_eq!(read_back("wharf update --pids-limit 0 web").unwrap(), json!({"pids": {"limit": 0}}));
+        assert_eq!(read_back("wharf update --pids-limit 0 web").unwrap(), json!({"pids": {"limit": 1}}));
         assert_eq!(read_back("wharf update --kernel-memory 5 web").unwrap(), json!({}));
         assert_eq!(read_back("wharf update --reclaim 5s web").unwrap(), json!({}));
         assert_eq!(

@@ -133,6 +133,12 @@ pub(super) const TESTS: &[Test] = &[
         let container = limited(bed, "pids", json!({"limit": -1}))?;
         holds(&container, "pids", ("pids.max", "max"), ("pids.max", "max"))
     }),
+    test("A161", "an update with --pids-limit 0 lets no process be made", |bed| {
+        let container = limited(bed, "pids", json!({"limit": 20}))?;
+        bed.call(["update", "--pids-limit", "0", container.id()])?.ok()?;
+        let max = place(&container, "pids")?.read("pids.max")?;
+        check(["0", "1"].contains(&max.as_str()), || format!("pids.max is {max}"))
+    }),
     test("A161", "a pids limit of 0 is a limit since version 1.3", |bed| {
         cgroup::hierarchy("pids")?;
         let spec = resource("pids", json!({"limit": 0})).set("/ociVersion", "1.3.0");

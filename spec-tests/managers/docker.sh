@@ -64,6 +64,9 @@ on_tty "${dr[@]}" -it "$image" sh -c 'tty; echo $TERM'
 like 'run -it: a terminal' "$CODE $OUT" $'^0 /dev/(pts/0|console)\nxterm'
 on_tty sh -c "stty rows 33 cols 77; exec $docker run --rm -it $image sh -c 'sleep 1; stty size'"
 like 'run -it: the size of the terminal' "$CODE $OUT" '^0 33 77'
+# The client's own terminal is raw: without these carriage returns the lines are a staircase.
+on_tty sh -c "$docker run --rm -it $image printf 'a\\nb\\n' | od -An -c"
+like 'run -it: each line begins at the left' "$CODE $OUT" '^0 +a +\\r +\\n +b +\\r +\\n'
 ends 'run: pid 1, own hostname' 0 $'^1\nboat$' "${dr[@]}" --hostname boat "$image" sh -c 'echo $$; hostname'
 ends 'run --domainname' 0 '^sea$' "${dr[@]}" --domainname sea "$image" sh -c 'cat /proc/sys/kernel/domainname'
 ends 'run -e, -w' 0 $'^a b\n/new/dir$' "${dr[@]}" -e 'X=a b' -w /new/dir "$image" sh -c 'echo "$X"; pwd'

@@ -1,247 +1,81 @@
-//! wharf: a low-level OCI container runtime for Linux, as a library.
+//! A low-level OCI container runtime for Linux, as a library.
 //!
-//! It turns a *bundle* (a directory with a `config.json` of the [OCI runtime specification] and a root file system)
-//! into a contained process, and looks after that process until it is deleted. It pulls no images, sets up no
-//! networks, supervises nothing, and runs no daemon: those are the affairs of the programs that embed it. This page is
-//! the architecture; [`manual`] has examples.
+//! ```no_run
+//! use wharf::{Bundle, ContainerId, CreateOptions, Delete, Runtime};
+//!
+//! fn main() -> wharf::Result<()> {
+//!     wharf::protect::reexec_read_only()?;
+//!     let runtime = Runtime::builder().root("/run/example").build()?;
+//!     let bundle = Bundle::open("/bundles/web")?;
+//!     for finding in runtime.check(&bundle) {
+//!         eprintln!("{finding}");
+//!     }
+//!     let web = runtime.create(&ContainerId::new("web")?, &bundle, CreateOptions::new())?;
+//!     // Its namespaces are there, and its program does not run yet: connect a network now.
+//!     web.start()?;
+//!     println!("web ended with {}", web.wait()?.code());
+//!     web.delete(Delete::Stopped)
+//! }
+//! ```
+//!
+//! wharf turns a *bundle* (a directory with a `config.json` of the [OCI runtime specification] and a root file system) into
+//! a contained process, and keeps track of that process until it is deleted. It pulls no images, sets up no networks,
+//! supervises nothing and runs no daemon: that is the job of the programs that embed it.
+//!
+//! * [`manual`] shows each task in a few lines: check, create, exec, measure, limit, terminals, clean-up.
+//! * [`architecture`] explains the design: the pipeline, the processes, the order of a creation, the state on disk.
+//! * The directory `examples` of the crate has whole programs, such as a sandbox without an image and an event loop over many
+//!   containers.
 //!
 //! [OCI runtime specification]: https://github.com/opencontainers/runtime-spec
 //!
-//! # The pipeline
+//! # Where to begin
 //!
-//! ```text
-//! config.json ──> Spec ──> findings ──> Plan ──────────────> Container
-//!        bundle.rs     check/       plan/     spawn/ (parent)
-//!                                             child/ (child)
-//! ```
-//!
-//! Up to the plan everything is a function of the configuration and of facts about the host, without any change to
-//! the host. So [`Runtime::check`] can tell *all* that is wrong before anything happens, [`Runtime::explain`] prints
-//! the ordered steps without taking them, and both are tested without making containers. A plan has two halves: steps
-//! of the parent, and a *program* for the child: a list of operations without jumps over one arena of strings.
-//! A failing child sends 16 bytes (which operation, which errno, a detail), and the parent, who has the words for
-//! every operation, makes an [`Error`] of it: a sentence, a JSON pointer into `config.json`, often a hint.
-//!
-//! # Processes
-//!
-//! ```text
-//!   caller: create                         child                         caller: start
-//!   ──────────────                         ─────                         ─────────────
-//!   check, plan
-//!   intent record, lock, cgroups
-//!   clone3 ─────────────────────────────>  born (new pid/user ns, v2 cgroup)
-//!   serve  <──── ask / answer (+fd) ────>  namespaces, mounts, devices, hooks
-//!          <──── terminal, listener ─────
-//!          <──── created ────────────────  limits, ids, capabilities
-//!   state.json
-//!          ───── go ────────────────────>  waits on start.sock  <─────── connect, "start"
-//!   returns Container                      startContainer hooks
-//!                                          seccomp filter, execve ─────> end of file: it runs
-//!                                                                        (or 16 bytes: why not)
-//!                                                                        poststart hooks, returns
-//!
-//!   exec:  clone3 ──────────────────────>  cgroup, setns(all), ids, clone ───> its only sibling: execve
-//!   mounts: clone3 ─────────────────────>  setns, mounts as at a creation, each shown to the parent before it is
-//!                                          attached; undone by descriptor if one fails
-//! ```
-//!
-//! There is one copy-on-write child for each new container, no helper program and no intermediate process. A child that
-//! comes into a pid namespace with *other* processes in it (each exec, a container that joins one by path) does all its
-//! work where those cannot see it, and its last step but a few is the birth of a second process in there
-//! (`child/emerge.rs`). What can be seen has the container's root, working directory, ids and capabilities, its standard
-//! streams and one socket, and of the caller's memory the code: whoever holds `CAP_SYS_PTRACE` in there may read and write
-//! all of it, so the parent does nothing for it on request, and it never has a right that the container lacks. (Without
-//! privileges a pid namespace that only a *joined* user namespace may make or enter needs a second clone too.) The
-//! child is a copy of one thread of a program that may have many, so the heap and every other lock may be held for ever:
-//! it neither allocates nor formats nor logs, and calls the kernel directly on memory that existed before the clone.
-//! `tests/child_does_not_allocate.rs` runs it with an allocator that ends any process but the caller's.
-//!
-//! The caller's process stays as it was: working directory, umask, environment, limits, signal mask, descriptors,
-//! namespaces, cgroup, dumpable flag. Everything may be called from any thread (`tests/caller_untouched.rs`,
-//! `tests/busy_caller.rs`). Where other namespaces are joined for a child, a thread does it that ends right after. Waits
-//! are on descriptors, so an event loop can drive them; only where cgroups of version 1 notify nobody, when one is frozen
-//! or removed, and where another process holds a container's lock, does the library look again after a pause.
-//!
-//! # Waits
-//!
-//! What a container, a hook or an operator can delay for ever is waited for without the container's lock: the start of a
-//! program, an exec, a change of mounts, poststart and poststop hooks. So none of them keeps anybody from pausing, killing
-//! or deleting the container. A creation holds it to the moment when the container is complete; `delete --force` then
-//! ends the container's process, whose end ends the hooks and the conversation with systemd that the creator waits for.
-//! `kill`, `state`, `list` and `ps` take no lock. No child has it: it is held by a mapping that is not inherited.
-//! Each wait has a bound, or an end that the kernel reports, and after a second the log says what it is for.
-//! [`CreateOptions::cancel`] and [`ExecOptions::cancel`] end one from outside.
-//!
-//! # The order of a creation
-//!
-//! `plan/order.rs` is the one place that knows it, with its stages `enter.rs`, `root.rs` and `process.rs` and the reasons;
-//! `wharf explain BUNDLE` prints it for a bundle.
-//!
-//! | # | who | what | why there |
-//! |---|---|---|---|
-//! | 1 | parent | check, plan; then the intent record, the lock, the cgroups and their limits | nothing is made before everything that can be refused is; whatever is made is on record first |
-//! | 2 | parent | `clone3` with the new pid and user namespaces, into the v2 cgroup | a pid namespace needs a birth; the user namespace must own the others |
-//! | 3 | child | non-dumpable; close descriptors, set the streams, reset signals; new session | before a process of a joined namespace can look (CVE-2016-9962) |
-//! | 4 | both | unshare, if there is no new user namespace; join the v1 cgroups, the resctrl groups, and the namespaces that may be the host's | with the host's ids, still |
-//! | 5 | child | join or map the user namespace and become its root; unshare or join the others; cgroup namespace last | a cgroup namespace has its root where its maker is |
-//! | 6 | both | time offsets, session keyring, loopback, network devices of the host | sysctls and hooks may name the devices |
-//! | 7 | child | host and domain name; the propagation of the host's mounts; private procfs, null device; the root mount | no mount may reach the host; what is trusted is opened before the container's mounts |
-//! | 8 | both | mounts as listed, then devices and links | sources outside the container's reach come from the parent |
-//! | 9 | parent | `prestart` and `createRuntime` hooks | after the namespaces, before the pivot, as the specification says |
-//! | 10 | child | terminal, working directory, `createContainer` hooks | |
-//! | 11 | child | pivot the root; its propagation; sysctls; read-only mounts and root, read-only paths, masked paths | a mask must not be covered by the clone of a read-only path above it |
-//! | 12 | child | memory policy, LSM labels, scheduler, I/O priority, personality, `no_new_privs`, limits | they need privileges that 13 takes |
-//! | 13 | child | groups, bounding set, ids, working directory, capabilities, umask | `CAP_SYS_ADMIN` is kept where a filter is to be loaded without `no_new_privs` |
-//! | 14 | child | find the program; where a pid namespace was joined, be born into it; filter *with* a listener; report `created`, wait for `go` and `start` | the parent must still be there to take the listener |
-//! | 15 | child | `startContainer` hooks, each under the filter; filter; drop `CAP_SYS_ADMIN` if it was kept; `execve` | the later the filter, the less it must allow: one `capset` and the `execve` |
-//!
-//! # Modules
-//!
-//! | module | idea |
+//! | type | what it is |
 //! |---|---|
-//! | `bundle`, `id`, `error`, `host`, `features` | a configuration read once; names; failures; facts about the host; what this build can do |
-//! | `check` | pure validation, one file for each object of the specification |
-//! | `plan` | configuration to ordered steps, and the words for each |
-//! | `linux` | one file for each kernel facility: what it needs of a plan |
-//! | `cgroup` | paths, limits (v1, hybrid, v2), device rules, freezer, statistics, out-of-memory events |
-//! | `spawn` | the parent's half: clone, serve the child, word its failures |
-//! | `child` | the child's half: the interpreter of the program |
-//! | `criu` | checkpoints: the messages of criu, its images and its log (feature `criu`) |
-//! | `sys` | system calls that the bindings lack; with `child`, the only `unsafe` code |
-//! | `container` | the operations, and the state on disk |
-//! | `hook` | hooks that run in the runtime's namespaces |
-//! | `trace` | each step with its time, for a log of level debug |
+//! | [`Runtime`] | where containers live: creates, opens, lists and deletes them |
+//! | [`Bundle`] | a configuration, from a directory or from memory |
+//! | [`Container`] | the handle of one container: start, exec, signals, limits, statistics |
+//! | [`CreateOptions`], [`ExecOptions`] | what a caller can choose besides `config.json` |
+//! | [`ExecProcess`] | a process that was added to a container |
+//! | [`Finding`] | one mistake in a bundle, with its place |
+//! | [`Error`] | what failed, why, where in `config.json`, and what to do |
 //!
-//! # State on disk
+//! # What the library promises
 //!
-//! One directory for each container, `ROOT/ID/`:
+//! * Your process stays as it was: working directory, umask, environment, limits, signal mask, descriptors, namespaces,
+//!   cgroup and dumpable flag do not change. Every function may be called from any thread.
+//! * A bundle with mistakes is refused before anything on the host changes.
+//! * [`Container::start`] returns when the program runs, or with the reason why it does not.
+//! * After a crash at any moment, [`Runtime::delete`] with [`Delete::Force`] needs the id only.
 //!
-//! | file | written | holds |
-//! |---|---|---|
-//! | `lock` | first, before any other side effect | the intent: where everything will be, and in a line of its own the process once there is one, so that a clean-up needs the id only; `flock`ed by operations that change something |
-//! | `config.json` | at creation | the configuration that counts from then on |
-//! | `cgroup.json` | when the cgroup is made or found to be free, before a process enters it | which directories were made, exactly: without it a clean-up ends nothing in a cgroup, which may be somebody else's |
-//! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
-//! | `start.sock` | at creation, gone after `start` | where the created process waits |
-//! | `mounts.json` | before each mount that is added to the running container, and after a removal, by rename | the ids of those mounts, and the destinations that were asked for |
-//! | `notify/notify.sock` | on demand | where the container's process sends `sd_notify(3)` messages; seen by it at /run/notify |
-//! | `state.json` | when the creation is complete, by rename | the record: boot id; pid with its pidfd inode and start time; cgroups, namespaces |
-//!
-//! The kernel has the truth: whether a container is created, running, paused or stopped is asked for, not stored. A
-//! process is signalled only through a pidfd that was compared with the record; of a record of another boot nothing is left but
-//! the directory and the poststop hooks. [`Delete::Force`] cleans up after a
-//! creator that was killed at any moment, and with any of these files empty, cut or missing
-//! (`tests/killed_creator.rs`).
-//!
-//! # Decisions, and why
-//!
-//! * **Joining cgroups.** Version 2: `CLONE_INTO_CGROUP`, no move at all, into what the runtime made. Version 1: the child writes `0` to `tasks`. That moves
-//!   the writing thread; a pid written to `cgroup.procs` moves a process, which waits for a grace period of the kernel
-//!   (some 10 ms on an idle machine).
-//! * **systemd's scopes** (`cgroup/systemd`) cannot be empty: there the child is made first, and its first step is to wait while
-//!   the parent has systemd make the scope with every limit and with the child, in one call. On version 2 the container then
-//!   moves into a group below the scope, `container`, with the same limits: the scope's own files are systemd's to write, and
-//!   `memory.events` of the group tells of a kill at once and of nothing before it. In a scope itself the first notice is
-//!   that the limit is hit; that of the kill follows 10 ms later, by when systemd may have removed the scope with its last
-//!   process, and engines that wait for it (conmon, containerd) never hear of the kill. Everything else is as with cgroupfs.
-//! * **The gate is a connected socket**, not a fifo: refused means that init is gone; a message that `execve` failed, and
-//!   how. So `start` reports a program that cannot run, and `poststart` hooks run after it does. End of file comes with
-//!   `execve` as well as with the end of the process: the kernel knows which (`PF_FORKNOEXEC` in /proc/PID/stat, until the
-//!   parent has taken the status).
-//! * **The child writes to few pages.** Each page that it or its parent touches while both exist is copied for it (1.8 us on
-//!   the machine of the README's figures; 0.7 us for a new one), so its functions with room for a path are not inlined into
-//!   each other, and that room is not cleared.
-//! * **Seccomp filters are loaded late**, and compiled by a compiler of this crate: no C library, and a filter that decides
-//!   by binary search.
-//! * **A restore is a creation.** criu makes the processes that the images describe, and whoever hands in images chooses
-//!   what they describe. So all that a creation checks is checked, the processes are born in the container's cgroups, and
-//!   before the first of them runs, namespaces, mounts, capabilities, ids, `no_new_privs`, seccomp filters, labels and open
-//!   files are compared with the configuration and limits are set. A mount of the host goes into the images under a name
-//!   made of its *configured* destination, since what a path means inside is the image's to say. criu runs in a mount
-//!   namespace of its own, without the caller's environment and descriptors.
-//! * **Network devices are moved by the parent**, through routing netlink sockets in both namespaces: a socket stays in the
-//!   namespace that the thread was in that made it, so a thread that ends right after joins the container's. The number of
-//!   a device in the container is chosen before the move, which makes it known whatever name the kernel gives it. Addresses
-//!   and routes are carried as the bytes that the kernel told, so none of their attributes is lost.
-//! * **No mount is moved or taken away that is a peer of one outside.** Where the host's `/` is shared, what is unmounted from a
-//!   peer is unmounted from the host. So the tree around the root file system is made a slave first, also where
-//!   `rootfsPropagation` shares volumes: those are cloned in the caller's mount namespace. A debug build looks into mountinfo
-//!   before it unmounts.
-//! * **Only what was added is removed.** A path of a container says nothing about what is mounted there: a process renames
-//!   a directory, and the path leads to a mask, or to a volume that nobody wanted to lose. So [`Container::remove_mounts`]
-//!   goes by the ids in `mounts.json`, finds the mount wherever it is now (`statmount(2)`), compares the id of what it has
-//!   opened, and unmounts that descriptor. What is not on record, or is covered by something else, is refused. A mount is
-//!   put on record *before* it is attached, under the lock for no longer than that takes: a runtime that is killed leaves
-//!   at most a record without a mount, which the next change forgets, and never a mount that cannot be removed. What came
-//!   along below it (a recursive bind, a mount of a process inside) goes with it and cannot be removed alone. A checkpoint is
-//!   refused while there is such a mount, since a restore makes those of the configuration only, and a restored container
-//!   begins with an empty record. Before Linux 6.8 the kernel gives the id of a mount that is gone to the next one: there
-//!   the root's device and inode are compared as well, a mount that moved is found by its present path only, and what is left
-//!   is that a process of the container can unmount what was added and mount the same file system again. The masks are safe
-//!   there, too: they are older than every mount on record, so their ids cannot be on it.
-//! * **The kernel is at least Linux 5.14**, for the mount calls on descriptors. All work inside a root file system goes
-//!   through one descriptor of it, with `openat2(2)`: no link in an image leads out.
-//! * **No protection of your binary by the library.** See below.
-//!
-//! Where the specification, other runtimes and their callers disagree:
-//!
-//! | subject | decision | why |
-//! |---|---|---|
-//! | repeated JSON names; `ociVersion` missing, not `SemVer`, or of another major version | error; a newer minor version is a warning | two readers must not see two configurations; unknown properties are ignored anyway |
-//! | default file systems | supplied where `mounts` is *absent*; a list is taken as it is | callers leave mounts out on purpose |
-//! | `umask` not set | 0022 | a daemon's 0 or 0077 would leak into files or break images |
-//! | capability unknown, or not grantable | warning | engines ask for all that they know |
-//! | hook without `env` | the runtime's environment outside of the container, that of `process` for `startContainer`, an empty one for `createContainer`; with an empty `env`, none | runc's hooks rely on a `PATH`; inside, nothing of the runtime's leaks |
-//! | `org.systemd.property.*` annotations | those that say how the container's own unit ends; others only where the embedder trusts the configuration | systemd would run programs for them, or power the machine off (CVE-2024-3154) |
-//! | `closID` of a group that is there | `l3CacheSchema` and `memBwSchema` must match it, by value and in the domains that they name; `schemata` is written | the letter of the specification; hardware rounds, and fills in what is not named |
-//! | version 1 settings on a version 2 host | error, if they ask for an effect; a value that callers write for "unset" does not | engines send such values |
-//! | `pids.limit` | -1 is none; 0 is a limit since `ociVersion` 1.3, none before | version 1.3 made it one; callers that write an older version mean "none" |
-//! | no privileges, no cgroup, and no limits asked | the container has no cgroup, without a word; a limit asked is an error | that is the normal case of a user |
-//! | device rules in an update | those that differ from the rules in force take their place; the same ones are left alone | engines send all resources with each update, and device plug-ins change rules behind the runtime's back |
-//! | device rules without the right to filter devices, or with cgroups disabled | left out, without a word | engines always send them; a user cannot make nodes, and binds only what he can open |
-//! | mappings with a user namespace that is joined | must be those that the namespace has | else one of the two is a mistake |
-//! | a device that a user namespace cannot make | the host's node is bound, read-only, which keeps its mode and owner and does not keep it from being written to; `fileMode`, `uid` and `gid` that ask for anything but 0666 and root are warned about | the specification allows it; the node is the host's own, and its mode and owner are the host's business |
-//! | a standard stream that is the host's null device | the container's own takes its place | root in the container could change mode and owner of the host's (`docs/host-inodes.md` lists every inode of the host that a container reaches) |
-//! | owner of standard streams | pipes, and files that are written to, go to the process' user; what is only read, sockets and devices do not | programs open /dev/stderr; runc gives away terminals and input files as well |
-//! | no room in the quota of keys of a user namespace's root | a session keyring without a name, charged to the caller, and a warning | the caller's own must not stay in force |
-//! | a file at the place of a device that is bound | error, unless it is that device or an empty regular file | the letter of the specification; a bind needs a file and leaves it in a root file system that is used again |
-//! | a restored process with more than the configuration gives | error | images are no authority; other runtimes believe them |
-//! | deleting a *created* container | kills and deletes it; [`Delete::Strict`] refuses | callers rely on it |
-//! | [`Container::start`] | returns when `execve` has succeeded, or with its failure | every caller wants to know |
-//!
-//! # Without privileges
-//!
-//! What counts is what the caller may do, not who he is: without `CAP_SYS_ADMIN` in its user namespace the parent can neither
-//! clone mounts nor enter namespaces for the child. Then the child does all of it, as root of the container's user
-//! namespace, and the parent only writes the maps, or has newuidmap(1) and newgidmap(1) do it.
-//!
-//! Such a child stays dumpable until its program starts, if its user namespace was born with it: newuidmap writes as the
-//! user, and hooks and network set-ups of that user look for `/proc/PID/ns`. In the new namespace there is nobody else
-//! who could look, and who owns it may. A child that *joins* a user namespace is never dumpable.
-//!
-//! A parent with privileges lets a child of a *new* user namespace be born into the network, ipc, uts and cgroup namespaces
-//! that are joined by path, on a thread that has joined them: they may be the host's, and afterwards there is no right
-//! to them.
-//!
-//! # What an embedder should do itself
+//! # What your program should do itself
 //!
 //! These belong to the whole process, which is yours:
 //!
-//! * **Be non-dumpable** (`prctl(PR_SET_DUMPABLE, 0)`) at start, for containers that share *your* pid namespace: they see
-//!   you and every child from its first instant, before its own first step switches the flag off.
-//! * **Call [`protect::reexec_read_only`] first in `main`**, or containers could reach your binary through `/proc/PID/exe`
-//!   and write to it (CVE-2019-5736). Reading it is what they can do in any case, so it should hold no secret.
+//! * **Call [`protect::reexec_read_only`] first in `main`.** Otherwise containers can reach your binary through
+//!   `/proc/PID/exe` and write to it (CVE-2019-5736). They can read it in any case, so it should hold no secret.
+//! * **Be non-dumpable** (`prctl(PR_SET_DUMPABLE, 0)`) from the start if containers share *your* pid namespace. They see you,
+//!   and every child from its first instant, before the first step of the child switches the flag off.
 //! * **Be a child subreaper** (`prctl(PR_SET_CHILD_SUBREAPER)`) if processes that init leaves behind should become your
-//!   children, and then reap them, but leave the pids of [`Container`] and [`ExecProcess`] to their `wait`.
-//! * **Keep large memory out of the copies.** Each creation and exec copies the page tables of your process: with 200 megabytes
-//!   that were written to, that costs more than all else together, and pages that you write to while the child prepares
-//!   are copied too. Any one of these makes it as cheap as from a small program (`embedder` in `spec-tests` measures
-//!   all of them): `madvise(MADV_DONTFORK)` on caches and buffers, which the child never looks at; huge pages for them
-//!   (`MADV_HUGEPAGE`), which need a five-hundredth of the tables; or a worker ([`worker::fork`]) that is made in `main`, before
-//!   there are threads and heap, and creates on request. The library does not share its memory with the child instead
-//!   (`CLONE_VM`): the child would be dumpable when you are, and a container's process could reach your memory.
-//! * Ignore no `SIGCHLD`: the kernel would reap children before [`Container::wait`] does.
+//!   children. Then reap them, but leave the pids of [`Container`] and [`ExecProcess`] to their `wait`.
+//! * **Do not ignore `SIGCHLD`.** The kernel would reap children before [`Container::wait`] does.
+//! * **Keep large memory out of the copies.** Each creation and each exec copies the page tables of your process. With 200
+//!   megabytes that were written to, this costs more than everything else together, and pages that you write to while the
+//!   child prepares are copied too. Any one of these makes it as cheap as from a small program (`embedder` in `spec-tests`
+//!   measures all of them): `madvise(MADV_DONTFORK)` on caches and buffers, which the child never looks at; huge pages for
+//!   them (`MADV_HUGEPAGE`), which need a five-hundredth of the tables; or a worker ([`worker::fork`]) that is made in `main`,
+//!   before there are threads and a heap, and creates on request. The library does not share its memory with the child
+//!   instead (`CLONE_VM`): the child would be dumpable whenever you are, and a container's process could reach your memory.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `criu` | checkpoint and restore through the program criu |
+//! | `systemd` | [`CgroupDriver::Systemd`]: cgroups that systemd makes |
 
+pub mod architecture;
 mod bundle;
 mod cgroup;
 mod check;

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Measures everything that the README's figures say, and writes them there: half an hour on a machine with nothing else to do.
+# Measures everything that docs/performance.md shows, and writes it there: half an hour on a machine with nothing else to do.
 #
 #   spec-tests/figures.sh [PART]...
 #
@@ -30,16 +30,18 @@ runtimes+=("runc=$(command -v runc)")
 for part in "${parts[@]}"; do
     printf '=== %s\n' "$part"
     case $part in
-        bench) target/release/bench "wharf=$wharf" "${runtimes[@]}" --machine --into README.md --chart spec-tests/figures/bench.svg --json target/bench.json ;;
-        library) target/release/embedder --into README.md ;;
+        bench) target/release/bench "wharf=$wharf" "${runtimes[@]}" --machine --into docs/performance.md --chart spec-tests/figures/bench.svg --json target/bench.json ;;
+        library) target/release/embedder --into docs/performance.md ;;
         shim)
             go=$(command -v containerd-shim-runc-v2)@1.6
-            target/release/shim-figures --hide-unified --pods 1,20,100 --into README.md \
+            target/release/shim-figures --hide-unified --pods 1,20,100 --into docs/performance.md \
                 "wharf=$shim" "Go+runc=$go,$(command -v runc)" "Go+crun=$go,$(command -v crun)"
             ;;
         ctr)
             SHIM=$shim RUNTIME=$wharf spec-tests/managers/ctr-figures.sh >target/ctr-figures.md
-            target/release/ctr-figures --put target/ctr-figures.md --into README.md
+            target/release/ctr-figures --put target/ctr-figures.md --into docs/performance.md
             ;;
     esac
 done
+# The README repeats some of them.
+UPDATE_GENERATED=1 cargo test --quiet -p wharf-spec-tests --lib pages

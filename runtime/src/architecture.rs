@@ -164,7 +164,7 @@
 //!   `rootfsPropagation` shares volumes: those are cloned in the caller's mount namespace. A debug build looks into mountinfo
 //!   before it unmounts.
 //! * **Only what was added is removed.** A path of a container says nothing about what is mounted there: a process renames
-//!   a directory, and the path leads to a mask, or to a volume that nobody wanted to lose. So [`Container::remove_mounts`](crate::Container::remove_mounts)
+//!   a directory, and the path leads to a mask, or to a volume that nobody wanted to lose. So [`Container::remove_mounts`]
 //!   goes by the ids in `mounts.json`, finds the mount wherever it is now (`statmount(2)`), compares the id of what it has
 //!   opened, and unmounts that descriptor. What is not on record, or is covered by something else, is refused. A mount is
 //!   put on record *before* it is attached, under the lock for no longer than that takes: a runtime that is killed leaves
@@ -220,6 +220,7 @@
 //! to them.
 //!
 //! [`Container::start`]: crate::Container::start
+//! [`Container::remove_mounts`]: crate::Container::remove_mounts
 //! [`CreateOptions::cancel`]: crate::CreateOptions::cancel
 //! [`Delete::Force`]: crate::Delete::Force
 //! [`Delete::Strict`]: crate::Delete::Strict

@@ -26,6 +26,8 @@ pub mod matrix;
 pub mod network;
 pub mod observe;
 pub mod outcome;
+#[cfg(test)]
+mod pages;
 pub mod program;
 pub mod progress;
 mod reaper;

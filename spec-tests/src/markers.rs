@@ -1,4 +1,4 @@
-//! Results between two markers of a text, such as the README's tables: written there by the program that found them.
+//! Results between two markers of a text, such as the tables of docs/performance.md: written there by the program that found them.
 
 /// The lines that the block called `name` stands between.
 pub fn markers(name: &str) -> [String; 2] {

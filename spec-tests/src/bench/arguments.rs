@@ -134,7 +134,7 @@ mod tests {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         for part in ["--only run", "--few 3"] {
-            assert!(parse(&format!("a=/x --into README.md {part}")).is_err(), "{part}");
+            assert!(parse(&format!("a=/x --into page.md {part}")).is_err(), "{part}");
         }
     }
 }

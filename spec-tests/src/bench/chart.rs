@@ -1,4 +1,4 @@
-//! The chart for the README: CPU time of each operation, one bar per contestant.
+//! The chart for the README and docs/performance.md: CPU time of each operation, one bar per contestant.
 
 use super::table::{Table, Unit};
 use plotters::prelude::*;

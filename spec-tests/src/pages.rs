@@ -1,0 +1,195 @@
+//! The README and the pages in docs/: what they say alike, and where their links lead.
+//!
+//! The table of the README has a few figures of the pages, which the measuring programs write. `cargo test -p
+//! wharf-spec-tests pages` fails when the README does not say what the pages say; with `UPDATE_GENERATED=1` in the
+//! environment it writes the table.
+
+use crate::{markers, matrix};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// A line of the README's table, and where its figures are: block, row, columns, which part of a cell, unit.
+struct Line {
+    label: &'static str,
+    block: &'static str,
+    row: &'static str,
+    columns: [&'static str; 3],
+    part: usize,
+    unit: &'static str,
+}
+
+/// The columns of the newest runtimes.
+const RUNTIMES: [&str; 3] = ["wharf", "crun-1.28", "runc-1.3.6"];
+const SHIMS: [&str; 3] = ["wharf", "Go+crun", "Go+runc"];
+/// A cell of the benchmark is wall median, wall minimum, CPU median.
+const CPU: usize = 2;
+
+const LINES: [Line; 5] = [
+    Line {
+        label: "`run` of a container as Docker configures it, CPU time",
+        block: "bench",
+        row: "run B",
+        columns: RUNTIMES,
+        part: CPU,
+        unit: " ms",
+    },
+    Line {
+        label: "`exec` in it, CPU time",
+        block: "bench",
+        row: "exec B",
+        columns: RUNTIMES,
+        part: CPU,
+        unit: " ms",
+    },
+    Line {
+        label: "peak memory of that `run`",
+        block: "bench",
+        row: "peak RSS, run B, KiB",
+        columns: RUNTIMES,
+        part: 0,
+        unit: " KiB",
+    },
+    Line {
+        label: "smallest memory limit in which a container starts",
+        block: "bench",
+        row: "smallest memory limit of a container, KiB",
+        columns: RUNTIMES,
+        part: 0,
+        unit: " KiB",
+    },
+    Line {
+        label: "memory of the containerd shim, for each of 100 idle pods (wharf's own; containerd's for the others)",
+        block: "shim",
+        row: "100 idle pods, per shim: PSS",
+        columns: SHIMS,
+        part: 0,
+        unit: "",
+    },
+];
+
+/// The table, from the texts of the two pages.
+fn table(performance: &str, conformance: &str) -> Result<String, String> {
+    let heads = RUNTIMES.map(|name| name.replace('-', " "));
+    let mut out = format!("| | {} |\n|---|--:|--:|--:|\n", heads.join(" | "));
+    for line in &LINES {
+        let text = markers::read(performance, line.block)?;
+        let _infallible = write!(out, "| {} |", line.label);
+        for column in line.columns {
+            let cell = cell(text, line.row, column)?;
+            let part = cell.split(" / ").nth(line.part);
+            let part = part.ok_or_else(|| format!("{}: {cell:?} has no such part", line.row))?;
+            // Behind a figure may stand how it compares.
+            let part = part.split(" (").next().unwrap_or(part);
+            let _infallible = write!(out, " {part}{} |", line.unit);
+        }
+        out.push('\n');
+    }
+    let text = markers::read(conformance, matrix::BLOCK)?;
+    let of = |row: &str, column: &str| cell(text, row, column);
+    let version = |column| of("version", column).map(|text| text.split('+').next().unwrap_or(text));
+    let (crun, runc) = (version("crun")?, version("runc")?);
+    let _infallible =
+        write!(out, "| rows of the conformance suite that are right (crun {crun}, runc {runc}) |");
+    for column in ["wharf", "crun", "runc"] {
+        let count = |row: &str| of(row, column)?.parse::<usize>().map_err(|error| format!("{row}: {error}"));
+        let right = count("rows: Y right")?;
+        let tried = right + count("rows: P partly")? + count("rows: N wrong")?;
+        let _infallible = write!(out, " {right} of {tried} |");
+    }
+    Ok(out)
+}
+
+/// A cell of the first table in a text that has this row and this column.
+fn cell<'t>(text: &'t str, row: &str, column: &str) -> Result<&'t str, String> {
+    let cells = |line: &'t str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
+    let mut head = Vec::new();
+    for line in text.lines() {
+        if !line.starts_with('|') {
+            head.clear();
+        } else if head.is_empty() {
+            head = cells(line);
+        } else if cells(line)[0] == row
+            && let Some(at) = head.iter().position(|name| *name == column)
+        {
+            return cells(line).get(at).copied().ok_or_else(|| format!("{row} is short"));
+        }
+    }
+    Err(format!("no table with the row {row:?} and the column {column:?}"))
+}
+
+#[test]
+fn the_readme_says_what_the_pages_say() {
+    let root = root();
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+    let wanted = table(&read("docs/performance.md"), &read("docs/conformance.md")).unwrap();
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        markers::write(&root.join("README.md"), "summary", &wanted).unwrap();
+    }
+    let readme = read("README.md");
+    let found = markers::read(&readme, "summary").unwrap().trim();
+    assert_eq!(found, wanted, "run UPDATE_GENERATED=1 cargo test -p wharf-spec-tests pages");
+}
+
+#[test]
+fn a_cell_is_found_by_its_row_and_column() {
+    let text =
+        "| x | a |\n|---|---|\n| r | 1 |\n\n| x | a | b |\n|---|---|---|\n| q | 2 | 3 |\n| r | 4 | 5 |\n";
+    assert_eq!(cell(text, "r", "a"), Ok("1"));
+    assert_eq!(cell(text, "r", "b"), Ok("5"));
+    assert!(cell(text, "r", "c").is_err());
+    assert!(cell(text, "s", "a").is_err());
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The pages for people, by their paths.
+fn pages() -> Vec<PathBuf> {
+    let below = |dir: &str| std::fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<_> = below("")
+        .chain(below("docs"))
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
+        .collect();
+    pages.sort();
+    assert!(pages.len() > 10, "{pages:?}");
+    pages
+}
+
+/// The name by which a heading can be linked to.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let mut broken = Vec::new();
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { page.clone() } else { page.with_file_name("").join(file) };
+            let there = file.exists()
+                && (heading.is_empty()
+                    || std::fs::read_to_string(&file)
+                        .unwrap()
+                        .lines()
+                        .any(|line| line.starts_with('#') && anchor(line) == heading));
+            if !there {
+                broken.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_readme_stays_a_front_page() {
+    let lines = std::fs::read_to_string(root().join("README.md")).unwrap().lines().count();
+    assert!(lines <= 200, "{lines} lines: the rest belongs into docs/");
+}

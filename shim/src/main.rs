@@ -11,8 +11,6 @@ mod criu;
 mod duration;
 mod failure;
 mod foreground;
-#[cfg(test)]
-mod generated;
 mod help;
 mod inherited;
 mod input;
@@ -20,6 +18,7 @@ mod interruption;
 mod launch;
 mod log_target;
 mod logger;
+mod man_page;
 mod notify;
 mod options;
 mod output;

@@ -15,7 +15,6 @@ pub(crate) struct Opt {
     /// What the value is called in the help; `None` for a switch.
     pub(crate) value: Option<&'static str>,
     /// The words that the value may be, where these are few.
-    #[cfg_attr(not(test), allow(dead_code, reason = "only completions know them in advance"))]
     pub(crate) choices: &'static [&'static str],
     /// What it does.
     pub(crate) help: &'static str,
@@ -94,6 +93,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb::features::VERB,
     verb::kill::VERB,
     verb::list::VERB,
+    verb::manual::VERB,
     verb::mounts::VERB,
     verb::pause::VERB,
     verb::ps::VERB,

@@ -194,9 +194,62 @@ fn completions_are_printed_for_three_shells() {
         assert_eq!(code(&output), 0);
         assert!(String::from_utf8(output.stdout).unwrap().contains(word), "{shell}");
     }
+    let output = wharf(&["completion", "words", "--log-format", "j"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "words\njson\n");
+    let output = wharf(&["completion", "bash", "zsh"]);
+    assert_eq!(code(&output), 1);
     let output = wharf(&["completion", "tcsh"]);
     assert_eq!(code(&output), 1);
     assert!(String::from_utf8(output.stderr).unwrap().contains("tcsh"));
+}
+
+/// What a shell offers for a line, by the script that the program prints for it.
+#[test]
+fn bash_completes_by_the_script() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("script"), wharf(&["completion", "bash"]).stdout).unwrap();
+    let offered = |words: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_wharf");
+        let output = Command::new("bash")
+            .args([
+                "--norc",
+                "-c",
+                r#". "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); compopt() { echo "compopt $*"; }
+                _wharf "$1" "${COMP_WORDS[COMP_CWORD]}"; printf '%s\n' "${COMPREPLY[@]}""#,
+            ])
+            .arg(dir.path().join("script"))
+            .arg(program)
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    if Command::new("bash").arg("--version").output().is_err() {
+        println!("skipped: there is no bash");
+        return;
+    }
+    assert_eq!(offered(&["st"]), "start\nstate\n");
+    assert_eq!(offered(&["list", "--format", "=", "j"]), "json\n");
+    assert_eq!(offered(&["run", "--bundle", ""]), "compopt -o dirnames\n\n");
+    assert_eq!(offered(&["run", "--pid-file", ""]), "compopt -o default\n\n");
+    assert!(offered(&["exec", "id", "ba"]).lines().any(|line| line == "bash"));
+}
+
+#[test]
+fn manual_pages_are_printed_and_written() {
+    let page = |arguments: &[&str]| String::from_utf8(wharf(arguments).stdout).unwrap();
+    assert!(page(&["manual"]).starts_with(".TH WHARF 8"));
+    assert!(page(&["manual", "kill"]).starts_with(".TH WHARF\\-KILL 8"));
+    assert_eq!(code(&wharf(&["manual", "frob"])), 1);
+
+    let dir = tempfile::tempdir().unwrap();
+    let into = dir.path().join("man8");
+    let output = wharf(&["manual", "--into", into.to_str().unwrap()]);
+    assert_eq!((code(&output), output.stdout.len()), (0, 0));
+    assert_eq!(fs::read_to_string(into.join("wharf.8")).unwrap(), page(&["manual"]));
+    assert_eq!(fs::read_to_string(into.join("wharf-kill.8")).unwrap(), page(&["manual", "kill"]));
+    assert_eq!(code(&wharf(&["manual", "kill", "--into", into.to_str().unwrap()])), 1);
 }
 
 /// A bundle whose configuration is that of `spec`, changed.

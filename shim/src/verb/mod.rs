@@ -11,6 +11,7 @@ pub(crate) mod explain;
 pub(crate) mod features;
 pub(crate) mod kill;
 pub(crate) mod list;
+pub(crate) mod manual;
 pub(crate) mod mounts;
 pub(crate) mod pause;
 pub(crate) mod ps;

@@ -57,6 +57,11 @@ pub const FIRST: &[u8] = include_bytes!(env!("WHARF_FIRST"));
 /// The floor of the benchmark, a static program: the bare system calls of a container's life.
 pub const FLOOR: &[u8] = include_bytes!(env!("WHARF_FLOOR"));
 
+/// How often a test of a race is to try, `WHARF_ROUNDS` or as often as is enough to see that nothing is broken.
+pub(crate) fn rounds(usual: u32) -> u32 {
+    std::env::var("WHARF_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 /// Who can run a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {

@@ -105,6 +105,13 @@ impl Cgroup {
         self.record.dirs.iter().any(|dir| dir.top().exists())
     }
 
+    /// Whether all of its directories are there that have numbers.
+    pub(crate) fn is_whole(&self) -> bool {
+        let named =
+            |dir: &DirRecord| !dir.is_v2() && dir.controllers.iter().all(|name| name.starts_with("name="));
+        self.record.dirs.iter().all(|dir| named(dir) || dir.path().exists())
+    }
+
     /// What to write down.
     pub(crate) fn record(&self) -> &CgroupRecord {
         &self.record

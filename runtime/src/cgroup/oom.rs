@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -23,8 +24,24 @@ pub struct OomWatch {
     counter: OwnedFd,
     path: PathBuf,
     seen: u64,
+    /// What tells of kills when the counter is gone; version 2.
+    around: Option<Around>,
+    /// Whether a kill was told after that.
+    told_last: bool,
     /// Whether there is no notice but of kills, see [`OomWatch::read`].
     kills_only: bool,
+}
+
+/// How long a look at the counter around it is one of now. The kernel leaves at least ten milliseconds between two
+/// notices, and one that waits for its turn is lost when the cgroup is removed.
+const JUST_NOW: Duration = Duration::from_millis(100);
+
+/// The counter of the cgroup around that of the container, which counts kills in all that is below.
+#[derive(Debug)]
+struct Around {
+    counter: OwnedFd,
+    seen: u64,
+    looked: Instant,
 }
 
 #[derive(Debug)]
@@ -44,7 +61,7 @@ impl Cgroup {
             let fd = file::open_dir(&dir).map_err(fail)?;
             let counter = file::open_read(&fd, "memory.oom_control").map_err(fail)?;
             let notices = Notices::of(&fd, &counter).map_err(fail)?;
-            return OomWatch::new(Source::V1(notices), counter, path, false);
+            return OomWatch::new(Source::V1(notices), counter, path, None, false);
         }
         let Some(record) = self.v2() else {
             return Err(Error::new(Kind::Unsupported, "the container has no memory cgroup to watch"));
@@ -59,21 +76,34 @@ impl Cgroup {
         // In a sub-group of a scope (systemd/sub_group.rs) these two are all that memory.events tells besides.
         let is = |name: &str, value: &str| file::read_at(&fd, name).is_ok_and(|text| text.trim() == value);
         let kills_only = record.scope.is_some() && is("memory.high", "max") && is("memory.low", "0");
-        OomWatch::new(Source::V2(inotify), counter, path, kills_only)
+        // The root has no such file.
+        let parent = record.top().parent().map(Path::to_owned);
+        let around =
+            parent.and_then(|parent| file::open_read(&file::open_dir(&parent).ok()?, "memory.events").ok());
+        OomWatch::new(Source::V2(inotify), counter, path, around, kills_only)
     }
 }
 
 impl OomWatch {
-    fn new(source: Source, counter: OwnedFd, path: PathBuf, kills_only: bool) -> Result<Self> {
-        let mut watch = Self { source, counter, path, seen: 0, kills_only };
+    fn new(
+        source: Source,
+        counter: OwnedFd,
+        path: PathBuf,
+        around: Option<OwnedFd>,
+        kills_only: bool,
+    ) -> Result<Self> {
+        let around = around.and_then(Around::look);
+        let mut watch = Self { source, counter, path, seen: 0, around, told_last: false, kills_only };
         watch.seen = watch.count()?.unwrap_or(0);
         Ok(watch)
     }
 
     /// How many processes were killed since the last call, or nothing when the cgroup is gone; never blocks.
     ///
-    /// systemd removes the cgroup of a scope as soon as its last process has ended, which may be before anybody could
-    /// read how many were killed. Where nothing but a kill gives notice, such a notice counts as one.
+    /// The cgroup may be removed before its count could be read: systemd removes that of a scope as soon as the last
+    /// process has ended. Then a notice that has come, or cannot have come yet, counts as one kill if the cgroup around
+    /// has counted any since the last call; where that tells nothing, if nothing but a kill gives notice. So a kill in
+    /// a neighbour's cgroup at that moment can be taken for one in this.
     ///
     /// # Errors
     ///
@@ -81,7 +111,7 @@ impl OomWatch {
     pub fn read(&mut self) -> Result<Option<u64>> {
         let mut noticed = false;
         match &mut self.source {
-            Source::V1(notices) => notices.take().map_err(|errno| failed(&self.path, errno))?,
+            Source::V1(notices) => noticed = notices.take().map_err(|errno| failed(&self.path, errno))?,
             Source::V2(inotify) => loop {
                 match inotify.read_events() {
                     Ok(events) => {
@@ -93,7 +123,16 @@ impl OomWatch {
                 }
             },
         }
-        let Some(count) = self.count()? else { return Ok((noticed && self.kills_only).then_some(1)) };
+        // Before the own one, which is counted first: what comes in between is seen twice rather than never.
+        let around = self.around.as_ref().and_then(Around::count);
+        let Some(count) = self.count()? else {
+            let last = !self.told_last && self.was_killed(noticed, around);
+            self.told_last |= last;
+            return Ok(last.then_some(1));
+        };
+        if let (Some(before), Some(now)) = (&mut self.around, around) {
+            (before.seen, before.looked) = (now, Instant::now());
+        }
         let new = count.saturating_sub(self.seen);
         self.seen = count;
         if let Source::V1(notices) = &mut self.source {
@@ -102,13 +141,40 @@ impl OomWatch {
         Ok(Some(new))
     }
 
-    fn count(&self) -> Result<Option<u64>> {
-        let mut text = [0; 512];
-        match nix::sys::uio::pread(&self.counter, &mut text, 0) {
-            Ok(count) => Ok(file::field(&String::from_utf8_lossy(&text[..count]), "oom_kill")),
-            Err(Errno::ENODEV) => Ok(None),
-            Err(errno) => Err(Error::os(errno, format!("read {}", self.path.display()))),
+    /// Whether there was a kill that the counter, which is gone, can no longer tell.
+    fn was_killed(&self, noticed: bool, around: Option<u64>) -> bool {
+        match (&self.source, &self.around, around) {
+            (Source::V1(_), ..) => noticed,
+            (Source::V2(_), Some(before), Some(now)) => {
+                now > before.seen && (noticed || before.looked.elapsed() < JUST_NOW)
+            }
+            (Source::V2(_), ..) => noticed && self.kills_only,
         }
+    }
+
+    fn count(&self) -> Result<Option<u64>> {
+        count(&self.counter).map_err(|errno| Error::os(errno, format!("read {}", self.path.display())))
+    }
+}
+
+impl Around {
+    fn look(counter: OwnedFd) -> Option<Self> {
+        let seen = count(&counter).ok().flatten()?;
+        Some(Self { counter, seen, looked: Instant::now() })
+    }
+
+    fn count(&self) -> Option<u64> {
+        count(&self.counter).ok().flatten()
+    }
+}
+
+/// How many processes were killed in a cgroup, if it is still there.
+fn count(counter: &OwnedFd) -> nix::Result<Option<u64>> {
+    let mut text = [0; 512];
+    match nix::sys::uio::pread(counter, &mut text, 0) {
+        Ok(count) => Ok(file::field(&String::from_utf8_lossy(&text[..count]), "oom_kill")),
+        Err(Errno::ENODEV) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 

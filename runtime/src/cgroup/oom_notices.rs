@@ -41,14 +41,20 @@ impl Notices {
     }
 
     /// Takes the notices that came. Must come before a look at the counter, and [`Notices::counted`] after it.
-    pub(super) fn take(&mut self) -> nix::Result<()> {
-        match self.event.read() {
-            // The value only says that there were some.
-            Ok(_) => self.pause = Some(FIRST),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
+    ///
+    /// Tells whether there are more than the one that the removal of the cgroup gives.
+    pub(super) fn take(&mut self) -> nix::Result<bool> {
+        let waiting = self.pause.is_some();
+        let came = match self.event.read() {
+            Ok(came) => came,
+            Err(Errno::EAGAIN | Errno::EINTR) => 0,
             Err(errno) => return Err(errno),
+        };
+        if came > 0 {
+            self.pause = Some(FIRST);
         }
-        self.timer.set(None)
+        self.timer.set(None)?;
+        Ok(waiting || came > 1)
     }
 
     /// What a look at the counter has shown. If a notice is still without its kill, there is something to be read again
@@ -99,6 +105,20 @@ mod tests {
         notices.take().unwrap();
         notices.counted(1).unwrap();
         assert!(!readable(&notices, 50));
+    }
+
+    #[test]
+    fn the_removal_gives_one_notice() {
+        let mut notices = notices();
+        assert!(!notices.take().unwrap());
+        notices.event.write(1).unwrap();
+        assert!(!notices.take().unwrap());
+        notices.counted(0).unwrap();
+        // That one was of memory, as the cgroup was still there.
+        assert!(notices.take().unwrap());
+        notices.counted(1).unwrap();
+        notices.event.write(2).unwrap();
+        assert!(notices.take().unwrap());
     }
 
     #[test]

@@ -17,7 +17,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if it is stopped, or the failure to read a file of the cgroup.
+    /// `Kind::WrongState` if it is stopped, or stops meanwhile and its cgroup is gone; or the failure to read a file of
+    /// the cgroup.
     pub fn stats(&self) -> Result<Stats> {
         if self.status()? == Status::Stopped {
             return Err(self.not_running());
@@ -25,11 +26,14 @@ impl Container {
         if self.cgroup().is_none() {
             return Err(no_cgroup());
         }
-        let mut stats = self.cgroup().stats()?;
-        if let Some(rdt) = &self.record.rdt {
-            stats.intel_rdt = rdt.stats()?;
-        }
-        Ok(stats)
+        let collected = self.cgroup().stats().and_then(|mut stats| {
+            if let Some(rdt) = &self.record.rdt {
+                stats.intel_rdt = rdt.stats()?;
+            }
+            Ok(stats)
+        });
+        // A file that is gone counts as one that the kernel does not have, so numbers of a cgroup that goes away may be 0.
+        if self.cgroup().is_whole() { collected } else { Err(self.not_running()) }
     }
 
     /// Changes the limits; what is absent stays as it is.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
-use wharf::{Container, Kind, Status};
+use wharf::{Container, Kind, Stats, Status};
 
 use crate::args::Call;
 use crate::context::Context;
@@ -46,11 +46,13 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let interval = interval(call.options.text("interval")?)?;
     let container = context.runtime()?.open(&call.id()?)?;
     if container.state()?.status == Status::Stopped {
-        return Err(Failure::new(format!("container with id {} is not running", container.id())));
+        return Err(not_running(&container));
     }
     if call.options.flag("stats") {
-        return print_stats(&container);
+        return print_stats(&container, container.stats()?);
     }
+    // Before the watch: its cgroup may go with it.
+    let Some(init) = container.open_init()? else { return Err(not_running(&container)) };
     let mut oom = match container.oom_watch() {
         Ok(watch) => Some(watch),
         // There is nothing to wait for then; the statistics are there nevertheless.
@@ -58,9 +60,9 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
             log::warn!("{error}; out-of-memory events are not told");
             None
         }
+        Err(_) if container.state()?.status == Status::Stopped => return Err(not_running(&container)),
         Err(error) => return Err(error.into()),
     };
-    let Some(init) = container.open_init()? else { return Ok(0) };
     let mut due = Instant::now() + interval;
     loop {
         let rest = due.saturating_duration_since(Instant::now());
@@ -85,15 +87,37 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
             return Ok(0);
         }
         if Instant::now() >= due {
-            print_stats(&container)?;
+            if let Some(stats) = stats(&container)? {
+                print_stats(&container, stats)?;
+            }
             due = (due + interval).max(Instant::now());
         }
     }
 }
 
-fn print_stats(container: &Container) -> Result<u8, Failure> {
-    let data = Some(container.stats()?);
-    output::json_line(&Event { r#type: "stats", id: container.id().as_str(), data })
+/// The statistics of now. That there are none at this time is no reason to stop: it would cost the notices that follow,
+/// and the last of all is that of the kill which has ended the container.
+fn stats(container: &Container) -> Result<Option<Stats>, Failure> {
+    match container.stats() {
+        Ok(stats) => Ok(Some(stats)),
+        Err(error) => match error.kind() {
+            Kind::WrongState => Ok(None),
+            // There will never be any.
+            Kind::Unsupported => Err(error.into()),
+            _ => {
+                log::error!("{error}");
+                Ok(None)
+            }
+        },
+    }
+}
+
+fn print_stats(container: &Container, stats: Stats) -> Result<u8, Failure> {
+    output::json_line(&Event { r#type: "stats", id: container.id().as_str(), data: Some(stats) })
+}
+
+fn not_running(container: &Container) -> Failure {
+    Failure::new(format!("container with id {} is not running", container.id()))
 }
 
 fn interval(text: Option<&str>) -> Result<Duration, Failure> {

@@ -127,7 +127,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 pub(crate) fn rounds() -> u32 {
-    std::env::var("WHARF_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(24)
+    crate::rounds(24)
 }
 
 /// A container with every capability whose only process looks into all others.

@@ -6,4 +6,5 @@
 pub(super) mod call;
 pub(super) mod changing;
 pub(super) mod exec;
+pub(super) mod memory_kills;
 pub(super) mod telling;

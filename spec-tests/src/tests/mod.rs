@@ -72,6 +72,7 @@ pub const AREAS: &[&[Test]] = &[
     cli::call::TESTS,
     cli::exec::TESTS,
     cli::telling::TESTS,
+    cli::memory_kills::TESTS,
     cli::changing::TESTS,
     rootless::TESTS,
     kernel::TESTS,

@@ -24,6 +24,7 @@ pub(super) const TESTS: &[Test] = &[
     test("E10", "a daemon that refuses an event gets it again", refusing_daemon),
     test("E11", "out of memory is told", oom),
     test("E12", "out of memory is told before the exit that it caused", oom_order),
+    test("E12", "out of memory of the first process is told before its exit, each time", oom_of_first),
     test("E12", "out of memory of an added process is told before its exit, each time", oom_of_execs),
     test("E13", "nothing but events is sent to the daemon", only_events),
     test("E14", "events that wait at Shutdown are sent first", flushed),
@@ -254,12 +255,25 @@ fn oom_order(bed: &Bed<'_>) -> Outcome {
     granted("Delete", task.delete("")).map(drop)
 }
 
+fn oom_of_first(bed: &Bed<'_>) -> Outcome {
+    let limits = serde_json::json!({"limit": 80 << 20, "swap": 80 << 20});
+    let spec = Spec::new().set("/linux/resources/memory", limits).args(&["/probe", "alloc", "200"]);
+    for _ in 0..crate::rounds(5) {
+        let task = bed.started(&spec)?;
+        same("exit status", task.exit("")?, 137)?;
+        bed.daemon.wait_for("/tasks/exit", task.id())?;
+        before(&bed.daemon.about(task.id()), ("/tasks/oom", task.id()), ("/tasks/exit", task.id()))?;
+        granted("Delete", task.delete(""))?;
+    }
+    Ok(())
+}
+
 fn oom_of_execs(bed: &Bed<'_>) -> Outcome {
     let limits = serde_json::json!({"limit": 80 << 20, "swap": 80 << 20});
     let spec = Spec::new().set("/linux/resources/memory", limits).args(&["/probe", "brood", "60"]);
     let task = bed.started(&spec)?;
     task.streams.borrow_mut().until("ready")?;
-    for round in 0..20 {
+    for round in 0..crate::rounds(20) as usize {
         let id = format!("e{round}");
         let _streams = task.exec(&id, &["/probe", "alloc", "200"])?;
         same("exit status", task.exit(&id)?, 137)?;

@@ -2,7 +2,7 @@
 
 use crate::outcome::{Outcome, check, fail, same, skip};
 use crate::runtime::{Called, PATIENCE};
-use crate::{Bed, Spec, Test, cgroup, test};
+use crate::{Bed, Spec, Test, test};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -168,45 +168,7 @@ pub(in crate::tests) const TESTS: &[Test] = &[
         let count = called.stdout.lines().filter(|line| line.contains("\"stats\"")).count();
         check(count >= 2, || format!("{count} objects; {}", called.stderr))
     }),
-    test("C7", "events tells of every process that is killed for lack of memory", memory_ran_out),
-    test("C7", "events tells of the kill of the first process, too", memory_ran_out_at_last),
 ];
-
-/// A container with room for 80 MiB.
-fn tight() -> Outcome<Spec> {
-    cgroup::hierarchy("memory")?;
-    let limits = json!({"limit": 80 << 20, "swap": 80 << 20});
-    Ok(Spec::new().set("/linux/resources/memory", limits))
-}
-
-/// Many processes make it long from the notice to the choice of one of them.
-fn memory_ran_out(bed: &Bed<'_>) -> Outcome {
-    let container = bed.started(&tight()?.args(&["/probe", "brood", "60"]))?;
-    container.until_output("ready")?;
-    let running = bed.command(["events", "--interval", "50ms", container.id()]).spawn()?;
-    container.until("the first statistics", || Ok(running.said().contains("stats").then_some(())))?;
-    let hogs = (0..20).map(|_| Ok(container.exec(&["/probe", "alloc", "200"])?.code()));
-    let killed = hogs.collect::<Outcome<Vec<_>>>()?.into_iter().filter(|code| *code == 137).count();
-    check(killed > 10, || format!("only {killed} of 20 were killed"))?;
-    let told = || running.said().lines().filter(|line| line.contains("\"oom\"")).count();
-    let all = container.until("a notice of each", || Ok((told() >= killed).then_some(())));
-    let seen = told();
-    container.stop()?;
-    running.finish(PATIENCE)?.ok()?;
-    check(all.is_ok(), || format!("{seen} notices of {killed} kills"))
-}
-
-fn memory_ran_out_at_last(bed: &Bed<'_>) -> Outcome {
-    for round in 0..5 {
-        let container = bed.started(&tight()?.args(&["/probe", "delay", "1000", "alloc", "200"]))?;
-        let running = bed.command(["events", "--interval", "50ms", container.id()]).spawn()?;
-        container.until("the first statistics", || Ok(running.said().contains("stats").then_some(())))?;
-        container.until_status("stopped")?;
-        let called = running.finish(PATIENCE)?;
-        check(called.stdout.contains("\"oom\""), || format!("round {round}: {}", called.stdout))?;
-    }
-    Ok(())
-}
 
 /// A call with `--log`.
 fn logged(bed: &Bed<'_>, log: &std::path::Path, format: &str, words: &[&str]) -> Outcome<Called> {

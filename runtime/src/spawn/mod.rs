@@ -313,12 +313,7 @@ impl Spawned {
     }
 
     /// Does one step of the plan for the child.
-    fn serve_step(
-        &self,
-        serve: &mut Serve<'_>,
-        asked: Asked<'_>,
-        blame: Blame,
-    ) -> Result<Option<OwnedFd>> {
+    fn serve_step(&self, serve: &mut Serve<'_>, asked: Asked<'_>, blame: Blame) -> Result<Option<OwnedFd>> {
         serve(asked, self).map_err(|error| match blame.place.pointer() {
             Some(pointer) => error.at(pointer),
             None => error,

@@ -212,8 +212,8 @@ const COMMANDS: [&[Words]; 10] = [
     &[(&["kill"], &["TERM"])],
     &[(&["delete"], &[])],
 ];
-/// How many of the groups are tried on a machine with one processor, where all would take minutes: those whose commands have
-/// to wait for the container's process or for the lock, or to break in.
+/// How many of the groups a quick run tries: those whose commands have to wait for the container's process or for the lock,
+/// or to break in.
 const SELECTED: usize = 6;
 const MOUNT: Words = (&["mounts", "add"], &[MOUNTS]);
 const UNMOUNT: Words = (&["mounts", "remove"], &[MOUNTS]);
@@ -221,10 +221,9 @@ const BUNDLE: &str = "BUNDLE";
 const MOUNTS: &str = "MOUNTS";
 const IMAGES: &str = "IMAGES";
 
-/// What is tried on this machine.
-fn commands() -> &'static [&'static [Words]] {
-    let is_slow = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
-    COMMANDS.get(..if is_slow { SELECTED } else { COMMANDS.len() }).unwrap_or_default()
+/// What is tried in this run.
+fn commands(bed: &Bed<'_>) -> &'static [&'static [Words]] {
+    COMMANDS.get(..if bed.runtime.quick { SELECTED } else { COMMANDS.len() }).unwrap_or_default()
 }
 
 /// A container in some state, and what has to be let go afterwards.
@@ -247,10 +246,10 @@ fn matrix(
     let mounts = bed.dir().join("list.json");
     let entry = serde_json::json!([{"destination": "/data/added", "type": "tmpfs", "source": "tmpfs"}]);
     std::fs::write(&mounts, entry.to_string())?;
-    let begun = commands().iter().map(|_| begin(bed)).collect::<Outcome<Vec<_>>>()?;
+    let begun = commands(bed).iter().map(|_| begin(bed)).collect::<Outcome<Vec<_>>>()?;
     let states = begun.into_iter().map(|state| complete(bed, state)).collect::<Outcome<Vec<_>>>()?;
     let mut calls = Vec::new();
-    for (group, state) in commands().iter().zip(&states) {
+    for (group, state) in commands(bed).iter().zip(&states) {
         for (before, after) in *group {
             let words = words_of(&state.bundle, &mounts.to_string_lossy(), before, after);
             calls.push((words.join(" "), bed.command(words.iter().map(String::as_str)).spawn()?));

@@ -163,18 +163,18 @@
 //!   peer is unmounted from the host. So the tree around the root file system is made a slave first, even if
 //!   `rootfsPropagation` shares volumes: those are cloned in the caller's mount namespace. A debug build looks into mountinfo
 //!   before it unmounts.
-//! * **Only what was added is removed.** A path of a container says nothing about what is mounted there: a process renames
-//!   a directory, and the path leads to a mask, or to a volume that nobody wanted to lose. So [`Container::remove_mounts`]
-//!   goes by the ids in `mounts.json`, finds the mount wherever it is now (`statmount(2)`), compares the id of what it has
-//!   opened, and unmounts that descriptor. What is not on record, or is covered by something else, is refused. A mount is
-//!   put on record *before* it is attached, under the lock for no longer than that takes: a runtime that is killed leaves
-//!   at most a record without a mount, which the next change forgets, and never a mount that cannot be removed. What came
-//!   along below it (a recursive bind, a mount of a process inside) goes with it and cannot be removed alone. A checkpoint is
-//!   refused while there is such a mount, since a restore makes those of the configuration only, and a restored container
-//!   begins with an empty record. Before Linux 6.8 the kernel gives the id of a mount that is gone to the next one: there
-//!   the root's device and inode are compared as well, a mount that moved is found by its present path only, and what is left
-//!   is that a process of the container can unmount what was added and mount the same file system again. The masks are safe
-//!   there, too: they are older than every mount on record, so their ids cannot be on it.
+//! * **Only what was added is removed.** A path in a container says nothing about what is mounted there: a process can rename
+//!   a directory, and then the path leads to a mask or to a volume. So [`Container::remove_mounts`] goes by the ids in
+//!   `mounts.json`. It finds the mount wherever it is now (`statmount(2)`), compares the id of what it has opened, and
+//!   unmounts that descriptor. It refuses what is not on record and what another mount covers. A mount goes on record
+//!   *before* it is attached, and the lock is held no longer than that takes. So a runtime that is killed leaves at most a
+//!   record without a mount, which the next change forgets, and never a mount that cannot be removed. What came along below
+//!   the mount (a recursive bind, a mount of a process inside) goes with it and cannot be removed alone. A checkpoint is
+//!   refused while there is such a mount, since a restore makes only the mounts of the configuration; a restored container
+//!   begins with an empty record. Before Linux 6.8 the kernel gives the id of a mount that is gone to the next one. There,
+//!   the device and inode of the root are compared as well, and a mount that moved is found by its present path only. What
+//!   is left is that a process of the container can unmount what was added and mount the same file system again. The masks
+//!   are safe there too: they are older than every mount on record, so no record has their ids.
 //! * **The kernel is at least Linux 5.14**, for the mount calls on descriptors. All work inside a root file system goes
 //!   through one descriptor of it, with `openat2(2)`: no link in an image leads out.
 //! * **The library does not protect your binary.** See [what your program should do itself](crate#what-your-program-should-do-itself).

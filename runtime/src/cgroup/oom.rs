@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::file;
@@ -76,10 +77,10 @@ impl Cgroup {
         // In a sub-group of a scope (systemd/sub_group.rs) these two are all that memory.events tells besides.
         let is = |name: &str, value: &str| file::read_at(&fd, name).is_ok_and(|text| text.trim() == value);
         let kills_only = record.scope.is_some() && is("memory.high", "max") && is("memory.low", "0");
-        // The root has no such file.
-        let parent = record.top().parent().map(Path::to_owned);
-        let around =
-            parent.and_then(|parent| file::open_read(&file::open_dir(&parent).ok()?, "memory.events").ok());
+        // The root has no such file; what is killed anywhere is counted elsewhere.
+        let parent = record.top().parent().and_then(|parent| file::open_dir(parent).ok());
+        let around = parent.and_then(|parent| file::open_read(&parent, "memory.events").ok());
+        let around = around.or_else(|| file::open_read(AT_FDCWD, "/proc/vmstat").ok());
         OomWatch::new(Source::V2(inotify), counter, path, around, kills_only)
     }
 }
@@ -170,11 +171,20 @@ impl Around {
 
 /// How many processes were killed in a cgroup, if it is still there.
 fn count(counter: &OwnedFd) -> nix::Result<Option<u64>> {
-    let mut text = [0; 512];
-    match nix::sys::uio::pread(counter, &mut text, 0) {
-        Ok(count) => Ok(file::field(&String::from_utf8_lossy(&text[..count]), "oom_kill")),
-        Err(Errno::ENODEV) => Ok(None),
-        Err(errno) => Err(errno),
+    let mut text = vec![0; 4096];
+    let mut filled = 0;
+    loop {
+        let at = i64::try_from(filled).map_err(|_| Errno::EOVERFLOW)?;
+        match nix::sys::uio::pread(counter, &mut text[filled..], at) {
+            Ok(0) => return Ok(file::field(&String::from_utf8_lossy(&text[..filled]), "oom_kill")),
+            Ok(count) => filled += count,
+            Err(Errno::EINTR) => {}
+            Err(Errno::ENODEV) => return Ok(None),
+            Err(errno) => return Err(errno),
+        }
+        if filled == text.len() {
+            text.resize(filled * 2, 0);
+        }
     }
 }
 

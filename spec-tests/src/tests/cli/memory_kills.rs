@@ -22,12 +22,12 @@ pub(in crate::tests) const TESTS: &[Test] = &[
     }),
     test("C7", "also where one kill takes the whole group", |bed| {
         let group = json!({"memory.oom.group": "1"});
-        cgroup::hierarchy("memory").and_then(|memory| match memory.v2 {
-            true => of_first(bed, &tight()?.set("/linux/resources/unified", group)),
-            false => {
-                crate::outcome::skip("memory is in a hierarchy of version 1, which has no memory.oom.group")
-            }
-        })
+        if !cgroup::hierarchy("memory")?.v2 {
+            return crate::outcome::skip(
+                "memory is in a hierarchy of version 1, which has no memory.oom.group",
+            );
+        }
+        of_first(bed, &tight()?.set("/linux/resources/unified", group))
     }),
     test("C7", "also where the container is deleted as soon as it has ended", |bed| {
         let spec = tight()?.args(&["/probe", "delay", "700", "alloc", "200"]);

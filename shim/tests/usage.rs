@@ -74,6 +74,16 @@ fn an_empty_list_is_what_go_makes_of_it() {
 }
 
 #[test]
+fn a_root_that_is_named_must_be_there_to_be_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("misspelt");
+    let output = wharf(&["--root", root.to_str().unwrap(), "list"]);
+    assert_eq!(code(&output), 1);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains(&format!("open {}: no such file or directory", root.display())), "{error}");
+}
+
+#[test]
 fn a_container_that_does_not_exist() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().to_str().unwrap();
@@ -125,8 +135,7 @@ fn a_program_called_runc_answers_as_runc() {
 #[test]
 fn the_log_level_and_the_file_prefix_are_obeyed() {
     let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("root");
-    let (root, log) = (root.to_str().unwrap(), dir.path().join("log"));
+    let (root, log) = (dir.path().to_str().unwrap(), dir.path().join("log"));
     let target = format!("file:{}", log.display());
     for (level, lines) in [("error", 0), ("warning", 0), ("info", 0), ("debug", 1)] {
         fs::remove_file(&log).ok();

@@ -204,8 +204,15 @@ pub(super) fn refuse_what_cannot_be_saved(spec: &Spec) -> Result<()> {
             return refuse(&format!("that joined a {name} namespace"), &format!("/linux/namespaces/{index}"));
         }
     }
-    if linux.and_then(|linux| linux.net_devices().as_ref()).is_some_and(|devices| !devices.is_empty()) {
-        return refuse("with network devices of the host", "/linux/netDevices");
+    // In a namespace that is joined they stay where they are, whatever becomes of the container.
+    let stay = matches!(namespaces.network, Origin::Joined(..));
+    if !stay
+        && linux.and_then(|linux| linux.net_devices().as_ref()).is_some_and(|devices| !devices.is_empty())
+    {
+        return refuse(
+            "with network devices of the host in a network namespace of its own",
+            "/linux/netDevices",
+        );
     }
     if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
         return refuse("in a resctrl group", "/linux/intelRdt");

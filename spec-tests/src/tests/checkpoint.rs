@@ -2,6 +2,7 @@
 
 use crate::console::{Receiver, read_until};
 use crate::criu::{Counter, names};
+use crate::network::{self, Network};
 use crate::observe::{has_flag, mount_at};
 use crate::outcome::{Outcome, check, same};
 use crate::{Bed, Spec, Test, anyone, test};
@@ -100,6 +101,11 @@ pub(super) const TESTS: &[Test] = &[
         "C15",
         "of a directory of two checkpoints the last one counts, with fewer processes than the first",
         twice,
+    ),
+    test(
+        "C15",
+        "network devices that were moved into a namespace that is joined are there after a restore",
+        devices,
     ),
     test("C15", "--work-path gets the logs and --image-path the images", |bed| {
         let counter = Counter::start(bed, &Spec::new())?;
@@ -418,6 +424,24 @@ fn mounts(bed: &Bed<'_>) -> Outcome {
         }
     }
     Ok(())
+}
+
+fn devices(bed: &Bed<'_>) -> Outcome {
+    let (host, joined) = (Network::new()?, Network::new()?);
+    host.veth("suite0", "peer0")?;
+    let spec = Spec::new()
+        .args(&["/probe", "count", "/data/count"])
+        .set("/linux/netDevices", json!({"suite0": {}}))
+        .namespace("network", Some(&joined.path()));
+    let counter = Counter::prepare(bed, &spec)?;
+    let dir = counter.bundle.dir.to_string_lossy().into_owned();
+    let run = counter.call(["run", "--detach", "--bundle", &dir, counter.id()]).in_network(&host.path());
+    run.after("exec </dev/null >/dev/null 2>&1").call()?.ok()?;
+    counter.goes_on()?;
+    counter.checkpoint(&[])?.ok()?;
+    counter.restore(&[])?.ok()?;
+    counter.runs()?;
+    same("names there", network::names(&network::of(counter.container().pid()?))?, ["lo", "suite0"])
 }
 
 /// What engines do that first keep the container going and save it again at the end.

@@ -16,6 +16,9 @@ use crate::sys::process;
 /// Magic number of procfs (statfs(2)).
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
+/// As many mounts may lie on the caller's root.
+const MOST_COVERS: usize = 1000;
+
 impl Child<'_> {
     /// Clones the root file system with everything mounted below it, and attaches the clone over the original, since
     /// `pivot_root` wants a mount. The descriptor of the clone is the root from here on: no path leads to it again.
@@ -139,11 +142,19 @@ impl Child<'_> {
         } else {
             -1
         };
+        let own = path::mount_id(self.slot(Slot::ROOT))?;
         mount::pivot_here()?;
         peers::assert_none(old, old, c"proc/self/mountinfo")?;
         path::close(old);
-        mount::detach(c".")?;
-        Ok(path::change_directory(c"/")?)
+        // The old root lies on the new one now, and on the old one whatever covered it: a caller may have been in its root
+        // before another was mounted over that. Each call takes the uppermost away, and ".." of the root shows what is left.
+        for _ in 0..MOST_COVERS {
+            mount::detach(c".")?;
+            if path::mount_id_at(libc::AT_FDCWD, c"/..")? == own {
+                return Ok(path::change_directory(c"/")?);
+            }
+        }
+        Err(Errno::ELOOP.into())
     }
 
     /// Moves the root mount over "/" and enters it, where `pivot_root` is impossible because the host's root is a ramfs.

@@ -90,15 +90,19 @@ pub(crate) fn open_path(path: &CStr) -> Result<std::os::fd::OwnedFd> {
 }
 
 /// The id of the mount that a descriptor is on.
-#[cfg(debug_assertions)]
 pub(crate) fn mount_id(fd: RawFd) -> Result<u64> {
+    mount_id_at(fd, c"")
+}
+
+/// The id of the mount that a path leads to, or the descriptor where the path is empty.
+pub(crate) fn mount_id_at(dir: RawFd, path: &CStr) -> Result<u64> {
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: an empty C string, and room for what the kernel writes.
+    // SAFETY: a C string, and room for what the kernel writes.
     check_unit(unsafe {
         libc::syscall(
             libc::SYS_statx,
-            fd,
-            c"".as_ptr(),
+            dir,
+            path.as_ptr(),
             libc::AT_EMPTY_PATH,
             libc::STATX_MNT_ID,
             stat.as_mut_ptr(),

@@ -24,6 +24,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
     root("S60", "the caller's mounts are what they were, whatever the propagation of the root", |bed| {
         let words = ["", "shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable"];
+
         for word in words {
             let spec = Spec::new().args(&["/probe", "true"]);
             let spec = if word.is_empty() { spec } else { spec.set("/linux/rootfsPropagation", word) };
@@ -124,6 +125,43 @@ pub(super) const TESTS: &[Test] = &[
             Spec::new().args(&["/probe", "true"]).no_namespace("mount").namespace("mount", Some(&path));
         bed.run(&spec)?.ok()?;
         volume.is_whole("a joined mount namespace")
+    }),
+    root(
+        "S62",
+        "a root of the caller that another mount covers is not what lies above the container's",
+        |bed| {
+            let (secret, bundle) = climber(bed, Spec::new())?;
+            let dir = bundle.dir.to_string_lossy().into_owned();
+            // Two of them; the shell, and what it becomes, stays in the root below.
+            let cover = "mount --rbind / / && mount --bind / / && exec \"$0\" \"$@\"";
+            let shell = ["unshare", "--mount", "--propagation", "private", "sh", "-c", cover];
+            let called = bed.command(["run", "--bundle", &dir, &bundle.id]).under(&shell).call()?.ok()?;
+            keeps_secret(&crate::bed::answers(&called)?, &secret)?;
+            let create = bed.command(["create", "--bundle", &dir, &bundle.id]).under(&shell);
+            create.call()?.ok()?;
+            let container = bed.adopt(&bundle);
+            let seen =
+                container.tries(&[&["read", secret.as_str()], &["read", format!("/..{secret}").as_str()]]);
+            container.kill("KILL")?;
+            container.until_status("stopped")?;
+            container.delete()?.ok()?;
+            keeps_secret(&seen?, &secret)
+        },
+    ),
+    root("S62", "nor is the host's root, where it is the container's and covered by a mount", |bed| {
+        let other = bed.dir().join("other");
+        fs::create_dir(&other)?;
+        crate::bundle::write_program(&other.join("probe"))?;
+        let root = json!([
+            {"destination": "/", "type": "bind", "source": other, "options": ["rbind"]},
+            {"destination": "/proc", "type": "proc", "source": "proc"}
+        ]);
+        let (secret, bundle) = climber(bed, Spec::new().set("/root/path", "/").set("/mounts", root))?;
+        let called = bed.run_bundle(&bundle)?;
+        if !called.status.success() {
+            return Ok(());
+        }
+        keeps_secret(&crate::bed::answers(&called)?, &secret)
     }),
     root("S61", "what a container mounts over a device that is bound does not cover the host's", |bed| {
         let mine = bed.dir().join("mine");
@@ -271,4 +309,21 @@ fn on_shared_host(bed: &Bed<'_>, bundle: &Bundle, options: &[&str]) -> Outcome<C
         )
     })?;
     Ok(called)
+}
+
+/// A bundle whose program looks for a file of the host above its root.
+fn climber(bed: &Bed<'_>, spec: Spec) -> Outcome<(String, Bundle)> {
+    let secret = bed.dir().join("secret");
+    fs::write(&secret, "of the host")?;
+    let secret = secret.to_string_lossy().into_owned();
+    let climbing = format!("/..{secret}");
+    let bundle = bed.bundle(&script_spec(spec, &[&["read", &climbing], &["read", &secret]]))?;
+    Ok((secret, bundle))
+}
+
+fn keeps_secret(answers: &[crate::bed::Answer], secret: &str) -> Outcome {
+    for answer in answers {
+        check(answer.errno != 0, || format!("the container reads {secret} of the host: {}", answer.value))?;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use oci_spec::runtime::{Arch, LinuxSeccomp, Spec};
 use crate::cgroup::{CgroupPlan, Denial, DirRecord, examples};
 use crate::check::document;
 use crate::host::Host;
-use crate::linux::mount::cgroup::Views;
+use crate::plan::mount::cgroup::Views;
 use crate::plan::{Gate, Plan, Request};
 
 /// Reads a configuration and checks it; true if nothing is wrong with it.

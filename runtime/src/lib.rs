@@ -95,6 +95,7 @@ mod id;
 mod linux;
 pub mod manual;
 mod plan;
+mod program;
 mod spawn;
 #[allow(unsafe_code, reason = "one of the two places that may: see its documentation")]
 mod sys;

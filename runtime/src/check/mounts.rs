@@ -9,9 +9,9 @@ use super::finding::Report;
 use super::mappings;
 use super::namespaces::Namespaces;
 use crate::linux::mount::attributes::Flags;
-use crate::linux::mount::entry::Entry;
 use crate::linux::mount::options;
-use crate::plan::blame::Place;
+use crate::plan::mount::entry::Entry;
+use crate::program::blame::Place;
 
 /// Files of /proc that something else may stand in for: they only inform, and lxcfs and others mount over them. What
 /// else is mounted below /proc could take the place of what programs, and other runtimes, write their labels to

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::message::{Detail, Message, MessageKind};
 use super::{Child, Failure, Outcome};
-use crate::plan::program::{Slot, Text};
+use crate::program::{Slot, Text};
 use crate::sys::mount_id::{self, MountId, Room};
 use crate::sys::path::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 use crate::sys::socket;

@@ -10,8 +10,8 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::{Child, Outcome, PathBuffer};
-use crate::linux::mount::data::LONGEST_DATA;
-use crate::plan::program::{Slot, Text};
+use crate::plan::mount::data::LONGEST_DATA;
+use crate::program::{Slot, Text};
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::{clone, path};
 

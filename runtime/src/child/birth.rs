@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
 use super::{Child, Inherited, NONE_MADE};
-use crate::plan::program::{Op, Program, View};
+use crate::program::{Op, Program, View};
 use crate::sys::Result;
 use crate::sys::clone::{self, Forked};
 use crate::sys::{memory, process, socket};

@@ -9,7 +9,7 @@ use oci_spec::runtime::Capability;
 use super::message::Detail;
 use super::{Child, Failure, Outcome, PathBuffer};
 use crate::linux::capability::number;
-use crate::plan::program::Slot;
+use crate::program::Slot;
 use crate::sys::{path, process};
 
 /// Deeper trees would need more stack than a thread may have.

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::message::Detail;
 use super::{Child, Failure, Outcome, split_last};
-use crate::plan::program::{Slot, Text};
+use crate::program::{Slot, Text};
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::path;
 

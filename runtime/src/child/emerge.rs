@@ -16,7 +16,7 @@ use nix::errno::Errno;
 
 use super::message::MessageKind;
 use super::{Child, Outcome};
-use crate::plan::program::View;
+use crate::program::View;
 use crate::sys::memory::{self, Code, LARGEST_PAGE};
 use crate::sys::{clone, path};
 

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::message::{Detail, MessageKind};
 use super::{Child, Failure, Outcome};
-use crate::plan::program::{List, Text};
+use crate::program::{List, Text};
 use crate::sys::path::{self, RESOLVE_NO_MAGICLINKS};
 use crate::sys::process::SchedAttr;
 use crate::sys::{clone, process};

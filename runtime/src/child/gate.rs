@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::message::{Detail, MESSAGE_SIZE, Message, MessageKind};
 use super::{Child, Failure, Outcome};
-use crate::plan::program::Slot;
+use crate::program::Slot;
 use crate::sys::clone::{self, Forked};
 use crate::sys::{path, socket};
 

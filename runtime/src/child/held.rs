@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::message::Detail;
 use super::{Child, Failure, Outcome};
-use crate::plan::program::{Slot, Text};
+use crate::program::{Slot, Text};
 use crate::sys::path::{
     self, RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
 };

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::message::Detail;
 use super::{Child, Failure, Outcome, PathBuffer};
-use crate::plan::program::{Slot, Text};
+use crate::program::{Slot, Text};
 use crate::sys::{clone, path, pidfd, process, socket};
 
 /// What the hook's process needs, in the memory of the child that waits for it.

@@ -21,7 +21,7 @@
 //! End of file after `Go` or `Start` comes with `execve`, as every descriptor of the child is close-on-exec, and with the
 //! end of the child: no side trusts end of file alone. The parent watches the pidfd as well, and asks the kernel.
 
-use crate::plan::program::Op;
+use crate::program::Op;
 
 /// The kinds of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

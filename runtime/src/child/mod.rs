@@ -36,7 +36,7 @@ use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
-use crate::plan::program::{List, Slot, Text, View};
+use crate::program::{List, Slot, Text, View};
 use crate::sys::marks::Marks;
 use crate::sys::{clone, path, socket};
 use message::{Detail, Late, Message, MessageKind};

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::message::Detail;
 use super::{Child, Failure, Outcome, PathBuffer, split_last};
-use crate::plan::program::{Like, Slot, Text};
+use crate::program::{Like, Slot, Text};
 use crate::sys::path::{self, RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use super::message::Detail;
 use super::streams::is_null_device;
 use super::{Child, Failure, Outcome, PathBuffer, peers};
-use crate::plan::program::{List, Slot, Text};
+use crate::program::{List, Slot, Text};
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::path::{self, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV};
 use crate::sys::process;

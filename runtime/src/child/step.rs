@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use super::message::{Detail, MessageKind};
 use super::streams::{give, streams};
 use super::{Child, Failure, Outcome};
-use crate::plan::program::{Op, Slot};
+use crate::program::{Op, Slot};
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::{clone, path, process, tty};
 
@@ -260,7 +260,7 @@ impl Child<'_> {
     }
 
     /// Loads the filter; with a listener, the parent gets it.
-    fn seccomp(&mut self, filter: crate::plan::program::Text, flags: u32, listener: bool) -> Outcome {
+    fn seccomp(&mut self, filter: crate::program::Text, flags: u32, listener: bool) -> Outcome {
         let fd = process::load_seccomp(self.bytes(filter), flags)?;
         if listener {
             self.hand_over(MessageKind::Listener, 0, fd)?;

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::{Child, Outcome};
-use crate::plan::program::Slot;
+use crate::program::Slot;
 use crate::sys::path::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 use crate::sys::{Result, mount};
 

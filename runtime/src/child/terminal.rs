@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::message::{Detail, MessageKind};
 use super::{Child, Failure, Outcome};
-use crate::plan::program::{Like, Slot, Text};
+use crate::program::{Like, Slot, Text};
 use crate::sys::path::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 use crate::sys::{mount, tty};
 

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::message::{Detail, Message, MessageKind};
 use super::{Child, Failure, Outcome, PathBuffer};
-use crate::plan::program::Slot;
+use crate::program::Slot;
 use crate::sys::{clone, mount, path, socket};
 
 impl Child<'_> {

@@ -30,10 +30,10 @@ use crate::criu::session::{Launch, Session, failure};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::linux::mount::added::AddedMount;
-use crate::linux::mount::entry::Entry;
 use crate::linux::namespace::{Namespaces, Origin};
 use crate::linux::seccomp::Listener;
-use crate::plan::blame::Place;
+use crate::plan::mount::entry::Entry;
+use crate::program::blame::Place;
 
 /// The first version that freezes by cgroups of version 2.
 const FREEZES_V2: Version = Version(3, 14, 0);

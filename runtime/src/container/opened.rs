@@ -21,7 +21,7 @@ pub(super) struct Namespaces {
 impl Namespaces {
     /// Opens all of them; an error points to the property that named the path.
     pub(super) fn of(plan: &Plan) -> Result<Self> {
-        let open = |path: &Path, place: &crate::plan::blame::Place| {
+        let open = |path: &Path, place: &crate::program::blame::Place| {
             open_namespace(path).map_err(|error| error.at(place.pointer().unwrap_or_default()))
         };
         Ok(Self {

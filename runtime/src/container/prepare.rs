@@ -21,8 +21,8 @@ use crate::check::rootless;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::linux::lsm;
-use crate::linux::mount::cgroup::{View, Views};
 use crate::linux::namespace::Namespaces;
+use crate::plan::mount::cgroup::{View, Views};
 use crate::plan::{Explanation, Gate, Plan, Request};
 
 /// The annotation that keeps the caller's supplementary groups.

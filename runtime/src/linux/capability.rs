@@ -2,8 +2,8 @@
 
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
 
-use crate::plan::blame::{Blame, Place};
-use crate::plan::program::{Op, Program};
+use crate::program::blame::{Blame, Place};
+use crate::program::{Op, Program};
 
 /// The kernel's number of a capability (include/uapi/linux/capability.h).
 pub(crate) const fn number(capability: Capability) -> u32 {

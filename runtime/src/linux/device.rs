@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use crate::plan::blame::{Blame, Place};
-use crate::plan::program::{Op, Program};
+use crate::program::blame::{Blame, Place};
+use crate::program::{Op, Program};
 
 /// The devices that every container has (config-linux.md, Default Devices).
 pub(crate) const DEFAULT: [(&str, u32, u32); 6] = [

@@ -2,8 +2,8 @@
 
 use oci_spec::runtime::User;
 
-use crate::plan::blame::{Blame, Place};
-use crate::plan::program::{Op, Program};
+use crate::program::blame::{Blame, Place};
+use crate::program::{Op, Program};
 
 /// The umask where `config.json` sets none: that of runc and crun. The caller's own could make every file of a
 /// container writable for all, or none readable.

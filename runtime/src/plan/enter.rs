@@ -2,13 +2,13 @@
 
 use oci_spec::runtime::{Linux, Process};
 
-use super::blame::{Blame, Place};
 use super::process::{Emergence, plan_keyring, plan_spare_keyring};
-use super::program::{Op, Program, Slot};
 use super::{ParentStep, Plan, Request};
 use crate::linux::idmap::IdMaps;
 use crate::linux::namespace::Namespaces;
 use crate::linux::{affinity, intel_rdt, net_device, timens};
+use crate::program::blame::{Blame, Place};
+use crate::program::{Op, Program, Slot};
 
 /// From birth to the last namespace.
 pub(super) fn enter_namespaces(

@@ -5,18 +5,18 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxMemoryPolicy, LinuxPersonality, LinuxSeccomp, Process};
 
-use super::blame::{Blame, Place};
 use super::enter::plan_all_cpus;
 use super::order::{begin, plan_memory_policy};
 use super::process::{
     Circumstances, Emergence, Moment, ProcessPlan, arguments, needs_proc, plan_keyring, plan_null_streams,
     plan_spare_keyring, plan_terminal,
 };
-use super::program::{Op, Slot};
 use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::linux::affinity;
+use crate::program::blame::{Blame, Place};
+use crate::program::{Op, Slot};
 
 /// Facts about the container and wishes of the caller.
 #[derive(Clone, Copy, Debug)]

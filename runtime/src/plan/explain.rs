@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::program::Op;
 use super::{ParentStep, Plan};
+use crate::program::Op;
 
 /// The ordered steps of a creation.
 #[derive(Clone, Debug, Serialize)]

@@ -4,8 +4,8 @@ use oci_spec::runtime::{Hook, Spec};
 use serde::Serialize;
 
 use super::Request;
-use super::blame::{Blame, Place};
-use super::program::{ChildHook, List, Op, Program, Text};
+use crate::program::blame::{Blame, Place};
+use crate::program::{ChildHook, List, Op, Program, Text};
 
 /// The state document as hooks get it on standard input (runtime.md, State).
 #[derive(Serialize)]

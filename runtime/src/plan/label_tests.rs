@@ -6,7 +6,7 @@ use oci_spec::runtime::Spec;
 
 use super::{Gate, Plan, Request, create};
 use crate::host::Host;
-use crate::linux::mount::cgroup::{View, Views};
+use crate::plan::mount::cgroup::{View, Views};
 
 fn plan(config: &str) -> Plan {
     let spec: Spec = serde_json::from_str(config).unwrap();
@@ -93,7 +93,7 @@ fn old_mount_calls_and_masks_are_labelled_too() {
     let program = format!("{:?}", plan.program.ops);
     assert!(program.contains("MaskPath { path: ") && program.contains("label: Some("), "{program}");
     let data = plan.program.ops.iter().find_map(|op| match op {
-        super::program::Op::MountAside { data, .. } => Some(plan.program.show(*data).into_owned()),
+        crate::program::Op::MountAside { data, .. } => Some(plan.program.show(*data).into_owned()),
         _ => None,
     });
     assert_eq!(data.as_deref(), Some("size=4k,context=\"u:r:mount_t:s0:c1,c2\""));

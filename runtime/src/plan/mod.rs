@@ -1,21 +1,20 @@
 //! The plan of a creation or an exec: pure functions from configuration and facts about the host to ordered steps.
 //!
-//! A [`Plan`] has two halves. The child's is a [`program::Program`]; wherever the child lacks a right or a view that
+//! A [`Plan`] has two halves. The child's is a [`Program`]; wherever the child lacks a right or a view that
 //! only the parent has, it asks the parent to do one of the [`ParentStep`]s. Nothing here makes a system call, so a
 //! plan can be made, printed and tested anywhere; `order` is the one file that knows the order.
 
-pub(crate) mod blame;
 mod candidates;
 mod enter;
 mod environment;
 mod exec;
 mod explain;
 pub(crate) mod hooks;
+pub(crate) mod mount;
 mod mount_list;
 pub(crate) mod mounts;
 mod order;
 mod process;
-pub(crate) mod program;
 mod root;
 #[cfg(test)]
 mod tests;
@@ -28,16 +27,16 @@ use oci_spec::runtime::Spec;
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 use crate::linux::intel_rdt;
-use crate::linux::mount::cgroup::Views;
 use crate::linux::net_device::Wish;
+use crate::program::blame::{Blame, Place};
+use crate::program::{Op, Program, Slot};
 use crate::sys::process::SchedAttr;
-use blame::{Blame, Place};
 pub(crate) use candidates::candidates;
 pub use explain::{ExplainedStep, Explanation};
+use mount::cgroup::Views;
 pub(crate) use mount_list::mounts_of;
 #[cfg(feature = "criu")]
 pub(crate) use process::NATIVE;
-use program::{Op, Program, Slot};
 
 /// What the parent does when the child asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

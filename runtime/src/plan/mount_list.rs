@@ -2,9 +2,9 @@
 
 use oci_spec::runtime::{Mount, Spec};
 
-use super::blame::Place;
 use crate::error::{Error, Kind, Result};
-use crate::linux::mount::entry::Entry;
+use crate::plan::mount::entry::Entry;
+use crate::program::blame::Place;
 
 /// The mounts of a container: those listed, or the file systems that the spec promises where the configuration says
 /// nothing about mounts at all (config-linux.md, Default Filesystems). A list that leaves one out is a decision of its

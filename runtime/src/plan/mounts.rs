@@ -8,21 +8,21 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, Spec};
 
-use super::blame::{Blame, Place};
 use super::enter::plan_reborn;
 use super::mount_list::understand;
 use super::order::begin;
-use super::program::{Op, Slot, Text};
 use super::root::host_propagation;
 use super::{ParentStep, Plan};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
 use crate::linux::mount::added::AddedMount;
-use crate::linux::mount::cgroup::Views;
-use crate::linux::mount::entry::{clean, plain};
-use crate::linux::mount::surroundings::{Reaches, Surroundings};
 use crate::linux::namespace::Namespaces;
+use crate::plan::mount::cgroup::Views;
+use crate::plan::mount::entry::{clean, plain};
+use crate::plan::mount::surroundings::{Reaches, Surroundings};
+use crate::program::blame::{Blame, Place};
+use crate::program::{Op, Slot, Text};
 
 /// Facts about the container.
 #[derive(Clone, Copy, Debug)]

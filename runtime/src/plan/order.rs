@@ -2,17 +2,17 @@
 
 use oci_spec::runtime::{LinuxMemoryPolicy, Mount, Process, Spec};
 
-use super::blame::{Blame, Place};
 use super::enter::{emergence, enter_namespaces, enter_pid_namespace};
 use super::mount_list::mounts_of;
 use super::process::{Circumstances, Moment, ProcessPlan};
-use super::program::{Op, Program};
 use super::root::{fill_root, finish_root};
 use super::{Gate, Plan, Request, hooks};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
 use crate::linux::memory_policy;
 use crate::linux::namespace::Namespaces;
+use crate::program::blame::{Blame, Place};
+use crate::program::{Op, Program};
 
 /// Plans a creation. The configuration was checked; what is still refused here only this code can know.
 pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {

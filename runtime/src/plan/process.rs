@@ -5,15 +5,15 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use oci_spec::runtime::{Arch, LinuxPersonality, LinuxSeccomp, Process};
 
-use super::blame::{Blame, Place};
 use super::candidates::candidates;
 use super::environment::environment;
-use super::program::{Op, Program, Slot, Text};
 use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::linux::capability::{Masks, SYS_ADMIN, SYS_NICE, SYS_RESOURCE};
 use crate::linux::{ioprio, lsm, personality, rlimit, scheduler, seccomp, user};
+use crate::program::blame::{Blame, Place};
+use crate::program::{Op, Program, Slot, Text};
 
 /// The architecture whose system calls this build makes.
 pub(crate) const NATIVE: Arch = if cfg!(target_arch = "x86_64") {

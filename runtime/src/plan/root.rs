@@ -4,19 +4,19 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Mount, Process, Spec};
 
-use super::blame::{Blame, Place};
 use super::enter::walks_to_root;
 use super::mount_list::understand;
 use super::process::{needs_proc, plan_null_streams, plan_terminal};
-use super::program::{Op, Program, Slot, Text};
 use super::{ParentStep, Plan, Request, hooks};
 use crate::error::Result;
 use crate::linux::idmap::IdMaps;
-use crate::linux::mount::entry::{Entry, clean, plain, propagation};
 use crate::linux::mount::propagation::{Propagation, PropagationType};
-use crate::linux::mount::surroundings::{Reaches, Surroundings};
 use crate::linux::namespace::Namespaces;
 use crate::linux::{device, lsm, sysctl};
+use crate::plan::mount::entry::{Entry, clean, plain, propagation};
+use crate::plan::mount::surroundings::{Reaches, Surroundings};
+use crate::program::blame::{Blame, Place};
+use crate::program::{Op, Program, Slot, Text};
 
 /// Where the directory of the notification socket is in the container.
 pub(crate) const NOTIFY_DIRECTORY: &str = "/run/notify";

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::program::Op;
 use super::*;
+use crate::program::Op;
 
 const USER: Host = Host { euid: 1000, egid: 1000, grantable: 0, effective: 0, initial_user_namespace: true };
 

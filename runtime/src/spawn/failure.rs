@@ -9,8 +9,8 @@ use oci_spec::runtime::Spec;
 
 use crate::child::message::{Detail, Late, Message};
 use crate::error::{Error, Kind, errno_text, signal_text};
-use crate::plan::blame::Blame;
-use crate::plan::program::{Op, Program};
+use crate::program::blame::Blame;
+use crate::program::{Op, Program};
 
 /// As much of a hook's output goes into the error.
 const MOST_OUTPUT: i64 = 4096;

@@ -2,8 +2,8 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::*;
-use crate::plan::blame::{Blame, Place};
-use crate::plan::program::Slot;
+use crate::program::Slot;
+use crate::program::blame::{Blame, Place};
 
 /// What a spawn fails with whose child does `op`, while the parent does `born` after its birth and `step` when asked.
 fn failure(

@@ -17,12 +17,12 @@ use oci_spec::runtime::Spec;
 
 use crate::error::{Error, Kind, Result};
 use crate::linux::device;
-use crate::linux::mount::cgroup::Views;
-use crate::linux::mount::entry::Entry;
 use crate::linux::mount::propagation::Reach;
 use crate::linux::mountinfo::{self, MountInfo};
 use crate::linux::namespace::Namespaces;
-use crate::plan::blame::Place;
+use crate::plan::mount::cgroup::Views;
+use crate::plan::mount::entry::Entry;
+use crate::program::blame::Place;
 use crate::sys::path;
 
 /// The name of the null device on masked files.

@@ -11,8 +11,8 @@ use nix::fcntl::readlinkat;
 use oci_spec::runtime::Mount;
 
 use crate::error::{Error, Result};
-use crate::linux::mount::entry::Entry;
-use crate::plan::blame::Place;
+use crate::plan::mount::entry::Entry;
+use crate::program::blame::Place;
 use crate::sys::path;
 
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).

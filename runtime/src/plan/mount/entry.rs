@@ -5,15 +5,15 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::Mount;
 
 use super::data::LONGEST_VALUE;
-use super::options::{MountOptions, superblock};
 use super::overlay;
-use super::propagation::{Propagation, PropagationType, Reach};
 use super::surroundings::{Reaches, Surroundings};
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
-use crate::plan::blame::{Blame, Place};
-use crate::plan::program::{Like, Op, Program, Slot, Text};
+use crate::linux::mount::options::{self, MountOptions, superblock};
+use crate::linux::mount::propagation::{Propagation, PropagationType, Reach};
 use crate::plan::{MapSource, ParentStep, Plan};
+use crate::program::blame::{Blame, Place};
+use crate::program::{Like, Op, Program, Slot, Text};
 
 /// File systems of the kernel itself: `ro` is a matter of the mount only, for their superblocks are shared or must
 /// stay writable while the runtime fills them.
@@ -33,7 +33,7 @@ pub(crate) struct Entry<'m> {
 impl<'m> Entry<'m> {
     /// Understands an entry; the error is the index of the option and the reason.
     pub(crate) fn new(mount: &'m Mount, place: Place) -> Result<Self, (usize, String)> {
-        let options = super::options::parse(mount.options().as_deref().unwrap_or_default())?;
+        let options = options::parse(mount.options().as_deref().unwrap_or_default())?;
         Ok(Self { mount, place, options, destination: plain(mount.destination()) })
     }
 

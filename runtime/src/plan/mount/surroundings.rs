@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::linux::idmap::IdMaps;
-use crate::plan::blame::Blame;
-use crate::plan::program::{Op, Program, Slot};
+use crate::program::blame::Blame;
+use crate::program::{Op, Program, Slot};
 
 /// How a child comes by mounts of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

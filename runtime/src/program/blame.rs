@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::program::{Program, Text};
+use super::{Program, Text};
 
 /// A place in `config.json`, kept as its parts so that making a plan builds no strings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::entry::{Entry, plan_label};
 use super::surroundings::{Reaches, Surroundings};
-use crate::plan::blame::Blame;
-use crate::plan::program::{Like, Op, Slot};
 use crate::plan::{ParentStep, Plan};
+use crate::program::blame::Blame;
+use crate::program::{Like, Op, Slot};
 
 /// One hierarchy that the container gets to see.
 #[derive(Clone, Debug, PartialEq, Eq)]

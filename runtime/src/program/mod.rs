@@ -6,7 +6,9 @@
 
 use std::ffi::CStr;
 
-use super::blame::{Blame, Place};
+pub(crate) mod blame;
+
+use blame::{Blame, Place};
 
 /// A NUL-terminated text (or bytes) in the arena of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

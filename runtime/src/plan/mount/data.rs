@@ -2,9 +2,9 @@
 //! mount(2), where only that can express them.
 
 use super::entry::Entry;
-use super::options::superblock;
 use super::overlay;
 use crate::linux::lsm;
+use crate::linux::mount::options::superblock;
 
 /// Longer values do not fit through fsconfig(2); only mount(2) takes them.
 pub(super) const LONGEST_VALUE: usize = 255;

@@ -97,8 +97,9 @@
 //! |---|---|
 //! | `bundle`, `id`, `error`, `host`, `features` | a configuration read once; names; failures; facts about the host; what this build can do |
 //! | `check` | pure validation, one file for each object of the specification |
-//! | `plan` | configuration to ordered steps, and the words for each |
-//! | `linux` | one file for each kernel facility: what it needs of a plan |
+//! | `plan` | configuration to ordered steps |
+//! | `program` | what a plan hands to the child: its operations, and the words for each |
+//! | `linux` | one file for each kernel facility: the operations that it needs |
 //! | `cgroup` | paths, limits (v1, hybrid, v2), device rules, freezer, statistics, out-of-memory events |
 //! | `spawn` | the parent's half: clone, serve the child, word its failures |
 //! | `child` | the child's half: the interpreter of the program |

@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::{Child, Outcome, PathBuffer};
-use crate::plan::mount::data::LONGEST_DATA;
+use crate::linux::mount::options::LONGEST_DATA;
 use crate::program::{Slot, Text};
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::{clone, path};

@@ -7,6 +7,13 @@
 use super::attributes::{Attributes, Flags};
 use super::propagation::{Propagation, Reach};
 
+/// Longer values do not fit through fsconfig(2); only mount(2) takes them.
+pub(crate) const LONGEST_VALUE: usize = 255;
+
+/// mount(2) takes a page with all options and the NUL, and cuts off the rest without a word. Pages may be larger than
+/// this; what a configuration means must not depend on it.
+pub(crate) const LONGEST_DATA: usize = 4095;
+
 /// The flags of a superblock, as mount(2) numbers them (linux/mount.h). fsconfig(2) takes `RDONLY`, `SYNCHRONOUS`,
 /// `DIRSYNC`, `MANDLOCK` and `LAZYTIME` by the names ro, sync, dirsync, mand and lazytime; `I_VERSION` and `SILENT` can
 /// only be given to mount(2).

@@ -4,14 +4,7 @@
 use super::entry::Entry;
 use super::overlay;
 use crate::linux::lsm;
-use crate::linux::mount::options::superblock;
-
-/// Longer values do not fit through fsconfig(2); only mount(2) takes them.
-pub(super) const LONGEST_VALUE: usize = 255;
-
-/// mount(2) takes a page with all options and the NUL, and cuts off the rest without a word. Pages may be larger than
-/// this; what a configuration means must not depend on it.
-pub(crate) const LONGEST_DATA: usize = 4095;
+use crate::linux::mount::options::{LONGEST_DATA, LONGEST_VALUE, superblock};
 
 /// Flags that fsconfig(2) has no word for.
 const ONLY_MOUNT_CALL: u64 = superblock::I_VERSION | superblock::SILENT;

@@ -4,12 +4,11 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
-use super::data::LONGEST_VALUE;
 use super::overlay;
 use super::surroundings::{Reaches, Surroundings};
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
-use crate::linux::mount::options::{self, MountOptions, superblock};
+use crate::linux::mount::options::{self, LONGEST_VALUE, MountOptions, superblock};
 use crate::linux::mount::propagation::{Propagation, PropagationType, Reach};
 use crate::plan::{MapSource, ParentStep, Plan};
 use crate::program::blame::{Blame, Place};

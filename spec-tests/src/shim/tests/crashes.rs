@@ -1,8 +1,8 @@
 //! What is left to clean up when a shim dies, and that `delete` can.
 
-use crate::outcome::{Outcome, check, fail, same};
-use crate::runtime::brief;
-use crate::shim::bed::Bed;
+use crate::outcome::{Outcome, check, fail, same, skip};
+use crate::runtime::{Invocation, brief};
+use crate::shim::bed::{Bed, STATE_ROOT};
 use crate::shim::client::{PATIENCE, granted};
 use crate::shim::launch::Ran;
 use crate::shim::stdio::Streams;
@@ -11,8 +11,9 @@ use crate::shim::{Test, test};
 use crate::spec::Spec;
 use containerd_shim_protos::api::{DeleteResponse, Status};
 use containerd_shim_protos::protobuf::Message;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) const TESTS: &[Test] = &[
@@ -28,6 +29,7 @@ pub(super) const TESTS: &[Test] = &[
     test("K10", "after a crash and `delete` the same id serves again", again),
     test("K11", "a killed shim in the middle of a create: `delete` removes what there is", killed_in_create),
     test("K12", "a member of a pod is deleted, the others stay", pod_member),
+    test("K14", "no command of the command line hangs on a container whose shim was killed", commands),
     test("K13", "a shim without a container whose daemon is gone for good ends by itself", deserted),
 ];
 
@@ -91,6 +93,61 @@ fn delete_mounts(bed: &Bed<'_>) -> Outcome {
     task.streams.borrow_mut().until("ready")?;
     crash(&task)?;
     bed.until_gone(&task.bundle)
+}
+
+/// The command line that stands beside the shim, in each state that a dead shim can leave a container in. The last command
+/// deletes it.
+fn commands(bed: &Bed<'_>) -> Outcome {
+    let program = bed.subject.path.with_file_name("wharf");
+    if !program.exists() {
+        return skip(format!("needs the command line {}", program.display()));
+    }
+    let words: [&[&str]; 14] = [
+        &["state", "ID"],
+        &["list"],
+        &["ps", "ID"],
+        &["events", "--stats", "ID"],
+        &["update", "--pids-limit", "100", "ID"],
+        &["exec", "ID", "/probe", "true"],
+        &["pause", "ID"],
+        &["exec", "ID", "/probe", "true"],
+        &["kill", "ID", "USR1"],
+        &["resume", "ID"],
+        &["start", "ID"],
+        &["kill", "ID", "KILL"],
+        &["delete", "ID"],
+        &["delete", "--force", "ID"],
+    ];
+    let states: [fn(&Task<'_, '_>) -> Outcome; 4] = [
+        |_| Ok(()),
+        |task| granted("Start", task.start("")).map(drop),
+        |task| {
+            granted("Start", task.start(""))?;
+            granted("Pause", task.pause()).map(drop)
+        },
+        |task| {
+            granted("Start", task.start(""))?;
+            let stopped = Pid::from_raw(task.pid as i32).map(|pid| kill_process(pid, Signal::STOP));
+            stopped.transpose()?;
+            Ok(())
+        },
+    ];
+    for state in states {
+        let task = bed.created(&Spec::new().args(&["/probe", "wait"]))?;
+        state(&task)?;
+        task.pod.crash()?;
+        let root = Path::new(STATE_ROOT).join(&bed.namespace);
+        for line in words {
+            let line = line.iter().map(|word| if *word == "ID" { &*task.bundle.id } else { word });
+            let call = Invocation::new(&program, bed.dir()).args(["--root".as_ref(), root.as_os_str()]);
+            // It may refuse; it may not hang.
+            call.args(line).patience(Duration::from_secs(5)).call()?;
+        }
+        bed.call(&task.bundle).delete()?.ok("delete")?;
+        check(task.until_dead()?, || "its process lives".into())?;
+        bed.until_gone(&task.bundle)?;
+    }
+    Ok(())
 }
 
 fn delete_again(bed: &Bed<'_>) -> Outcome {

@@ -54,9 +54,9 @@
 //!
 //! The caller's process stays as it was: working directory, umask, environment, limits, signal mask, descriptors,
 //! namespaces, cgroup, dumpable flag. Everything may be called from any thread (`tests/caller_untouched.rs`,
-//! `tests/busy_caller.rs`). If other namespaces must be joined for a child, a thread does it that ends right after. Waits
-//! are on descriptors, so an event loop can drive them. The library polls after a pause in two cases only: a cgroup of
-//! version 1 that is being frozen or removed, which notifies no one, and a container's lock that another process holds.
+//! `tests/busy_caller.rs`). If a child needs other namespaces to be joined for it, a short-lived thread does that.
+//! Waits are on descriptors, so an event loop can drive them. The library polls in two cases only: a version 1 cgroup
+//! that is being frozen or removed, which sends no notice, and a container's lock that another process holds.
 //!
 //! # Waits
 //!
@@ -127,7 +127,7 @@
 //! The kernel has the truth: the library asks it whether a container is created, running, paused or stopped, and stores no
 //! status. A process is signalled only through a pidfd that was compared with the record. Of a record of another boot only
 //! the directory and the poststop hooks are left. [`Delete::Force`] cleans up after a creator that was killed at any
-//! moment, and with any of these files empty, cut or missing (`tests/killed_creator.rs`).
+//! moment, and with any of these files empty, truncated or missing (`tests/killed_creator.rs`).
 //!
 //! # Decisions, and why
 //!

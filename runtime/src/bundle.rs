@@ -13,14 +13,14 @@ use crate::check::finding::{Finding, into_result};
 use crate::error::{Error, Kind, Result};
 use crate::sys::regular_file;
 
-/// The name that the spec gives to the configuration.
+/// The name that the specification gives the configuration.
 const CONFIG: &str = "config.json";
 
 /// The largest configuration that is read: 16 MiB. The largest real ones, with a long seccomp profile and hundreds of
 /// mounts, have 200 KiB, and the kernel takes at most 6 MiB of arguments and environment.
 const LARGEST: u64 = 16 << 20;
 
-/// A configuration whose shape is right, and the directory that its relative paths start from.
+/// A well-formed configuration, and the directory that its relative paths start from.
 ///
 /// The file is read once, when the bundle is opened; later changes to it have no effect.
 #[derive(Clone, Debug)]
@@ -35,14 +35,14 @@ impl Bundle {
     /// Opens a bundle directory and reads its `config.json`.
     ///
     /// # Errors
-    /// [`Kind::InvalidSpec`] when the file is missing, is not a regular file, is larger than 16 MiB, or has the wrong
-    /// shape: broken JSON, a name twice in one object, a value of the wrong type, a missing property. What the values
-    /// mean is not looked at here.
+    /// [`Kind::InvalidSpec`] if the file is missing, is not a regular file, is larger than 16 MiB or is malformed:
+    /// broken JSON, a repeated name in one object, a value of the wrong type, a missing property. What the values mean
+    /// is not checked here.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         Self::open_config(dir, CONFIG)
     }
 
-    /// Opens a bundle directory with another configuration file, whose path is relative to the directory.
+    /// Opens a bundle directory with another configuration file, given by its path relative to the directory.
     ///
     /// # Errors
     /// As [`Bundle::open`].
@@ -52,7 +52,7 @@ impl Bundle {
         Self::parse(config, dir)
     }
 
-    /// Takes a configuration that the caller has made; the directory must exist.
+    /// Takes a configuration that the caller made; the directory must exist.
     ///
     /// # Errors
     /// As [`Bundle::open`].
@@ -68,11 +68,11 @@ impl Bundle {
         Self::parse(config.to_vec(), resolve(dir.as_ref())?)
     }
 
-    /// Opens a bundle as [`Bundle::open_config`] does, but gives *all* findings about the shape of the configuration.
-    /// Without a bundle at least one of them is an error; with one, they are its warnings.
+    /// Opens a bundle as [`Bundle::open_config`] does, but returns *all* findings about the shape of the configuration.
+    /// Without a bundle, at least one of them is an error; with one, they are its warnings.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn inspect(
         dir: impl AsRef<Path>,
         config_file: impl AsRef<Path>,
@@ -99,12 +99,12 @@ impl Bundle {
         &self.config
     }
 
-    /// What is odd about the shape of the configuration, such as an unknown capability.
+    /// What is odd about the configuration's shape, such as an unknown capability.
     pub fn warnings(&self) -> &[Finding] {
         &self.warnings
     }
 
-    /// The configuration that was saved at a creation. The directory may be gone by now.
+    /// The configuration that was saved at creation. The directory may be gone by now.
     pub(crate) fn saved(config: Vec<u8>, dir: PathBuf) -> Result<Self> {
         Self::parse(config, dir)
     }
@@ -119,7 +119,7 @@ impl Bundle {
     }
 }
 
-/// Without changing the working directory of the caller.
+/// Resolves a path without changing the caller's working directory.
 fn resolve(dir: &Path) -> Result<PathBuf> {
     let failed = |error| Error::io(&error, format!("open bundle {}", dir.display()));
     let resolved = fs::canonicalize(dir).map_err(failed)?;
@@ -138,12 +138,13 @@ fn read(dir: &Path, config_file: &Path) -> Result<Vec<u8>> {
     let path = dir.join(config_file);
     let shown = path.display();
     let failed = |error| Error::io(&error, format!("read {shown}"));
-    // Symbolic links are allowed, some managers make them. O_NONBLOCK so that a fifo without a writer does not hang us.
+    // Symbolic links are allowed: some managers make them. O_NONBLOCK, so that a fifo without a writer does not block
+    // us.
     let opened = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(&path);
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // runc's words, which callers look for.
+            // runc's wording, which callers look for.
             let what = format!("JSON specification file {} not found: {shown}", config_file.display());
             return Err(Error::io(&error, what).with_kind(Kind::InvalidSpec));
         }
@@ -157,7 +158,7 @@ fn read(dir: &Path, config_file: &Path) -> Result<Vec<u8>> {
     if metadata.len() > LARGEST {
         return Err(too_large());
     }
-    // The file may grow while it is read: one byte more than allowed is enough to know.
+    // The file may grow while it is read: reading one byte more than allowed shows it.
     let config = regular_file::read(&file, metadata.len(), LARGEST + 1).map_err(failed)?;
     if config.len() as u64 > LARGEST { Err(too_large()) } else { Ok(config) }
 }

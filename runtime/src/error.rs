@@ -1,4 +1,4 @@
-//! The one error type of the crate: made where the failure happens, with everything an operator needs to act on it.
+//! The crate's one error type: made where the failure happens, with everything an operator needs to act on it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,9 +11,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, on which object, why, where in `config.json`, and what to do about it.
 ///
-/// `Display` prints one sentence: the failed action with its operands, the reason of the kernel, the JSON pointer of
-/// the responsible property and a hint, each only where it is known. Callers match on [`Error::kind`]; the sentence
-/// keeps the words that container managers look for in the output of runc.
+/// `Display` prints one sentence: the failed action with its operands, the kernel's reason, the JSON pointer of the
+/// responsible property and a hint, each if known. Callers match on [`Error::kind`]; the sentence keeps the words that
+/// container managers look for in the output of runc.
 pub struct Error(Box<Detail>);
 
 struct Detail {
@@ -21,7 +21,7 @@ struct Detail {
     what: String,
     errno: Option<Errno>,
     pointer: Option<String>,
-    /// What the pointer leads into, where that is not config.json.
+    /// The document that the pointer refers to, if it is not config.json.
     document: Option<Box<str>>,
     hint: Option<Cow<'static, str>>,
 }
@@ -50,16 +50,16 @@ pub enum Kind {
     Hook,
     /// Another operation holds the container's lock, or a bounded wait ran out.
     Timeout,
-    /// The caller asked for the end of the operation.
+    /// The caller cancelled the operation.
     Cancelled,
-    /// A state file cannot be understood.
+    /// A state file cannot be parsed.
     Corrupt,
-    /// Any other failure of a system call.
+    /// Any other failed system call.
     System,
 }
 
 impl Error {
-    /// An error that no system call reported.
+    /// An error that did not come from a system call.
     pub(crate) fn new(kind: Kind, what: impl Into<String>) -> Self {
         Self(Box::new(Detail {
             kind,
@@ -105,15 +105,15 @@ impl Error {
         self
     }
 
-    /// Tells what the operator can do.
+    /// Says what the operator can do.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint.get_or_insert(hint.into());
         self
     }
 
-    /// Says that the configuration came from another document than `config.json`, which holds what `config.json` has at
-    /// `part` (`/process` for the document of an exec), so that a pointer leads into that one.
+    /// Says that the configuration came from a document other than `config.json`. That document holds what
+    /// `config.json` has at `part` (`/process` for an exec), so pointers into that part refer to it.
     #[must_use]
     pub fn in_document(mut self, name: &str, part: &str) -> Self {
         if let Some(pointer) = &mut self.0.pointer {
@@ -127,12 +127,12 @@ impl Error {
         self
     }
 
-    /// The end of an operation that its caller no longer wants.
+    /// The error of an operation that its caller cancelled.
     pub(crate) fn cancelled() -> Self {
         Self::new(Kind::Cancelled, "the caller has cancelled the operation")
     }
 
-    /// Adds to the failure of a wait why a child of this process may have no exit status.
+    /// Adds to a failed wait why a child of this process may have no exit status.
     pub(crate) fn explain_no_child(self) -> Self {
         if self.errno() == Some(libc::ECHILD) {
             self.hint("somebody else in this process took its exit status, or the process ignores SIGCHLD")
@@ -190,7 +190,7 @@ impl fmt::Display for Error {
         if let Some(errno) = self.0.errno {
             write!(f, ": {}", errno_text(errno))?;
         }
-        // Callers match the words for a program that cannot run to their end, and they say where by themselves.
+        // Callers match the message for a program that cannot run up to its end, and it says where by itself.
         if let Some(pointer) = self.0.pointer.as_ref().filter(|_| self.0.kind != Kind::Exec) {
             write!(f, " ({} {pointer})", self.0.document.as_deref().unwrap_or("config.json"))?;
         }

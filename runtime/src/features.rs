@@ -11,7 +11,7 @@ use crate::linux::seccomp::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
 
 /// What this build of wharf recognises, as the features document of the runtime specification defines it.
 ///
-/// It tells nothing about the host: a feature is listed when it is compiled in.
+/// It says nothing about the host: a feature is listed if it is compiled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Features {
@@ -83,7 +83,7 @@ struct MountExtensions {
     idmap: Enabled,
 }
 
-/// The lists that other modules own: whoever implements a word is the one who lists it.
+/// Lists that other modules own: the module that implements a word lists it.
 struct Known<'a> {
     mount_options: &'a [&'static str],
     capabilities: &'a [&'static str],
@@ -225,10 +225,10 @@ mod tests {
 
     #[test]
     fn the_document_is_the_reviewed_one() {
-        // Whatever this build of the tests has.
+        // Whatever features this test build has.
         let mut document = describe(Known { checkpoint: true, ..wired() });
         assert_eq!(document.annotations.insert("io.wharf.version", "V"), Some(env!("CARGO_PKG_VERSION")));
-        // The other feature that changes it.
+        // The other feature that changes the document.
         let enabled = cfg!(feature = "systemd");
         let cgroup = &mut document.linux.cgroup;
         assert_eq!((cgroup.systemd, cgroup.systemd_user), (enabled, enabled));
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    /// oci-spec parses the document as managers written in Rust do.
+    /// oci-spec parses the document the way managers written in Rust do.
     #[test]
     fn the_types_of_other_programs_understand_it() {
         let text = serde_json::to_string(&features()).unwrap();

@@ -1,7 +1,7 @@
 //! Hooks that run in the runtime's namespaces: prestart, createRuntime, poststart and poststop.
 //!
-//! A hook gets what `config.json` gives it: its own environment, the bundle as working directory, its own process group, the
-//! state on its standard input, and a time limit if one is set. Where `env` is absent, and not just empty, it has the
+//! A hook gets what `config.json` gives it: its environment, the bundle as working directory, a process group of its
+//! own, the state on standard input, and a time limit if one is set. If `env` is absent (not just empty), it gets the
 //! runtime's environment, as with runc: hooks rely on the `PATH` in it.
 
 use std::fmt;
@@ -25,10 +25,10 @@ use crate::linux::process_stat::doing;
 use crate::linux::waiting::UNTOLD;
 use crate::sys::{pidfd, process};
 
-/// How much of what a hook prints is kept for the error: its end.
+/// How much of a hook's output is kept for the error: the end of it.
 const KEPT_OUTPUT: usize = 4096;
 
-/// A moment in the life of a container at which hooks run.
+/// A point in a container's life at which hooks run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HookKind {
     Prestart,
@@ -78,16 +78,16 @@ impl fmt::Display for HookKind {
     }
 }
 
-/// What a failed hook does to those after it.
+/// What a failed hook means for those after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HookPolicy {
     /// It ends the operation.
     StopAtFirst,
-    /// It is logged, and the next one runs: poststop hooks (runtime.md, "Lifecycle", step 14).
+    /// It is logged, and the next one runs: poststop hooks (runtime.md, "Lifecycle", step 13).
     WarnAndGoOn,
 }
 
-/// Runs the hooks one after the other. `state_json` is the state that each of them reads.
+/// Runs the hooks one after another. Each reads `state_json`.
 pub(crate) fn run_hooks(
     kind: HookKind,
     hooks: &[Hook],
@@ -98,16 +98,16 @@ pub(crate) fn run_hooks(
     run_all(kind, hooks, state_json, bundle, policy, Watch::default())
 }
 
-/// What ends the wait for a hook, and the hook, besides its time limit.
+/// What ends the wait for a hook, and the hook itself, besides its time limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Watch<'w> {
-    /// The end of the process that it runs for.
+    /// The end of the process that the hook runs for.
     pub(crate) process: Option<BorrowedFd<'w>>,
-    /// The wish of the caller.
+    /// A cancellation by the caller.
     pub(crate) cancel: Option<BorrowedFd<'w>>,
 }
 
-/// Runs hooks until the first fails, or something else ends them.
+/// Runs hooks until one fails or something else ends them.
 pub(crate) fn run_hooks_watching(
     kind: HookKind,
     hooks: &[Hook],
@@ -155,7 +155,7 @@ fn run(hook: &Hook, state_json: &[u8], bundle: &Path, watch: Watch<'_>) -> Resul
         Some(seconds) => match u64::try_from(seconds) {
             Ok(seconds) if seconds > 0 => {
                 let limit = Duration::from_secs(seconds);
-                // A time beyond the end of the clock is no limit.
+                // A time past the end of the clock is no limit.
                 Instant::now().checked_add(limit).map(|end| (end, limit))
             }
             _ => return Err(Error::new(Kind::Hook, "the timeout is not greater than zero")),
@@ -173,7 +173,7 @@ fn run(hook: &Hook, state_json: &[u8], bundle: &Path, watch: Watch<'_>) -> Resul
     }
     command
         .args(args)
-        // Only a poststop hook can meet a bundle that its owner has removed already.
+        // Only a poststop hook can find the bundle already removed by its owner.
         .current_dir(if bundle.is_dir() { bundle } else { Path::new("/") })
         .process_group(0)
         .stdin(Stdio::from(state_file(state_json)?))
@@ -205,7 +205,7 @@ fn split_env(entry: &str) -> (&str, &str) {
     entry.split_once('=').unwrap_or((entry, ""))
 }
 
-/// A file in memory, so that a hook which does not read it costs nothing: no SIGPIPE and no thread to feed it.
+/// A file in memory, so that a hook that does not read it causes no trouble: no SIGPIPE, and no thread to feed it.
 fn state_file(state_json: &[u8]) -> Result<OwnedFd> {
     let what = "make the file with the state for a hook";
     let fd = memfd_create(c"state.json", MFdFlags::MFD_CLOEXEC).map_err(|errno| Error::os(errno, what))?;
@@ -226,7 +226,7 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     make().map_err(|errno| Error::os(errno, "make a pipe for a hook"))
 }
 
-/// The words of Go's os/exec, which runc prints.
+/// The wording of Go's os/exec, which runc prints.
 fn exit_text(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
@@ -251,7 +251,7 @@ impl Running {
     ) -> Result<(ExitStatus, End)> {
         let end = self.poll(deadline.map(|(end, _)| end), watch, path);
         if !matches!(end, Ok(End::Itself)) {
-            // Not reaped yet, so the number of the process and of its group is still its own.
+            // Not reaped yet, so no other process can have its pid or its group's.
             let group = Pid::from_raw(self.child.id() as i32);
             let _ = killpg(group, Signal::SIGKILL);
             // The hook may have moved itself to another group.
@@ -264,7 +264,7 @@ impl Running {
         end.map_err(|errno| Error::os(errno, "wait for a hook")).map(|end| (status, end))
     }
 
-    /// Waits until there is a reason to wait no longer.
+    /// Polls until there is a reason to stop waiting.
     fn poll(&mut self, end: Option<Instant>, watch: Watch<'_>, path: &Path) -> Result<End, Errno> {
         let id = self.child.id() as i32;
         let pidfd = pidfd::open(id)?;
@@ -281,8 +281,8 @@ impl Running {
             }
             let timeout = match end.into_iter().chain((!told).then_some(untold)).min() {
                 None => PollTimeout::NONE,
-                // Rounded up, else the last millisecond would spin. The longest wait that poll(2) can express is
-                // 24 days; after it we come back here.
+                // Rounded up, or the last millisecond would spin. poll(2) can wait for at most 24 days; then we come
+                // back here.
                 Some(next) => {
                     let left = next.saturating_duration_since(now);
                     PollTimeout::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
@@ -321,19 +321,19 @@ impl Running {
 /// Why the wait for a hook is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// It ended.
+    /// The hook ended.
     Itself,
-    /// Its time is over.
+    /// Its time limit ran out.
     OutOfTime,
     /// The process that it ran for is gone.
     Alone,
-    /// The caller does not want it any more.
+    /// The caller cancelled it.
     Cancelled,
 }
 
-/// The end of what comes out of a pipe.
+/// The end of a pipe's output.
 struct Tail {
-    /// Gone after the end of the stream.
+    /// None after the end of the stream.
     pipe: Option<std::fs::File>,
     kept: Vec<u8>,
 }
@@ -343,8 +343,8 @@ impl Tail {
         Self { pipe: Some(pipe.into()), kept: Vec::new() }
     }
 
-    /// Reads what is there, at most some hundred KiB, so that a hook which never stops writing does not keep us from
-    /// looking at the clock.
+    /// Reads what is there, at most some hundred KiB, so that a hook that never stops writing does not keep us from
+    /// checking the clock.
     fn drain(&mut self) {
         let mut chunk = [0_u8; KEPT_OUTPUT];
         for _ in 0..64 {

@@ -1,10 +1,11 @@
-//! What the runtime needs to know of the machine and of its own rights: probed once, a plain value that tests write.
+//! What the runtime needs to know about the machine and its own rights: probed once, a plain value that tests can
+//! build.
 
 use crate::error::{Error, Kind, Result};
 use crate::sys::process;
 
 /// The oldest kernel with everything that wharf uses without a fallback (`mount_setattr` of 5.12, and 5.14 for the
-/// fixes of id-mapped mounts and `cgroup.kill`).
+/// fixes of id-mapped mounts and for `cgroup.kill`).
 const OLDEST_KERNEL: (u32, u32) = (5, 14);
 
 /// The inode of the initial user namespace (`include/linux/proc_ns.h`, `PROC_USER_INIT_INO`).
@@ -24,16 +25,16 @@ pub(crate) struct Host {
     pub(crate) euid: u32,
     /// Effective group id of the runtime.
     pub(crate) egid: u32,
-    /// Capabilities that the runtime can hand on: those in its permitted set.
+    /// Capabilities that the runtime can pass on: those in its permitted set.
     pub(crate) grantable: u64,
-    /// Capabilities that the runtime can use, in its own user namespace.
+    /// Capabilities that the runtime can use in its own user namespace.
     pub(crate) effective: u64,
     /// Whether the runtime is in the user namespace that the machine booted with.
     pub(crate) initial_user_namespace: bool,
 }
 
 impl Host {
-    /// Looks at the machine. Cheap: five system calls.
+    /// Probes the machine. Cheap: five system calls.
     pub(crate) fn probe() -> Result<Self> {
         let kernel =
             nix::sys::utsname::uname().map_err(|errno| Error::os(errno, "ask for the kernel's release"))?;
@@ -59,7 +60,7 @@ impl Host {
         })
     }
 
-    /// The runtime of a machine's own root, with every capability: what plans are made for where nobody asks.
+    /// Root of the initial user namespace with every capability: the default host that plans are made for.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) const fn of_root() -> Self {
         let all = u64::MAX >> 23;
@@ -71,7 +72,7 @@ impl Host {
     }
 
     /// Whether the runtime may mount, and enter namespaces, on behalf of a container: it is root of its own user
-    /// namespace. Without that, all of it is done by the child, as root of the container's.
+    /// namespace. Otherwise the child does all of it, as root of the container's user namespace.
     pub(crate) const fn is_admin(self) -> bool {
         self.has(CAP_SYS_ADMIN)
     }
@@ -81,12 +82,12 @@ impl Host {
         self.is_admin() && self.has(CAP_NET_ADMIN)
     }
 
-    /// Whether the runtime may write any id map; else it may map its own ids only, and newuidmap(1) does the rest.
+    /// Whether the runtime may write any id map. If not, it may map only its own ids, and newuidmap(1) does the rest.
     pub(crate) const fn maps_ids(self) -> bool {
         self.has(CAP_SETUID) && self.has(CAP_SETGID)
     }
 
-    /// Whether the runtime may make device nodes: that takes the initial user namespace.
+    /// Whether the runtime may make device nodes, which takes the initial user namespace.
     pub(crate) const fn makes_devices(self) -> bool {
         self.initial_user_namespace && self.has(CAP_MKNOD)
     }
@@ -96,8 +97,8 @@ impl Host {
         self.initial_user_namespace && self.has(CAP_SYS_RESOURCE)
     }
 
-    /// Whether the machine belongs to somebody else: an ordinary user, or root of a user namespace or with so few
-    /// capabilities as in a container.
+    /// Whether the caller does not own the machine: it is an ordinary user, root of a user namespace, or root with as
+    /// few capabilities as in a container.
     pub(crate) const fn is_rootless(self) -> bool {
         !self.is_admin() || !self.initial_user_namespace
     }

@@ -1,17 +1,17 @@
-//! The name of a container, safe to use as one path component.
+//! The name of a container, safe to use as a single path component.
 
 use std::fmt;
 
 use crate::error::{Error, Kind, Result};
 
-/// The longest accepted id. One component of a path is at most 255 bytes (`NAME_MAX`), but runc accepts 1024, and
-/// what the file system refuses is reported by the create call with its errno.
+/// The longest accepted id. A path component has at most 255 bytes (`NAME_MAX`), but runc accepts 1024, and the create
+/// call reports what the file system refuses, with its errno.
 const MAX: usize = 1024;
 
 /// The id of a container: letters, digits, `_`, `+`, `-` and `.`, not starting with `.`.
 ///
-/// The id becomes the name of a directory and of cgroups. The alphabet has no `/`, and no id starts with a dot, so
-/// neither `.` nor `..` nor a hidden file can be named.
+/// The id becomes the name of a directory and of cgroups. The alphabet has no `/`, and no id starts with a dot, so an
+/// id can name neither `.` nor `..` nor a hidden file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContainerId(Box<str>);
 
@@ -39,7 +39,7 @@ impl ContainerId {
         } else {
             return Ok(Self(id.into()));
         };
-        // The id of an attacker must not flood or forge log lines: cut it and escape control characters.
+        // A hostile id must not flood the log or forge lines in it: cut it and escape control characters.
         let shown: String = id.chars().take(64).collect();
         Err(Error::new(Kind::InvalidId, format!("invalid container id format: {shown:?}")).hint(hint))
     }

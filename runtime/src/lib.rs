@@ -44,10 +44,10 @@
 //! # What the library promises
 //!
 //! * Your process stays as it was: working directory, umask, environment, limits, signal mask, descriptors, namespaces,
-//!   cgroup and dumpable flag do not change. Every function may be called from any thread.
+//!   cgroup and dumpable flag do not change. You may call every function from any thread.
 //! * A bundle with mistakes is refused before anything on the host changes.
-//! * [`Container::start`] returns when the program runs, or with the reason why it does not.
-//! * After a crash at any moment, [`Runtime::delete`] with [`Delete::Force`] needs the id only.
+//! * [`Container::start`] returns once the program runs, or with the reason why it does not.
+//! * After a crash at any moment, [`Runtime::delete`] with [`Delete::Force`] needs only the id.
 //!
 //! # What your program should do itself
 //!
@@ -55,18 +55,19 @@
 //!
 //! * **Call [`protect::reexec_read_only`] first in `main`.** Otherwise containers can reach your binary through
 //!   `/proc/PID/exe` and write to it (CVE-2019-5736). They can read it in any case, so it should hold no secret.
-//! * **Be non-dumpable** (`prctl(PR_SET_DUMPABLE, 0)`) from the start if containers share *your* pid namespace. They see you,
-//!   and every child from its first instant, before the first step of the child switches the flag off.
+//! * **Be non-dumpable** (`prctl(PR_SET_DUMPABLE, 0)`) from the start if containers share *your* pid namespace. They
+//!   can see you, and every child from its first instant, before the child's first step clears the flag.
 //! * **Be a child subreaper** (`prctl(PR_SET_CHILD_SUBREAPER)`) if processes that init leaves behind should become your
 //!   children. Then reap them, but leave the pids of [`Container`] and [`ExecProcess`] to their `wait`.
 //! * **Do not ignore `SIGCHLD`.** The kernel would reap children before [`Container::wait`] does.
-//! * **Keep large memory out of the copies.** Each creation and each exec copies the page tables of your process. With 200
-//!   megabytes that were written to, this costs more than everything else together, and pages that you write to while the
-//!   child prepares are copied too. Any one of these makes it as cheap as from a small program (`embedder` in `spec-tests`
-//!   measures all of them): `madvise(MADV_DONTFORK)` on caches and buffers, which the child never looks at; huge pages for
-//!   them (`MADV_HUGEPAGE`), which need a five-hundredth of the tables; or a worker ([`worker::fork`]) that is made in `main`,
-//!   before there are threads and a heap, and creates on request. The library does not share its memory with the child
-//!   instead (`CLONE_VM`): the child would be dumpable whenever you are, and a container's process could reach your memory.
+//! * **Keep large memory out of the copies.** Each creation and each exec copies the page tables of your process. With
+//!   200 megabytes of dirty memory, this costs more than everything else together, and pages that you write to while
+//!   the child prepares are copied too. Any one of these makes it as cheap as from a small program (`embedder` in
+//!   `spec-tests` measures all of them): `madvise(MADV_DONTFORK)` on caches and buffers, which the child never looks
+//!   at; huge pages for them (`MADV_HUGEPAGE`), which need a five-hundredth of the tables; or a worker
+//!   ([`worker::fork`]) that is forked in `main`, before there are threads and a heap, and creates containers on
+//!   request. The library does not share its memory with the child instead (`CLONE_VM`): the child would be dumpable
+//!   whenever you are, and a container's process could reach your memory.
 //!
 //! # Features
 //!
@@ -115,12 +116,12 @@ pub use features::{Features, features};
 pub use id::ContainerId;
 pub use plan::{ExplainedStep, Explanation};
 
-/// Parts of a configuration that come in a document of their own.
+/// Parts of a configuration that come in documents of their own.
 pub mod document {
     pub use crate::check::document::{read_mounts, read_process, read_resources};
 }
 
-/// What [`Stats`] consists of.
+/// The parts of [`Stats`].
 pub mod stats {
     pub use crate::cgroup::{
         BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, MemoryEntry, MemoryStats,
@@ -131,17 +132,17 @@ pub mod stats {
     };
 }
 
-/// What a program that creates containers does in its `main`, and the library never does on its own.
+/// What a program that creates containers should do in its `main`. The library never does it on its own.
 pub mod protect {
     pub use crate::sys::own_binary::reexec_read_only;
 }
 
-/// What a program needs that looks after many containers at once, with one thread and an event loop.
+/// For programs that look after many containers with one thread and an event loop.
 ///
-/// Operations such as [`Runtime::create`] may take long: they run hooks, wait for cgroups, talk to systemd. Such a program
-/// runs each in a copy of itself ([`worker::fork`]) and goes on. The processes of containers that the copy makes as its
-/// *siblings* ([`CreateOptions::sibling`], [`ExecOptions::sibling`]) are children of the program itself, which gets their
-/// exit statuses with [`worker::reap`].
+/// Operations such as [`Runtime::create`] may take long: they run hooks, wait for cgroups and talk to systemd. Such a
+/// program runs each in a copy of itself ([`worker::fork`]) and goes on. The container processes that the copy creates
+/// as its *siblings* ([`CreateOptions::sibling`], [`ExecOptions::sibling`]) are children of the program itself, which
+/// gets their exit statuses with [`worker::reap`].
 pub mod worker {
     pub use crate::container::{bind_mount, id_mapped_mount, reap};
     pub use crate::sys::loop_device::LoopDevice;
@@ -150,7 +151,7 @@ pub mod worker {
     };
 }
 
-/// What a program that holds the master end of a container's terminal needs.
+/// For programs that hold the master of a container's terminal.
 pub mod terminal {
     pub use crate::sys::window::{WindowSize, set_window_size, window_size};
 }

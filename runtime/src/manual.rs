@@ -3,9 +3,9 @@
 //! They need root, a cgroup file system, and a bundle; here `/bundles/web`. Types of the configuration are those of the
 //! crate [`oci-spec`](https://docs.rs/oci-spec), version 0.10, with its feature `runtime`.
 //!
-//! # Look before
+//! # Look before you create
 //!
-//! Everything that is wrong with a bundle, and the ordered steps of a creation, without any side effect:
+//! Everything that is wrong with a bundle, and the ordered steps of a creation, without side effects:
 //!
 //! ```no_run
 //! use wharf::{Bundle, ContainerId, CreateOptions, Runtime, Severity};
@@ -124,7 +124,7 @@
 //!
 //! # Clean up after a crash
 //!
-//! The id is enough, whatever the program that died had done so far:
+//! The id is enough, however far the program got before it died:
 //!
 //! ```no_run
 //! use wharf::{ContainerId, Delete, Runtime};

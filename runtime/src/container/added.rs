@@ -1,7 +1,7 @@
-//! The record of the mounts that were added to a running container: `mounts.json`.
+//! The record of mounts added to a running container: `mounts.json`.
 //!
-//! A mount is written down before it is attached, so that there is none that could not be removed, whenever the runtime
-//! is killed. One that was never attached, or is gone, is forgotten by the next change of mounts.
+//! A mount is recorded before it is attached, so every mount can be removed, no matter when the runtime is killed. The
+//! next change of mounts forgets records of mounts that were never attached or are gone.
 
 use super::record::Record;
 use super::store::Directory;
@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::linux::mount::added::AddedMount;
 use crate::sys::mount_id::MountId;
 
-/// What is written down, the oldest first.
+/// The recorded mounts, oldest first.
 pub(super) fn read(directory: &Directory) -> Result<Vec<AddedMount>> {
     let Some(bytes) = directory.noted_mounts()? else { return Ok(Vec::new()) };
     serde_json::from_slice(&bytes).map_err(|error| {
@@ -21,7 +21,7 @@ pub(super) fn read(directory: &Directory) -> Result<Vec<AddedMount>> {
     })
 }
 
-/// Writes down a mount that is about to be attached. The lock is held for no longer than that takes.
+/// Records a mount that is about to be attached. The lock is held no longer than that takes.
 pub(super) fn note(directory: &Directory, own: &Record, mount: AddedMount) -> Result<()> {
     let Some(_lock) = directory.lock_own(own)? else { return Err(directory.unknown()) };
     let mut all = read(directory)?;
@@ -31,7 +31,7 @@ pub(super) fn note(directory: &Directory, own: &Record, mount: AddedMount) -> Re
 
 /// Forgets mounts that are gone.
 pub(super) fn forget(directory: &Directory, own: &Record, gone: &[MountId]) -> Result<()> {
-    // With the container went its record.
+    // The record went away with the container.
     let Some(_lock) = directory.lock_own(own)? else { return Ok(()) };
     let mut all = read(directory)?;
     all.retain(|mount| !gone.contains(&mount.mount));

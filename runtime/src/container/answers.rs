@@ -1,4 +1,4 @@
-//! What the runtime does for the child of a creation, which asks for it step by step.
+//! What the runtime does for the child of a creation, step by step, on request.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 
@@ -21,11 +21,11 @@ use crate::spawn::{self, Asked, Spawned, View};
 pub(super) struct Answers<'a> {
     pub(super) spec: &'a Spec,
     pub(super) host: Host,
-    /// The standard streams of the child, by their numbers here.
+    /// The child's standard streams, by their descriptor numbers here.
     pub(super) streams: [RawFd; 3],
     pub(super) record: &'a Record,
     pub(super) directory: &'a Directory,
-    /// Those that were opened for the child, by their numbers.
+    /// The namespaces opened for the child, by number.
     pub(super) namespaces: &'a [OwnedFd],
     pub(super) claims: &'a mut Claims,
     pub(super) cgroup: &'a mut Option<Cgroup>,
@@ -35,7 +35,7 @@ pub(super) struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    /// Performs a step for the child; the descriptor, if there is one, goes to it.
+    /// Performs a step for the child; if there is a descriptor, it goes to the child.
     pub(super) fn answer(&mut self, asked: Asked<'_>, child: &Spawned) -> Result<Option<OwnedFd>> {
         match asked {
             Asked::Step(step) => self.step(step, child),
@@ -45,7 +45,7 @@ impl Answers<'_> {
         }
     }
 
-    /// Writes down which process it is, for whoever has to end it.
+    /// Records which process it is, so that a later `delete --force` can end it.
     pub(super) fn note(&self, child: &Spawned) -> Result<()> {
         self.directory.note_init(&ProcessIdentity::of(child.pid, child.pidfd.as_fd())?)
     }

@@ -1,10 +1,10 @@
-//! Which boot of the machine something is of. Processes, cgroups and mounts end with a boot; what is recorded of them on
-//! a disk does not, and pids, inode numbers of pidfs and mount ids are given anew from the start.
+//! Which boot of the machine a record belongs to. Processes, cgroups and mounts end with a boot, but records of them on
+//! disk do not, and pids, pidfs inode numbers and mount ids are then assigned afresh.
 
 use crate::sys::proc_file;
 
-/// The id of this boot; none where the kernel does not tell it. It is asked for each time: a process that was saved and
-/// restored may have seen more than one.
+/// The id of this boot; none if the kernel does not report it. Read each time: a process that was saved and restored
+/// may have seen more than one boot.
 pub(super) fn current() -> Option<String> {
     let mut buffer = [0; 64];
     let text = proc_file::read("/proc/sys/kernel/random/boot_id", &mut buffer).ok()?;
@@ -12,7 +12,7 @@ pub(super) fn current() -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Whether that boot is over. What is not known is taken for this one.
+/// Whether that boot is over. An unknown boot counts as this one.
 pub(super) fn is_over(boot: Option<&str>) -> bool {
     boot.is_some_and(|boot| current().is_some_and(|now| now != boot))
 }

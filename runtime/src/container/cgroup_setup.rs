@@ -1,4 +1,4 @@
-//! What a container's cgroup needs besides being made: an owner, and with systemd a scope around the first process.
+//! What a container's cgroup needs besides being made: an owner and, with systemd, a scope around the first process.
 
 use oci_spec::runtime::Spec;
 
@@ -8,8 +8,8 @@ use crate::error::{Kind, Result};
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 
-/// Gives the container's user its cgroup (v2), where the configuration lets it see and write it: the rule of
-/// config-linux.md, Cgroup ownership.
+/// Gives the container's cgroup (v2) to the container's user, if the configuration lets that user see and write it: the
+/// rule of config-linux.md, Cgroup ownership.
 pub(super) fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
     if cgroup.record().mode != Mode::V2 || !crate::cgroup::is_delegated(spec) {
         return Ok(());
@@ -20,7 +20,7 @@ pub(super) fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
     let uid = process.user().uid();
     let host_uid = if maps.uids.is_empty() { Some(uid) } else { maps.host_uid(uid) };
     match host_uid.map_or(Ok(()), |uid| crate::cgroup::delegate(&directory, uid)) {
-        // Who may not give files away is the user himself, and the cgroup is his already.
+        // A caller that may not give files away is the user itself, and already owns the cgroup.
         Err(error) if error.kind() == Kind::Permission && Host::probe()?.is_rootless() => {
             log::debug!("{error}");
             Ok(())
@@ -29,7 +29,7 @@ pub(super) fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
     }
 }
 
-/// Has systemd make the scope, with the waiting child in it, and completes its cgroup.
+/// Has systemd make the scope with the waiting child in it, and completes its cgroup.
 pub(super) fn enter_scope(
     spec: &Spec,
     plan: &CgroupPlan,
@@ -39,7 +39,7 @@ pub(super) fn enter_scope(
     pid: i32,
 ) -> Result<()> {
     let Some(scope) = &plan.scope else { return Ok(()) };
-    // It was found free. Noted first: systemd may go on with it when this process is killed.
+    // It was found free. Recorded first: systemd may go on with it when this process is killed.
     let claimed = Cgroup::open(plan.claimed_record());
     directory.note_cgroup(claimed.record())?;
     scope.start(manager, pid)?;

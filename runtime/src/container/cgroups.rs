@@ -58,8 +58,8 @@ impl Cgroups {
     }
 }
 
-/// Engines send device rules with every container. They limit nobody whose cgroup the caller wants left alone; other limits
-/// are refused then, since somebody asked for them.
+/// Engines send device rules with every container, so these do not count as limits if cgroups are disabled. All other
+/// limits are then refused, since they were asked for.
 fn without_device_rules(linux: &Linux) -> Linux {
     let mut linux = linux.clone();
     if let Some(mut resources) = linux.resources().clone() {
@@ -69,7 +69,7 @@ fn without_device_rules(linux: &Linux) -> Linux {
     linux
 }
 
-/// The cgroups of the host, as far as a configuration needs them.
+/// The host's cgroups, as far as a configuration needs them.
 pub(super) fn layout(bundle: &Bundle) -> Result<CgroupLayout> {
     CgroupLayout::probe(bundle.spec().linux().as_ref().and_then(|linux| linux.resources().as_ref()))
 }
@@ -90,7 +90,7 @@ mod tests {
             let json = format!(r#"{{"ociVersion":"1.2.0","linux":{{"cgroupsPath":"{path}"}}}}"#);
             let spec: Spec = serde_json::from_str(&json).unwrap();
             let plan = cgroups.plan(&spec, "a", &v2(&["memory"]), false).unwrap();
-            // A user's scopes are below his own systemd.
+            // A user's scopes are below that user's systemd.
             assert!(plan.dirs[0].inner.ends_with(inner), "{}", plan.dirs[0].inner.display());
         }
     }

@@ -35,20 +35,20 @@ use crate::linux::seccomp::Listener;
 use crate::plan::mount::entry::Entry;
 use crate::program::blame::Place;
 
-/// The first version that freezes by cgroups of version 2.
+/// The first version that freezes with version 2 cgroups.
 const FREEZES_V2: Version = Version(3, 14, 0);
-/// The first version for which a pid namespace can be that of somebody else, and that tells when pages can be had.
+/// The first version that supports a joined pid namespace, and that reports when pages are available.
 pub(super) const JOINS_PID: Version = Version(3, 15, 0);
-/// How much criu logs: all but what helps only its developers.
+/// How much criu logs: everything except what helps only its developers.
 pub(super) const LOG_LEVEL: i32 = 4;
 const LOG: &str = "dump.log";
 
 impl Container {
-    /// Saves the container's processes with criu. Unless the options say otherwise the container is stopped afterwards,
-    /// and still to be deleted.
+    /// Saves the container's processes with criu. Unless the options say otherwise, the container is stopped afterwards
+    /// and still has to be deleted.
     ///
-    /// Mounts of the host, joined network and pid namespaces and the ends of pipes outside of the container are saved
-    /// by name only; [`Runtime::restore`](super::Runtime::restore) puts what its configuration says in their place.
+    /// Host mounts, joined network and pid namespaces, and pipe ends outside of the container are saved by name only;
+    /// [`Runtime::restore`](super::Runtime::restore) replaces them with what its configuration says.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Container {
         refuse_without_root()?;
         refuse_what_cannot_be_saved(spec)?;
         if let Some(above) = self.cgroup().frozen_above() {
-            // criu would wait for the processes to stop for it.
+            // criu would wait for the frozen processes to stop.
             let sentence = format!("container cannot be checkpointed in {status} state");
             return Err(Error::new(Kind::WrongState, sentence)
                 .hint(format!("cgroup {} above it is frozen", above.display())));
@@ -134,7 +134,8 @@ impl Container {
             && status == Status::Running
             && let Err(error) = cgroup.thaw()
         {
-            // criu does it, unless it was ended before; why there are no images says more than this.
+            // criu resumes them unless it was killed first; the reason why there are no images says more than this
+            // failure.
             log::warn!("{error}");
         }
         result
@@ -164,12 +165,12 @@ fn dump(
     }
 }
 
-/// Adds where criu's log is.
+/// Adds the path of criu's log.
 pub(super) fn with_log(error: Error, work: &WorkDirectory<'_>, log: &str) -> Error {
     error.hint(format!("see {}", work.log_path(log).display()))
 }
 
-/// criu makes processes with any id and looks into all of them.
+/// criu makes processes with arbitrary ids and inspects all of them.
 pub(super) fn refuse_without_root() -> Result<()> {
     if Host::probe()?.is_rootless() {
         return Err(Error::new(Kind::Unsupported, "checkpoint and restore need root of the host"));
@@ -177,7 +178,7 @@ pub(super) fn refuse_without_root() -> Result<()> {
     Ok(())
 }
 
-/// A restore makes the mounts of the configuration, and takes no others from the images.
+/// A restore makes only the configuration's mounts, and takes no others from the images.
 fn refuse_added_mounts(added: &[AddedMount]) -> Result<()> {
     let Some(mount) = added.first() else { return Ok(()) };
     let sentence =
@@ -186,7 +187,7 @@ fn refuse_added_mounts(added: &[AddedMount]) -> Result<()> {
         .hint("remove it first (`mounts remove`)"))
 }
 
-/// What criu would save so that nothing could bring it back as it was, or not save at all.
+/// Refuses what criu could not save, or could not restore as it was.
 pub(super) fn refuse_what_cannot_be_saved(spec: &Spec) -> Result<()> {
     let linux = spec.linux().as_ref();
     let namespaces = Namespaces::of(linux);
@@ -204,7 +205,7 @@ pub(super) fn refuse_what_cannot_be_saved(spec: &Spec) -> Result<()> {
             return refuse(&format!("that joined a {name} namespace"), &format!("/linux/namespaces/{index}"));
         }
     }
-    // In a namespace that is joined they stay where they are, whatever becomes of the container.
+    // In a joined namespace they stay where they are, whatever becomes of the container.
     let stay = matches!(namespaces.network, Origin::Joined(..));
     if !stay
         && linux.and_then(|linux| linux.net_devices().as_ref()).is_some_and(|devices| !devices.is_empty())
@@ -233,7 +234,7 @@ pub(super) fn refuse_what_cannot_be_saved(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-/// Namespaces that exist without the container: at a restore the configuration names them again.
+/// Namespaces that exist without the container: the configuration names them again at a restore.
 fn external_namespaces(namespaces: &Namespaces, program: &Program) -> Result<Vec<String>> {
     let mut words = Vec::new();
     for (origin, kind, key) in joined_namespaces(namespaces) {
@@ -255,12 +256,12 @@ fn pointer(index: usize) -> String {
     format!("/linux/namespaces/{index}/path")
 }
 
-/// The kinds that criu can leave to somebody else, with the names that they get in the images.
+/// The kinds of namespaces that criu can leave to others, with their names in the images.
 pub(super) fn joined_namespaces(namespaces: &Namespaces) -> [(&Origin, &'static str, &'static str); 2] {
     [(&namespaces.network, "net", "extRootNetNS"), (&namespaces.pid, "pid", "extRootPidNS")]
 }
 
-/// What a checkpoint and a restore tell criu alike.
+/// The options that a checkpoint and a restore share.
 pub(super) fn common_options(
     options: &CriuOptions,
     images: &ImageDirectory,
@@ -282,29 +283,29 @@ pub(super) fn common_options(
         auto_dedup: Some(options.auto_dedup),
         lazy_pages: Some(options.lazy_pages),
         orphan_pts_master: Some(true),
-        // Interfaces come from whoever made them: a hook, or the owner of the network namespace.
+        // A hook, or the owner of the network namespace, makes the interfaces.
         empty_ns: Some(libc::CLONE_NEWNET as u32),
         network_lock: options.network_lock.map(|lock| lock.message() as i32),
         ..Options::default()
     }
 }
 
-/// The cgroup by which criu stops the processes; else it stops them one by one.
+/// The cgroup with which criu stops the processes; without one it stops them one by one.
 fn freezer(cgroup: &Cgroup, program: &Program) -> Option<String> {
     let dir = match cgroup.record().mode {
         Mode::V2 if program.has(FREEZES_V2) => cgroup.v2_dir(),
         Mode::V2 => None,
-        // A container that was paused there would not go on for the sake of the other freezer, and criu wait for ever.
+        // A container that was paused through the other freezer would not go on, and criu would wait for ever.
         Mode::Hybrid if program.has(FREEZES_V2) && cgroup.v2_dir().is_some() => cgroup.v2_dir(),
         Mode::V1 | Mode::Hybrid => cgroup.v1_dir("freezer"),
     };
     dir.and_then(|dir| dir.to_str().map(str::to_owned))
 }
 
-/// A file with more options for criu: the annotation `org.criu.config`, else the host's for runtimes. An empty
-/// annotation is none.
+/// A file with more options for criu: the annotation `org.criu.config`, or else the host's file for runtimes. An empty
+/// annotation means none.
 ///
-/// Such a file can name scripts, so it has to be root's.
+/// Such a file can name scripts, so root must own it.
 pub(super) fn config_file(spec: &Spec) -> Result<Option<String>> {
     let annotation = spec.annotations().as_ref().and_then(|all| all.get("org.criu.config"));
     let pointer = "/annotations/org.criu.config";
@@ -343,7 +344,7 @@ pub(super) struct WorkDirectory<'i> {
 }
 
 impl<'i> WorkDirectory<'i> {
-    /// Makes it, unless it exists. What is there under the name of the log must not lead elsewhere.
+    /// Makes the directory if it does not exist. A file with the name of the log must not lead elsewhere.
     pub(super) fn make(options: &CriuOptions, images: &'i ImageDirectory, log: &str) -> Result<Self> {
         let own = options.work.as_deref().map(make_work).transpose()?;
         let all = Self { images, own };
@@ -360,12 +361,12 @@ impl<'i> WorkDirectory<'i> {
         self.own.as_ref().unwrap_or(self.images)
     }
 
-    /// The log, for reading.
+    /// The log, opened for reading.
     pub(super) fn log(&self, name: &str) -> Option<File> {
         self.directory().open_log(name)
     }
 
-    /// Where the log is.
+    /// The path of the log.
     pub(super) fn log_path(&self, name: &str) -> PathBuf {
         self.directory().path().join(name)
     }

@@ -1,4 +1,4 @@
-//! What a creation takes from the host besides cgroups: network devices, and a place in resctrl groups.
+//! What a creation takes from the host besides cgroups: network devices, and membership of resctrl groups.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::linux::intel_rdt::{self, Membership};
 use crate::linux::namespace::Namespaces;
 use crate::linux::net_device::{self, Handover};
 
-/// The claims of one creation. Looking for them changes nothing; all can be undone.
+/// The claims of one creation. Finding them changes nothing; all can be undone.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     devices: Option<Handover>,
@@ -19,8 +19,8 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Looks whether the host has what the configuration claims. `resctrl`: where that file system is, if the caller
-    /// knows.
+    /// Checks whether the host has what the configuration claims. `resctrl` is where that file system is mounted, if
+    /// the caller knows.
     pub(super) fn find(spec: &Spec, id: &str, resctrl: Option<&Path>) -> Result<Self> {
         Ok(Self { devices: find_devices(spec)?, rdt: find_rdt(spec, id, resctrl)? })
     }
@@ -41,7 +41,7 @@ impl Claims {
         self.rdt.as_ref().map(|(_, membership)| membership.clone())
     }
 
-    /// Moves the network devices into the namespace of a process, with a note for whoever cleans up after this one.
+    /// Moves the network devices into a process' namespace, with a note for a later clean-up.
     pub(super) fn move_devices(
         &mut self,
         spec: &Spec,
@@ -55,7 +55,7 @@ impl Claims {
         devices.carry_out()
     }
 
-    /// Makes the resctrl groups that are not there, and puts a process in.
+    /// Makes the missing resctrl groups, and moves a process into them.
     pub(super) fn join_rdt(&mut self, pid: i32) -> Result<()> {
         let Some((wish, membership)) = &mut self.rdt else { return Ok(()) };
         membership.make_clos(wish)?;
@@ -64,14 +64,14 @@ impl Claims {
         membership.assign(pid)
     }
 
-    /// The creation is complete: what was claimed is the container's.
+    /// The creation is complete: the claims now belong to the container.
     pub(super) fn keep(&self, directory: &Directory) {
         if self.devices.is_some() {
             directory.forget_devices();
         }
     }
 
-    /// The creation has failed: the host gets everything back.
+    /// The creation has failed: gives everything back to the host.
     pub(super) fn undo(&mut self) {
         if let Some(devices) = &mut self.devices {
             devices.give_back();

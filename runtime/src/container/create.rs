@@ -21,7 +21,7 @@ use crate::id::ContainerId;
 use crate::plan::Gate;
 use crate::trace;
 
-/// Creates a container; with an open gate it runs afterwards.
+/// Creates a container; with an open gate it then runs at once.
 pub(super) fn create(
     root: &Path,
     id: &ContainerId,
@@ -64,7 +64,7 @@ pub(super) fn create(
     directory.note_cgroup(cgroup.record())?;
     delegate_cgroup(spec, cgroup)?;
     if cgroup.record().dirs != planned.dirs {
-        // A hierarchy that may not be written, and from which nothing is needed, was left out.
+        // A hierarchy that is not writable, and from which nothing is needed, was left out.
         plan = prepare(&directory, bundle, &options, gate, Some(cgroup), cgroups)?.plan;
     }
     trace::done("made the cgroups and set their limits");

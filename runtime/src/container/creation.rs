@@ -30,18 +30,18 @@ pub(super) struct Creation<'c> {
     spec: &'c Spec,
     pub(super) record: Record,
     pub(super) cgroup: Option<Cgroup>,
-    /// Settings of the cgroup that wait for the birth of the first process.
+    /// Cgroup settings that wait for the first process.
     pub(super) late: Vec<Setting>,
     pub(super) claims: Claims,
     /// Whether hooks ran, so that the poststop hooks have something to undo.
     hooked: bool,
-    /// Held until the container is complete: what may come then lasts as long as the container and its hooks like.
+    /// Held until the container is complete: what follows can take as long as the container and its hooks like.
     lock: Option<Lock>,
     pub(super) done: bool,
 }
 
 impl<'c> Creation<'c> {
-    /// One of which only the state directory is there.
+    /// A creation of which only the state directory exists.
     pub(super) fn new(directory: &'c Directory, spec: &'c Spec, record: Record, lock: Lock) -> Self {
         let (late, claims) = (Vec::new(), Claims::default());
         Self {
@@ -57,7 +57,7 @@ impl<'c> Creation<'c> {
         }
     }
 
-    /// Runs the hooks of the runtime's side for a process that is there.
+    /// Runs the runtime's hooks for a process that exists.
     #[cfg(feature = "criu")]
     pub(super) fn run_runtime_hooks(&mut self, pid: i32, pidfd: std::os::fd::BorrowedFd<'_>) -> Result<()> {
         self.hooked = true;
@@ -162,7 +162,7 @@ impl<'c> Creation<'c> {
         Ok(Container::made(self.directory.clone(), id.clone(), self.record.clone(), pidfd, kept))
     }
 
-    /// A child that was killed while being set up mostly met its own memory limit.
+    /// A child that was killed during its set-up has mostly hit its own memory limit.
     fn explain_end(&self, error: Error, sibling: bool) -> Error {
         let limited = self
             .spec
@@ -185,12 +185,12 @@ impl Drop for Creation<'_> {
         if self.done {
             return;
         }
-        // The child is gone: what made it ended it and waited for it. Its network namespace is held.
+        // The child is gone: its creator ended it and waited for it. Its network namespace is held open.
         self.claims.undo();
         if self.lock.is_none() {
             match self.directory.lock_own(&self.record) {
                 Ok(Some(lock)) => self.lock = Some(lock),
-                // Somebody has deleted it meanwhile.
+                // It was deleted in the meantime.
                 Ok(None) => return,
                 Err(error) => return log::warn!("{error}"),
             }
@@ -213,7 +213,7 @@ impl Drop for Creation<'_> {
     }
 }
 
-/// How a sibling ended, only its parent can know.
+/// Only the parent of a sibling can know how it ended.
 fn may_be_killed(error: &str, sibling: bool) -> bool {
     error.contains("killed by signal 9") || (sibling && error.ends_with("it stopped talking"))
 }

@@ -1,4 +1,4 @@
-//! Ending and removing containers, however damaged what is known of them is.
+//! Ending and removing containers, however damaged their records are.
 
 use std::os::fd::AsFd as _;
 
@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::sys::pidfd;
 
-/// Deletes what the directory stands for.
+/// Deletes the container of a directory.
 pub(super) fn delete(directory: &Directory, how: Delete) -> Result<()> {
     delete_if(directory, how, &|_| true)
 }
@@ -31,7 +31,7 @@ pub(super) fn delete_own(directory: &Directory, own: &Record, how: Delete) -> Re
 fn delete_if(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> bool) -> Result<()> {
     let lock = match lock(directory, how, is_meant)? {
         Found::Locked(lock) => Some(lock),
-        // Damaged or half removed: there is nothing to lock, and nobody else can use it.
+        // Damaged or half removed: there is nothing to lock, and no other operation can use it.
         Found::Unlockable => None,
         Found::Nothing => return Ok(()),
     };
@@ -91,7 +91,7 @@ enum Found {
 
 fn lock(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> bool) -> Result<Found> {
     let locked = match how {
-        // Whoever holds the lock waits for the container, or would soon: what has begun ends with it.
+        // The holder of the lock waits for the container, or soon will: ending the container ends the wait.
         Delete::Force => directory.lock_within(false, Some(PATIENCE), &mut || end_first(directory, is_meant)),
         Delete::Stopped | Delete::Strict => directory.lock(false),
     };
@@ -104,7 +104,7 @@ fn lock(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> bool) 
     }
 }
 
-/// Kills the container's process, and lets it die, while somebody else holds the lock.
+/// Kills the container's process, and lets it die, while another process holds the lock.
 fn end_first(directory: &Directory, is_meant: &dyn Fn(&Record) -> bool) {
     let (record, interrupted) = match directory.read() {
         Ok(Known::Complete(record)) => (record, false),
@@ -121,7 +121,8 @@ fn end_first(directory: &Directory, is_meant: &dyn Fn(&Record) -> bool) {
     }
 }
 
-/// Lets killed processes die. The cgroup of a creation that has not noted it may be somebody else's.
+/// Thaws the cgroup so that killed processes can die. If the creation has not recorded the cgroup, it may belong to
+/// another container.
 fn thaw(directory: &Directory, record: &Record, interrupted: bool) -> Result<()> {
     let cgroup = if interrupted { directory.noted_cgroup() } else { Some(record.cgroup.clone()) };
     match cgroup.map(Cgroup::open) {
@@ -130,7 +131,7 @@ fn thaw(directory: &Directory, record: &Record, interrupted: bool) -> Result<()>
     }
 }
 
-/// Ends the init process if that is wished, or refuses.
+/// Ends the init process if `how` allows it, or refuses.
 fn end(directory: &Directory, record: &Record, interrupted: bool, how: Delete) -> Result<()> {
     let Some(identity) = &record.init else { return Ok(()) };
     let Some(init) = identity.open()? else { return Ok(()) };
@@ -146,7 +147,7 @@ fn end(directory: &Directory, record: &Record, interrupted: bool, how: Delete) -
             format!("cannot delete container {} that is not stopped: {status}", record.id),
         ));
     }
-    // ESRCH: it ended by itself meanwhile.
+    // ESRCH: it has ended by itself.
     let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
     thaw(directory, record, interrupted)?;
     if wait_end(init.as_fd(), PATIENCE.as_millis() as i32) {
@@ -163,8 +164,8 @@ fn end(directory: &Directory, record: &Record, interrupted: bool, how: Delete) -
     }
 }
 
-/// Ends what an interrupted creation left in its cgroup. Until it has noted the cgroup, it may be about to find that this
-/// is somebody else's, with processes that are not the container's.
+/// Ends what an interrupted creation left in its cgroup. Until the creation has recorded the cgroup, it may be about to
+/// find out that the cgroup belongs to another container, with that container's processes.
 fn end_interrupted(directory: &Directory, record: &Record) -> Result<()> {
     if record.is_of_another_boot() {
         return Ok(());
@@ -180,8 +181,8 @@ fn end_interrupted(directory: &Directory, record: &Record) -> Result<()> {
     Ok(())
 }
 
-/// The same where no record can be understood. Processes of a container are in its cgroup, so that is what has to be found;
-/// and where none of its files is there, there is no process.
+/// The same if no record can be parsed. A container's processes are in its cgroup, so the cgroup has to be found; if
+/// none of the container's files is there, there is no process.
 fn end_unknown(directory: &Directory) -> Result<()> {
     if let Some(noted) = directory.noted_cgroup() {
         return Cgroup::open(noted).destroy(PATIENCE);
@@ -205,14 +206,14 @@ fn end_unknown(directory: &Directory) -> Result<()> {
     }
 }
 
-/// Where the cgroup of a container is of which no record is left: where its configuration says.
+/// Finds the cgroup of a container without a record: where its configuration says.
 fn guess_cgroup(directory: &Directory, bundle: Option<&Bundle>) -> Option<Cgroup> {
     let id = directory.path().file_name()?.to_str()?;
     let layout = CgroupLayout::probe(None).ok()?;
     let rootless = Host::probe().ok()?.is_rootless();
     let bare = Spec::default();
     let spec = bundle.map_or(&bare, Bundle::spec);
-    // Each driver refuses the paths of the other; without a path, the scope counts if there is one.
+    // Each driver refuses the other's paths; without a path, the scope counts if there is one.
     for driver in [CgroupDriver::Systemd, CgroupDriver::Cgroupfs] {
         let cgroup = Cgroups { driver, trusted: true, rootless: None }
             .plan(spec, id, &layout, rootless)

@@ -45,7 +45,7 @@ impl ExecProcess {
         self.pidfd.as_fd()
     }
 
-    /// The master of its terminal, once, for a caller that chose [`Console::Keep`](super::Console::Keep).
+    /// The master of its terminal, once, if the caller chose [`Console::Keep`](super::Console::Keep).
     pub fn take_console(&mut self) -> Option<OwnedFd> {
         self.console.take()
     }
@@ -66,7 +66,7 @@ impl ExecProcess {
     ///
     /// # Errors
     ///
-    /// If somebody else waited for it.
+    /// If its status was already taken elsewhere.
     pub fn wait(&self) -> Result<ExitStatus> {
         wait_child(&self.pidfd, self.pid)
     }
@@ -80,8 +80,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if the container is stopped, or paused and that is not to be ignored; `Kind::InvalidSpec` for a
-    /// contradictory process; `Kind::Exec` if the program cannot be executed.
+    /// `Kind::WrongState` if the container is stopped, or paused without permission to exec then; `Kind::InvalidSpec`
+    /// for a contradictory process; `Kind::Exec` if the program cannot be executed.
     pub fn exec(&self, process: &Process, options: ExecOptions) -> Result<ExecProcess> {
         trace::begin();
         for warning in into_result(crate::check::check_process(process))? {
@@ -94,7 +94,7 @@ impl Container {
                 format!("{:?} has a NUL character in it", text.to_string_lossy()),
             ));
         }
-        // Shared: processes may be added side by side, but not while the container is started or deleted.
+        // Shared: several execs may run at once, but not while the container is started or deleted.
         let lock = self.directory.lock(true)?;
         let Some(init) = self.init()? else {
             return Err(Error::new(Kind::WrongState, "cannot exec in a stopped container"));
@@ -129,7 +129,8 @@ impl Container {
                 format!("cannot exec in a frozen cgroup: {} is frozen", frozen.display()),
             ));
         }
-        // From a login session a user cannot move a process into a scope of his own systemd; it is asked to do so.
+        // From a login session, a user cannot move a process into a scope of the user's systemd, so we ask systemd to
+        // do it.
         let scope = self.record.cgroup.scope.as_ref();
         let scope = scope.filter(|_| !host.is_admin() && subs.is_empty() && !join.is_permitted());
         let inside_scope = match join.v2_dir.take_if(|_| scope.is_some()) {
@@ -177,11 +178,11 @@ impl Container {
             namespaces: &namespaces,
             sibling: options.sibling,
             cancel: options.cancel.as_ref().map(|fd| fd.as_fd()),
-            // Until it is resumed, as was asked for.
+            // Until it is resumed, as the caller asked.
             expects_to_wait: paused,
         };
-        // What follows may wait for the new process as long as somebody in the container keeps it stopped. A deletion ends it
-        // with the others, or it finds nothing to join.
+        // The rest may wait for the new process as long as another process in the container keeps it stopped. A
+        // deletion ends it with the others, or it finds no container to join.
         drop(lock);
         let oom_score = process.oom_score_adj().filter(|_| host.is_admin());
         let mut born = |child: &Spawned| {
@@ -221,8 +222,8 @@ impl Container {
     }
 }
 
-/// Whether a process in the pid namespace of a container may have `CAP_SYS_PTRACE`: one of its own, or of those who were
-/// in a namespace that it has joined.
+/// Whether a process in the container's pid namespace may have `CAP_SYS_PTRACE`: one of its own, or one that was
+/// already in a namespace that it joined.
 fn may_trace(spec: &Spec) -> bool {
     let process = spec.process().as_ref();
     let masks = Masks::of(process.and_then(|process| process.capabilities().as_ref()));
@@ -230,7 +231,7 @@ fn may_trace(spec: &Spec) -> bool {
         || Namespaces::of(spec.linux().as_ref()).pid.joined().is_some()
 }
 
-/// The root directory of a container that has no mount namespace.
+/// The root directory of a container without a mount namespace.
 pub(super) fn root_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/root");
     super::opened::hold(path.as_ref())

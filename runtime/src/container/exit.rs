@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use crate::error::{Error, Result};
 use crate::sys::pidfd;
 
-/// The end of a process.
+/// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitStatus {
@@ -20,7 +20,7 @@ impl ExitStatus {
         if code == libc::CLD_EXITED { Self::Exited(status) } else { Self::Signaled(status) }
     }
 
-    /// The exit code as shells and engines give it: 128 plus the number of a signal.
+    /// The exit code that shells and engines report: for a signal, 128 plus its number.
     pub fn code(self) -> i32 {
         match self {
             Self::Exited(code) => code,
@@ -29,14 +29,14 @@ impl ExitStatus {
     }
 }
 
-/// Takes the status of one child that has ended, whichever; none if no child has.
+/// Takes the status of any one child that has ended; none if no child has.
 ///
-/// For programs that are the parent of everything they deal with, such as subreapers: it takes also what others in this
-/// process may wait for.
+/// For programs that are the parent of everything they deal with, such as subreapers: it also takes statuses that other
+/// code in this process may be waiting for.
 ///
 /// # Errors
 ///
-/// The failure of `waitid(2)`; that there are no children is none.
+/// If `waitid(2)` fails; having no children is not an error.
 pub fn reap() -> Result<Option<(i32, ExitStatus)>> {
     match pidfd::wait_any() {
         Ok(ended) => Ok(ended.map(|(pid, code, status)| (pid, ExitStatus::from_wait(code, status)))),

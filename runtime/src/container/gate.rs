@@ -36,9 +36,9 @@ pub(super) fn make(directory: &Directory) -> Result<OwnedFd> {
 
 /// Whether a process waits at the gate.
 ///
-/// It is asked for with a socket of another type, which the kernel refuses in one way where a socket is open and in another
-/// where none is: no connection comes about, so nothing waits for a process that may be stopped or frozen, and
-/// nothing is left in its queue.
+/// Probes with a socket of another type, which the kernel refuses with different errors depending on whether the gate's
+/// socket is open. No connection is made, so the probe never waits for a stopped or frozen process, and leaves nothing
+/// in its queue.
 pub(super) fn is_waiting(directory: &Directory) -> Result<bool> {
     let context = |errno| Error::os(errno, format!("look at {}", directory.socket().display()));
     let holder = directory.open()?;
@@ -53,13 +53,14 @@ pub(super) fn is_waiting(directory: &Directory) -> Result<bool> {
     }
 }
 
-/// Connects to the process that waits at the gate in that directory; none if nobody waits (any more), or if `init` has ended.
+/// Connects to the process that waits at the gate in that directory; none if there is none (any more), or if `init` has
+/// ended.
 ///
-/// A process that is stopped takes no connections, and those of earlier starts may fill its queue.
+/// A stopped process accepts no connections, and those of earlier starts may fill its queue.
 pub(super) fn reach(holder: &OwnedFd, init: &OwnedFd, init_pid: i32) -> Result<Option<OwnedFd>> {
     let context = |errno| Error::os(errno, "connect to the socket of the container's process");
     let connection = seqpacket()?;
-    // By which a wait for a place in the queue ends (socket(7)).
+    // Ends a wait for a place in the queue (socket(7)).
     setsockopt(&connection, SendTimeout, &TimeVal::milliseconds(i64::from(UNTOLD)))
         .map_err(|errno| Error::os(errno, "limit the time of a connection"))?;
     let address = UnixAddr::new(&Directory::short_socket(holder)).map_err(context)?;
@@ -76,19 +77,19 @@ pub(super) fn reach(holder: &OwnedFd, init: &OwnedFd, init_pid: i32) -> Result<O
     }
 }
 
-/// What came of the request to start.
+/// The outcome of the request to start.
 pub(super) enum Started {
     /// The process has become its program.
     Running,
-    /// It failed on the way; the message tells in which step, the descriptor what a hook printed.
+    /// It failed on the way; the message says in which step, and the descriptor holds what a hook printed.
     Failed(Message, Option<OwnedFd>),
-    /// It ended without a word before it was its program: by this signal, if it is not 0.
+    /// It ended without a message before it became its program: by this signal, if it is not 0.
     Gone(i32),
     /// Another request came first.
     Elsewhere,
 }
 
-/// Tells the waiting process to become its program, and waits until it has or has not.
+/// Tells the waiting process to become its program, and waits for the outcome.
 pub(super) fn release(connection: OwnedFd, init: &OwnedFd, pid: i32) -> Result<Started> {
     let context = |errno| Error::os(errno, "hear from the container's process");
     let reset = || match has_executed(pid, init.as_fd()) {
@@ -105,12 +106,12 @@ pub(super) fn release(connection: OwnedFd, init: &OwnedFd, pid: i32) -> Result<S
         let fds = [connection.as_raw_fd(), init.as_raw_fd()];
         let [readable, _] = match failure {
             None => waiting::wait_readable(fds, pid, "to become its program"),
-            // It ends now, and may have found out more; unless it cannot, as a seccomp filter may have it.
+            // It is about to end, and may report more; unless it cannot, if a seccomp filter stops it.
             Some(_) => raw::wait_readable(fds, LAST_WORDS),
         }
         .map_err(context)?;
         if !readable {
-            // Ended, while somebody else holds its end of the connection; or nothing more is to be heard.
+            // It has ended while another process holds its end of the connection, or there is nothing more to read.
             return Ok(outcome(failure, init, pid));
         }
         let mut packet = [0u8; MESSAGE_SIZE];
@@ -123,7 +124,7 @@ pub(super) fn release(connection: OwnedFd, init: &OwnedFd, pid: i32) -> Result<S
                     failure = Some((message, fd));
                 }
             }
-            // It never took the request.
+            // It never received the request.
             Err(Errno::ECONNRESET) if failure.is_none() => return Ok(reset()),
             Err(Errno::ECONNRESET) => return Ok(outcome(failure, init, pid)),
             Err(errno) => return Err(context(errno)),
@@ -134,7 +135,7 @@ pub(super) fn release(connection: OwnedFd, init: &OwnedFd, pid: i32) -> Result<S
 fn outcome(failure: Option<(Message, Option<OwnedFd>)>, init: &OwnedFd, pid: i32) -> Started {
     match failure {
         Some((message, fd)) => Started::Failed(message, fd),
-        // End of file is not success: the kernel is asked.
+        // End of file does not prove success: ask the kernel.
         None => match became_program(pid, init.as_fd()) {
             Ok(()) => Started::Running,
             Err(signal) => Started::Gone(signal),

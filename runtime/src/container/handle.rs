@@ -1,4 +1,4 @@
-//! The handle of a container: what is recorded of it, and a hold on its init process where this process made it.
+//! The handle of a container: its record, and a hold on its init process if this process created it.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -19,13 +19,13 @@ use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::sys::pidfd;
 
-/// A container. Every operation asks the kernel how things are and takes the container's lock where it changes
+/// A container. Every operation asks the kernel for the current state, and takes the container's lock if it changes
 /// something, so any number of processes may hold handles of one container.
 #[derive(Debug)]
 pub struct Container {
     pub(super) directory: Directory,
     id: ContainerId,
-    /// As it was when this was opened. The device rules in it may have changed since; the rest never does.
+    /// The record as it was when this was opened. Its device rules may have changed since; the rest never does.
     pub(super) record: Record,
     /// The init process, if it is a child of this process.
     child: Option<OwnedFd>,
@@ -55,13 +55,13 @@ impl Container {
         &self.id
     }
 
-    /// The state of the container as the kernel has it now.
+    /// The container's current state, as the kernel has it.
     ///
     /// # Errors
     ///
-    /// `Kind::NotFound` if it was deleted meanwhile.
+    /// `Kind::NotFound` if the container has been deleted.
     pub fn state(&self) -> Result<State> {
-        // What is told of a record never changes, but it may be gone.
+        // The recorded part of a state never changes, but the record may be gone.
         if !self.directory.is_complete() {
             return Err(self.directory.unknown());
         }
@@ -69,7 +69,7 @@ impl Container {
         Ok(describe(self.record.clone(), now))
     }
 
-    /// The init process in the caller's pid namespace, whether it still runs or not.
+    /// The pid of the init process in the caller's pid namespace, whether it still runs or not.
     pub fn pid(&self) -> Option<i32> {
         self.record.init.map(|init| init.pid)
     }
@@ -79,16 +79,16 @@ impl Container {
         self.child.as_ref().map(OwnedFd::as_fd)
     }
 
-    /// Opens a pidfd of the init process, also where another process created the container; none if init has ended.
+    /// Opens a pidfd of the init process, even if another process created the container; none if init has ended.
     ///
     /// # Errors
     ///
-    /// If the kernel refuses it.
+    /// If the kernel refuses.
     pub fn open_init(&self) -> Result<Option<OwnedFd>> {
         self.init()
     }
 
-    /// The master of the terminal, once, for a caller that chose [`Console::Keep`](super::Console::Keep).
+    /// The master of the terminal, once, if the caller chose [`Console::Keep`](super::Console::Keep).
     pub fn take_console(&mut self) -> Option<OwnedFd> {
         self.console.take()
     }
@@ -97,7 +97,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// If init is not a child of this process, or somebody else waited for it.
+    /// If init is not a child of this process, or its status was already taken elsewhere.
     pub fn wait(&self) -> Result<ExitStatus> {
         let child = self.child.as_ref().ok_or_else(|| {
             Error::new(
@@ -120,7 +120,7 @@ impl Container {
         Ok(self.bundle()?.spec())
     }
 
-    /// The saved configuration together with the bundle directory.
+    /// The saved configuration with the bundle directory.
     pub(super) fn bundle(&self) -> Result<&Bundle> {
         if let Some(bundle) = self.bundle.get() {
             return Ok(bundle);
@@ -130,18 +130,18 @@ impl Container {
     }
 
     /// Binds the socket to which the container's process sends `sd_notify(3)` messages, replacing an earlier one. None
-    /// if the container was not created with [`CreateOptions::notify_socket`](super::CreateOptions::notify_socket).
+    /// if the container was created without [`CreateOptions::notify_socket`](super::CreateOptions::notify_socket).
     ///
-    /// Messages come from the container: do not pass them on unread.
+    /// The messages come from the container: do not forward them unchecked.
     ///
     /// # Errors
     ///
-    /// If the state directory may not be written.
+    /// If the state directory is not writable.
     pub fn bind_notify_socket(&self) -> Result<Option<UnixDatagram>> {
         self.directory.bind_notify()
     }
 
-    /// A watch for processes that the kernel ends for lack of memory.
+    /// A watch for out-of-memory kills in the container.
     ///
     /// # Errors
     ///
@@ -154,10 +154,10 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// As there. The handle is consumed; open the container anew to try again.
+    /// As [`Runtime::delete`](super::Runtime::delete). The handle is consumed; open the container again to retry.
     pub fn delete(self, how: Delete) -> Result<()> {
         if let Some(child) = &self.child {
-            // A zombie of this process would keep its pid until then.
+            // Until it is reaped, a zombie of this process would keep its pid.
             let _ = pidfd::wait(child.as_raw_fd(), libc::WNOHANG);
         }
         let result = delete::delete_own(&self.directory, &self.record, how);
@@ -176,7 +176,7 @@ impl Container {
         self.directory.lock(false)
     }
 
-    /// The status, for operations that need a certain one.
+    /// The status, for operations that need a particular one.
     pub(super) fn status(&self) -> Result<Status> {
         Ok(status_of(&self.directory, &self.record)?.0)
     }

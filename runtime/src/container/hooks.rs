@@ -1,4 +1,4 @@
-//! The hooks that the runtime runs itself, each kind at its moment of a container's life.
+//! The hooks that the runtime itself runs, each kind at its point in a container's life.
 
 use oci_spec::runtime::Spec;
 
@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::hook::{HookKind, HookPolicy, Watch, run_hooks, run_hooks_watching};
 use crate::plan::hooks::HookState;
 
-/// Runs the prestart and the createRuntime hooks.
+/// Runs the prestart and createRuntime hooks.
 pub(super) fn run_runtime_hooks(spec: &Spec, record: &Record, pid: i32, watch: Watch<'_>) -> Result<()> {
     let state = state(spec, record, "creating", pid);
     [HookKind::Prestart, HookKind::CreateRuntime].into_iter().try_for_each(|kind| {
@@ -23,14 +23,14 @@ pub(super) fn run_poststart(record: &Record, spec: &Spec, watch: Watch<'_>) -> R
     run_hooks_watching(kind, kind.of(hooks), &state, &record.bundle, watch)
 }
 
-/// Runs the poststop hooks; a failure is a warning, and the others run (runtime.md, Lifecycle, step 13).
+/// Runs the poststop hooks; a failure is a warning, and the rest still run (runtime.md, Lifecycle, step 13).
 pub(super) fn run_poststop(record: &Record, spec: &Spec) -> Result<()> {
     let (kind, Some(hooks)) = (HookKind::Poststop, spec.hooks().as_ref()) else { return Ok(()) };
     let state = state(spec, record, "stopped", 0);
     run_hooks(kind, kind.of(hooks), &state, &record.bundle, HookPolicy::WarnAndGoOn)
 }
 
-/// The document that they get.
+/// The state document that the hooks get.
 fn state(spec: &Spec, record: &Record, status: &'static str, pid: i32) -> Vec<u8> {
     HookState::new(spec, &record.id, &record.bundle.to_string_lossy(), status, pid).json()
 }

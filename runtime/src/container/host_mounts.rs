@@ -9,17 +9,17 @@ use super::opened::hold;
 use super::record::Record;
 use crate::sys::mount;
 
-/// Takes the mounts of a container without a mount namespace away: all are below the clone of its root.
+/// Unmounts the mounts of a container without a mount namespace: all are below the clone of its root.
 pub(super) fn unmount(record: &Record) {
     if !record.host_mounts {
         return;
     }
-    // The creation did not come that far, or is undone already: what is mounted there is the caller's own.
+    // The creation did not get that far, or has been undone: what is mounted there is the caller's.
     if record.mount_before.is_some() && record.mount_before == mount_at(&record.rootfs) {
         return;
     }
     if let Ok(path) = CString::new(record.rootfs.as_os_str().as_bytes()) {
-        // EINVAL: no mount.
+        // EINVAL: not a mount.
         let _ = mount::detach(&path);
     }
 }

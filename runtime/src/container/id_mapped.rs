@@ -1,4 +1,4 @@
-//! Mounts with mapped ids for those who make a container's root file system.
+//! Id-mapped mounts for programs that build a container's root file system.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -11,13 +11,14 @@ use crate::linux::idmap::IdMaps;
 use crate::plan::MapSource;
 use crate::spawn::{self, View};
 
-/// Clones the mount of a directory, without what is mounted below it, with the owners of its files mapped as in a user
-/// namespace with these maps (`mount_setattr(2)`). The clone is attached nowhere: `move_mount(2)` puts it into place. It is a
-/// slave of the mount that it was cloned from: to unmount it, and what is mounted below it by then, takes nothing away there.
+/// Clones the mount of a directory, without the mounts below it, and maps the owners of its files as in a user
+/// namespace with these maps (`mount_setattr(2)`). The clone is attached nowhere: `move_mount(2)` puts it in place. It
+/// is a slave of the mount it was cloned from, so unmounting it, and anything mounted below it by then, does not
+/// unmount anything there.
 ///
 /// # Errors
 ///
-/// If the kernel does not map ids on that file system, or refuses the maps.
+/// If the kernel does not support id mapping on that file system, or refuses the maps.
 pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<OwnedFd> {
     let maps = IdMaps { uids: uids.to_vec(), gids: gids.to_vec() };
     spawn::open_mount(
@@ -30,12 +31,12 @@ pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMa
     )
 }
 
-/// Clones the mount of a directory, with what is mounted below it if `recursive`. As with [`id_mapped_mount`], the clone is
-/// attached nowhere, and a slave: a bind mount of `mount(2)` would be a peer of its source where that is shared.
+/// Clones the mount of a directory, with the mounts below it if `recursive`. As with [`id_mapped_mount`], the clone is
+/// attached nowhere and is a slave: a bind mount with `mount(2)` would be a peer of a shared source.
 ///
 /// # Errors
 ///
-/// If there is nothing at the path, or the caller may not clone mounts.
+/// If nothing is at the path, or the caller may not clone mounts.
 pub fn bind_mount(source: &Path, recursive: bool) -> Result<OwnedFd> {
     spawn::open_mount(source, (recursive, true), libc::MS_SLAVE as u32, None, Host::probe()?, View::Own)
 }

@@ -1,4 +1,4 @@
-//! Which process a container's init is, so that a reused pid is never taken for it.
+//! The identity of a container's init process, so that a reused pid is never taken for it.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -11,19 +11,19 @@ use crate::sys::{path, pidfd, proc_file, socket};
 /// Magic number of pidfs (Linux 6.9), whose inode numbers are not reused as long as the machine runs.
 const PIDFS_MAGIC: i64 = 0x5049_4446;
 
-/// A process: its pid and what distinguishes it from others that have that pid earlier or later in the same boot. Which
-/// boot that is, the record says.
+/// A process: its pid, and what distinguishes it from other holders of that pid in the same boot. The record says which
+/// boot that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessIdentity {
     pub(crate) pid: i32,
-    /// The inode of its pidfd, where the kernel has pidfs; else 0.
+    /// The inode of its pidfd if the kernel has pidfs, otherwise 0.
     inode: u64,
-    /// Its start time in clock ticks since boot; 0 in records that older versions wrote where the kernel has pidfs.
+    /// Its start time in clock ticks since boot; 0 in records that older versions wrote on kernels with pidfs.
     start_time: u64,
 }
 
 impl ProcessIdentity {
-    /// The identity of a process that the caller holds by pidfd.
+    /// The identity of a process whose pidfd the caller holds.
     pub(crate) fn of(pid: i32, pidfd: BorrowedFd<'_>) -> Result<Self> {
         match pidfs_inode(pidfd) {
             Some(inode) => Ok(Self { pid, inode, start_time: start_time(pid).unwrap_or(0) }),
@@ -31,12 +31,12 @@ impl ProcessIdentity {
         }
     }
 
-    /// Opens the process, if it is still there: verified after opening, so the descriptor is of this very process. One
-    /// that has ended, but is not yet reaped, is not there.
+    /// Opens the process if it still exists: verified after opening, so the descriptor refers to this very process. A
+    /// process that has ended but is not reaped yet counts as gone.
     pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
         let pidfd = match pidfd::open(self.pid) {
             Ok(pidfd) => pidfd,
-            // EINVAL: the pid is now that of a thread.
+            // EINVAL: the pid now belongs to a thread.
             Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
             Err(errno) => return Err(Error::os(errno, format!("open process {}", self.pid))),
         };
@@ -47,9 +47,9 @@ impl ProcessIdentity {
         Ok((same && !has_ended(pidfd.as_fd())).then_some(pidfd))
     }
 
-    /// Whether nothing speaks against the recorded start time. A machine that was restored from a snapshot, or does not
-    /// tell which boot this is, can give inode numbers twice. Inside a time namespace all times are moved, so there the
-    /// inode has to do; also where /proc hides the process (`hidepid`).
+    /// Whether nothing contradicts the recorded start time. A machine that was restored from a snapshot, or does not
+    /// say which boot this is, can assign inode numbers twice. Inside a time namespace all times are shifted, so only
+    /// the inode counts there, and also if /proc hides the process (`hidepid`).
     fn may_have_started(&self) -> bool {
         self.start_time == 0
             || start_time(self.pid).map_or(true, |time| time == self.start_time)
@@ -57,12 +57,12 @@ impl ProcessIdentity {
     }
 }
 
-/// Whether the process has ended: its pidfd is readable then.
+/// Whether the process has ended: its pidfd is then readable.
 pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
     socket::wait_readable([pidfd.as_raw_fd()], 0).is_ok_and(|[ended]| ended)
 }
 
-/// Waits until the process has ended, at most that long; tells whether it has.
+/// Waits for the process to end, at most that long; returns whether it has.
 pub(crate) fn wait_end(pidfd: BorrowedFd<'_>, milliseconds: i32) -> bool {
     socket::wait_readable([pidfd.as_raw_fd()], milliseconds).is_ok_and(|[ended]| ended)
 }
@@ -75,13 +75,14 @@ fn pidfs_inode(pidfd: BorrowedFd<'_>) -> Option<u64> {
         .map(|stat| stat.st_ino)
 }
 
-/// Whether the clocks of this process are not those of the machine (`time_namespaces(7)`).
+/// Whether this process' clocks differ from the machine's (`time_namespaces(7)`).
 fn has_moved_clock() -> bool {
     let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
     offsets.split_ascii_whitespace().filter_map(|word| word.parse::<i64>().ok()).any(|offset| offset != 0)
 }
 
-/// Field 22 of /proc/PID/stat (`proc_pid_stat(5)`), counted from the end of the command name, which may hold anything.
+/// Field 22 of /proc/PID/stat (`proc_pid_stat(5)`), counted from the end of the command name, which can contain
+/// anything.
 fn start_time(pid: i32) -> Result<u64> {
     let mut buffer = [0; 1536];
     let text = proc_file::stat(pid, &mut buffer)
@@ -109,7 +110,7 @@ mod tests {
         for stranger in [other_inode, other_time] {
             assert!(stranger.open().expect("open").is_none(), "{stranger:?}");
         }
-        // As older versions wrote it, with pidfs.
+        // As older versions wrote it on kernels with pidfs.
         let old = ProcessIdentity { start_time: 0, ..identity };
         assert_eq!(old.open().expect("open").is_some(), old.inode != 0);
         child.kill().expect("kill");

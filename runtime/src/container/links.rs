@@ -1,4 +1,4 @@
-//! Sources of bind mounts that a container gets as the links that they are.
+//! Bind sources that are symbolic links and that a container gets as links.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use oci_spec::runtime::Mount;
 
 use crate::linux::mount::options;
 
-/// Where the sources lead that are links, of the mounts with the option `copy-symlink`. Another source is bound.
+/// The link targets of mounts with the option `copy-symlink` whose source is a link. Other sources are bound.
 pub(super) fn links(mounts: &[Mount], bundle: &Path) -> Vec<(PathBuf, PathBuf)> {
     let copies = |mount: &&Mount| {
         options::parse(mount.options().as_deref().unwrap_or_default()).is_ok_and(|parsed| parsed.copy_symlink)

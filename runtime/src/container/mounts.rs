@@ -1,4 +1,4 @@
-//! Adding mounts to a running container, and removing those again.
+//! Adding mounts to a running container, and removing them again.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
@@ -23,17 +23,17 @@ use crate::spawn::{self, Asked, Fate, Resources, Spawned, View};
 use crate::sys::mount_id::{self, MountId};
 
 impl Container {
-    /// Adds mounts to a container that is created, running or paused, as its creation would have made them: relative
-    /// bind sources are relative to the bundle, and missing mount points are made.
+    /// Adds mounts to a created, running or paused container, just as its creation would have made them: relative bind
+    /// sources are relative to the bundle, and missing mount points are made.
     ///
-    /// Each mount is written down before it is attached, so that [`Container::remove_mounts`] knows it, even if this process
-    /// is killed at any moment. The mounts end with the container's mount namespace; its configuration does not change.
+    /// Each mount is recorded before it is attached, so [`Container::remove_mounts`] knows it even if this process is
+    /// killed at any moment. The mounts end with the container's mount namespace; its configuration does not change.
     ///
     /// # Errors
     ///
     /// `Kind::InvalidSpec` for a contradictory mount, with a pointer that begins with `/mounts`; `Kind::WrongState` if
-    /// the container is stopped; `Kind::Corrupt` if the record of mounts that were added before cannot be understood. After
-    /// any failure none of the mounts is there, but mount points that were made stay.
+    /// the container is stopped; `Kind::Corrupt` if the record of earlier mounts cannot be parsed. After any failure
+    /// none of the mounts is there, but mount points that were made stay.
     pub fn add_mounts(&self, mounts: &[Mount]) -> Result<()> {
         let bundle = self.bundle()?;
         for warning in into_result(crate::check::check_added_mounts(mounts, bundle.spec()))? {
@@ -42,18 +42,18 @@ impl Container {
         self.change_mounts(mounts, add)
     }
 
-    /// Removes mounts that [`Container::add_mounts`] has made, together with everything below them; of the entries only
-    /// `destination` counts: the one that was asked for then, or where the mount is now. Of several with one destination
-    /// the latest goes. Nothing else is ever unmounted, neither a mount of the configuration nor one that a process of the
-    /// container has made: a mount is told by its id, whatever became of the path.
+    /// Removes mounts that [`Container::add_mounts`] made, together with everything mounted below them. Only
+    /// `destination` of each entry counts: the one that was asked for, or where the mount is now. If several have the
+    /// same destination, the latest goes. Nothing else is ever unmounted, neither a mount of the configuration nor one
+    /// that a process of the container made: a mount is identified by its id, whatever became of the path.
     ///
-    /// On a kernel before Linux 6.8 a mount that is not at its destination any more is found by its present path only.
+    /// Before Linux 6.8, a mount that is no longer at its destination is found only by its present path.
     ///
     /// # Errors
     ///
     /// `Kind::WrongState` if the container is stopped; `Kind::InvalidSpec` if there is no such mount at one of the
-    /// destinations, if it is gone, or if another is over it; `Kind::Corrupt` if the record cannot be understood. After a
-    /// refusal all mounts are where they were.
+    /// destinations, if it is gone, or if another mount covers it; `Kind::Corrupt` if the record cannot be parsed.
+    /// After a refusal all mounts are where they were.
     pub fn remove_mounts(&self, mounts: &[Mount]) -> Result<()> {
         into_result(crate::check::check_removed_mounts(mounts))?;
         self.change_mounts(mounts, |mounts, request| Ok(remove(mounts, request)))
@@ -127,22 +127,22 @@ impl Container {
             }
             Asked::Listener(_) | Asked::Reborn => Ok(None),
         };
-        // What follows may wait for the child as long as somebody in the container keeps it stopped.
+        // The rest may wait for the child as long as another process in the container keeps it stopped.
         drop(lock);
-        // The child has nothing left to do when it reports, and is ended with the value.
+        // The child has nothing left to do when it reports, and dropping the value ends it.
         let done = spawn::spawn(&plan, &resources, &mut |_| Ok(()), &mut serve).map(drop);
         let over = fates.over(done.is_ok());
         if !over.is_empty()
             && let Err(error) = added::forget(&self.directory, &self.record, &over)
         {
-            // It is forgotten by the next change.
+            // The next change forgets it.
             log::warn!("{error}");
         }
         done
     }
 }
 
-/// What became of mounts on record.
+/// What became of the recorded mounts.
 #[derive(Debug, Default)]
 struct Fates {
     gone: Vec<MountId>,
@@ -152,7 +152,7 @@ struct Fates {
 }
 
 impl Fates {
-    /// Takes note of a mount that is about to be attached.
+    /// Notes a mount that is about to be attached.
     fn attach(&mut self, mount: &OwnedFd) -> Result<MountId> {
         let (id, _) = mount_id::of(mount.as_raw_fd())
             .map_err(|errno| Error::os(errno, "ask for the id of the new mount"))?;
@@ -169,7 +169,7 @@ impl Fates {
         }
     }
 
-    /// Those that are not there any more, after a change that was done or not.
+    /// The mounts that are gone after a change, which may have failed.
     fn over(self, done: bool) -> Vec<MountId> {
         let mut over = self.gone;
         if done {
@@ -181,7 +181,7 @@ impl Fates {
     }
 }
 
-/// The pid namespace of the init process, which is still there when it is opened.
+/// The pid namespace of the init process, which still exists when it is opened.
 fn pid_namespace_of(init: &OwnedFd, pid: i32) -> Result<OwnedFd> {
     let namespace = open_namespace(Path::new(&format!("/proc/{pid}/ns/pid")))?;
     if has_ended(init.as_fd()) {

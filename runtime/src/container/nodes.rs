@@ -1,4 +1,4 @@
-//! Where on the host the devices are that a container cannot make and gets bound.
+//! Where the host keeps devices that a container cannot make itself and gets bound.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn is_node(path: &Path, node: &Node) -> bool {
     })
 }
 
-/// The name below /dev, which may have directories ("snd/timer").
+/// The name below /dev, which may include directories ("snd/timer").
 fn name_in_sysfs(node: &Node) -> Option<String> {
     let kind = match node.mode & libc::S_IFMT {
         libc::S_IFCHR => "char",

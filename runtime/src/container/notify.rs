@@ -1,4 +1,4 @@
-//! Sending a seccomp notification descriptor to the agent that will answer (config-linux.md, Seccomp, listenerPath).
+//! Sends a seccomp notification descriptor to the agent that will answer (config-linux.md, Seccomp, listenerPath).
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 

@@ -1,4 +1,4 @@
-//! The namespaces and directories of the host that a creation needs as descriptors.
+//! Host namespaces and directories that a creation needs as descriptors.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::plan::Plan;
 
 /// The namespaces that a plan names by path.
 pub(super) struct Namespaces {
-    /// Those that the runtime joins for the birth, with their kinds.
+    /// Those that the runtime joins before the clone, with their kinds.
     pub(super) born_joined: Vec<(OwnedFd, i32)>,
     /// Those that the child joins itself.
     pub(super) joined: Vec<OwnedFd>,
@@ -52,9 +52,9 @@ pub(super) fn open_directory(path: &Path) -> Result<OwnedFd> {
         .map_err(|error| Error::io(&error, format!("open {}", path.display())))
 }
 
-/// A directory as a descriptor that is good for nothing but to lead to it.
+/// A directory as a descriptor that serves only to name it.
 pub(super) fn hold(path: &Path) -> Result<OwnedFd> {
-    // Not by `OpenOptions`, which takes O_PATH for a part of the access mode where the C library is musl.
+    // Not with `OpenOptions`: with musl, it takes O_PATH for a part of the access mode.
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     fcntl::openat(AT_FDCWD, path, flags, Mode::empty())
         .map_err(|errno| Error::os(errno, format!("open {}", path.display())))

@@ -11,18 +11,18 @@ pub enum CgroupDriver {
     /// The runtime itself, through the cgroup file systems.
     #[default]
     Cgroupfs,
-    /// systemd, asked for a transient scope for each container; for callers that are not root, the instance of the user.
-    /// Needs the feature `systemd`. `linux.cgroupsPath` is then `slice:prefix:name`.
+    /// systemd makes a transient scope for each container; for callers other than root, the user's instance does. Needs
+    /// the feature `systemd`. `linux.cgroupsPath` is then `slice:prefix:name`.
     Systemd,
-    /// Whichever `linux.cgroupsPath` is meant for: systemd where it has the form `slice:prefix:name`. For callers whose
-    /// manager writes the path and says no more.
+    /// Decided by the form of `linux.cgroupsPath`: systemd if it is `slice:prefix:name`, the runtime itself otherwise.
+    /// For callers whose manager writes the path and says nothing else.
     ByPath,
-    /// Nobody: the container stays in the cgroup of the caller. A configuration with limits is refused;
-    /// device rules, which engines send with every container, are left out.
+    /// None: the container stays in the caller's cgroup. A configuration with limits is refused; device rules, which
+    /// engines send with every container, are left out.
     Disabled,
 }
 
-/// The standard streams of a container's process that has no terminal.
+/// The standard streams of a container process without a terminal.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum Stdio {
@@ -42,7 +42,7 @@ impl Stdio {
     }
 }
 
-/// Where the master of a container's terminal goes, when `process.terminal` is set.
+/// Where the master of a container's terminal goes if `process.terminal` is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Console {
@@ -51,11 +51,11 @@ pub enum Console {
     None,
     /// To the unix socket at this path: one message with the descriptor.
     Socket(PathBuf),
-    /// To the caller, who asks the handle for it. The terminal has the kernel's settings, as with [`Console::Socket`]:
-    /// whoever copies its output to a terminal makes that one raw.
+    /// To the caller, which takes it from the handle. The terminal has the kernel's settings, as with
+    /// [`Console::Socket`]: a caller that copies its output to a terminal should make that terminal raw.
     Keep,
-    /// As [`Console::Keep`], for a caller that copies the output to a terminal which itself turns `\n` into `\r\n`: the
-    /// container's does not, from before its program runs.
+    /// As [`Console::Keep`], for a caller that copies the output to a terminal that itself turns `\n` into `\r\n`: the
+    /// container's terminal does not, from before its program runs.
     Relay,
 }
 
@@ -89,7 +89,7 @@ impl CreateOptions {
         self
     }
 
-    /// Says where the terminal goes.
+    /// Sets where the terminal goes.
     #[must_use]
     pub fn console(mut self, console: Console) -> Self {
         self.console = console;
@@ -104,7 +104,7 @@ impl CreateOptions {
         self
     }
 
-    /// Gives the container a session keyring of its own (the default), or leaves it the caller's.
+    /// Gives the container its own session keyring (the default), or leaves it the caller's.
     #[must_use]
     pub fn new_keyring(mut self, new_keyring: bool) -> Self {
         self.no_new_keyring = !new_keyring;
@@ -118,31 +118,31 @@ impl CreateOptions {
         self
     }
 
-    /// Makes the init process a child of the caller's parent, not of the caller (`CLONE_PARENT`): for a caller that ends soon,
-    /// and whose parent looks after containers; see [`worker`](crate::worker). [`Container::wait`](crate::Container::wait) is
-    /// then for the parent to replace.
+    /// Makes the init process a child of the caller's parent, not of the caller (`CLONE_PARENT`): for a short-lived
+    /// caller whose parent looks after containers; see [`worker`](crate::worker). The parent then has to wait for it:
+    /// [`Container::wait`](crate::Container::wait) cannot.
     #[must_use]
     pub fn sibling(mut self, sibling: bool) -> Self {
         self.sibling = sibling;
         self
     }
 
-    /// Passes on that many descriptors from 3 up, besides the standard streams.
+    /// Passes on this many descriptors from 3 up, besides the standard streams.
     #[must_use]
     pub fn preserve_fds(mut self, count: u32) -> Self {
         self.preserve_fds = count;
         self
     }
 
-    /// Says which of the descriptors to be passed on are not open, and so are not passed on, whatever the library itself or
-    /// another thread opens under their numbers meanwhile.
+    /// Names descriptors in that range that are not open. They are not passed on, even if the library or another thread
+    /// opens something under their numbers in the meantime.
     #[must_use]
     pub fn absent_fds(mut self, numbers: impl IntoIterator<Item = RawFd>) -> Self {
         self.absent_fds = numbers.into_iter().collect();
         self
     }
 
-    /// Ends the creation, and undoes it, as soon as this descriptor becomes readable: a pipe, an eventfd, a signalfd. The
+    /// Cancels and undoes the creation as soon as this descriptor becomes readable: a pipe, an eventfd, a signalfd. The
     /// error is then `Kind::Cancelled`; nothing is read from the descriptor.
     #[must_use]
     pub fn cancel(mut self, cancel: OwnedFd) -> Self {
@@ -151,7 +151,7 @@ impl CreateOptions {
     }
 
     /// Lets the container's process speak the protocol of `sd_notify(3)`: it gets `NOTIFY_SOCKET`, and a read-only
-    /// directory for that socket at /run/notify. Whoever wants to hear it calls
+    /// directory for that socket at /run/notify. To receive the messages, call
     /// [`Container::bind_notify_socket`](super::Container::bind_notify_socket) before the start.
     #[must_use]
     pub fn notify_socket(mut self, notify: bool) -> Self {
@@ -190,7 +190,7 @@ impl ExecOptions {
         self
     }
 
-    /// Says where the terminal goes.
+    /// Sets where the terminal goes.
     #[must_use]
     pub fn console(mut self, console: Console) -> Self {
         self.console = console;
@@ -204,15 +204,15 @@ impl ExecOptions {
         self
     }
 
-    /// Passes on that many descriptors from 3 up.
+    /// Passes on this many descriptors from 3 up.
     #[must_use]
     pub fn preserve_fds(mut self, count: u32) -> Self {
         self.preserve_fds = count;
         self
     }
 
-    /// Says which of the descriptors to be passed on are not open, and so are not passed on, whatever the library itself or
-    /// another thread opens under their numbers meanwhile.
+    /// Names descriptors in that range that are not open. They are not passed on, even if the library or another thread
+    /// opens something under their numbers in the meantime.
     #[must_use]
     pub fn absent_fds(mut self, numbers: impl IntoIterator<Item = RawFd>) -> Self {
         self.absent_fds = numbers.into_iter().collect();
@@ -227,21 +227,21 @@ impl ExecOptions {
         self
     }
 
-    /// The arguments in the place of those of the process object, which as JSON cannot hold what is not text.
+    /// Replaces the arguments of the process object, which as JSON cannot hold bytes that are not text.
     #[must_use]
     pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.args = args.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Adds a variable, `NAME=VALUE`, after those of the process object; it may hold what is not text.
+    /// Adds a variable, `NAME=VALUE`, after those of the process object; it need not be valid text.
     #[must_use]
     pub fn env(mut self, variable: impl Into<OsString>) -> Self {
         self.env.push(variable.into());
         self
     }
 
-    /// Ends the exec, and the process with it, if this descriptor becomes readable before the program runs; see
+    /// Cancels the exec, and ends the process, if this descriptor becomes readable before the program runs; see
     /// [`CreateOptions::cancel`].
     #[must_use]
     pub fn cancel(mut self, cancel: OwnedFd) -> Self {
@@ -249,7 +249,7 @@ impl ExecOptions {
         self
     }
 
-    /// Allows the exec in a paused container, whose new process then waits frozen.
+    /// Allows the exec in a paused container; the new process then waits frozen.
     #[must_use]
     pub fn ignore_paused(mut self, ignore: bool) -> Self {
         self.ignore_paused = ignore;
@@ -264,7 +264,7 @@ pub enum Delete {
     /// Stopped ones, and created ones, which are killed first (as every runtime does and callers expect).
     #[default]
     Stopped,
-    /// Any, killing what runs; also what is left of a creation that was interrupted. Succeeds if there is none.
+    /// Any, killing what runs, and also the remains of an interrupted creation. Succeeds if there is none.
     Force,
     /// Stopped ones only, by the letter of the runtime specification.
     Strict,

@@ -35,7 +35,7 @@ pub(super) struct Prepared {
     pub(super) record: Record,
 }
 
-/// `made`: the cgroup that could be made, where it is not all that was planned.
+/// `made` is the cgroup that could be made, if that is less than was planned.
 pub(super) fn prepare(
     directory: &Directory,
     bundle: &Bundle,
@@ -122,13 +122,13 @@ pub(super) fn prepare(
     Ok(Prepared { plan, cgroup, record })
 }
 
-/// Whether the process keeps the supplementary groups of the caller, by the annotation of crun that Podman writes for
-/// `--group-add keep-groups`: it may then use files of groups that have no id inside.
+/// Whether the process keeps the caller's supplementary groups, by crun's annotation, which Podman writes for
+/// `--group-add keep-groups`: the process may then use files of groups that have no id inside.
 pub(super) fn keeps_groups(spec: &Spec) -> bool {
     spec.annotations().as_ref().is_some_and(|all| all.contains_key(KEEP_GROUPS))
 }
 
-/// What a cgroup mount of the container shows: its own cgroups, and where it has none, the runtime's.
+/// What a cgroup mount of the container shows: its own cgroups or, if it has none, the runtime's.
 pub(super) fn views(layout: &CgroupLayout, made: &Cgroup) -> Views {
     let dirs = &made.record().dirs;
     let shared = |mount: &Path, own: &Path| mount.join(own.strip_prefix("/").unwrap_or(own));

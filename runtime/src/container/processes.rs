@@ -1,4 +1,4 @@
-//! The processes of a container: those in its cgroup, or, where its creator could make none, in its pid namespace.
+//! The processes of a container: those in its cgroup or, if its creator could make none, in its pid namespace.
 
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 use crate::sys::pidfd;
 
 impl Container {
-    /// The pids of all processes of the container, in the caller's pid namespace: those in its cgroup. Of a container
-    /// that has none, those in the pid namespace that its init leads.
+    /// The pids of all processes of the container, in the caller's pid namespace: those in its cgroup or, if it has
+    /// none, those in the pid namespace that its init leads.
     ///
     /// # Errors
     ///
-    /// If they cannot be listed: `Kind::Unsupported` if the container has neither.
+    /// If they cannot be listed; `Kind::Unsupported` if the container has neither.
     pub fn processes(&self) -> Result<Vec<i32>> {
         if !self.cgroup().is_none() {
             return self.cgroup().processes(true);
@@ -32,7 +32,7 @@ impl Container {
         }
     }
 
-    /// Sends a signal to every process of the container. A stopped container has none: that is no error.
+    /// Sends a signal to every process of the container. A stopped container has none, which is not an error.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Container {
                 Err(Errno::ESRCH | Errno::EINVAL) => continue,
                 Err(errno) => return Err(Error::os(errno, format!("open process {pid}"))),
             };
-            // A pid that was reused in between belongs to a stranger.
+            // A pid that was reused in between belongs to an unrelated process.
             if namespace(pid) != wanted {
                 continue;
             }
@@ -61,12 +61,12 @@ impl Container {
     }
 }
 
-/// The pid namespace of a process, if it may be known.
+/// The pid namespace of a process, if the caller may read it.
 fn namespace(pid: i32) -> Option<u64> {
     std::fs::metadata(format!("/proc/{pid}/ns/pid")).ok().map(|namespace| namespace.ino())
 }
 
-/// Whether the process is number 1 of its pid namespace; in one that was joined there are processes of others.
+/// Whether the process is number 1 of its pid namespace; a joined one has processes of others.
 pub(super) fn leads_pid_namespace(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();

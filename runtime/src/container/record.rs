@@ -1,4 +1,4 @@
-//! What is written down about a container, small enough that no operation but exec reads `config.json` again.
+//! The record of a container, small enough that no operation except exec reads `config.json` again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::linux::intel_rdt::Membership;
 /// How long to wait for killed processes to leave their cgroups.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The form of the document; another number is another version of wharf.
+/// The format of the document; another number means another version of wharf.
 const FORMAT: u32 = 1;
 
 /// A container as its creation left it.
@@ -30,12 +30,12 @@ pub(crate) struct Record {
     pub(crate) rootfs: PathBuf,
     pub(crate) created: String,
     pub(crate) owner: u32,
-    /// The boot in which it was created; older versions did not write it down.
+    /// The boot in which it was created; older versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) annotations: Option<BTreeMap<String, String>>,
-    /// None while the creation is under way.
+    /// None while the creation is in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) init: Option<ProcessIdentity>,
     /// In the record of the intent, what would be made.
@@ -45,13 +45,13 @@ pub(crate) struct Record {
     /// The resctrl groups that it is in; in the record of the intent, those that would be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rdt: Option<Membership>,
-    /// The device rules that an update has put in the place of the configured ones.
+    /// The device rules from an update, which replace the configured ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) devices: Option<Vec<LinuxDeviceCgroup>>,
     /// Whether its mounts are in the runtime's mount namespace, below `rootfs`.
     #[serde(default)]
     pub(crate) host_mounts: bool,
-    /// In that case, the mount that `rootfs` was on before: as long as it still is, there is nothing of ours on it.
+    /// If so, the mount that `rootfs` was on before: as long as it still is, nothing of ours is mounted on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mount_before: Option<u64>,
     #[serde(default)]
@@ -100,10 +100,9 @@ impl Record {
         }
     }
 
-    /// Reads a document; none if it is empty, cut or of another format.
+    /// Parses a document; none if it is empty, truncated or in another format.
     ///
-    /// Of what a reboot has ended nothing is told: who has the pid now, or made a cgroup or a mount of that path, is a
-    /// stranger.
+    /// What a reboot has ended is left out: the pid, cgroup or mount with that name now belongs to something else.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let record: Self = serde_json::from_slice(bytes).ok()?;
         if record.format != FORMAT {
@@ -112,12 +111,12 @@ impl Record {
         Some(if record.is_of_another_boot() { record.after_reboot() } else { record })
     }
 
-    /// Whether the machine was booted since.
+    /// Whether the machine has been booted since.
     pub(crate) fn is_of_another_boot(&self) -> bool {
         boot::is_over(self.boot.as_deref())
     }
 
-    /// Whether the version that wrote it notes when a creation enters its cgroup.
+    /// Whether the version that wrote it records when a creation enters its cgroup.
     pub(crate) fn notes_cgroup(&self) -> bool {
         self.boot.is_some()
     }
@@ -131,7 +130,7 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// If it has no form in JSON: a path that is not UTF-8.
+    /// If it cannot be written as JSON: a path is not UTF-8.
     pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| {
             Error::new(Kind::Unsupported, format!("record container {:?}: {error}", self.id))

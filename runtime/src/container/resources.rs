@@ -1,4 +1,4 @@
-//! The container's cgroup in use: its statistics, its limits.
+//! The container's cgroup in use: its statistics and limits.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::error::{Error, Kind, Result};
 use crate::linux::intel_rdt::Schemata;
 
 impl Container {
-    /// What the container uses, and has used.
+    /// What the container uses now, and has used in total.
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if it is stopped, or stops meanwhile and its cgroup is gone; or the failure to read a file of
-    /// the cgroup.
+    /// `Kind::WrongState` if it is stopped, or stops in the meantime and its cgroup is gone; or the failure to read a
+    /// file of the cgroup.
     pub fn stats(&self) -> Result<Stats> {
         if self.status()? == Status::Stopped {
             return Err(self.not_running());
@@ -32,35 +32,35 @@ impl Container {
             }
             Ok(stats)
         });
-        // A file that is gone counts as one that the kernel does not have, so numbers of a cgroup that goes away may be 0.
+        // A missing file counts as one that the kernel does not have, so a cgroup that is going away may report zeros.
         if self.cgroup().is_whole() { collected } else { Err(self.not_running()) }
     }
 
     /// Changes the limits; what is absent stays as it is.
     ///
-    /// Device rules that differ from those in force take their place, all at once. The same ones are left alone: engines
-    /// send all resources of a container with each update, and to apply its rules again would take away what a device
+    /// Device rules that differ from those in force replace them, all at once. Identical ones are left alone: engines
+    /// send all of a container's resources with each update, and applying its rules again would take away what a device
     /// plug-in has allowed since.
     ///
-    /// A memory limit below the usage has the kernel kill processes of the container, where it cannot take enough memory
-    /// back: `memory.checkBeforeUpdate` refuses it, and [`Container::update_within`] gives the kernel time.
+    /// A memory limit below the usage makes the kernel kill processes of the container if it cannot reclaim enough
+    /// memory. `memory.checkBeforeUpdate` refuses such a limit, and [`Container::update_within`] gives the kernel time.
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if it is stopped, or if `memory.checkBeforeUpdate` is set and more memory than the limit is in
-    /// use; `Kind::InvalidSpec` for contradictory limits.
+    /// `Kind::WrongState` if it is stopped, or if `memory.checkBeforeUpdate` is set and more memory than the limit is
+    /// in use; `Kind::InvalidSpec` for contradictory limits.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
         self.update_limits(resources, None)
     }
 
-    /// As [`Container::update`], for a memory limit that may be below the usage: memory is taken back first, by
-    /// `memory.high` where cgroups are of version 2, and the limit is set when the usage is below it. Nothing is killed for
-    /// it. The container may be slow meanwhile, and its lock is held for at most that time.
+    /// As [`Container::update`], for a memory limit that may be below the usage: memory is reclaimed first, with
+    /// `memory.high` on version 2 cgroups, and the limit is set once the usage is below it. Nothing is killed for it.
+    /// The container may be slow in the meantime, and its lock is held for at most that time.
     ///
     /// # Errors
     ///
-    /// As there, and `Kind::Timeout` if the usage did not get below the limit within that time: then all limits are as they
-    /// were.
+    /// As [`Container::update`], and `Kind::Timeout` if the usage did not get below the limit in time: then all limits
+    /// are as they were.
     pub fn update_within(&self, resources: &LinuxResources, patience: Duration) -> Result<()> {
         self.update_limits(resources, Some(patience))
     }
@@ -87,7 +87,7 @@ impl Container {
         }
     }
 
-    /// The record as it is now: another handle may have changed it, or another container may have the id by now. For a
+    /// The current record: another handle may have changed it, or another container may have the id by now. For a
     /// caller that has the lock.
     fn current_record(&self) -> Result<Record> {
         let now = self.directory.record()?;
@@ -108,13 +108,13 @@ impl Container {
         self.directory.replace(&record)
     }
 
-    /// Changes what the container's class of service gives, and with it what every other container in that class gets:
-    /// the schemata of `rdt`, in the order in which a creation writes them. Its other properties do not matter.
+    /// Changes what the container's class of service gives, and thus what every other container in that class gets:
+    /// writes the schemata of `rdt`, in the order in which a creation writes them. Its other properties are ignored.
     ///
     /// # Errors
     ///
-    /// `Kind::InvalidSpec` for a malformed schema and for a container that was created without `linux.intelRdt`,
-    /// `Kind::Unsupported` for a resource that the machine cannot share, `Kind::WrongState` if it is stopped.
+    /// `Kind::InvalidSpec` for a malformed schema, or a container that was created without `linux.intelRdt`;
+    /// `Kind::Unsupported` for a resource that the machine cannot share; `Kind::WrongState` if it is stopped.
     pub fn update_intel_rdt(&self, rdt: &LinuxIntelRdt) -> Result<()> {
         for warning in into_result(crate::check::check_intel_rdt(rdt))? {
             log::warn!("{warning}");

@@ -1,5 +1,5 @@
-//! Making a container of the images of a checkpoint. All that a creation makes and forbids, a restore does too: what
-//! criu makes by the images is compared with the configuration before it may run.
+//! Restoring a container from the images of a checkpoint. A restore makes and forbids everything that a creation does:
+//! what criu restores from the images is compared with the configuration before it may run.
 
 mod inheritance;
 mod inside;
@@ -40,7 +40,7 @@ use crate::sys::pidfd;
 use inheritance::Inheritance;
 use restoration::Restoration;
 
-/// The first version that restores under another security label.
+/// The first version that can restore with another security label.
 const CHANGES_LABEL: Version = Version(3, 16, 0);
 const LOG: &str = "restore.log";
 
@@ -60,7 +60,7 @@ struct Prepared<'b> {
     inheritance: Inheritance,
 }
 
-/// Makes a container of images.
+/// Restores a container from images.
 pub(super) fn restore(
     root: &Path,
     id: &ContainerId,
@@ -71,7 +71,7 @@ pub(super) fn restore(
     let directory = Directory::of(root, id);
     let spec = bundle.spec();
     let create_options = CreateOptions::new().console(options.console.clone());
-    // All that a creation would refuse.
+    // Refuses all that a creation would refuse.
     let prepare::Prepared { cgroup: cgroup_plan, mut record, .. } =
         prepare::prepare(&directory, bundle, &create_options, Gate::Open, None, cgroups)?;
     let prepared = prepare(id, bundle, options, &cgroup_plan)?;
@@ -133,7 +133,7 @@ pub(super) fn restore(
 
 /// Ends and reaps the first process, which is a child of this one.
 fn end(pidfd: &OwnedFd) {
-    // ESRCH: criu ended it.
+    // ESRCH: criu has ended it.
     let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
     if wait_end(pidfd.as_fd(), PATIENCE.as_millis() as i32) {
         let _ = pidfd::wait(pidfd.as_raw_fd(), libc::WNOHANG);
@@ -202,7 +202,7 @@ fn prepare<'b>(
     })
 }
 
-/// criu takes one label for all processes; by itself it takes those of the images.
+/// criu takes one label for all processes; by default it uses those of the images.
 fn configured_label(spec: &Spec) -> Option<String> {
     let process = spec.process().as_ref()?;
     let label = |kind: &str, label: &Option<String>| {
@@ -211,7 +211,7 @@ fn configured_label(spec: &Spec) -> Option<String> {
     label("apparmor", process.apparmor_profile()).or_else(|| label("selinux", process.selinux_label()))
 }
 
-/// Copies of the streams, with numbers that are not those of criu's own.
+/// Copies of the streams, with numbers that criu itself does not use.
 fn streams(stdio: &Stdio) -> Result<[OwnedFd; 3]> {
     let copy = |fd: BorrowedFd<'_>| {
         fd.try_clone_to_owned().map_err(|error| Error::io(&error, "duplicate a standard stream"))

@@ -40,20 +40,20 @@ pub struct RuntimeBuilder {
 pub struct Listed {
     /// The container's id: the name of its directory.
     pub id: String,
-    /// Its state, or why it cannot be told; the others are not affected.
+    /// Its state, or why it cannot be read; other entries are not affected.
     pub state: Result<State>,
 }
 
 impl RuntimeBuilder {
-    /// Sets the state directory (default `/run/wharf`), which is made when the first container is.
+    /// Sets the state directory (default `/run/wharf`), which is made with the first container.
     #[must_use]
     pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = Some(root.into());
         self
     }
 
-    /// Sets where the resctrl file system is mounted, for containers with `linux.intelRdt`. By default it is looked for,
-    /// at `/sys/fs/resctrl` first, when such a container is created.
+    /// Sets where the resctrl file system is mounted, for containers with `linux.intelRdt`. By default it is searched
+    /// for, at `/sys/fs/resctrl` first, when such a container is created.
     #[must_use]
     pub fn resctrl(mut self, mount: impl Into<PathBuf>) -> Self {
         self.resctrl = Some(mount.into());
@@ -68,16 +68,17 @@ impl RuntimeBuilder {
     }
 
     /// Honours every `org.systemd.property.*` annotation (default: only those that say how the container's own unit
-    /// ends). Whoever writes the configuration can then have systemd run programs as root, or power the machine off.
+    /// ends). The author of a configuration can then have systemd run programs as root, or power the machine off.
     #[must_use]
     pub fn systemd_annotations(mut self, trusted: bool) -> Self {
         self.cgroups.trusted = trusted;
         self
     }
 
-    /// Sets what happens where the caller may not make a container's cgroup, or filter its devices: `true` does without, as
-    /// long as nothing is limited, and puts cgroups that no configuration names below the caller's own; `false` makes it
-    /// an error. By default a caller without privileges over the machine does without, and any other gets a warning.
+    /// Sets what happens if the caller may not make a container's cgroup, or filter its devices. `true` goes on
+    /// without, as long as nothing is limited, and puts cgroups that no configuration names below the caller's own;
+    /// `false` makes it an error. By default a caller without privileges over the machine goes on without, and any
+    /// other gets a warning.
     ///
     /// A limit that cannot be set is always an error.
     #[must_use]
@@ -86,7 +87,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Makes the runtime. Touches nothing.
+    /// Builds the runtime. Touches nothing.
     ///
     /// # Errors
     ///
@@ -100,7 +101,7 @@ impl RuntimeBuilder {
 }
 
 impl Runtime {
-    /// Starts the configuration of a runtime.
+    /// Starts configuring a runtime.
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder::default()
     }
@@ -110,10 +111,10 @@ impl Runtime {
         &self.root
     }
 
-    /// Everything that is wrong with a bundle, and what would be warned about, before any side effect.
+    /// Everything that is wrong with a bundle, and everything that deserves a warning, before any side effect.
     ///
-    /// It needs no privilege. What the caller may not look at, and what only the attempt shows, is left out; what he lacks
-    /// the rights for is told.
+    /// It needs no privilege. Things that the caller may not look at, and those that only an attempt would show, are
+    /// left out; missing rights of the caller are reported.
     pub fn check(&self, bundle: &Bundle) -> Vec<Finding> {
         let mut findings = bundle.warnings().to_vec();
         findings.extend(crate::check::check(bundle.spec()));
@@ -121,7 +122,7 @@ impl Runtime {
         findings
     }
 
-    /// As [`Runtime::check`], with what is wrong in a creation with these options: where the terminal goes.
+    /// As [`Runtime::check`], and also reports what is wrong with these options: where the terminal goes.
     pub fn check_with(&self, bundle: &Bundle, options: &CreateOptions) -> Vec<Finding> {
         let mut findings = self.check(bundle);
         host_check::check_console(bundle.spec(), &options.console, &mut findings);
@@ -143,7 +144,7 @@ impl Runtime {
         )
     }
 
-    /// Creates a container: everything but its program is in place afterwards, and its first process waits for
+    /// Creates a container: afterwards everything but its program is in place, and its first process waits for
     /// [`Container::start`].
     ///
     /// # Errors
@@ -154,7 +155,7 @@ impl Runtime {
         create::create(&self.root, id, bundle, options, Gate::Socket, self.cgroups, self.resctrl.as_deref())
     }
 
-    /// Creates a container and starts it at once, which saves the way through the gate.
+    /// Creates a container and starts it at once, which is faster than [`Runtime::create`] and [`Container::start`].
     ///
     /// # Errors
     ///
@@ -163,18 +164,18 @@ impl Runtime {
         create::create(&self.root, id, bundle, options, Gate::Open, self.cgroups, self.resctrl.as_deref())
     }
 
-    /// Makes a container of the images that [`Container::checkpoint`] wrote; it runs.
+    /// Restores a container from the images that [`Container::checkpoint`] wrote; it runs at once.
     ///
-    /// The images say what the processes are and do; the configuration says what they may. Before a process runs, its
-    /// namespaces, mounts, cgroups, capabilities, ids, seccomp filters, `no_new_privs`, labels and open files are
+    /// The images say what the processes are and do; the configuration says what they may do. Before a process runs,
+    /// its namespaces, mounts, cgroups, capabilities, ids, seccomp filters, `no_new_privs`, labels and open files are
     /// compared with the configuration, and its limits are set. `prestart` and `createRuntime` hooks run; those of
     /// other kinds do not.
     ///
     /// # Errors
     ///
     /// As [`Runtime::create`]; `Kind::Unsupported` without criu, or if criu or this kernel rules it out;
-    /// `Kind::Corrupt` if the directory holds what no checkpoint has; `Kind::InvalidSpec` if what the images describe is
-    /// less confined than the configuration says. Nothing of the container is left then.
+    /// `Kind::Corrupt` if the directory holds what no checkpoint contains; `Kind::InvalidSpec` if the images describe
+    /// something less confined than the configuration says. Nothing of the container is left then.
     #[cfg(feature = "criu")]
     pub fn restore(
         &self,
@@ -185,12 +186,12 @@ impl Runtime {
         super::restore::restore(&self.root, id, bundle, options, self.cgroups)
     }
 
-    /// Finds a container that was created before, by this or another process.
+    /// Opens an existing container, whichever process created it.
     ///
     /// # Errors
     ///
     /// `Kind::NotFound` if there is none, `Kind::WrongState` if it is still being created, `Kind::Corrupt` if its state
-    /// cannot be understood.
+    /// cannot be parsed.
     pub fn open(&self, id: &ContainerId) -> Result<Container> {
         Container::open(Directory::of(&self.root, id), id)
     }
@@ -211,7 +212,7 @@ impl Runtime {
         let mut listed = Vec::new();
         for entry in entries {
             let name = entry.map_err(context)?.file_name();
-            // What is no id is no container of ours.
+            // A name that is not a valid id is no container of ours.
             let Some(id) = name.to_str().and_then(|name| ContainerId::new(name).ok()) else { continue };
             let directory = Directory::of(&self.root, &id);
             if !directory.path().is_dir() {
@@ -224,11 +225,11 @@ impl Runtime {
         Ok(listed)
     }
 
-    /// Deletes a container by its id alone, also one whose state files are damaged or whose creation was interrupted.
+    /// Deletes a container by its id alone, even if its state files are damaged or its creation was interrupted.
     ///
     /// # Errors
     ///
-    /// `Kind::NotFound` (not with [`Delete::Force`]), `Kind::WrongState` if it runs and is not to be killed, or the
+    /// `Kind::NotFound` (not with [`Delete::Force`]), `Kind::WrongState` if it runs and may not be killed, or the
     /// failure of a system call, after which `delete` can be called again.
     pub fn delete(&self, id: &ContainerId, how: Delete) -> Result<()> {
         delete::delete(&Directory::of(&self.root, id), how)

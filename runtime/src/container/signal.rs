@@ -14,10 +14,10 @@ use crate::sys::pidfd;
 impl Container {
     /// Sends a signal to the init process.
     ///
-    /// SIGKILL also ends the other processes of a container that shares its pid namespace (nothing else would), even where
-    /// init is gone already, and wakes a container that is frozen, so that it can die.
+    /// SIGKILL also ends the other processes of a container that shares its pid namespace (nothing else would), even if
+    /// init is already gone, and wakes a frozen container so that it can die.
     ///
-    /// It takes no lock: whatever else is under way, and waits for the container, a signal reaches it.
+    /// It takes no lock, so a signal gets through whatever else is in progress and waits for the container.
     ///
     /// # Errors
     ///
@@ -51,13 +51,13 @@ impl Container {
         Ok(())
     }
 
-    /// Ends what a container has left whose init is gone: in a pid namespace that it shares with others.
+    /// Ends what is left of a container whose init is gone, in a shared pid namespace.
     fn kill_rest(&self, signal: i32) -> Result<()> {
         if signal != libc::SIGKILL || self.leads_own_pid_namespace()? {
             return Err(self.not_running());
         }
         let cgroup = self.cgroup();
-        // The cgroup may be that of another container by now, if this one was deleted.
+        // If this container was deleted, the cgroup may belong to another container by now.
         if cgroup.processes(true)?.is_empty() || !self.directory.is_still(&self.record) {
             return Err(self.not_running());
         }
@@ -84,7 +84,7 @@ impl Container {
         }
     }
 
-    /// Lets a paused container go on.
+    /// Resumes a paused container.
     ///
     /// # Errors
     ///

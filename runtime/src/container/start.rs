@@ -1,4 +1,4 @@
-//! Starting a created container: its process becomes the program, or it is known why not.
+//! Starting a created container: its process becomes the program, or reports why it cannot.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -24,10 +24,11 @@ impl Container {
     /// executed, after which the container is stopped; `Kind::Hook` if a startContainer or poststart hook failed, after
     /// which the container is destroyed (runtime.md, Lifecycle, steps 7 to 11).
     pub fn start(&self) -> Result<()> {
-        // Not longer: hooks of the container, and whoever stops its process, decide how long the rest takes.
+        // No longer than this: the container's hooks, and anything that stops its process, decide how long the rest
+        // takes.
         let lock = self.lock()?;
         let init = self.init()?;
-        // The directory itself, not its name: the container may be deleted meanwhile, and its id used again.
+        // The directory itself, not its name: the container may be deleted in the meantime, and its id used again.
         let holder = self.directory.open()?;
         if init.is_some() && self.cgroup().frozen().unwrap_or(false) {
             return Err(Error::new(Kind::WrongState, "cannot start a container in the paused state")
@@ -50,7 +51,7 @@ impl Container {
                     Ok(bundle) => describe_late(bundle.spec(), message, output),
                     Err(error) => error.during("start the container's process"),
                 };
-                // The process ends by itself now; whoever reacts to the error must find it ended.
+                // The process now ends by itself; callers that react to the error must find it ended.
                 end(&init);
                 if error.kind() == Kind::Hook {
                     self.destroy();
@@ -58,7 +59,7 @@ impl Container {
                 return Err(error);
             }
         }
-        // The socket has served; whoever connects after this point is refused anyhow.
+        // The socket is done: any later connection is refused anyway.
         std::fs::remove_file(Directory::short_socket(&holder)).ok();
         if self.record.poststart {
             let bundle = self.bundle()?;
@@ -80,7 +81,7 @@ impl Container {
         Error::new(Kind::WrongState, what)
     }
 
-    /// Ends and deletes the container after a hook failed; what goes wrong here is only worth a warning.
+    /// Ends and deletes the container after a failed hook; failures here are only warnings.
     fn destroy(&self) {
         if let Err(error) = delete::delete_own(&self.directory, &self.record, super::options::Delete::Force) {
             log::warn!("{error}");
@@ -88,7 +89,7 @@ impl Container {
     }
 }
 
-/// Waits for the end of a process that is about to end, and ends it if that takes too long.
+/// Waits for a process that is about to end, and kills it if that takes too long.
 fn end(init: &OwnedFd) {
     if !wait_end(init.as_fd(), LAST_WORDS) {
         let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);

@@ -1,4 +1,4 @@
-//! The state of a container, as `state`, `list` and hooks tell it.
+//! The state of a container, as `state`, `list` and hooks report it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,12 +12,12 @@ use super::store::{Directory, Known};
 use crate::cgroup::Cgroup;
 use crate::error::Result;
 
-/// The life of a container (runtime.md, State), with `paused` as the one addition that every runtime makes.
+/// A container's status (runtime.md, State), with `paused` as the one addition that every runtime makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Status {
-    /// Being made: another runtime process is at it, or was interrupted.
+    /// Being created by another runtime process.
     Creating,
     /// Complete, waiting for `start`.
     Created,
@@ -41,7 +41,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// The state document, in the form and order of runc's.
+/// The state document, in runc's form and order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -50,7 +50,7 @@ pub struct State {
     pub oci_version: String,
     /// The container's id.
     pub id: String,
-    /// The init process in the caller's pid namespace; 0 when there is none.
+    /// The pid of the init process in the caller's pid namespace; 0 if there is none.
     pub pid: i32,
     /// Where the container is in its life.
     pub status: Status,
@@ -63,11 +63,11 @@ pub struct State {
     /// The annotations of its configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
-    /// The user who created it.
+    /// The user that created it.
     pub owner: String,
 }
 
-/// The state that a directory tells, without the lock.
+/// The state according to a directory, without the lock.
 pub(super) fn state_of(directory: &Directory) -> Result<State> {
     match directory.read()? {
         Known::Complete(record) => {
@@ -75,7 +75,7 @@ pub(super) fn state_of(directory: &Directory) -> Result<State> {
             Ok(describe(record, now))
         }
         Known::Intent(record) => {
-            // An operation holds the lock: the creation is under way. Else it was interrupted.
+            // If an operation holds the lock, the creation is in progress; otherwise it was interrupted.
             let status = if directory.is_busy() { Status::Creating } else { Status::Stopped };
             Ok(describe(record, (status, 0)))
         }
@@ -113,7 +113,7 @@ pub(super) fn status_of(directory: &Directory, record: &Record) -> Result<(Statu
     Ok((status, init.pid))
 }
 
-/// The name of a user of the host, for the owner of a container.
+/// The name of a host user, for the owner of a container.
 fn name_of(uid: u32) -> String {
     if uid == 0 {
         return "root".to_owned();

@@ -11,8 +11,8 @@
 //! | `notify/notify.sock` | at creation, on demand | where the container's process sends `sd_notify(3)` messages |
 //! | `state.json` | when the creation is complete | the record of the container |
 //!
-//! No file is ever changed in place (but for a line that is added to the intent): one that is cut or empty can only come
-//! from elsewhere, and even then the intent and the kernel know enough to end the container.
+//! No file is ever changed in place, except for a line that is added to the intent. So only something else can have
+//! emptied or truncated one, and even then the intent and the kernel know enough to end the container.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -55,20 +55,20 @@ pub(crate) struct Directory {
     path: PathBuf,
 }
 
-/// Holds the lock of a container until it is dropped. No child ever has it.
+/// Holds the lock of a container until dropped. No child ever inherits it.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _lock: FileLock,
 }
 
-/// What is known of a container.
+/// What is known about a container.
 #[derive(Clone, Debug)]
 pub(crate) enum Known {
     /// Its creation was completed.
     Complete(Record),
-    /// Only the intent is there: a creation is under way, or was interrupted.
+    /// Only the intent exists: a creation is in progress, or was interrupted.
     Intent(Record),
-    /// The directory is there, and nothing in it can be understood.
+    /// The directory exists, and nothing in it can be parsed.
     Nothing,
 }
 
@@ -88,7 +88,7 @@ impl Directory {
         &self.path
     }
 
-    /// Where the gate's socket is.
+    /// The path of the gate's socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.path.join(SOCKET)
     }
@@ -98,7 +98,7 @@ impl Directory {
         self.path.join(NOTIFY)
     }
 
-    /// Makes it, for every user of the container to reach.
+    /// Makes it, accessible to every user of the container.
     pub(crate) fn make_notify(&self) -> Result<()> {
         let path = self.notify();
         DirBuilder::new()
@@ -112,7 +112,7 @@ impl Directory {
         format!("{}/{NOTIFY_SOCKET}", crate::plan::NOTIFY_DIRECTORY)
     }
 
-    /// Binds the notification socket, for every user of the container to write to; none if it has no directory.
+    /// Binds the notification socket, writable for every user of the container; none if it has no directory.
     pub(crate) fn bind_notify(&self) -> Result<Option<UnixDatagram>> {
         let path = self.notify().join(NOTIFY_SOCKET);
         let context = |error: io::Error| Error::io(&error, format!("bind {}", path.display()));
@@ -121,7 +121,7 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(context)?,
         };
-        // By descriptor, for paths that are longer than a socket address.
+        // Through a descriptor, for paths longer than a socket address.
         let short = format!("/proc/self/fd/{}/{NOTIFY_SOCKET}", directory.as_raw_fd());
         // Left by an earlier start that failed.
         fs::remove_file(&short).ok();
@@ -158,7 +158,7 @@ impl Directory {
 
     fn fill(&self, intent: &[u8], config: &[u8]) -> Result<Lock> {
         let file = self.create_file(LOCK)?;
-        // Nobody else can know of the file yet, except an operation that waits for it: it will find the intent.
+        // Nothing else can know of the file yet, except an operation that waits for it, which will find the intent.
         let taken = FileLock::try_take(file, false, |file| self.write(file, LOCK, intent));
         let context = |errno| Error::os(errno, format!("lock {}", self.path.join(LOCK).display()));
         let (lock, written) = taken.and_then(|taken| taken.ok_or(Errno::EWOULDBLOCK)).map_err(context)?;
@@ -168,7 +168,7 @@ impl Directory {
         Ok(Lock { _lock: lock })
     }
 
-    /// Adds to the intent which process the creation has made, for `delete --force` to end it.
+    /// Adds the process that the creation made to the intent, so that `delete --force` can end it.
     pub(crate) fn note_init(&self, init: &ProcessIdentity) -> Result<()> {
         let path = self.path.join(LOCK);
         let context = |error: io::Error| Error::io(&error, format!("write {}", path.display()));
@@ -195,7 +195,7 @@ impl Directory {
             .map_err(|error| Error::io(&error, format!("write {}", self.path.join(name).display())))
     }
 
-    /// Records that the creation is complete, in one step that other processes see whole or not at all.
+    /// Records that the creation is complete, atomically for other processes.
     pub(crate) fn complete(&self, record: &Record) -> Result<()> {
         let name = "state.json.new";
         let document = record.to_json()?;
@@ -207,32 +207,32 @@ impl Directory {
             .map_err(|error| Error::io(&error, format!("rename {} to {}", from.display(), to.display())))
     }
 
-    /// Puts another record in the place of that of a complete creation, in one step too.
+    /// Replaces the record of a complete creation, also atomically.
     pub(crate) fn replace(&self, record: &Record) -> Result<()> {
-        // One that an operation left which was killed at this point.
+        // Left by an operation that was killed at this point.
         fs::remove_file(self.path.join("state.json.new")).ok();
         self.complete(record)
     }
 
-    /// Writes down the cgroup, which is made and has nobody else's processes in it: from here on those in it are the
-    /// container's.
+    /// Records the cgroup, which exists and holds no other container's processes: from here on, the processes in it are
+    /// the container's.
     pub(crate) fn note_cgroup(&self, cgroup: &CgroupRecord) -> Result<()> {
         let bytes = serde_json::to_vec(cgroup)
             .map_err(|error| Error::new(Kind::System, format!("write {CGROUP}: {error}")))?;
         self.write(&self.create_file(CGROUP)?, CGROUP, &bytes)
     }
 
-    /// The cgroup that a creation has entered, if that was written down and can be understood.
+    /// The cgroup that a creation has entered, if it was recorded and can be parsed.
     pub(crate) fn noted_cgroup(&self) -> Option<CgroupRecord> {
         self.read_file(CGROUP).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok())
     }
 
-    /// Whether the creation has entered its cgroup. The names of the files tell, whatever became of what is in them.
+    /// Whether the creation has entered its cgroup. The names of the files show it, whatever became of their contents.
     pub(crate) fn has_entered_cgroup(&self) -> bool {
         [CGROUP, STATE].iter().any(|name| self.path.join(name).symlink_metadata().is_ok())
     }
 
-    /// Writes down which network devices are about to be moved.
+    /// Records which network devices are about to be moved.
     pub(crate) fn note_devices(&self, intent: &net_device::Intent) -> Result<()> {
         let file = self.create_file(DEVICES)?;
         let bytes = serde_json::to_vec(intent)
@@ -245,38 +245,38 @@ impl Directory {
         self.read_file(DEVICES).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok())
     }
 
-    /// Forgets them: they are the container's for good.
+    /// Forgets them: they now belong to the container for good.
     pub(crate) fn forget_devices(&self) {
         fs::remove_file(self.path.join(DEVICES)).ok();
     }
 
-    /// Writes down the mounts that were added, in one step that other processes see whole or not at all. The lock is held.
+    /// Records the mounts that were added, atomically for other processes. The lock is held.
     pub(crate) fn note_mounts(&self, bytes: &[u8]) -> Result<()> {
         let name = "mounts.json.new";
         let (from, to) = (self.path.join(name), self.mounts_file());
-        // One that an operation left which was killed at this point.
+        // Left by an operation that was killed at this point.
         fs::remove_file(&from).ok();
         self.write(&self.create_file(name)?, name, bytes)?;
         fs::rename(&from, &to)
             .map_err(|error| Error::io(&error, format!("rename {} to {}", from.display(), to.display())))
     }
 
-    /// The mounts that were written down, if there are any.
+    /// The recorded mounts, if there are any.
     pub(crate) fn noted_mounts(&self) -> Result<Option<Vec<u8>>> {
         self.read_file(MOUNTS)
     }
 
-    /// Where they are written down.
+    /// The file that records them.
     pub(crate) fn mounts_file(&self) -> PathBuf {
         self.path.join(MOUNTS)
     }
 
-    /// Takes the lock of an existing container, waiting for whoever has it.
+    /// Takes the lock of an existing container, waiting for its holder.
     pub(crate) fn lock(&self, shared: bool) -> Result<Lock> {
         self.lock_within(shared, None, &mut || {})
     }
 
-    /// The same with a bound. `break_in` does, again and again, what makes the holder let go.
+    /// The same with a time limit. `break_in` repeatedly does what makes the holder let go.
     pub(crate) fn lock_within(
         &self,
         shared: bool,
@@ -284,7 +284,7 @@ impl Directory {
         break_in: &mut dyn FnMut(),
     ) -> Result<Lock> {
         let begun = Instant::now();
-        // The kernel has no wait for a lock that ends in time.
+        // The kernel has no wait for a lock with a time limit.
         let mut pause = Duration::from_micros(500);
         let mut told = Told::default();
         loop {
@@ -313,8 +313,8 @@ impl Directory {
         }
     }
 
-    /// Takes the lock, exclusively, of this very container; none if it was deleted meanwhile, whether or not its id is used
-    /// again.
+    /// Takes the lock of this very container, exclusively; none if it was deleted in the meantime, whether or not its
+    /// id is used again.
     pub(crate) fn lock_own(&self, record: &Record) -> Result<Option<Lock>> {
         let lock = match self.lock_within(false, Some(PATIENCE), &mut || {}) {
             Err(error) if error.kind() == Kind::NotFound => return Ok(None),
@@ -323,12 +323,12 @@ impl Directory {
         Ok(self.is_still(record).then_some(lock))
     }
 
-    /// Whether the container is the recorded one, not another one of its id.
+    /// Whether the container is the recorded one, and not another with its id.
     pub(crate) fn is_still(&self, record: &Record) -> bool {
         matches!(self.read(), Ok(Known::Complete(now) | Known::Intent(now)) if now.created == record.created)
     }
 
-    /// Takes the lock if nobody has it.
+    /// Takes the lock if it is free.
     fn try_lock(&self, shared: bool) -> Result<Option<Lock>> {
         let path = self.path.join(LOCK);
         loop {
@@ -340,7 +340,7 @@ impl Directory {
                         _ => Error::os(errno, format!("open {}", path.display())),
                     }
                 })?;
-            // Until this was locked, the container may have been deleted, and another of that id created.
+            // Before this was locked, the container may have been deleted, and another with that id created.
             let is_current = |file: &File| {
                 fs::metadata(&path).is_ok_and(|now| {
                     file.metadata().is_ok_and(|held| held.ino() == now.ino() && held.dev() == now.dev())
@@ -378,13 +378,13 @@ impl Directory {
         matches!(FileLock::try_take(file, true, |_| ()), Ok(None))
     }
 
-    /// The error for an id that has no container.
+    /// The error for an id without a container.
     pub(crate) fn unknown(&self) -> Error {
         Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id.as_str()))
             .hint(format!("{} is not there", self.path.display()))
     }
 
-    /// Whether the record of a complete container is there.
+    /// Whether the record of a complete container exists.
     pub(crate) fn is_complete(&self) -> bool {
         self.path.join(STATE).exists()
     }
@@ -427,7 +427,7 @@ impl Directory {
         /// A record is a few kilobytes, mostly annotations.
         const MOST: u64 = 64 << 20;
         let path = self.path.join(name);
-        // Not by open(3) of musl, which sets the close-on-exec flag by a second call.
+        // Not with open(3): musl's sets the close-on-exec flag with a second call.
         let file = match fcntl::openat(AT_FDCWD, &path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
@@ -439,14 +439,14 @@ impl Directory {
         Ok(Some(bytes))
     }
 
-    /// The configuration that counts.
+    /// The configuration in force.
     pub(crate) fn config(&self) -> Result<Vec<u8>> {
         self.read_file(CONFIG)?.ok_or_else(|| {
             Error::new(Kind::Corrupt, format!("{} is missing", self.path.join(CONFIG).display()))
         })
     }
 
-    /// Removes the directory; the lock file goes last but one, so that whoever waits for it finds it gone.
+    /// Removes the directory; the lock file goes last but one, so that an operation that waits for it finds it gone.
     pub(crate) fn remove(&self) -> Result<()> {
         self.remove_files();
         match fs::remove_dir(&self.path) {
@@ -473,17 +473,17 @@ impl Directory {
         hold(&self.path)
     }
 
-    /// A path of the gate's socket that always fits into a socket address, valid while `directory` is open.
+    /// A path of the gate's socket that always fits into a socket address; valid while `directory` is open.
     pub(crate) fn short_socket(directory: &OwnedFd) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_fd().as_raw_fd()))
     }
 }
 
-/// The intent, and on further lines the processes that the creation made: the last one counts.
+/// Parses the intent, and the processes that the creation made, on further lines: the last one counts.
 fn parse_intent(bytes: &[u8]) -> Option<Record> {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let mut record = Record::parse(lines.next()?)?;
-    // A pid of another boot is that of a stranger.
+    // A pid of another boot belongs to an unrelated process.
     if !record.is_of_another_boot() {
         record.init = lines.filter_map(|line| serde_json::from_slice(line).ok()).next_back().or(record.init);
     }

@@ -1,4 +1,4 @@
-//! Handing the master of a container's terminal to whoever asked for it.
+//! Handing over the master of a container's terminal.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::sys::unix_path::connect_stream;
 use crate::sys::{socket as raw, tty};
 
-/// A connection over which the master will go.
+/// A connection that the master will be sent over.
 #[derive(Debug)]
 pub(super) struct ConsoleSocket(OwnedFd);
 
@@ -23,8 +23,8 @@ impl ConsoleSocket {
     }
 }
 
-/// Connects to the console socket, if the terminal goes to one; refuses wishes that do not fit the process. Done before
-/// any side effect, so that a wrong path costs nothing.
+/// Connects to the console socket if the terminal goes to one, and refuses options that do not fit the process. Done
+/// before any side effect, so that a wrong path costs nothing.
 pub(super) fn connect(terminal: bool, console: &Console) -> Result<Option<ConsoleSocket>> {
     match target(terminal, console)? {
         Some(path) => open(path).map(Some),
@@ -32,7 +32,7 @@ pub(super) fn connect(terminal: bool, console: &Console) -> Result<Option<Consol
     }
 }
 
-/// What [`connect`] would refuse, without connecting: whoever listens would take that for a container.
+/// Reports what [`connect`] would refuse, without connecting: the listener would take a connection for a container.
 pub(super) fn check(terminal: bool, console: &Console) -> Result<()> {
     let Some(path) = target(terminal, console)? else { return Ok(()) };
     let what = |why| format!("the console socket {} {why}", path.display());
@@ -67,7 +67,8 @@ fn target(terminal: bool, console: &Console) -> Result<Option<&Path>> {
     }
 }
 
-/// Sends the master to where it goes; what comes back is for the caller. The process waits with its program until then.
+/// Sends the master to its destination; a returned one is for the caller. The process waits until then to run its
+/// program.
 pub(super) fn hand_over(
     master: Option<(OwnedFd, u32)>,
     socket: Option<ConsoleSocket>,

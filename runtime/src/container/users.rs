@@ -1,4 +1,4 @@
-//! Users by name: in the container's own passwd and group files, which are read as hostile input.
+//! User names: looked up in the container's own passwd and group files, which are read as hostile input.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use super::handle::Container;
 use crate::error::{Error, Kind, Result};
 use crate::sys::path;
 
-/// More of a file is not read.
+/// How much of a file is read at most.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// A user of a container, for an exec.
@@ -25,10 +25,10 @@ pub struct ExecUser {
 }
 
 impl Container {
-    /// Finds a user by `USER[:GROUP]`, each a number or a name of the container's own files.
+    /// Finds a user by `USER[:GROUP]`, each a number or a name from the container's own files.
     ///
-    /// What consists of digits is a number and never looked up as a name (CVE-2016-3697); it must fit 32 bits and not be
-    /// the kernel's "no change" value.
+    /// All digits mean a number, which is never looked up as a name (CVE-2016-3697); it must fit into 32 bits and not
+    /// be the kernel's "no change" value.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ fn resolve(
     };
     let name = line.as_ref().map(|fields| fields[0]);
     let additional_gids = match (wanted_group, name) {
-        // A group that is named replaces the list.
+        // A named group replaces the list.
         (Some(_), _) | (None, None) => Vec::new(),
         (None, Some(name)) => members
             .iter()
@@ -115,7 +115,7 @@ fn resolve(
     Ok(ExecUser { uid, gid, additional_gids, home })
 }
 
-/// An id in a line of the image's files. One that is no number is never taken for another, least of all for root's.
+/// An id in a line of the image's files. Text that is no number is never taken for an id, least of all root's.
 fn id_in(file: &str, fields: &[&str], index: usize) -> Result<u32> {
     let text = fields.get(index).copied().unwrap_or_default();
     let invalid = || {
@@ -129,7 +129,7 @@ fn id_in(file: &str, fields: &[&str], index: usize) -> Result<u32> {
     number(text).ok().flatten().ok_or_else(invalid)
 }
 
-/// The number that a text is; none if it is a name; an error if it is a number that no id can have.
+/// Parses a text as an id; none if it is a name; an error if it is a number that no id can have.
 fn number(text: &str) -> Result<Option<u32>> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -194,7 +194,7 @@ mod tests {
             let error = found.expect_err(passwd).to_string();
             assert!(error.contains("not a number"), "{error}");
         }
-        // A line of somebody else does not matter.
+        // Another user's line does not matter.
         let others = "bad:x:no:no::/:\nweb:x:33:44::/:";
         assert_eq!(
             resolve("web", || Ok(others.to_owned()), || Ok("x:x:y:z".to_owned())).expect("web").gid,

@@ -1,4 +1,4 @@
-//! What a caller can choose about a checkpoint and a restore.
+//! What a caller can choose for a checkpoint and a restore.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -6,20 +6,20 @@ use std::path::PathBuf;
 use crate::container::options::{Console, Stdio};
 use crate::criu::message;
 
-/// What criu does about cgroups (criu(8), `--manage-cgroups`).
+/// What criu does with cgroups (criu(8), `--manage-cgroups`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ManageCgroups {
-    /// As criu does by itself: [`ManageCgroups::Soft`].
+    /// criu's default: [`ManageCgroups::Soft`].
     #[default]
     Default,
     /// Neither saves nor restores them: the processes are in the cgroup of the new configuration.
     Ignore,
     /// Restores the properties of cgroups that it made itself.
     Soft,
-    /// Restores the properties of all, whether they were there or not.
+    /// Restores the properties of all cgroups, whether it made them or not.
     Full,
-    /// Fails if a cgroup is there already.
+    /// Fails if a cgroup already exists.
     Strict,
 }
 
@@ -35,13 +35,13 @@ impl ManageCgroups {
     }
 }
 
-/// How criu keeps connections still while it saves them (criu(8), `--network-lock`).
+/// How criu freezes connections while it saves them (criu(8), `--network-lock`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NetworkLock {
-    /// By rules of iptables.
+    /// With iptables rules.
     Iptables,
-    /// By rules of nftables.
+    /// With nftables rules.
     Nftables,
     /// Not at all.
     Skip,
@@ -57,7 +57,7 @@ impl NetworkLock {
     }
 }
 
-/// What a checkpoint and the restore from it have in common, and mostly must agree on.
+/// Options that a checkpoint and the restore from it share, and mostly must agree on.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CriuOptions {
@@ -80,7 +80,7 @@ impl CriuOptions {
         Self { image: image.into(), ..Self::default() }
     }
 
-    /// Sets the directory of the log and of what criu notes for itself (default: that of the images).
+    /// Sets the directory of criu's log and notes (default: that of the images).
     #[must_use]
     pub fn work_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.work = Some(path.into());
@@ -122,7 +122,7 @@ impl CriuOptions {
         self
     }
 
-    /// Takes out of the parent images what newer images hold.
+    /// Removes from the parent images what newer images hold.
     #[must_use]
     pub fn auto_dedup(mut self, on: bool) -> Self {
         self.auto_dedup = on;
@@ -136,14 +136,14 @@ impl CriuOptions {
         self
     }
 
-    /// Says what becomes of cgroups.
+    /// Sets what becomes of cgroups.
     #[must_use]
     pub fn manage_cgroups(mut self, mode: ManageCgroups) -> Self {
         self.cgroups = mode;
         self
     }
 
-    /// Says how connections are kept still (default: criu's).
+    /// Sets how connections are frozen (default: criu's).
     #[must_use]
     pub fn network_lock(mut self, lock: NetworkLock) -> Self {
         self.network_lock = Some(lock);
@@ -180,7 +180,7 @@ impl CheckpointOptions {
         }
     }
 
-    /// Saves only what changed in memory since an earlier checkpoint or pre-dump, whose directory is named relative to
+    /// Saves only the memory that changed since an earlier checkpoint or pre-dump, whose directory is given relative to
     /// that of the images.
     #[must_use]
     pub fn parent_path(mut self, path: impl Into<PathBuf>) -> Self {
@@ -202,14 +202,14 @@ impl CheckpointOptions {
         self
     }
 
-    /// Leaves out TCP connections that are being made.
+    /// Leaves out TCP connections that are still being established.
     #[must_use]
     pub fn tcp_skip_in_flight(mut self, on: bool) -> Self {
         self.tcp_skip_in_flight = on;
         self
     }
 
-    /// Gives files that were deleted while open a name again, where that is possible.
+    /// Gives files that were deleted while open a name again, if that is possible.
     #[must_use]
     pub fn link_remap(mut self, on: bool) -> Self {
         self.link_remap = on;
@@ -223,7 +223,7 @@ impl CheckpointOptions {
         self
     }
 
-    /// A descriptor to which one zero byte is written when pages can be had, with [`CriuOptions::lazy_pages`].
+    /// A descriptor to which one zero byte is written when pages are available, with [`CriuOptions::lazy_pages`].
     #[must_use]
     pub fn status_fd(mut self, fd: OwnedFd) -> Self {
         self.status_fd = Some(fd);
@@ -231,7 +231,7 @@ impl CheckpointOptions {
     }
 }
 
-/// How to make a container of images.
+/// How to restore a container from images.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RestoreOptions {
@@ -256,14 +256,14 @@ impl RestoreOptions {
         }
     }
 
-    /// Sets the standard streams, which take the place of those that the container had.
+    /// Sets the standard streams, which replace those that the container had.
     #[must_use]
     pub fn stdio(mut self, stdio: Stdio) -> Self {
         self.stdio = stdio;
         self
     }
 
-    /// Says where the terminal goes.
+    /// Sets where the terminal goes.
     #[must_use]
     pub fn console(mut self, console: Console) -> Self {
         self.console = console;
@@ -277,7 +277,7 @@ impl RestoreOptions {
         self
     }
 
-    /// Sets the profile of the processes, as `apparmor:NAME` or `selinux:LABEL` (default: that of the configuration).
+    /// Sets the profile of the processes, as `apparmor:NAME` or `selinux:LABEL` (default: the configuration's).
     #[must_use]
     pub fn lsm_profile(mut self, profile: impl Into<String>) -> Self {
         self.lsm_profile = Some(profile.into());

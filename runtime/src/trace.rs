@@ -1,4 +1,4 @@
-//! What an operation did when, for a log that wants to know: each step with the time since the operation began.
+//! What an operation did and when, for debug logs: each step with the time since the operation began.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ thread_local! {
     static BEGAN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// An operation of this thread begins.
+/// Starts an operation on this thread.
 pub(crate) fn begin() {
     BEGAN.set(now());
 }
@@ -24,14 +24,14 @@ pub(crate) fn done(step: impl Display) {
     }
 }
 
-/// Where the child writes down when its steps begin; none where the log does not want to know.
+/// Where the child records when its steps begin; none if the log level does not need it.
 pub(crate) fn marks(plan: &Plan) -> Option<Marks> {
     let wanted = log_enabled!(Level::Debug);
-    // Without memory for times the log has none.
+    // Without memory for the times, the log has none.
     wanted.then(|| Marks::new(plan.program.ops.len()).ok()).flatten()
 }
 
-/// Tells of the steps that the child has begun, from the given one on; the next one to tell of.
+/// Logs the steps that the child has begun, from the given one on; returns the next one to log.
 pub(crate) fn tell(plan: &Plan, marks: &Marks, from: usize) -> usize {
     let mut next = from;
     for (index, step) in plan.child_steps().enumerate().skip(from) {

@@ -1,4 +1,4 @@
-//! Hearing of it when the kernel kills a process of the container for lack of memory.
+//! Notices of out-of-memory kills in a container.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -15,29 +15,29 @@ use crate::error::{Error, Kind, Result};
 
 /// A watch on the out-of-memory kills in a cgroup.
 ///
-/// Its descriptor becomes readable when something happened; [`OomWatch::read`] tells what. It should be made before
-/// the container starts: a kill in its first milliseconds counts too. A kill is counted before the process ends, so a
-/// call after an end that was seen tells of a kill that caused it, readable or not. The removal of the cgroup wakes a watcher of
-/// version 1 but not one of version 2, so a watcher also polls for the end of the container.
+/// Its descriptor becomes readable when something happened; [`OomWatch::read`] says what. Make the watch before the
+/// container starts: a kill in its first milliseconds counts too. A kill is counted before the process ends, so a call
+/// after a process was seen to end reports the kill that ended it, readable or not. Removing the cgroup wakes a watcher
+/// of version 1 but not one of version 2, so a watcher should also poll for the end of the container.
 #[derive(Debug)]
 pub struct OomWatch {
     source: Source,
     counter: OwnedFd,
     path: PathBuf,
     seen: u64,
-    /// What tells of kills when the counter is gone; version 2.
+    /// Reports kills when the counter is gone; version 2.
     around: Option<Around>,
-    /// Whether a kill was told after that.
+    /// Whether a kill was reported after that.
     told_last: bool,
-    /// Whether there is no notice but of kills, see [`OomWatch::read`].
+    /// Whether only kills give notice, see [`OomWatch::read`].
     kills_only: bool,
 }
 
-/// How long a look at the counter around it is one of now. The kernel leaves at least ten milliseconds between two
-/// notices, and one that waits for its turn is lost when the cgroup is removed.
+/// How long a reading of the parent's counter counts as current. The kernel leaves at least ten milliseconds between
+/// two notices, and one that is still due is lost when the cgroup is removed.
 const JUST_NOW: Duration = Duration::from_millis(100);
 
-/// The counter of the cgroup around that of the container, which counts kills in all that is below.
+/// The counter of the parent cgroup, which counts kills in everything below it.
 #[derive(Debug)]
 struct Around {
     counter: OwnedFd,
@@ -54,7 +54,7 @@ enum Source {
 }
 
 impl Cgroup {
-    /// Begins to watch.
+    /// Starts watching.
     pub(crate) fn watch_oom(&self) -> Result<OomWatch> {
         if let Some(dir) = self.v1_dir("memory") {
             let path = dir.join("memory.oom_control");
@@ -74,10 +74,10 @@ impl Cgroup {
         let counter = file::open_read(&fd, "memory.events").map_err(fail)?;
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map_err(fail)?;
         inotify.add_watch(&path, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DELETE_SELF).map_err(fail)?;
-        // In a sub-group of a scope (systemd/sub_group.rs) these two are all that memory.events tells besides.
+        // In a sub-group of a scope (systemd/sub_group.rs), these two are all else that memory.events reports.
         let is = |name: &str, value: &str| file::read_at(&fd, name).is_ok_and(|text| text.trim() == value);
         let kills_only = record.scope.is_some() && is("memory.high", "max") && is("memory.low", "0");
-        // The root has no such file; what is killed anywhere is counted elsewhere.
+        // The root has no such file; kills are counted elsewhere.
         let parent = record.top().parent().and_then(|parent| file::open_dir(parent).ok());
         let around = parent.and_then(|parent| file::open_read(&parent, "memory.events").ok());
         let around = around.or_else(|| file::open_read(AT_FDCWD, "/proc/vmstat").ok());
@@ -99,16 +99,16 @@ impl OomWatch {
         Ok(watch)
     }
 
-    /// How many processes were killed since the last call, or nothing when the cgroup is gone; never blocks.
+    /// How many processes were killed since the last call, or none once the cgroup is gone; never blocks.
     ///
-    /// The cgroup may be removed before its count could be read: systemd removes that of a scope as soon as the last
-    /// process has ended. Then a notice that has come, or cannot have come yet, counts as one kill if the cgroup around
-    /// has counted any since the last call; where that tells nothing, if nothing but a kill gives notice. So a kill in
-    /// a neighbour's cgroup at that moment can be taken for one in this.
+    /// The cgroup may be removed before its count could be read: systemd removes a scope's as soon as the last process
+    /// has ended. Then a notice that has arrived, or cannot have arrived yet, counts as one kill if the parent cgroup
+    /// has counted any since the last call, or, if that cannot be known, if only kills give notice. So a kill in a
+    /// neighbouring cgroup at that moment can be taken for one in this.
     ///
     /// # Errors
     ///
-    /// The failure of a system call.
+    /// If a system call fails.
     pub fn read(&mut self) -> Result<Option<u64>> {
         let mut noticed = false;
         match &mut self.source {
@@ -124,7 +124,8 @@ impl OomWatch {
                 }
             },
         }
-        // Before the own one, which is counted first: what comes in between is seen twice rather than never.
+        // Read before the container's own counter, which is counted first: what happens in between is seen twice rather
+        // than never.
         let around = self.around.as_ref().and_then(Around::count);
         let Some(count) = self.count()? else {
             let last = !self.told_last && self.was_killed(noticed, around);
@@ -142,7 +143,7 @@ impl OomWatch {
         Ok(Some(new))
     }
 
-    /// Whether there was a kill that the counter, which is gone, can no longer tell.
+    /// Whether there was a kill that the counter, now gone, can no longer report.
     fn was_killed(&self, noticed: bool, around: Option<u64>) -> bool {
         match (&self.source, &self.around, around) {
             (Source::V1(_), ..) => noticed,

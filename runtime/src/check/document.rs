@@ -1,4 +1,4 @@
-//! From bytes to a value of the spec's types, with every complaint about the shape of the document.
+//! From bytes to a value of the spec's types, with every complaint about the document's shape.
 
 use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use super::shape::Object;
 use super::{annotations, check_process, check_resources, repair, scan, version};
 use crate::error::{Error, Kind, Result};
 
-/// Reads `config.json`: the value if its shape is right, and the findings about the shape.
+/// Reads `config.json`: the value if it is well-formed, and findings about its shape.
 pub(crate) fn read_config(bytes: &[u8]) -> (Option<Spec>, Vec<Finding>) {
     let (mut spec, findings) = read(bytes, &CONFIG);
     if let Some(spec) = &mut spec {
@@ -21,24 +21,24 @@ pub(crate) fn read_config(bytes: &[u8]) -> (Option<Spec>, Vec<Finding>) {
     (spec, findings)
 }
 
-/// Reads a process object, such as the document of `exec --process`, and checks it in full.
+/// Reads a process object, such as the document of `exec --process`, and checks it completely.
 ///
 /// The findings are warnings; pointers are relative to the document.
 ///
 /// # Errors
 ///
-/// `Kind::InvalidSpec` when the document has the wrong shape or contradicts itself, the specification or Linux.
+/// `Kind::InvalidSpec` if the document is malformed, or contradicts itself, the specification or Linux.
 pub fn read_process(bytes: &[u8]) -> Result<(Process, Vec<Finding>)> {
     read_checked(bytes, &PROCESS, check_process)
 }
 
-/// Reads a resources object, such as the document of `update --resources`, and checks it in full.
+/// Reads a resources object, such as the document of `update --resources`, and checks it completely.
 ///
 /// The findings are warnings; pointers are relative to the document.
 ///
 /// # Errors
 ///
-/// `Kind::InvalidSpec` when the document has the wrong shape or contradicts itself, the specification or Linux.
+/// `Kind::InvalidSpec` if the document is malformed, or contradicts itself, the specification or Linux.
 pub fn read_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<Finding>)> {
     read_checked(bytes, &RESOURCES, check_resources)
 }
@@ -50,7 +50,7 @@ pub fn read_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<Finding>)> {
 ///
 /// # Errors
 ///
-/// `Kind::InvalidSpec` when the document has the wrong shape.
+/// `Kind::InvalidSpec` if the document is malformed.
 pub fn read_mounts(bytes: &[u8]) -> Result<(Vec<Mount>, Vec<Finding>)> {
     #[derive(Deserialize)]
     struct Mounts {
@@ -63,7 +63,7 @@ pub fn read_mounts(bytes: &[u8]) -> Result<(Vec<Mount>, Vec<Finding>)> {
         .map(|(document, findings)| (document.mounts, findings))
 }
 
-/// Writes a value as the `config.json` that stands for it.
+/// Writes a value as `config.json`.
 pub(crate) fn write_config(spec: &Spec) -> Result<Vec<u8>> {
     let failed = |error| Error::new(Kind::InvalidSpec, format!("serialize the configuration: {error}"));
     let mut value = serde_json::to_value(spec).map_err(failed)?;
@@ -89,7 +89,7 @@ fn read_checked<T: DeserializeOwned>(
     }
 }
 
-/// A missing value always comes with an error among the findings.
+/// If there is no value, the findings include an error.
 fn read<T: DeserializeOwned>(bytes: &[u8], object: &'static Object) -> (Option<T>, Vec<Finding>) {
     // Once for all strings, not once for each.
     let text = match std::str::from_utf8(bytes) {
@@ -108,7 +108,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8], object: &'static Object) -> (Option<T
     {
         return (Some(value), scan.findings);
     }
-    // By way of a text again: a second reader for all types, of values, would be a tenth of the program.
+    // Through text again: a second reader for all types, from values, would be a tenth of the program.
     let repaired = serde_json::from_str::<Value>(text).and_then(|mut value| {
         repair::for_types(&mut value, object);
         serde_json::from_str(&value.to_string())

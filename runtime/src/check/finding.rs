@@ -1,4 +1,4 @@
-//! One thing that is wrong, or worth knowing, about one property of a document.
+//! One thing that is wrong with, or worth knowing about, a property of a document.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use crate::error::{Error, Kind};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Severity {
-    /// The container is not created.
+    /// The container cannot be created.
     Error,
-    /// The container is created; the property has no effect, or another one than its author may expect.
+    /// The container is created, but the property has no effect, or one that its author may not expect.
     Warning,
-    /// The container is created as asked; only a reader of the document may want to know. A runtime logs it for who
-    /// looks for it, and not into the streams of the container, where some managers read what it warns about.
+    /// The container is created as asked; only some readers of the document care. A runtime puts it in the log, and not
+    /// into the container's streams, where some managers would read it as a warning.
     Note,
 }
 
@@ -45,7 +45,7 @@ impl Finding {
         Self { severity: Severity::Note, pointer: pointer.into(), message: message.into() }
     }
 
-    /// Writes what is not an error to the log.
+    /// Logs every finding that is not an error.
     pub(crate) fn log(&self) {
         let level = if self.severity == Severity::Note { log::Level::Debug } else { log::Level::Warn };
         log::log!(level, "{} (config.json {})", self.message, self.pointer);
@@ -76,7 +76,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A name from the document may hold a newline; a finding is one line all the same.
+/// A name from the document may contain a newline; a finding must stay on one line.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -85,9 +85,9 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// Turns findings into the error that ends an operation: the first error speaks, the others are counted.
+/// Turns findings into the error that ends an operation: the message is the first error's, and the others are counted.
 ///
-/// Gives the warnings back when there is no error.
+/// Returns the warnings if there is no error.
 pub(crate) fn into_result(findings: Vec<Finding>) -> Result<Vec<Finding>, Error> {
     let others = findings.iter().filter(|finding| finding.is_error()).count().saturating_sub(1);
     let Some(first) = findings.iter().find(|finding| finding.is_error()) else {
@@ -129,7 +129,7 @@ pub(crate) fn escape(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
-/// Entries of a JSON map in the order of their keys: `HashMap` has none, and two runs must report alike.
+/// Entries of a JSON map, sorted by key: `HashMap` has no order, and two runs must report alike.
 pub(crate) fn sorted<'m, K: Ord, V, I>(entries: I) -> Vec<(&'m K, &'m V)>
 where
     I: IntoIterator<Item = (&'m K, &'m V)>,

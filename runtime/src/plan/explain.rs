@@ -1,4 +1,4 @@
-//! A plan for people: every step in order, who does it, and which property asked for it.
+//! A plan for people: every step in order, who takes it, and which property asked for it.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub struct Explanation {
     pub id: String,
     /// The steps.
     pub steps: Vec<ExplainedStep>,
-    /// What would be warned about.
+    /// The warnings that a creation would give.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -26,7 +26,7 @@ pub struct Explanation {
 pub struct ExplainedStep {
     /// `parent` (the caller of the runtime) or `child` (the process that becomes the container's).
     pub by: &'static str,
-    /// What is done, on what.
+    /// What is done, and to what.
     pub action: String,
     /// The property of `config.json` that asks for it, as a JSON pointer.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -38,7 +38,7 @@ pub(crate) use mount_list::mounts_of;
 #[cfg(feature = "criu")]
 pub(crate) use process::NATIVE;
 
-/// What the parent does when the child asks for it.
+/// What the parent does on the child's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ParentStep {
     /// Have systemd make the container's scope, with the child in it.
@@ -51,7 +51,7 @@ pub(crate) enum ParentStep {
     TimeOffsets(String),
     /// Set resource limits that the child, inside its user namespace, may not raise.
     Rlimits(Vec<(u32, u64, u64)>),
-    /// Set the scheduler of a child whose user namespace has no say in it.
+    /// Set the scheduler of a child whose user namespace may not.
     Scheduler(SchedAttr),
     /// Put the process into its class of service and its monitoring group.
     JoinRdt(intel_rdt::Wish),
@@ -61,15 +61,15 @@ pub(crate) enum ParentStep {
     IoPriority(i32),
     /// Give the standard streams to this user of the child's user namespace.
     OwnStreams(u32),
-    /// Open a directory of the host to which the path may be closed for the child.
+    /// Open a host directory that the child may not be able to reach.
     OpenDirectory(PathBuf),
     /// Run the prestart and createRuntime hooks.
     RuntimeHooks,
-    /// Open the context of a procfs that shows the pid namespace of that number among those opened for the child.
+    /// Open the context of a procfs that shows the pid namespace with that number among those opened for the child.
     OpenProcfs(u8),
     /// Open a user namespace with the maps of a mount.
     OpenIdMap(MapSource),
-    /// Clone a mount (tree) of the host, change its propagation unless that is 0, and map ids where asked.
+    /// Clone a host mount (tree), change its propagation unless that is 0, and map ids if asked.
     OpenMount {
         source: PathBuf,
         recursive: bool,
@@ -77,9 +77,9 @@ pub(crate) enum ParentStep {
         propagation: u32,
         id_map: Option<(MapSource, bool)>,
     },
-    /// Clone the node of a device, after checking that it is that device.
+    /// Clone a device node, after checking that it is that device.
     OpenDevice { path: PathBuf, mode: u32, device: u64 },
-    /// Write down the mount that the child shows, with this destination.
+    /// Record the mount that the child shows, with this destination.
     NoteMount(PathBuf),
 }
 
@@ -130,25 +130,25 @@ impl fmt::Display for ParentStep {
 pub(crate) struct Plan {
     /// The child's half.
     pub(crate) program: Program,
-    /// The parent's half: what the child may ask for, with whom to blame.
+    /// The parent's half: what the child may ask for, with the properties to blame.
     pub(crate) steps: Vec<(ParentStep, Blame)>,
-    /// `CLONE_NEW*` flags that the child is born with.
+    /// `CLONE_NEW*` flags of the child's clone.
     pub(crate) born_with: i32,
-    /// What the parent does, unasked, to the process that comes into a pid namespace: that asks for nothing, since
-    /// others can see it.
+    /// What the parent does, unasked, to the process that emerges in a pid namespace: that process asks for nothing,
+    /// since others can see it.
     pub(crate) emerged: Vec<(ParentStep, Blame)>,
-    /// Namespaces that the child is born into although its user namespace is a new one: to join them takes the
-    /// runtime's rights, which the child never has.
+    /// Namespaces that the child is born into although its user namespace is new: joining them takes the runtime's
+    /// rights, which the child never has.
     pub(crate) born_joined: Vec<(PathBuf, i32, Place)>,
     /// Namespaces to open for the child, in the order of the numbers that it uses.
     pub(crate) namespaces: Vec<(PathBuf, Place)>,
     /// Mounts that the child holds, by destination, for entries that change them.
     pub(crate) kept: Vec<(PathBuf, u16)>,
-    /// Mounts that the child holds and that become read-only when they are filled.
+    /// Mounts that the child holds and that become read-only once they are filled.
     pub(crate) late_read_only: Vec<(u16, Blame)>,
     /// Warnings for the log.
     pub(crate) warnings: Vec<String>,
-    /// What is worth knowing only to somebody who looks for it.
+    /// What is worth knowing only when debugging.
     pub(crate) notes: Vec<String>,
 }
 
@@ -160,7 +160,7 @@ impl Plan {
         self.program.push(Op::Ask { step: number, into }, blame);
     }
 
-    /// Logs the warnings, and the notes for those who debug.
+    /// Logs the warnings, and the notes at debug level.
     pub(crate) fn log(&self) {
         for warning in &self.warnings {
             log::warn!("{warning}");
@@ -183,7 +183,7 @@ impl Plan {
         self.program.push(Op::Enter { namespace, kinds }, Blame::new("join namespace", place).on(text));
     }
 
-    /// Has the namespace at a path opened for the child, once, and tells its number.
+    /// Has the namespace at a path opened for the child, once, and returns its number.
     fn open(&mut self, path: &Path, place: Place) -> u8 {
         let known = self.namespaces.iter().position(|(known, _)| known == path);
         known.unwrap_or_else(|| {
@@ -198,11 +198,11 @@ impl Plan {
 pub(crate) enum Gate {
     /// On the socket in its state directory: `create`.
     Socket,
-    /// Not at all: `run`.
+    /// It does not: `run`.
     Open,
 }
 
-/// Facts and wishes of a creation that `config.json` does not have.
+/// Facts and options of a creation that are not in `config.json`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'r> {
     pub(crate) id: &'r str,
@@ -213,23 +213,23 @@ pub(crate) struct Request<'r> {
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
     pub(crate) preserved: u32,
-    /// The directory of the state of the container that its process gets for a notification socket.
+    /// The directory in the container's state that its process gets for a notification socket.
     pub(crate) notify: Option<&'r Path>,
     /// Variables for the process, after its own.
     pub(crate) env: &'r [std::ffi::OsString],
     /// Devices that the host has under another name: the container's path and the host's.
     pub(crate) renamed: &'r [(String, PathBuf)],
-    /// Sources of mounts that are to be copied as the links that they are: the path and where it leads.
+    /// Sources of mounts that are copied as links: the path and its target.
     pub(crate) links: &'r [(PathBuf, PathBuf)],
     /// What the runtime may do.
     pub(crate) host: Host,
     /// Keep the caller's supplementary groups.
     pub(crate) keep_groups: bool,
-    /// The `tasks` files of the container's cgroups of version 1, if the host has them.
+    /// The `tasks` files of the container's version 1 cgroups, if the host has them.
     pub(crate) tasks: &'r [PathBuf],
     /// What a cgroup mount shows.
     pub(crate) views: &'r Views,
-    /// The unit in which systemd puts the container, if it is in charge.
+    /// The unit in which systemd puts the container, if systemd manages its cgroup.
     pub(crate) scope: Option<&'r str>,
 }
 

@@ -19,7 +19,7 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(loop_configure, 0x4c0a, super::Config);
 }
 
-/// How often a free device is asked for, when others are faster to take it.
+/// How often to ask for a free device if others keep taking it first.
 const TRIES: usize = 100;
 
 /// `struct loop_info64`.
@@ -35,7 +35,7 @@ struct Info {
     encrypt_type: u32,
     encrypt_key_size: u32,
     flags: u32,
-    /// The names and the key of encryption: of bytes, but only the length matters here.
+    /// The names and the encryption key: bytes, but only the length matters here.
     unused: [u64; 8 + 8 + 4],
     init: [u64; 2],
 }
@@ -50,7 +50,7 @@ struct Config {
     reserved: [u64; 8],
 }
 
-/// A block device with the content of a file. The kernel gives it back when neither this nor a mount has it open.
+/// A block device with the content of a file. The kernel frees it once neither this nor a mount has it open.
 #[derive(Debug)]
 pub struct LoopDevice {
     path: PathBuf,
@@ -58,12 +58,12 @@ pub struct LoopDevice {
 }
 
 impl LoopDevice {
-    /// Makes a device of a file, or of another block device.
+    /// Makes a device from a file, or from another block device.
     ///
     /// # Errors
     ///
-    /// `Kind::NotFound` without the file or /dev/loop-control, `Kind::Permission` without `CAP_SYS_ADMIN`, `Kind::System`
-    /// if the kernel has no device left.
+    /// `Kind::NotFound` without the file or /dev/loop-control, `Kind::Permission` without `CAP_SYS_ADMIN`,
+    /// `Kind::System` if the kernel has no device left.
     pub fn attach(file: &Path, read_only: bool) -> Result<Self> {
         let open = |path: &Path, write: bool| {
             OpenOptions::new()
@@ -85,7 +85,7 @@ impl LoopDevice {
             let configured = unsafe { ioctl::loop_configure(device.as_raw_fd(), &raw const config) };
             match configured {
                 Ok(_) => return Ok(Self { path, _open: device }),
-                // Somebody else has it now.
+                // Another process has taken it.
                 Err(Errno::EBUSY) => {}
                 Err(errno) => {
                     return Err(Error::os(errno, format!("make {} of {}", path.display(), file.display())));
@@ -98,7 +98,7 @@ impl LoopDevice {
         ))
     }
 
-    /// Where it is.
+    /// The path of the device.
     pub fn path(&self) -> &Path {
         &self.path
     }

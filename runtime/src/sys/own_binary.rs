@@ -1,10 +1,10 @@
-//! Execution of the own program from a copy that no container can write to.
+//! Executes the program from a copy that no container can write to.
 //!
-//! Until its `execve`, the first process of a container runs the runtime's program, and so does the process that
-//! `exec` puts into one. A hostile process in there can open `/proc/PID/exe`, wait until the program is no longer
-//! running, open that descriptor again for writing and so replace the runtime on the host (CVE-2019-5736). A file
-//! system permission does not help, for root inside is root outside. What helps is that the link leads nowhere
-//! writable: to a read-only mount that exists only for this process, or else to a sealed memory file.
+//! Until its `execve`, a container's first process runs the runtime's program, and so does the process that `exec` puts
+//! into a container. A hostile process in there can open `/proc/PID/exe`, wait until the program no longer runs, reopen
+//! that descriptor for writing and so replace the runtime on the host (CVE-2019-5736). File permissions do not help, as
+//! root inside is root outside. What helps is that the link leads to nothing writable: to a read-only mount that exists
+//! only for this process, or else to a sealed memory file.
 
 use std::ffi::{CStr, CString, OsStr, c_char};
 use std::fs::File;
@@ -23,8 +23,8 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use crate::error::{Error, Kind, Result};
 
 const OWN_BINARY: &CStr = c"/proc/self/exe";
-/// Set across the one re-execution, so that a failure to recognise the result ends in an error and not in a loop. It
-/// is never taken as proof of protection.
+/// Set across the one re-execution, so that a failure to recognise the result ends in an error and not in a loop. It is
+/// never taken as proof of protection.
 const TRIED: &str = "WHARF_OWN_BINARY_TRIED";
 const OPEN_TREE_CLONE: u32 = 1;
 const MOUNT_ATTR_RDONLY: u64 = 1;
@@ -44,17 +44,17 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// Makes sure that the running program cannot be written to through `/proc/PID/exe`, by executing it once more from a
+/// Makes sure that no one can write to the running program through `/proc/PID/exe`, by executing it once more from a
 /// read-only copy.
 ///
-/// Returns only in a process that is protected: the first call starts the program anew with the same arguments, the
-/// same environment and the same process id, and the call in there returns at once. Everything that is open and not
-/// close-on-exec stays open. So a program calls this first, before it has read or printed anything. The library itself
-/// never calls it: it belongs into the `main` of a program that creates containers.
+/// Returns only in a protected process: the first call starts the program again with the same arguments, environment
+/// and process id, and the call in there returns at once. Descriptors that are not close-on-exec stay open. So call
+/// this first, before the program has read or printed anything. The library itself never calls it: it belongs in the
+/// `main` of a program that creates containers.
 ///
 /// # Errors
 ///
-/// When neither a private read-only mount nor a sealed memory file can be made or executed.
+/// If neither a private read-only mount nor a sealed memory file can be made or executed.
 pub fn reexec_read_only() -> Result<()> {
     if is_protected()? {
         return Ok(());
@@ -67,15 +67,15 @@ pub fn reexec_read_only() -> Result<()> {
         Ok(copy) => execute(&copy),
         Err(errno) => errno,
     };
-    // Creating a mount takes CAP_SYS_ADMIN over the mount namespace; and the program may lie on a mount that is not
-    // part of it, or whose clone is refused because of locked mounts. A memory file needs nothing.
+    // Creating a mount takes CAP_SYS_ADMIN over the mount namespace; and the program may be on a mount outside of it,
+    // or on one whose clone is refused because of locked mounts. A memory file needs nothing.
     let copy = sealed_copy().map_err(|error| {
         error.during(format_args!("protect the own binary (private mount: {failed_mount})"))
     })?;
     Err(Error::os(execute(&copy), "execute a sealed copy of the own binary"))
 }
 
-/// Looks at the file that really runs; what the caller says in arguments or environment does not count.
+/// Looks at the file that really runs; arguments and environment from the caller do not count.
 fn is_protected() -> Result<bool> {
     let link = readlink(OWN_BINARY).map_err(|errno| {
         Error::os(errno, "read the link /proc/self/exe").hint("wharf needs /proc mounted on the host")
@@ -99,15 +99,15 @@ fn is_protected() -> Result<bool> {
 
 /// A clone of the mount of this very file, read-only and attached nowhere.
 ///
-/// The descriptor must be closed by the execution: with its last close the clone leaves its anonymous mount namespace,
-/// and from then on `mount_setattr(2)` by a process inside a container, which could take the read-only attribute away
-/// again, fails with EINVAL.
+/// The execution must close the descriptor: with its last close the clone leaves its anonymous mount namespace. From
+/// then on, `mount_setattr(2)` by a process inside a container, which could otherwise remove the read-only attribute,
+/// fails with EINVAL.
 fn read_only_mount() -> Result<OwnedFd, Errno> {
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as u32;
     // SAFETY: the path is a C string; the kernel reads nothing else.
     let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, OWN_BINARY.as_ptr(), flags) };
     let fd = Errno::result(fd)? as i32;
-    // SAFETY: the kernel has just returned this descriptor, and nobody else knows it.
+    // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
     let tree = unsafe { OwnedFd::from_raw_fd(fd) };
     let attr = MountAttr { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: attr outlives the call and has the size that is passed; the path is an empty C string.
@@ -125,7 +125,7 @@ fn read_only_mount() -> Result<OwnedFd, Errno> {
     Ok(tree)
 }
 
-/// A copy of this very file in memory that nothing can change any more.
+/// A copy of this very file in memory, sealed against any change.
 fn sealed_copy() -> Result<OwnedFd> {
     let mut source = File::open(Path::new(OsStr::from_bytes(OWN_BINARY.to_bytes())))
         .map_err(|error| Error::io(&error, "open /proc/self/exe for reading"))?;
@@ -195,8 +195,8 @@ mod tests {
             }
             Err(errno) => panic!("{errno}"),
         };
-        // An open for writing would fail with ETXTBSY first, as the program is running; a change of mode tells the
-        // reason that stays when it has ended.
+        // Opening it for writing would fail with ETXTBSY first, as the program is running; a change of mode shows the
+        // reason that remains after the program ends.
         let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
         let mode = std::fs::metadata(&path).unwrap().permissions();
         let error = std::fs::set_permissions(&path, mode).unwrap_err();

@@ -1,4 +1,4 @@
-//! Pseudo terminals by descriptor only: never by a path that an image could have replaced.
+//! Pseudo-terminals, by descriptor only: never by a path that an image could have replaced.
 
 use std::os::fd::RawFd;
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub struct WindowSize {
     /// The number of lines.
     pub rows: u16,
-    /// The number of characters in a line.
+    /// The number of characters per line.
     pub columns: u16,
 }
 
@@ -25,7 +25,7 @@ mod ioctl {
 ///
 /// # Errors
 ///
-/// When `terminal` is not a terminal.
+/// If `terminal` is not a terminal.
 pub fn window_size(terminal: impl AsFd) -> Result<WindowSize> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the kernel writes one winsize, which size is.
@@ -34,12 +34,12 @@ pub fn window_size(terminal: impl AsFd) -> Result<WindowSize> {
     Ok(WindowSize { rows: size.ws_row, columns: size.ws_col })
 }
 
-/// Changes the size of the window of `terminal`, either end of a pseudo terminal; its foreground processes get
+/// Changes the size of the window of `terminal`, either end of a pseudo-terminal; its foreground processes get
 /// SIGWINCH.
 ///
 /// # Errors
 ///
-/// When `terminal` is not a terminal.
+/// If `terminal` is not a terminal.
 pub fn set_window_size(terminal: impl AsFd, size: WindowSize) -> Result<()> {
     let value = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the kernel reads one winsize, which value is.

@@ -1,5 +1,5 @@
-//! What a program with one thread needs to do heavy work in short-lived copies of itself, and to look after the
-//! processes that come of it.
+//! For programs with one thread: heavy work in short-lived copies of the program, and care for the processes that the
+//! copies leave.
 
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -11,19 +11,19 @@ use nix::errno::Errno;
 use super::{check, clone, path, process};
 use crate::error::{Error, Kind, Result};
 
-/// Runs `work` in a copy of this process that ends with the code that it returns, and returns the pid of that copy.
+/// Runs `work` in a copy of this process, which ends with the code that `work` returns. Returns the pid of the copy.
 ///
-/// The copy has the default action for every signal and blocks none, so that whatever it executes starts as it should; it
-/// has of the descriptors from 3 up only those in `keep`; and the kernel kills it when its parent ends, so that nothing half
-/// done goes on behind the back of a program that takes over. What it allocates, leaks or changes of itself is gone with it.
-/// Standard input, output and error stay.
+/// The copy has the default action for every signal and blocks none, so that whatever it executes starts as it should.
+/// Of the descriptors from 3 up, it has only those in `keep`. The kernel kills it when its parent ends, so that no
+/// half-done work goes on behind the back of a program that takes over. Whatever it allocates, leaks or changes in
+/// itself goes away with it. Standard input, output and error stay.
 ///
 /// `work` must own no descriptor from 3 up that is not in `keep`. It is dropped in the parent without being called.
 ///
 /// # Errors
 ///
-/// `Kind::WrongState` if this process has a second thread: its locks would stay locked in the copy for ever (`fork(2)`, and
-/// pthreads(7) on it). Else the failure of the system call.
+/// `Kind::WrongState` if this process has a second thread: its locks would stay locked in the copy for ever (`fork(2)`,
+/// and pthreads(7) on it). Otherwise the failure of the system call.
 pub fn fork(keep: &[RawFd], work: impl FnOnce() -> i32) -> Result<i32> {
     if threads()? != 1 {
         return Err(Error::new(Kind::WrongState, "a process with several threads cannot be copied"));
@@ -74,19 +74,20 @@ fn enter(parent: i32, keep: &[RawFd]) -> super::Result<()> {
     path::close_range(from, u32::MAX)
 }
 
-/// `proc(5)`: /proc/PID/task has one link for each thread, and two as every directory.
+/// `proc(5)`: /proc/PID/task has one link for each thread, and two like every directory.
 fn threads() -> Result<u64> {
     let task = std::fs::metadata("/proc/self/task")
         .map_err(|error| Error::io(&error, "look for threads in /proc/self/task"))?;
     Ok(task.nlink().saturating_sub(2))
 }
 
-/// Sends a signal, also a real-time one, to a child that nobody has waited for yet: until then its pid is nobody else's.
+/// Sends a signal, including real-time ones, to a child that has not been waited for: until then, no other process can
+/// have its pid.
 ///
 /// # Errors
 ///
-/// `Kind::NotFound` if there is no such process, `Kind::InvalidSpec` for a number that is no process' or no signal's, else
-/// the failure of `kill(2)`.
+/// `Kind::NotFound` if there is no such process, `Kind::InvalidSpec` for a number that is not a valid pid or signal,
+/// otherwise the failure of `kill(2)`.
 pub fn signal_child(pid: i32, signal: i32) -> Result<()> {
     let what = || format!("send signal {signal} to process {pid}");
     if pid <= 0 || !(0..=64).contains(&signal) {
@@ -100,16 +101,16 @@ pub fn signal_child(pid: i32, signal: i32) -> Result<()> {
     }
 }
 
-/// Gives SIGCHLD its default action, for a program to call when it starts.
+/// Resets SIGCHLD to its default action, for a program to call when it starts.
 ///
-/// Whoever is started by a program that ignores the signal ignores it too; the kernel then throws the exit statuses of its
-/// children away, and nobody can wait for a hook or a container (`sigaction(2)`, `SA_NOCLDWAIT`).
+/// A program inherits an ignored SIGCHLD; the kernel then discards the exit statuses of its children, and the program
+/// cannot wait for a hook or a container (`sigaction(2)`, `SA_NOCLDWAIT`).
 pub fn keep_exit_statuses() {
     clone::default_signal(libc::SIGCHLD);
 }
 
-/// Lets a command inherit these descriptors as 3, 4 and so on, and no others but its standard streams; and start with the
-/// default action for every signal and none blocked, whatever the caller does with them.
+/// Lets a command inherit these descriptors as 3, 4 and so on, and no others but its standard streams. The command
+/// starts with the default action for every signal and none blocked, whatever the caller does with them.
 ///
 /// # Panics
 ///
@@ -122,7 +123,7 @@ pub fn pass_descriptors(command: &mut Command, descriptors: Vec<OwnedFd>) {
         command.pre_exec(move || {
             clone::default_signals();
             clone::set_signal_mask(0).map_err(std::io::Error::from)?;
-            // First out of the way of the targets, then onto them.
+            // First move them out of the way of the targets, then onto them.
             let mut raised = [-1; 16];
             for (slot, fd) in raised.iter_mut().zip(&descriptors) {
                 *slot = Errno::result(libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3 + count))?;
@@ -139,7 +140,7 @@ pub fn pass_descriptors(command: &mut Command, descriptors: Vec<OwnedFd>) {
 ///
 /// # Errors
 ///
-/// If the kernel or the processor does not have it.
+/// If the kernel or the processor does not support it.
 pub fn core_scheduling_group() -> Result<()> {
     process::own_core_scheduling_group()
         .map_err(|errno| Error::os(errno, "make a core scheduling group of the process group"))

@@ -47,7 +47,7 @@ pub struct IntelRdtStats {
 pub struct L3CacheInfo {
     /// The mask of the whole cache, hexadecimal.
     pub cbm_mask: String,
-    /// The fewest bits of a mask.
+    /// The smallest number of bits in a mask.
     pub min_cbm_bits: u64,
     /// How many classes there can be.
     pub num_closids: u64,
@@ -59,9 +59,9 @@ pub struct L3CacheInfo {
 pub struct MemoryBandwidthInfo {
     /// The step of the limit, in percent.
     pub bandwidth_gran: u64,
-    /// Whether delays grow with the limit in a straight line (1).
+    /// Whether delays grow linearly with the limit (1).
     pub delay_linear: u64,
-    /// The least limit, in percent.
+    /// The smallest limit, in percent.
     pub min_bandwidth: u64,
     /// How many classes there can be.
     pub num_closids: u64,
@@ -71,9 +71,9 @@ pub struct MemoryBandwidthInfo {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemoryBandwidth {
-    /// To all memory.
+    /// To any memory.
     pub mbm_total_bytes: u64,
-    /// To the memory of the own node.
+    /// To the memory of the local node.
     pub mbm_local_bytes: u64,
 }
 
@@ -86,7 +86,7 @@ pub struct CacheOccupancy {
 }
 
 impl Membership {
-    /// Reads the numbers of the container. What the machine does not have is absent.
+    /// Reads the container's numbers. What the machine does not have is absent.
     pub(crate) fn stats(&self) -> Result<IntelRdtStats> {
         let root_lines = read_lines(&self.root.join("schemata"))?;
         let lines = read_lines(&self.clos.join("schemata"))?;
@@ -149,7 +149,7 @@ fn caches(monitored: &Path) -> Result<Vec<std::path::PathBuf>> {
     Ok(all)
 }
 
-/// A counter says `Unavailable` or `Error` at times (resctrl.rst), which is no number yet.
+/// A counter sometimes says `Unavailable` or `Error` (resctrl.rst), which is no number yet.
 fn counter(file: &Path) -> u64 {
     fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Reads the command line by the table: options on either side of the operands, `--name=value`, `--name value`, and
+//! Parses the command line by the table: options on either side of the operands, `--name=value`, `--name value`, and
 //! long options with a single dash from callers that were written for Go's flag package.
 
 use std::ffi::{OsStr, OsString};
@@ -14,19 +14,19 @@ use crate::texts;
 
 /// The whole command line.
 pub(crate) struct Parsed {
-    /// The options before the verb, as far as they could be read: they tell where a failure is logged.
+    /// The options before the verb, as far as they could be parsed: they say where a failure is logged.
     pub(crate) globals: Given,
-    /// What is wanted.
+    /// The request.
     pub(crate) request: Result<Request, Failure>,
 }
 
-/// What is wanted.
+/// What the caller asks for.
 pub(crate) enum Request {
     /// The help of a verb or of the program.
     Help(Option<&'static Verb>),
     /// The version.
     Version,
-    /// Something that can fail.
+    /// A verb, which can fail.
     Verb(Call),
 }
 
@@ -51,7 +51,7 @@ impl Call {
         self.id_at(0)
     }
 
-    /// The operand at `index` as a container id.
+    /// The operand at `index`, as a container id.
     pub(crate) fn id_at(&self, index: usize) -> Result<wharf::ContainerId, Failure> {
         Ok(wharf::ContainerId::new(self.operand(index)?.unwrap_or_default())?)
     }
@@ -69,7 +69,7 @@ impl Given {
         Self { table, values: Vec::new() }
     }
 
-    /// Whether a switch is on; the last mention counts.
+    /// Whether a switch is on; its last occurrence counts.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.last(name).is_some_and(|value| value == "true")
     }
@@ -114,12 +114,12 @@ impl Given {
         self.text(name)?.map(parse).transpose()
     }
 
-    /// Whether an option was mentioned at all.
+    /// Whether an option was given at all.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.last(name).is_some()
     }
 
-    /// The names of all options that were mentioned.
+    /// The names of all options that were given.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.values.iter().map(|(name, _)| *name)
     }
@@ -129,7 +129,7 @@ impl Given {
         self.values.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| value.as_os_str())
     }
 
-    /// A verb that asks for an option which its table lacks would never see it.
+    /// A verb would never see an option that its table lacks.
     fn check(&self, name: &str) {
         debug_assert!(self.table.iter().any(|option| option.long == name), "--{name} is not in the table");
     }
@@ -139,7 +139,7 @@ fn utf8<'a>(what: &str, text: &'a OsStr) -> Result<&'a str, Failure> {
     text.to_str().ok_or_else(|| Failure::new(format!("{what} is not valid UTF-8: {}", text.display())))
 }
 
-/// Reads a command line, the name of the program included.
+/// Parses a command line, including the name of the program.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Parsed {
     let mut globals = Given::new(GLOBALS);
     let mut words = Words { parser: Parser::from_iter(arguments), ended: false };
@@ -160,7 +160,7 @@ fn read(words: &mut Words, globals: &mut Given) -> Result<Request, Failure> {
     let known = |name: &OsStr| {
         let verb = name.to_str().and_then(table::verb);
         verb.ok_or_else(|| {
-            // runc's words.
+            // runc's wording.
             Failure::new(format!("No help topic for '{}'; see wharf --help", name.display()))
                 .with_code(texts::UNKNOWN_VERB_CODE)
         })
@@ -234,12 +234,12 @@ impl Words {
             }
             Err(error) => return Err(Failure::usage(verb, error.to_string())),
         };
-        // Behind a letter there may be more letters, which are not its value.
+        // After a letter there may be more letters, which are not its value.
         let value = if option.value.is_none() && long { self.parser.optional_value() } else { None };
         self.value(verb, option, value).map(Some)
     }
 
-    /// A long option with one dash.
+    /// A long option with a single dash.
     fn single_dash(&mut self, table: &'static [Opt]) -> Option<(String, Option<OsString>)> {
         if self.ended {
             return None;
@@ -255,7 +255,7 @@ impl Words {
             Some((name, value)) => (name, Some(OsString::from(value))),
             None => (text, None),
         };
-        // One letter is a short option, and what no table knows is left to lexopt.
+        // A single letter is a short option, and lexopt handles what no table knows.
         if name.chars().count() < 2 || find(table, |option| option.long == name).is_none() {
             return None;
         }
@@ -264,7 +264,7 @@ impl Words {
         Some((name, value))
     }
 
-    /// Completes an option: switches are true or what Go's flag package takes for true and false.
+    /// Completes an option: the value of a switch is true, or what Go's flag package takes for true and false.
     fn value(
         &mut self,
         verb: Option<&'static Verb>,
@@ -291,7 +291,7 @@ impl Words {
         Ok(Word::Option(option, value))
     }
 
-    /// Everything that is left, as it is.
+    /// Everything that is left, unchanged.
     fn rest(&mut self) -> Vec<OsString> {
         self.parser.raw_args().map(Iterator::collect).unwrap_or_default()
     }

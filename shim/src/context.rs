@@ -11,7 +11,7 @@ use crate::args::Given;
 use crate::failure::Failure;
 use crate::inherited::Inherited;
 
-/// The surroundings of a verb.
+/// The context of a verb.
 pub(crate) struct Context {
     root: PathBuf,
     root_is_named: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Context {
 impl Context {
     /// Reads the global options.
     pub(crate) fn new(globals: &Given, inherited: Inherited) -> Result<Self, Failure> {
-        // The words of Go's strconv.ParseBool, as runc has them.
+        // The words of Go's strconv.ParseBool, as in runc.
         let rootless = match globals.text("rootless")? {
             None | Some("auto") => None,
             Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Some(true),
@@ -67,7 +67,7 @@ impl Context {
         &self.root
     }
 
-    /// Whether the caller named the state directory, which should be there then.
+    /// Whether the caller named the state directory, which should then exist.
     pub(crate) fn root_is_named(&self) -> bool {
         self.root_is_named
     }
@@ -77,12 +77,12 @@ impl Context {
         self.criu.as_deref()
     }
 
-    /// The descriptors of the caller that are passed on.
+    /// The caller's descriptors that are passed on.
     pub(crate) fn inherited(&self) -> &Inherited {
         &self.inherited
     }
 
-    /// The library. The cgroup driver is for new containers; the state of those that exist tells theirs.
+    /// The library. The cgroup driver is for new containers; the state of existing ones names theirs.
     pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
         let builder = Runtime::builder().root(self.root.clone()).cgroup_driver(self.driver);
         let builder = builder.systemd_annotations(self.systemd_annotations);
@@ -107,18 +107,18 @@ fn default_root() -> Result<PathBuf, Failure> {
     }
 }
 
-/// An ordinary user, or one who became root in a user namespace of his own.
+/// Whether the caller is an ordinary user, or became root in a user namespace of its own.
 fn without_privileges() -> bool {
     if !geteuid().is_root() {
         return true;
     }
     let whole = |map: String| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
     let in_user_namespace = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !whole(map));
-    // In a container, root is who he says, and /run is his.
+    // With USER=root this is taken for a container, where root owns /run.
     in_user_namespace && std::env::var_os("USER").is_none_or(|user| user != "root")
 }
 
-/// The sticky bit keeps programs that tidy `$XDG_RUNTIME_DIR` away (XDG Base Directory Specification).
+/// The sticky bit keeps programs that clean up `$XDG_RUNTIME_DIR` away (XDG Base Directory Specification).
 fn make_lasting(root: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(root)?;
     fs::set_permissions(root, Permissions::from_mode(0o1700))

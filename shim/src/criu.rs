@@ -1,4 +1,4 @@
-//! What `checkpoint` and `restore` have in common.
+//! What `checkpoint` and `restore` share.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::args::Given;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// Reads the common options.
+/// Reads the shared options.
 pub(crate) fn options(context: &Context, given: &Given) -> Result<CriuOptions, Failure> {
     let mut options = CriuOptions::new(given.path("image-path")?.unwrap_or(Path::new("checkpoint")))
         .tcp_established(given.flag("tcp-established"))
@@ -19,7 +19,7 @@ pub(crate) fn options(context: &Context, given: &Given) -> Result<CriuOptions, F
         .lazy_pages(given.flag("lazy-pages"))
         .manage_cgroups(manage_cgroups(given.text("manage-cgroups-mode")?)?);
     for namespace in given.all("empty-ns")? {
-        // The interfaces of a network namespace are never saved: whoever made them makes them again.
+        // The interfaces of a network namespace are never saved: whatever set up the network does so again.
         if namespace != "network" {
             return Err(Failure::new(format!("namespace {namespace:?} is not supported")));
         }

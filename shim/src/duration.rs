@@ -1,4 +1,4 @@
-//! Durations in the notation of Go: `5s`, `1m30s`, `1.5h`, `300ms`.
+//! Durations in Go's notation: `5s`, `1m30s`, `1.5h`, `300ms`.
 
 use std::time::Duration;
 

@@ -31,7 +31,7 @@ impl Failure {
         Self { message: message.into(), code: 1, usage: Usage::None }
     }
 
-    /// Wrong use of the command line: the help is shown on standard output, as callers of runc are used to.
+    /// Wrong use of the command line: the help goes to standard output, as callers of runc expect.
     pub(crate) fn usage(verb: Option<&'static Verb>, message: impl Into<String>) -> Self {
         Self { usage: verb.map_or(Usage::Program, Usage::Verb), ..Self::new(message) }
     }
@@ -42,7 +42,7 @@ impl Failure {
         self
     }
 
-    /// Gives it this exit code, unless it has one of its own.
+    /// Sets this exit code, unless the failure has one of its own.
     pub(crate) fn or_code(self, code: u8) -> Self {
         if self.code == 1 { self.with_code(code) } else { self }
     }
@@ -53,7 +53,7 @@ impl Failure {
         self
     }
 
-    /// What is told to the caller.
+    /// What the caller is told.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -65,7 +65,7 @@ impl Failure {
             Usage::Program => Some(help::text(None)),
             Usage::Verb(verb) => Some(help::text(Some(verb))),
         };
-        // Nothing is left that could be told about a closed output.
+        // There is no way left to report that the output is closed.
         if let Some(help) = help {
             std::io::stdout()
                 .write_all(format!("Incorrect Usage: {}\n\n{help}", self.message).as_bytes())
@@ -76,7 +76,7 @@ impl Failure {
     }
 }
 
-/// A failed operation of the library; the words that callers look for are there whatever the library's sentence says.
+/// A failed operation of the library; the words that callers look for are there, whatever the library's message says.
 impl From<wharf::Error> for Failure {
     fn from(error: wharf::Error) -> Self {
         let sentence = error.to_string();

@@ -1,4 +1,4 @@
-//! Waits for a process of a container in its place: passes signals on, relays its terminal, returns its exit code.
+//! Stands in for a process of a container: passes signals on, relays its terminal, returns its exit code.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,7 +21,7 @@ use crate::terminal::{self, RawMode};
 pub(crate) struct Signals(SignalFd);
 
 impl Signals {
-    /// Holds signals back; they stay so until the program ends.
+    /// Holds signals back until the program ends.
     pub(crate) fn hold() -> Result<Self, Failure> {
         let failed = |errno: Errno| Failure::new(format!("hold signals back: {errno}"));
         let all = SigSet::all();
@@ -29,8 +29,8 @@ impl Signals {
         SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self).map_err(failed)
     }
 
-    /// The next signal that somebody else sent. This program's own are those of writes to a closed pipe: a signal that
-    /// is held back is kept even though it is ignored.
+    /// The next signal from another process. Signals that this program causes itself come from writes to a closed pipe:
+    /// a blocked signal stays pending even if it is ignored.
     fn next(&self) -> Option<i32> {
         loop {
             let info = self.0.read_signal().ok().flatten()?;
@@ -41,9 +41,9 @@ impl Signals {
     }
 }
 
-/// The process that is waited for.
+/// The process to wait for.
 pub(crate) struct Job<'a> {
-    /// Its id.
+    /// Its pid.
     pub(crate) pid: i32,
     /// Readable when it has ended.
     pub(crate) pidfd: BorrowedFd<'a>,
@@ -57,7 +57,7 @@ pub(crate) struct Job<'a> {
     pub(crate) readiness: Option<Readiness>,
 }
 
-/// Waits for the end of the first process of a container that was just started, and returns its exit code.
+/// Waits for the first process of a container that was just started, and returns its exit code.
 pub(crate) fn supervise_container(
     signals: &Signals,
     container: &mut Container,
@@ -88,7 +88,7 @@ pub(crate) fn supervise(signals: &Signals, job: Job<'_>) -> Result<u8, Failure> 
             while let Some(signal) = signals.next() {
                 match signal {
                     SIGCHLD => reap_adopted(job.pid),
-                    // Go programs send it to themselves; nobody means it for the container.
+                    // Go programs send it to themselves; it is never meant for the container.
                     SIGURG => {}
                     SIGWINCH if relay.is_some() => {
                         if let Some(relay) = &relay {
@@ -124,7 +124,7 @@ pub(crate) fn supervise(signals: &Signals, job: Job<'_>) -> Result<u8, Failure> 
     Ok(exit_code(status.code()))
 }
 
-/// Writes what the process printed last; a signal that wants to end this program ends the wait for a stuck reader.
+/// Writes what the process printed last; a signal that asks this program to end also ends the wait for a stuck reader.
 fn flush(signals: &Signals, relay: &mut Relay<'_>) -> Result<(), Failure> {
     while relay.finish() {
         let ready = wait_for(signals, None, Some(relay), None)?;
@@ -172,14 +172,14 @@ fn wait_for(
             Ok(_) => break,
         }
     }
-    // What was not asked for is not in the answer.
+    // Descriptors that were not polled are missing from the answer.
     let mut answers = fds.iter().map(|fd| fd.any().unwrap_or(true));
     let mut answer = |interest: &Option<PollFd<'_>>| interest.is_some() && answers.next().unwrap_or(false);
     let [signal, ended, input, console, output, notified] = interests.each_ref().map(&mut answer);
     Ok(Ready { signal, ended, relay: [input, console, output], notified })
 }
 
-/// Collects orphans of the container that came to this process as their subreaper, but never the job itself.
+/// Reaps orphans of the container that this process got as their subreaper, but never the job itself.
 fn reap_adopted(job: i32) {
     let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
@@ -199,13 +199,13 @@ pub(crate) fn exit_code(code: i32) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// Makes this process the parent of orphans in its containers, so that they do not go to init of the host.
+/// Makes this process the parent of orphans in its containers, so that they do not go to the host's init.
 pub(crate) fn adopt_orphans() -> Result<(), Failure> {
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|errno| Failure::new(format!("become the reaper of orphans: {errno}")))
 }
 
-/// The id of a child that is known to be one.
+/// The pid of a child that is known to exist.
 fn pid(pid: Option<i32>) -> Result<Pid, Failure> {
     pid.filter(|pid| *pid > 0)
         .map(Pid::from_raw)

@@ -1,4 +1,4 @@
-//! The help, made from the table.
+//! The help, generated from the table.
 
 use std::fmt::Write;
 

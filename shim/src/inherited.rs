@@ -8,10 +8,10 @@ use crate::args::Call;
 use crate::failure::Failure;
 use crate::texts;
 
-/// Descriptors from 3 on that belong to the container.
+/// Descriptors from 3 up that belong to the container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inherited {
-    /// How many numbers there are from 3 to the last.
+    /// How many numbers there are, from 3 to the last.
     pub(crate) count: u32,
     /// Those among them that are not open.
     pub(crate) absent: Vec<RawFd>,
@@ -19,11 +19,11 @@ pub(crate) struct Inherited {
     pub(crate) variables: Vec<String>,
 }
 
-/// Counts the descriptors and finds out which are open. Of those for `--preserve-fds` some may be missing: callers name
-/// the last of those that they have. A socket that `$LISTEN_FDS` counts is there.
+/// Counts the descriptors and finds out which are open. Some of those for `--preserve-fds` may be missing: callers name
+/// the last one that they have. A socket that `$LISTEN_FDS` counts is open.
 ///
-/// Must be called before this program opens any file: a number that is free would be given to one of its own files,
-/// which then would be taken for the caller's and end up in the container. So the free ones are filled.
+/// Call this before the program opens any file: a free number would go to one of its own files, which would then be
+/// taken for the caller's and end up in the container. So the free numbers are filled.
 pub(crate) fn claim(call: &Call) -> Result<Inherited, Failure> {
     let has = |name: &str| call.verb.options.iter().any(|option| option.long == name);
     if has("status-fd")
@@ -36,7 +36,7 @@ pub(crate) fn claim(call: &Call) -> Result<Inherited, Failure> {
         return Ok(Inherited::default());
     }
     let preserved = call.options.number("preserve-fds")?.unwrap_or(0);
-    // A process that joins is not the service that the sockets are meant for.
+    // The sockets are meant for the service, not for a process that joins it.
     let listening =
         if call.verb.name == "exec" { Listening::default() } else { listening(std::process::id())? };
     let sockets = listening.count;
@@ -53,7 +53,7 @@ pub(crate) fn claim(call: &Call) -> Result<Inherited, Failure> {
     Ok(inherited)
 }
 
-/// Takes these numbers, which are the lowest that are free, for as long as the program runs.
+/// Takes these numbers, the lowest free ones, for as long as the program runs.
 fn fill(numbers: &[RawFd]) -> Result<(), Failure> {
     for number in numbers {
         let filler = UnixDatagram::unbound()
@@ -71,7 +71,7 @@ struct Listening {
     names: Option<String>,
 }
 
-/// The variables count only when they are meant for this very process and not for an ancestor.
+/// The variables count only if they are meant for this very process, not for an ancestor.
 fn listening(own_pid: u32) -> Result<Listening, Failure> {
     let variable = |name: &str| std::env::var_os(name);
     if variable("LISTEN_PID").and_then(|pid| pid.to_str()?.parse().ok()) != Some(own_pid) {

@@ -1,10 +1,10 @@
-//! Documents that a verb reads: a file, or standard input where the name is `-`.
+//! Documents that a verb reads: a file, or standard input if the name is `-`.
 
 use std::io::Read as _;
 
 use crate::failure::Failure;
 
-/// Reads the whole of it; `what` names its contents in the error.
+/// Reads all of it; `what` names its contents in the error.
 pub(crate) fn read(what: &str, file: &str) -> Result<Vec<u8>, Failure> {
     let text = if file == "-" {
         let mut text = Vec::new();

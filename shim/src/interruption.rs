@@ -1,4 +1,4 @@
-//! A signal that comes while something is being made ends the making, and all that was made is undone.
+//! A signal that arrives while something is being made cancels it, and everything made so far is undone.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -14,7 +14,7 @@ use crate::sys::signals::is_ignored;
 pub(crate) struct Interruption(SignalFd);
 
 impl Interruption {
-    /// Holds them back until the program ends. Those that the caller has us ignore stay ignored.
+    /// Holds them back until the program ends. Signals that the caller made us ignore stay ignored.
     pub(crate) fn hold() -> Result<Self, Failure> {
         let failed = |errno: Errno| Failure::new(format!("hold signals back: {errno}"));
         let mut wanted = SigSet::empty();
@@ -29,13 +29,13 @@ impl Interruption {
             .map_err(failed)
     }
 
-    /// What becomes readable with the first of them.
+    /// A descriptor that becomes readable with the first of them.
     pub(crate) fn descriptor(&self) -> Result<OwnedFd, Failure> {
         let copy = self.0.as_fd().try_clone_to_owned();
         copy.map_err(|error| Failure::new(format!("duplicate a descriptor: {error}")))
     }
 
-    /// The failure of what was going on: with the exit code of a program that the signal ended, if one did.
+    /// The failure of the cancelled operation: if a signal arrived, with the exit code of a program that it ended.
     pub(crate) fn explain(&self, error: Error) -> Failure {
         if error.kind() != Kind::Cancelled {
             return error.into();

@@ -1,4 +1,4 @@
-//! What `create` and `run` have in common.
+//! What `create` and `run` share.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::pid_file;
 use crate::pidfd_socket::{self, Sender};
 use crate::texts;
 
-/// A container that is going to be made.
+/// A container that is about to be created.
 pub(crate) struct Launch {
     /// The library.
     pub(crate) runtime: Runtime,
@@ -31,7 +31,7 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// Reads options and bundle; nothing has been changed when it fails.
+    /// Reads options and bundle; if it fails, nothing has changed.
     pub(crate) fn prepare(context: &Context, call: &Call, detach: bool) -> Result<Self, Failure> {
         let id = call.id()?;
         let runtime = context.runtime()?;
@@ -39,7 +39,7 @@ impl Launch {
         let terminal = bundle.spec().process().as_ref().and_then(Process::terminal).unwrap_or(false);
         let console = console(&call.options, terminal, detach)?;
         let options = create_options(&call.options)?.stdio(Stdio::Inherit).console(console);
-        // The annotation of crun for what runc has an option for.
+        // crun's annotation for what runc has an option for.
         let receiver = bundle.spec().annotations().as_ref().and_then(|all| all.get("run.oci.pidfd_receiver"));
         let receiver = receiver.filter(|path| !path.is_empty()).map(PathBuf::from);
         let manager = Manager::from_environment()?;
@@ -62,24 +62,24 @@ impl Launch {
     }
 }
 
-/// Whom to tell about a new container.
+/// Where to announce a new container.
 pub(crate) struct Announcement {
     pid_file: Option<PathBuf>,
     pidfd_socket: Option<PathBuf>,
 }
 
-/// A container that was made.
+/// A container that was created.
 pub(crate) struct Launched {
     /// The library.
     pub(crate) runtime: Runtime,
     /// The container.
     pub(crate) container: Container,
-    /// Where it tells that it is ready, if it runs and somebody wants to know.
+    /// Where it reports that it is ready, if it runs and a service manager is waiting.
     pub(crate) readiness: Option<Readiness>,
 }
 
 impl Launch {
-    /// Makes the container and tells its process id; when that fails, the container is taken down again.
+    /// Creates the container and announces its pid; if that fails, the container is removed again.
     pub(crate) fn create(self) -> Result<Launched, Failure> {
         let made = self.runtime.create(&self.id, &self.bundle, self.options);
         let made = made.map_err(|error| self.interruption.explain(error))?;
@@ -95,7 +95,7 @@ impl Launch {
             let made = made.map_err(|error| self.interruption.explain(error))?;
             return complete(self.runtime, made, |made| announcement.of(made).map(|()| None));
         };
-        // The socket must be there before the program is.
+        // The socket must exist before the program does.
         let made = self.runtime.create(&self.id, &self.bundle, self.options);
         let made = made.map_err(|error| self.interruption.explain(error))?;
         complete(self.runtime, made, |made| {
@@ -135,13 +135,13 @@ impl Announcement {
     }
 }
 
-/// Opens the bundle that the call names.
+/// Opens the bundle that the command line names.
 pub(crate) fn open_bundle(call: &Call, operand: Option<&Path>) -> Result<Bundle, Failure> {
     let (dir, config) = bundle_paths(call, operand)?;
     Ok(Bundle::open_config(dir, config)?)
 }
 
-/// The directory that `--bundle`, or else `operand` names, or else the working directory, and its configuration.
+/// The directory that `--bundle` or `operand` names, or else the working directory, and its configuration.
 pub(crate) fn bundle_paths<'c>(
     call: &'c Call,
     operand: Option<&'c Path>,
@@ -163,7 +163,7 @@ pub(crate) fn create_options(given: &Given) -> Result<CreateOptions, Failure> {
         .preserve_fds(preserved))
 }
 
-/// Where the master end of a terminal goes.
+/// Where the master of a terminal goes.
 pub(crate) fn console(given: &Given, terminal: bool, detach: bool) -> Result<Console, Failure> {
     match (given.path("console-socket")?, terminal && detach) {
         (Some(socket), true) => Ok(Console::Socket(socket.to_owned())),

@@ -17,7 +17,7 @@ const SYSLOG: &str = "/dev/log";
 /// The facility `LOG_USER` (syslog(3)).
 const USER: u8 = 1 << 3;
 
-/// A destination that is open.
+/// An open destination.
 #[derive(Debug)]
 pub(crate) enum Target {
     /// Standard error.
@@ -42,16 +42,16 @@ impl Target {
         }
     }
 
-    /// Whether somebody who looks at standard error sees the log.
+    /// Whether the log goes to standard error.
     pub(crate) fn is_stderr(&self) -> bool {
         matches!(self, Self::Stderr)
     }
 
     /// Writes one message; `line` is its form in a file. A full disk, or a journal that is gone, must not stop a
-    /// container, so nobody hears of a failure.
+    /// container, so failures are ignored.
     pub(crate) fn write(&self, level: Level, message: &str, line: &str) {
         let written = match self {
-            // One write for each line: several processes append to the same file.
+            // One write per line: several processes append to the same file.
             Self::Stderr => std::io::stderr().write_all(line.as_bytes()),
             Self::File(file) => {
                 let mut file = file;
@@ -94,7 +94,7 @@ fn severity(level: Level) -> u8 {
     }
 }
 
-/// One entry in the native protocol. The message in its form with a length: it may have several lines.
+/// One entry in the native protocol. The message is in the form with a length, as it may have several lines.
 fn journal_entry(level: Level, message: &str, identifier: &str) -> Vec<u8> {
     let mut entry =
         format!("PRIORITY={}\nSYSLOG_IDENTIFIER={identifier}\nMESSAGE\n", severity(level)).into_bytes();
@@ -104,7 +104,7 @@ fn journal_entry(level: Level, message: &str, identifier: &str) -> Vec<u8> {
     entry
 }
 
-/// A message without a time: the daemon knows better what time it is.
+/// A message without a time: the daemon adds its own.
 fn syslog_line(level: Level, message: &str, identifier: &str) -> String {
     format!("<{}>{identifier}[{}]: {message}", USER | severity(level), std::process::id())
 }

@@ -1,4 +1,4 @@
-//! The log in the two formats that callers of runc read, and the last words of a failed command.
+//! The log in the two formats that callers of runc read, and the final message of a failed command.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -25,7 +25,7 @@ enum Format {
     Json,
 }
 
-/// Follows `--log`, `--log-format`, `--log-level` and `--debug`.
+/// Applies `--log`, `--log-format`, `--log-level` and `--debug`.
 pub(crate) fn set_up(globals: &Given) -> Result<(), Failure> {
     let format = match globals.text("log-format")? {
         None | Some("text") => Format::Text,
@@ -50,7 +50,8 @@ pub(crate) fn set_up(globals: &Given) -> Result<(), Failure> {
     log::set_logger(logger).map_err(|error| Failure::new(error.to_string()))
 }
 
-/// Tells the one error of a failed command: in the log, and in plain words on standard error when the log is elsewhere.
+/// Reports the one error of a failed command: in the log and, if the log is elsewhere, in plain words on standard
+/// error.
 pub(crate) fn error(message: &str) {
     let stderr = |text: &str| {
         // If standard error is gone too, only the exit code is left.
@@ -97,7 +98,7 @@ fn line(format: Format, level: Level, message: &str, time: Timestamp) -> String 
     };
     let time = time.strftime("%Y-%m-%dT%H:%M:%SZ");
     match format {
-        // The order of the keys is runc's.
+        // The keys are in runc's order.
         Format::Json => {
             let message = serde_json::Value::from(message);
             format!("{{\"level\":\"{level}\",\"msg\":{message},\"time\":\"{time}\"}}\n")
@@ -106,7 +107,7 @@ fn line(format: Format, level: Level, message: &str, time: Timestamp) -> String 
     }
 }
 
-/// Quotes as the logger of runc does: only where a word has other characters than these.
+/// Quotes as runc's logger does: only words with characters other than these.
 fn quoted(message: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
     if !message.is_empty() && message.chars().all(plain) {

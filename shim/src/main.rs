@@ -1,8 +1,8 @@
 //! The runc-compatible command line of wharf.
 //!
-//! `table` holds every verb and option once; `args` parses by it, `help` prints it. A verb is a function in a file of
-//! its own under `verb/`: it turns options into one call of the library and the answer into the output that callers
-//! of runc parse. What callers match in error messages stands in `texts`.
+//! `table` holds every verb and option once; `args` parses by it, and `help` prints it. A verb is a function in its own
+//! file under `verb/`: it turns options into one call of the library, and the answer into the output that callers of
+//! runc parse. The error messages that callers match are in `texts`.
 
 mod args;
 mod columns;
@@ -54,8 +54,8 @@ fn main() -> ExitCode {
     wharf::worker::keep_exit_statuses();
     let args::Parsed { globals, request } = args::parse(std::env::args_os());
 
-    // Both come before the first file is opened: the one starts the program anew, and the other must not take a file
-    // of ours for one of the caller's. Their failures are reported below, when it is known where to.
+    // Both come before the first file is opened: the one starts the program again, and the other must not take a file
+    // of ours for one of the caller's. Their failures are reported below, once it is known where to.
     let entering = matches!(&request, Ok(Request::Verb(call)) if call.verb.enters_containers);
     let protected = if entering { protect::own_binary() } else { Ok(()) };
     let inherited = match &request {

@@ -1,4 +1,4 @@
-//! A manual page, made from the table: man(7).
+//! A manual page, generated from the table: man(7).
 
 use std::fmt::Write;
 
@@ -73,7 +73,7 @@ fn options<'o>(out: &mut String, title: &str, options: impl Iterator<Item = &'o 
     Ok(())
 }
 
-/// Text that means itself to roff, whose requests begin lines with a dot or an apostrophe.
+/// Escapes text for roff, whose requests are lines that begin with a dot or an apostrophe.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq").replace('`', "\\(ga");
     let lines = text.split('\n').map(|line| match line.strip_prefix('.') {
@@ -101,7 +101,7 @@ mod tests {
                 let there = page.contains(&format!("fB--{}fR", option.long));
                 assert_eq!(there, !option.hidden, "{}: --{}", name(verb), option.long);
             }
-            // What begins a line with a dot is a request, and no text does.
+            // A line that begins with a dot is a request; text never does.
             let known = [".TH ", ".SH ", ".TP"];
             for line in text(verb).lines().filter(|line| line.starts_with(['.', '\''])) {
                 assert!(known.iter().any(|request| line.starts_with(request)), "{line}");

@@ -1,7 +1,7 @@
 //! `$NOTIFY_SOCKET`: tells the service manager that a container is ready (`sd_notify(3)`).
 //!
-//! The container gets a socket of its own. Of what it sends only its readiness is passed on, in words of this program:
-//! with the manager's socket itself it could name any process as the main one, or store descriptors with the manager.
+//! The container gets a socket of its own. Of its messages, only readiness is passed on, in this program's own words:
+//! with the manager's socket it could name any process as the main one, or store descriptors with the manager.
 
 use std::ffi::OsStr;
 use std::io::{ErrorKind, IoSlice};
@@ -20,16 +20,16 @@ use wharf::Container;
 
 use crate::failure::Failure;
 
-/// How long the manager may take to read what it was sent, as with systemd-notify(1).
+/// How long the manager may take to read its messages, as with systemd-notify(1).
 const BARRIER: Duration = Duration::from_secs(30);
-/// Messages that are read before other things are looked at again: a container can send without end.
+/// How many messages are read before anything else gets a turn: a container can send them without end.
 const AT_ONCE: usize = 16;
 
 /// The service manager.
 pub(crate) struct Manager(SocketAddr);
 
 impl Manager {
-    /// Whom `$NOTIFY_SOCKET` names.
+    /// The manager that `$NOTIFY_SOCKET` names.
     pub(crate) fn from_environment() -> Result<Option<Self>, Failure> {
         match std::env::var_os("NOTIFY_SOCKET") {
             Some(name) if !name.is_empty() => Self::named(name.as_encoded_bytes()).map(Some),
@@ -82,18 +82,18 @@ impl AsFd for Readiness {
 }
 
 impl Readiness {
-    /// Reads what has come, and tells the manager of a readiness; `main` is the process that it then watches. Whether
-    /// there was one.
+    /// Reads what has arrived, and reports readiness to the manager; `main` is the process that it then watches.
+    /// Returns whether the container was ready.
     pub(crate) fn pass_on(&self, main: u32) -> bool {
         let ready = (0..AT_ONCE).map_while(|_| self.next()).any(|ready| ready);
-        // One message: the manager must not see the one without the other.
+        // One message: the manager must not see one without the other.
         if ready && let Err(error) = self.manager.send(format!("MAINPID={main}\nREADY=1\n").as_bytes()) {
             log::warn!("tell $NOTIFY_SOCKET that the container is ready: {error}");
         }
         ready
     }
 
-    /// Whether the next message tells of readiness; none if there is no next one.
+    /// Whether the next message reports readiness; none if there is no next one.
     fn next(&self) -> Option<bool> {
         let mut message = [0; 4096];
         loop {
@@ -109,8 +109,8 @@ impl Readiness {
         }
     }
 
-    /// Waits until the container is ready, or has ended. Then waits until the manager has read everything, for it
-    /// must not find this process gone when it looks up the sender.
+    /// Waits until the container is ready or has ended. Then waits until the manager has read everything: when it looks
+    /// up the sender, this process must still exist.
     pub(crate) fn wait(&self, init: BorrowedFd<'_>, main: u32) -> Result<(), Failure> {
         loop {
             let mut fds =
@@ -133,7 +133,7 @@ impl Readiness {
         }
     }
 
-    /// The other end of a pipe that the manager closes once it has come to this message.
+    /// Sends the manager the write end of a pipe, and waits until the manager gets to this message and closes it.
     fn barrier(&self) {
         let told = pipe2(OFlag::O_CLOEXEC).and_then(|(reader, writer)| {
             let fds = [writer.as_raw_fd()];

@@ -1,8 +1,8 @@
-//! Options that stand before the verb, and those that several verbs share.
+//! Options before the verb, and those that several verbs share.
 
 use crate::table::Opt;
 
-/// Options that stand before the verb.
+/// Options before the verb.
 pub(crate) const GLOBALS: &[Opt] = &[
     Opt::switch("debug", "log what is done, at level debug"),
     Opt::value(

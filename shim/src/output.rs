@@ -1,4 +1,4 @@
-//! Standard output, where every failure to write counts.
+//! Standard output, where every failed write counts.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
@@ -8,12 +8,12 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 
 use crate::failure::Failure;
 
-/// Prints a text that already ends with a newline where it should.
+/// Prints a text, which includes any final newline.
 pub(crate) fn text(text: &str) -> Result<u8, Failure> {
     bytes(text.as_bytes())
 }
 
-/// Prints each value in a line of its own.
+/// Prints each value on a line of its own.
 pub(crate) fn lines(values: &[impl Display]) -> Result<u8, Failure> {
     let mut text = String::new();
     for value in values {
@@ -23,7 +23,7 @@ pub(crate) fn lines(values: &[impl Display]) -> Result<u8, Failure> {
     bytes(text.as_bytes())
 }
 
-/// Prints a value as JSON in one line.
+/// Prints a value as JSON on one line.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<u8, Failure> {
     let mut line =
         serde_json::to_vec(value).map_err(|error| Failure::new(format!("encode JSON: {error}")))?;

@@ -1,4 +1,4 @@
-//! The file that tells a manager the process id.
+//! The file that tells a manager the pid.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -29,7 +29,7 @@ pub(crate) fn write(path: &Path, pid: i32) -> Result<(), Failure> {
         .and_then(|()| fs::rename(&temporary, path))
         .map_err(failed);
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         fs::remove_file(&temporary).ok();
     }
     written

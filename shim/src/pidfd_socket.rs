@@ -1,4 +1,4 @@
-//! `--pidfd-socket`: hands the pidfd of a process to the listener of a unix socket.
+//! `--pidfd-socket`: sends the pidfd of a process to the listener of a unix socket.
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -45,7 +45,7 @@ fn connect(path: &Path) -> std::io::Result<UnixStream> {
     if SocketAddr::from_pathname(path).is_ok() {
         return UnixStream::connect(path);
     }
-    // Not by `OpenOptions`, which takes O_PATH for a part of the access mode where the C library is musl.
+    // Not with `OpenOptions`: with musl, it takes O_PATH for a part of the access mode.
     let held = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     UnixStream::connect(format!("/proc/self/fd/{}", held.as_raw_fd()))
 }

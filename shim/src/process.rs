@@ -1,4 +1,4 @@
-//! The process object that `exec` starts: from a file or from the container's config.json, with the options put in.
+//! The process object that `exec` starts: from a file or from the container's config.json, with the options applied.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -26,7 +26,7 @@ impl From<wharf::ExecUser> for Found {
     }
 }
 
-/// What a process object cannot hold, since it is not text: given beside it.
+/// What a process object cannot hold because it is not text: passed separately.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Raw {
     /// All arguments, if one of them is not text.
@@ -48,7 +48,7 @@ pub(crate) fn read(path: &Path) -> Result<Process, Failure> {
     Ok(process)
 }
 
-/// Puts the command and the options of `exec` into a process object; `look_up` resolves names of users.
+/// Applies the command and the options of `exec` to a process object; `look_up` resolves user names.
 pub(crate) fn amend(
     process: &mut Process,
     call: &Call,
@@ -118,7 +118,7 @@ fn named(variable: &OsStr) -> Result<OsString, Failure> {
     Err(Failure::new(format!("invalid environment variable {shown:?}: not NAME=VALUE")))
 }
 
-/// Adds variables; of several with one name the last counts, and it stands where it was mentioned last.
+/// Adds variables; if several have one name, the last counts and stays in its place.
 fn merge_env(base: Vec<String>, added: &[&str]) -> Result<Vec<String>, Failure> {
     for variable in added {
         if variable.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
@@ -151,14 +151,14 @@ fn set_user(
             user.set_uid(found.uid).set_gid(found.gid).set_additional_gids(Some(found.additional_gids));
         }
     }
-    // It named the user before.
+    // It named the previous user.
     user.set_username(None);
     Ok(())
 }
 
-/// Adds to the sets that a process has itself, and where the container's process has inheritable ones at all, to the ambient
-/// ones, which a user who is not root keeps: as runc does. What is inheritable is never implied, and what is not that
-/// cannot become ambient; a warning tells of it. So does one of a name that nothing knows.
+/// Adds capabilities to the process' own sets and, if the container's process has any inheritable ones, to the ambient
+/// set, which a user other than root keeps: as in runc. It never makes a capability inheritable, and one that is not
+/// inheritable cannot become ambient, which gives a warning. So does an unknown name.
 fn add_capabilities(base: Option<&LinuxCapabilities>, names: &[&str]) -> Result<LinuxCapabilities, Failure> {
     let parse = |name: &&str| {
         let known = serde_json::from_value::<Capability>((*name).into()).ok();

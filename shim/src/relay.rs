@@ -1,7 +1,7 @@
 //! Copies between the caller's standard input and output and the terminal of a container.
 //!
-//! A direction reads only when all it read before has been written, so a slow reader slows its writer down instead of
-//! filling memory, and no wait is for a descriptor that has nothing to do.
+//! A direction reads only once everything it read before has been written. So a slow reader slows its writer down
+//! instead of filling memory, and nothing waits for a descriptor that has nothing to do.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -40,7 +40,7 @@ struct Sink<'a> {
     open: bool,
 }
 
-/// A descriptor of the caller, opened anew where it is a terminal.
+/// A descriptor of the caller, reopened if it is a terminal.
 enum Callers<'a> {
     Own(OwnedFd),
     Shared(BorrowedFd<'a>),
@@ -55,7 +55,7 @@ impl AsFd for Callers<'_> {
     }
 }
 
-/// Bytes that are read and not yet written.
+/// Bytes that were read and are not written yet.
 struct Pending {
     bytes: Box<[u8; CHUNK]>,
     start: usize,
@@ -89,7 +89,7 @@ impl Pending {
         }
     }
 
-    /// Writes once; `false` if nobody will ever read it.
+    /// Writes once; `false` if nothing will ever read it.
     fn drain(&mut self, to: impl AsFd) -> bool {
         match write(to, &self.bytes[self.start..self.end]) {
             Ok(length) => {
@@ -103,7 +103,7 @@ impl Pending {
 }
 
 impl<'a> Relay<'a> {
-    /// Takes the master end of the container's terminal.
+    /// Takes over the master of the container's terminal.
     pub(crate) fn new(
         console: OwnedFd,
         input: BorrowedFd<'a>,
@@ -124,12 +124,12 @@ impl<'a> Relay<'a> {
         })
     }
 
-    /// The master end.
+    /// The master.
     pub(crate) fn console(&self) -> BorrowedFd<'_> {
         self.console.as_fd()
     }
 
-    /// What to wait for: input, console, output, in this order.
+    /// What to wait for: input, console and output, in this order.
     pub(crate) fn interests(&self) -> [Option<PollFd<'_>>; 3] {
         let when = |condition: bool, flag: PollFlags| if condition { flag } else { PollFlags::empty() };
         let input = when(self.input.open && self.console_open && self.typed.is_empty(), PollFlags::POLLIN);
@@ -140,7 +140,7 @@ impl<'a> Relay<'a> {
             .map(|(fd, flags)| (!flags.is_empty()).then(|| PollFd::new(fd, flags)))
     }
 
-    /// Moves what can be moved; `ready` tells for each of the three whether poll(2) reported anything.
+    /// Moves what can be moved; `ready` says for each of the three whether poll(2) reported anything.
     pub(crate) fn advance(&mut self, [input, console, output]: [bool; 3]) {
         if input && !self.typed.fill(&self.input.fd) {
             self.input.open = false;
@@ -161,12 +161,12 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// After the end of the process: takes up what it printed last. Whether there is still something to write.
+    /// After the end of the process: reads what it printed last. Returns whether there is more to write.
     pub(crate) fn finish(&mut self) -> bool {
         self.input.open = false;
         self.typed.clear();
         while self.console_open && self.printed.is_empty() {
-            // When nothing is in the terminal now, nobody is left who could put anything into it.
+            // If the terminal is empty now, no process is left that could write to it.
             self.console_open = self.printed.fill(&self.console) && !self.printed.is_empty();
             if !self.output.open {
                 self.printed.clear();

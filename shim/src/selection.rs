@@ -5,7 +5,7 @@ use wharf::{ContainerId, Runtime};
 
 use crate::failure::Failure;
 
-/// Does something to each container whose id the expression matches somewhere; a failure does not spare the others.
+/// Acts on each container whose id contains a match; a failure does not spare the others.
 pub(crate) fn each(
     runtime: &Runtime,
     expression: &str,

@@ -6,11 +6,11 @@ use nix::sys::signal::Signal;
 
 use crate::failure::Failure;
 
-/// The real-time signals that the C libraries leave to programs (signal(7)).
+/// The real-time signals that C libraries leave to programs (signal(7)).
 const RT_MIN: i32 = 34;
 const RT_MAX: i32 = 64;
 
-/// Parses a number, or a name in upper or lower case with or without `SIG`, or `RTMIN+N` and `RTMAX-N`.
+/// Parses a number, or a name in upper or lower case, with or without `SIG`, or `RTMIN+N` and `RTMAX-N`.
 pub(crate) fn parse(text: &str) -> Result<i32, Failure> {
     let unknown = || Failure::new(format!("unknown signal {text:?}"));
     if let Ok(number) = text.parse::<i32>() {

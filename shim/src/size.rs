@@ -1,4 +1,4 @@
-//! Sizes in bytes with the suffixes that callers of `update` write: `512m`, `1.5GiB`, `1073741824`.
+//! Sizes in bytes with the suffixes that callers of `update` use: `512m`, `1.5GiB`, `1073741824`.
 
 use crate::failure::Failure;
 

@@ -1,4 +1,4 @@
-//! Every verb, once: parsing, help, completions and manual pages follow this table. The line of a verb stands in its file.
+//! Every verb, once: parsing, help, completions and manual pages follow this table. Each verb's entry is in its file.
 
 use crate::args::Call;
 use crate::context::Context;
@@ -8,17 +8,17 @@ use crate::verb;
 /// An option.
 #[derive(Debug)]
 pub(crate) struct Opt {
-    /// The name after `--` (or, from old callers, after `-`).
+    /// The name after `--` (or after `-`, from old callers).
     pub(crate) long: &'static str,
     /// The letter after `-`.
     pub(crate) short: Option<char>,
-    /// What the value is called in the help; `None` for a switch.
+    /// What the help calls the value; `None` for a switch.
     pub(crate) value: Option<&'static str>,
-    /// The words that the value may be, where these are few.
+    /// The possible values, if there are only a few.
     pub(crate) choices: &'static [&'static str],
     /// What it does.
     pub(crate) help: &'static str,
-    /// Accepted for the sake of old callers, but not shown.
+    /// Accepted for old callers, but not shown.
     pub(crate) hidden: bool,
 }
 
@@ -47,11 +47,11 @@ impl Opt {
 /// How many operands a verb takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Count {
-    /// Neither more nor fewer.
+    /// Exactly this many.
     Exactly(usize),
-    /// As many or more.
+    /// At least this many.
     AtLeast(usize),
-    /// As many or fewer.
+    /// At most this many.
     AtMost(usize),
     /// From the first to the second number.
     Between(usize, usize),
@@ -62,11 +62,11 @@ pub(crate) enum Count {
 pub(crate) struct Verb {
     /// Its name.
     pub(crate) name: &'static str,
-    /// What stands behind the options.
+    /// What comes after the options.
     pub(crate) operands: &'static str,
     /// How many of these there may be.
     pub(crate) count: Count,
-    /// Whether everything behind the first operand is an operand, even if it begins with a dash.
+    /// Whether everything after the first operand is an operand, even if it begins with a dash.
     pub(crate) trailing: bool,
     /// One line.
     pub(crate) about: &'static str,
@@ -74,7 +74,7 @@ pub(crate) struct Verb {
     pub(crate) details: &'static str,
     /// Its options.
     pub(crate) options: &'static [Opt],
-    /// Whether a process of this program comes to run inside a container, so that the program must be protected.
+    /// Whether a process of this program will run inside a container, so that the program must be protected.
     pub(crate) enters_containers: bool,
     /// Performs it; the value is the exit code.
     pub(crate) run: fn(&Context, &Call) -> Result<u8, Failure>,
@@ -106,7 +106,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb::update::VERB,
 ];
 
-/// The verb of that name.
+/// The verb with that name.
 pub(crate) fn verb(name: &str) -> Option<&'static Verb> {
     VERBS.iter().find(|verb| verb.name == name)
 }

@@ -1,4 +1,4 @@
-//! The terminal of the caller.
+//! The caller's terminal.
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
@@ -10,16 +10,16 @@ use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcse
 
 use crate::failure::Failure;
 
-/// Raw mode of a terminal, which ends with this value.
+/// A terminal in raw mode until this value is dropped.
 pub(crate) struct RawMode<'a> {
     terminal: BorrowedFd<'a>,
     before: Termios,
 }
 
 impl<'a> RawMode<'a> {
-    /// Switches `terminal` to raw mode: every key goes into the container, those that make signals as well. It still turns
-    /// `\n` into `\r\n`, which the container's terminal leaves to it ([`wharf::Console::Relay`]): what this program says
-    /// meanwhile has straight lines, too. `None` if it is not a terminal.
+    /// Switches `terminal` to raw mode: every key goes into the container, including those that make signals. It still
+    /// turns `\n` into `\r\n`, which the container's terminal leaves to it ([`wharf::Console::Relay`]), so this
+    /// program's own messages have straight lines, too. `None` if it is not a terminal.
     pub(crate) fn enter(terminal: BorrowedFd<'a>) -> Result<Option<Self>, Failure> {
         if !terminal.is_terminal() {
             return Ok(None);
@@ -37,7 +37,7 @@ impl<'a> RawMode<'a> {
 
 impl Drop for RawMode<'_> {
     fn drop(&mut self) {
-        // If the terminal has gone away, there is nothing to restore.
+        // If the terminal is gone, there is nothing to restore.
         tcsetattr(self.terminal, SetArg::TCSADRAIN, &self.before).ok();
     }
 }
@@ -55,8 +55,8 @@ pub(crate) fn copy_size(to: BorrowedFd<'_>) {
     }
 }
 
-/// A terminal opened anew, so that it can be non-blocking without that being seen by the caller and by every other
-/// process that shares its open file description. `None` if `fd` is no terminal or may not be opened.
+/// A reopened terminal, so that making it non-blocking does not affect the caller or other processes that share its
+/// open file description. `None` if `fd` is not a terminal or may not be opened.
 pub(crate) fn non_blocking(fd: BorrowedFd<'_>, read: bool) -> Option<OwnedFd> {
     if !fd.is_terminal() {
         return None;

@@ -1,9 +1,9 @@
 //! The messages that callers and test suites of runc match, each in one place.
 //!
-//! They are part of the interface, wherefore some speak of runc: go-runc, containerd, Docker, Podman and conmon
+//! They are part of the interface, which is why some mention runc: go-runc, containerd, Docker, Podman and conmon
 //! search for these words in standard error or in the log.
 
-/// An operation on an id that no container has.
+/// An operation on an id without a container.
 pub(crate) const DOES_NOT_EXIST: &str = "container does not exist";
 /// create or run with an id that is taken.
 pub(crate) const EXISTS: &str = "container with given ID already exists";
@@ -13,7 +13,7 @@ pub(crate) const NOT_RUNNING: &str = "container not running";
 pub(crate) const NOT_RUNNING_OR_CREATED: &str = "container not running or created";
 /// resume of a container that is not paused.
 pub(crate) const NOT_PAUSED: &str = "container not paused";
-/// start of a container that is started already.
+/// start of a container that is already started.
 pub(crate) const START_RUNNING: &str = "cannot start an already running container";
 /// start of a container whose first process is gone.
 pub(crate) const START_STOPPED: &str = "cannot start a container that has stopped";
@@ -21,14 +21,14 @@ pub(crate) const START_STOPPED: &str = "cannot start a container that has stoppe
 pub(crate) const EXEC_STOPPED: &str = "cannot exec in a stopped container";
 /// exec in a paused container.
 pub(crate) const EXEC_PAUSED: &str = "cannot exec in a paused container (use --ignore-paused to override)";
-/// A terminal is wanted, but nobody would hold its other end.
+/// A terminal is wanted, but nothing would hold its other end.
 pub(crate) const TTY_NEEDS_SOCKET: &str =
     "cannot allocate tty if runc will detach without setting console socket";
 /// A console socket is given, but no terminal would be sent to it.
 pub(crate) const SOCKET_NEEDS_TTY: &str = "cannot use console socket if runc will not detach or allocate tty";
-/// ps(1) printed something else than a table of processes.
+/// ps(1) printed something other than a table of processes.
 pub(crate) const NO_PID_COLUMN: &str = "couldn't find PID field in ps output";
-/// What stands before every failure of `exec`, together with the exit code.
+/// Prefix of every failure of `exec`, which also has its own exit code.
 pub(crate) const EXEC_FAILED: &str = "exec failed";
 /// The exit code of `exec` when the process could not be started.
 pub(crate) const EXEC_FAILED_CODE: u8 = 255;
@@ -59,7 +59,7 @@ pub(crate) fn preserved_fd_missing(fd: u32, count: u32) -> String {
 mod tests {
     use super::*;
 
-    /// Spelled out a second time, so that an edit above is seen to break callers.
+    /// Repeated here, so that an edit above fails a test: it would break callers.
     #[test]
     fn the_words_are_those_of_runc() {
         assert_eq!(DOES_NOT_EXIST, "container does not exist");

@@ -1,21 +1,21 @@
 //! The `UID[:GID]` of `exec --user`, read strictly.
 //!
-//! A number that does not fit must never wrap into another one (`4294967296` into root), and never be tried as a name
-//! that somebody could put into the image's passwd file.
+//! A number that does not fit must never wrap around (`4294967296` to root), and never be tried as a name, which could
+//! be in the image's passwd file.
 
 use crate::failure::Failure;
 
-/// Whom a process is to run as.
+/// The user that a process runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum UserSpec {
     /// Nothing has to be looked up.
     Numeric {
         /// The user id inside the container.
         uid: u32,
-        /// The group id inside the container, where one is given.
+        /// The group id inside the container, if one is given.
         gid: Option<u32>,
     },
-    /// At least one half is a name, to be resolved in the container's own files.
+    /// At least one half is a name, to be resolved with the container's own files.
     Named(String),
 }
 
@@ -47,7 +47,7 @@ fn invalid(text: &str, reason: &str) -> Failure {
     Failure::new(format!("invalid user {text:?}: {reason}"))
 }
 
-/// A number, or `None` for what can be a name.
+/// A number, or `None` if it can be a name.
 fn half(text: &str) -> Result<Option<u32>, &'static str> {
     if text.is_empty() {
         return Err("a user or group is empty");

@@ -8,7 +8,7 @@ pub(crate) const NUMBER: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const SPEC: &str = "1.3.0";
 const COMMIT: Option<&str> = option_env!("WHARF_COMMIT");
 
-/// Three lines, in the shape that all versions of go-runc and Docker parse: older go-runc wants exactly three.
+/// Three lines, in the form that all versions of go-runc and Docker parse: older go-runc wants exactly three.
 pub(crate) fn text() -> String {
     text_as(&program_name())
 }
@@ -17,8 +17,8 @@ fn text_as(name: &str) -> String {
     format!("{name} version {NUMBER}\ncommit: {}\nspec: {SPEC}\n", COMMIT.unwrap_or("unknown"))
 }
 
-/// Newer go-runc reads the version only behind the word `runc`. A file or link of that name is how wharf stands in for
-/// runc where the name cannot be configured, so there it answers to that name.
+/// Newer go-runc reads the version only after the word `runc`. If a caller cannot configure the runtime's name, wharf
+/// stands in for runc under a file or link of that name, so it then uses that name.
 pub(crate) fn program_name() -> String {
     let called = std::env::args_os().next();
     let called = called.as_deref().and_then(|path| Path::new(path).file_name());

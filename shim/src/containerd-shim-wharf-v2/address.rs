@@ -1,4 +1,4 @@
-//! Where a shim listens: one socket for each group of containers of one namespace of one containerd.
+//! Where a shim listens: one socket for each group of containers in a namespace of a containerd.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -15,7 +15,7 @@ const DIRECTORY: &str = "/run/containerd/s";
 const LONGEST: usize = 107;
 const SCHEME: &str = "unix://";
 
-/// The path of the socket for a group.
+/// The path of a group's socket.
 pub(crate) fn path(dir: Option<&str>, daemon: &str, namespace: &str, group: &str) -> PathBuf {
     let whole = cleaned(&Path::new(daemon).join(namespace).join(group));
     let digest = Sha256::digest(whole.as_os_str().as_encoded_bytes());
@@ -23,12 +23,12 @@ pub(crate) fn path(dir: Option<&str>, daemon: &str, namespace: &str, group: &str
     Path::new(dir.unwrap_or(DIRECTORY)).join(name)
 }
 
-/// The address as it goes to the daemon.
+/// The address in the form that the daemon gets.
 pub(crate) fn url(path: &Path) -> String {
     format!("{SCHEME}{}", path.display())
 }
 
-/// Takes `.` and `..` out of a path without looking at the file system, as Go's `filepath.Clean`.
+/// Removes `.` and `..` from a path without looking at the file system, as Go's `filepath.Clean`.
 fn cleaned(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for component in path.components() {
@@ -41,23 +41,23 @@ fn cleaned(path: &Path) -> PathBuf {
     clean
 }
 
-/// Who answers at an address.
+/// What serves an address.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// Nobody did; this socket listens there now.
+    /// It was free; this socket now listens there.
     Ours(UnixListener),
-    /// A shim that serves the group already.
+    /// A shim that already serves the group.
     Taken,
 }
 
-/// Listens at a path, unless somebody does: a socket that nobody listens at any more is replaced.
+/// Listens at a path unless a shim already does; an abandoned socket is replaced.
 pub(crate) fn claim(path: &Path) -> io::Result<Claim> {
     if path.as_os_str().len() > LONGEST {
         return Err(io::Error::other(format!("a socket path has at most {LONGEST} bytes")));
     }
     let dir = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    // Two shims that find the same abandoned socket must not replace each other's new ones.
+    // Two shims that find the same abandoned socket must not replace each other's new one.
     let lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
     let listener = match bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

@@ -1,8 +1,8 @@
-//! The command line that containerd gives a shim, in the manner of Go's package `flag`.
+//! The command line that containerd gives a shim, in the style of Go's package `flag`.
 
 use std::ffi::OsString;
 
-/// The exit code for a command line that is not understood, as Go programs have it.
+/// The exit code for an invalid command line, as in Go programs.
 pub(crate) const USAGE_ERROR: u8 = 2;
 
 /// What the command line says.
@@ -10,13 +10,13 @@ pub(crate) const USAGE_ERROR: u8 = 2;
 pub(crate) struct Args {
     /// containerd's namespace.
     pub(crate) namespace: String,
-    /// The socket of containerd's own API; what tells one containerd from another.
+    /// The socket of containerd's own API, which distinguishes one containerd from another.
     pub(crate) address: String,
-    /// The id of the container, or of the first of a group.
+    /// The id of the container, or of the first one in a group.
     pub(crate) id: String,
     /// The bundle to clean up.
     pub(crate) bundle: String,
-    /// Where to listen, instead of the place that follows from the group.
+    /// Where to listen, instead of the group's usual path.
     pub(crate) socket: String,
     /// Whether to log everything.
     pub(crate) debug: bool,
@@ -24,18 +24,18 @@ pub(crate) struct Args {
     pub(crate) version: bool,
     /// `-info`.
     pub(crate) info: bool,
-    /// What to do: `start`, `delete`, or nothing, which means to serve.
+    /// What to do: `start`, `delete`, or, if empty, serve.
     pub(crate) action: String,
 }
 
 enum Flag<'a> {
     Text(&'a mut String),
     Switch(&'a mut bool),
-    /// Accepted, because daemons pass it, and of no use here.
+    /// Accepted because daemons pass it, and not used here.
     Ignored,
 }
 
-/// Reads a command line without the name of the program.
+/// Parses a command line without the name of the program.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, String> {
     let mut args = Args::default();
     let mut words = words.into_iter();

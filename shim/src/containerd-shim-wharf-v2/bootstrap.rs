@@ -1,5 +1,5 @@
-//! What containerd and a starting shim tell each other: three kinds of daemons, two forms of the question, three of
-//! the answer.
+//! What containerd and a starting shim exchange: three kinds of daemons, two forms of the question, three of the
+//! answer.
 //!
 //! | daemon | standard input of `start` | answer on standard output |
 //! |---|---|---|
@@ -10,25 +10,25 @@
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::Message as _;
 
-/// More of the standard input is not read.
+/// How much of standard input is read at most.
 pub(crate) const MOST_INPUT: u64 = 10 << 20;
 
-/// Which daemon has started the shim.
+/// The kind of daemon that started the shim.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Daemon {
     /// It takes the bare address.
     Plain,
     /// It takes JSON with this version of the task API.
     Json(i32),
-    /// It has introduced itself.
+    /// It has sent its parameters.
     Bootstrap(Box<BootstrapParams>),
 }
 
 impl Daemon {
-    /// Recognises the daemon by what it has sent and set.
+    /// Recognises the daemon by what it sent and set.
     ///
-    /// Options and parameters parse as each other: the first field of both is a string. But that field of the parameters is
-    /// the id, and the second the namespace, which the command line tells as well.
+    /// Options and parameters parse as each other: the first field of both is a string. But that field of the
+    /// parameters is the id, and the second is the namespace, and the command line has both as well.
     pub(crate) fn recognize(
         input: &[u8],
         id: &str,
@@ -45,13 +45,13 @@ impl Daemon {
         }
         match max_version.map(str::parse::<i32>) {
             None => Self::Plain,
-            // Version 2 is understood by all of them, and 2.0 to 2.2 take version 3 too, if they are told.
+            // All of them understand version 2; 2.0 to 2.2 also take version 3, if the shim says so.
             Some(_) if wanted_version == Some("3") => Self::Json(3),
             Some(_) => Self::Json(2),
         }
     }
 
-    /// Where the socket should be, if the daemon has a wish.
+    /// The directory for the socket, if the daemon asks for one.
     pub(crate) fn socket_dir(&self) -> Option<&str> {
         match self {
             Self::Bootstrap(params) => params.socket_dir.as_deref().filter(|dir| !dir.is_empty()),
@@ -59,7 +59,7 @@ impl Daemon {
         }
     }
 
-    /// Where it takes events, if it says so here.
+    /// Where the daemon takes events, if it says so here.
     pub(crate) fn events_address(&self) -> Option<&str> {
         match self {
             Self::Bootstrap(params) => {
@@ -69,7 +69,7 @@ impl Daemon {
         }
     }
 
-    /// The answer that names the address. It never ends with a byte that is white space: daemons trim it.
+    /// The answer with the address. It never ends with white space, which daemons trim.
     pub(crate) fn answer(&self, address: &str) -> Vec<u8> {
         match self {
             Self::Plain => address.as_bytes().to_vec(),
@@ -111,7 +111,7 @@ mod tests {
         let input = params("web", "default");
         let daemon = Daemon::recognize(&input, "web", "default", None, None);
         assert_eq!((daemon.socket_dir(), daemon.events_address()), (Some("/run/s"), Some("/run/events")));
-        // The same bytes for somebody else are not parameters.
+        // The same bytes for another container are not parameters.
         assert_eq!(Daemon::recognize(&input, "db", "default", None, None), Daemon::Plain);
         assert_eq!(Daemon::recognize(&input, "web", "other", None, None), Daemon::Plain);
         let mut any = Any::new();

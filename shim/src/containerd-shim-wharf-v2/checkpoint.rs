@@ -1,6 +1,7 @@
-//! Checkpoints: `Checkpoint` saves a container, and `Start` of one that was created from a checkpoint restores it.
+//! Checkpoints: `Checkpoint` saves a container, and `Start` of a container that was created from a checkpoint restores
+//! it.
 //!
-//! Before that start nothing of such a container runs: it has a root file system, its streams are open, and it has no pid.
+//! Until then nothing of such a container runs: it has a root file system and open streams, but no pid.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -26,10 +27,10 @@ use crate::{control, exits, lifecycle, time};
 
 /// The status of a container that could not be restored.
 pub(crate) const NOT_RESTORED: u32 = 255;
-/// Where criu works when nobody says where, below the bundle; it is removed when that went well.
+/// Where criu works by default, below the bundle; removed after a success.
 const WORK: &str = "criu-work";
 
-/// What `Checkpoint` shall do besides saving.
+/// What `Checkpoint` does besides saving.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     images: PathBuf,
@@ -42,7 +43,7 @@ struct Wanted {
     cgroups: ManageCgroups,
 }
 
-/// A container that a checkpoint holds, until it is started.
+/// A container that is still in a checkpoint, until it is started.
 #[derive(Debug)]
 pub(crate) struct Saved {
     images: PathBuf,
@@ -72,7 +73,7 @@ impl Wanted {
     fn read(request: &CheckpointTaskRequest, task: &Task) -> Result<Self, Refusal> {
         let given = decode(request.options.get_or_default())?;
         for namespace in &given.empty_namespaces {
-            // The interfaces of a network namespace are never saved: whoever made them makes them again.
+            // The interfaces of a network namespace are never saved: whatever set up the network does so again.
             if namespace != "network" {
                 return Err(Refusal::invalid(format!(
                     "the namespace {namespace:?} cannot be left out of a checkpoint: only network can"
@@ -99,7 +100,7 @@ impl Wanted {
         })
     }
 
-    /// In the worker.
+    /// Runs in the worker.
     fn perform(&self, container: &Container, bundle: &Path) -> wharf::Result<()> {
         let criu = CriuOptions::new(&self.images)
             .work_path(&self.work)
@@ -152,10 +153,10 @@ fn absolute(what: &str, path: &str) -> Result<PathBuf, Refusal> {
     Err(Refusal::invalid(format!("the {what} {:?} is not absolute", path.display())))
 }
 
-/// Removes what criu worked in, but keeps the log of a failure, also where other shims leave it.
+/// Removes criu's working directory, but keeps the log of a failure, in the place where other shims leave it.
 fn finish<T>(done: &wharf::Result<T>, work: &Path, log: &str, bundle: &Path) {
     if done.is_err() {
-        // There is none if criu was not even started.
+        // There is no log if criu was not even started.
         std::fs::copy(work.join(log), bundle.join(format!("criu-{log}"))).ok();
     } else if work == bundle.join(WORK)
         && let Err(error) = std::fs::remove_dir_all(work)
@@ -164,7 +165,7 @@ fn finish<T>(done: &wharf::Result<T>, work: &Path, log: &str, bundle: &Path) {
     }
 }
 
-/// Where the images are that a container is created from, if it is.
+/// The images that a container is created from, if there are any.
 pub(crate) fn images(request: &CreateTaskRequest) -> Result<Option<PathBuf>, Refusal> {
     if request.checkpoint.is_empty() {
         if request.parent_checkpoint.is_empty() {
@@ -175,7 +176,7 @@ pub(crate) fn images(request: &CreateTaskRequest) -> Result<Option<PathBuf>, Ref
     let images = absolute("checkpoint", &request.checkpoint)?;
     if !request.parent_checkpoint.is_empty() {
         let named = absolute("parent checkpoint", &request.parent_checkpoint)?.canonicalize();
-        // Images name their parent themselves, and criu follows no other word.
+        // The images name their parent themselves, and criu follows nothing else.
         let own = images.join("parent").canonicalize();
         if !matches!((&named, &own), (Ok(named), Ok(own)) if named == own) {
             return Err(Refusal::invalid(format!(
@@ -193,7 +194,7 @@ impl Saved {
         Self { images, streams, pending }
     }
 
-    /// Makes the processes.
+    /// Restores the processes.
     pub(crate) async fn restore(
         self,
         pod: &Rc<Pod>,
@@ -207,7 +208,7 @@ impl Saved {
                 if worker::was_cut_short(refusal) {
                     lifecycle::clean_up(pod, &task.runtime, &task.id, &task.bundle).await;
                 }
-                // Its streams are closed, so there is no second try.
+                // Its streams are closed, so it cannot be tried again.
                 init.set_exit(Exit { status: NOT_RESTORED, at: time::now() });
             }
         }
@@ -222,7 +223,7 @@ impl Saved {
         let answer = worker::run(pod, &keep, move || {
             let during = |error: wharf::Error| Refusal::from(error).during("OCI runtime restore failed");
             let work = if work.is_empty() { bundle.join(WORK) } else { PathBuf::from(work) };
-            // What was allowed to be saved is allowed to come back.
+            // What a checkpoint was allowed to save, a restore is allowed to bring back.
             let criu = CriuOptions::new(images).work_path(&work).tcp_established(true).file_locks(true);
             let options = RestoreOptions::new(criu).stdio(Stdio::Fds(streams)).console(if terminal {
                 Console::Keep

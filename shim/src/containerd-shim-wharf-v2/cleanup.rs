@@ -1,4 +1,4 @@
-//! `delete`: ends and removes what a shim has left, after that shim is gone. Also called when nothing is left.
+//! `delete`: ends and removes what a shim left behind when it is gone. Also called if nothing is left.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::options::Options;
 use crate::rootfs;
 use crate::time;
 
-/// What is told of a process whose status nobody got: it was killed.
+/// The reported status of a process whose real status was lost: killed.
 const KILLED: u32 = 137;
 
-/// Does what `delete` asks; the answer is all that may be printed on standard output.
+/// Performs `delete`; the answer is all that may be printed on standard output.
 pub(crate) fn run(args: &Args) -> Result<Vec<u8>, String> {
     let bundle = bundle(args)?;
     let options = Options::load(&bundle);
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, String> {
         .root(options.state_root(&args.namespace))
         .build()
         .map_err(|error| error.to_string())?;
-    // Read first: with the container deleted, others may take it for gone and remove the bundle.
+    // Read first: once the container is deleted, other programs may remove the bundle.
     let pid = fs::read_to_string(bundle.join("init.pid")).ok().and_then(|text| text.trim().parse().ok());
     let deleted = runtime.delete(&id, Delete::Force);
     if let Err(error) = rootfs::unmount(&bundle.join("rootfs")) {
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, String> {
     response.write_to_bytes().map_err(|error| error.to_string())
 }
 
-/// The daemon runs this in a bundle, but the id may be that of a neighbour.
+/// The daemon runs this in a bundle, but the id may be that of another container.
 fn bundle(args: &Args) -> Result<PathBuf, String> {
     let dir = if args.bundle.is_empty() {
         std::env::current_dir().map_err(|error| format!("find the bundle: {error}"))?

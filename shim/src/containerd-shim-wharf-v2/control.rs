@@ -1,4 +1,4 @@
-//! Methods that change a container which exists.
+//! Methods that change an existing container.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 use crate::task::{Freeze, Task};
 use crate::worker::{self, Answer};
 
-/// `Kill`. It does not take its turn: what hangs must be killable.
+/// `Kill`. It does not take turns with other operations: whatever hangs must be killable.
 pub(crate) async fn kill(pod: &Rc<Pod>, request: &KillRequest) -> Result<Empty, Refusal> {
     let task = pod.task(&request.id)?;
     let process = task.process(&request.exec_id)?;
@@ -35,7 +35,7 @@ pub(crate) async fn kill(pod: &Rc<Pod>, request: &KillRequest) -> Result<Empty, 
     }
     process.signal(signal)?;
     if signal == SIGKILL && (!task.owns_pids || task.freeze.get() != Freeze::No) {
-        // Others of the container live on, or nothing dies as long as it is frozen.
+        // Other processes of the container live on, or nothing dies while it is frozen.
         let finished = with_container(pod, &task, move |container| match container.kill(signal) {
             Err(error) if error.kind() == Kind::WrongState => Ok(()),
             other => other,

@@ -1,4 +1,4 @@
-//! What the worker does that makes a container: the mounts of its root file system, and the container.
+//! How a worker creates a container: the mounts of its root file system, and the container.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use crate::refusal::Refusal;
 use crate::rootfs;
 use crate::worker::Answer;
 
-/// What the worker tells of a container that it made.
+/// What the worker reports about a container that it created.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Created {
-    /// The first process; 0 where there is none before the start.
+    /// The pid of the first process; 0 if there is none before the start.
     pub(crate) pid: i32,
     /// Whether the kernel ends all processes when the first one ends.
     pub(crate) owns_pids: bool,
 }
 
-/// What the worker needs to make a container.
+/// What the worker needs to create a container.
 pub(crate) struct Creation {
     pub(crate) runtime: Runtime,
     pub(crate) id: ContainerId,
@@ -30,12 +30,13 @@ pub(crate) struct Creation {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) options: Options,
     pub(crate) terminal: bool,
-    /// The standard streams; without them only the root file system is made, for a container that a checkpoint holds.
+    /// The standard streams; without them only the root file system is set up, for a container that is still in a
+    /// checkpoint.
     pub(crate) streams: Option<[OwnedFd; 3]>,
 }
 
 impl Creation {
-    /// In the worker: makes the container, or leaves nothing of it.
+    /// Runs in the worker: creates the container, or leaves nothing of it.
     pub(crate) fn perform(mut self) -> Result<Answer, Refusal> {
         let rootfs = self.bundle.join("rootfs");
         rootfs::mount_all(&self.mounts, &rootfs)?;
@@ -76,7 +77,7 @@ fn told(pid: i32, owns_pids: bool, descriptor: Option<OwnedFd>) -> Result<Answer
     Ok(Answer { bytes, descriptor })
 }
 
-/// Whether the kernel ends all processes of a container when its init ends: in a pid namespace of its own.
+/// Whether the kernel ends all processes of a container when its init ends, as in a pid namespace of its own.
 fn owns_pids(spec: &Spec) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     namespaces.into_iter().flatten().any(|namespace| {
@@ -85,7 +86,7 @@ fn owns_pids(spec: &Spec) -> bool {
     })
 }
 
-/// Other programs read it, and `delete` does.
+/// Read by `delete`, and by other programs.
 pub(crate) fn write_pid(bundle: &Path, file: &str, pid: i32) -> Result<(), Refusal> {
     let path = bundle.join(file);
     std::fs::write(&path, pid.to_string())

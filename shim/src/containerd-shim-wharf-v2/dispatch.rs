@@ -1,4 +1,4 @@
-//! From the name of a method to the method. Version 2 and 3 of the service have the same messages.
+//! From the name of a method to the method. Versions 2 and 3 of the service have the same messages.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::{checkpoint, control, execs, lifecycle, queries};
 
 const SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
 
-/// Whether a call does nothing but wait for an end, however long that takes.
+/// Whether a call only waits for a process to end, however long that takes.
 pub(crate) fn only_waits(method: &str) -> bool {
     method == "Wait"
 }
@@ -24,7 +24,7 @@ pub(crate) async fn call(
     payload: &[u8],
 ) -> Result<Vec<u8>, Refusal> {
     if !SERVICES.contains(&service) {
-        // By this code daemons find out which version a shim has.
+        // Daemons find out by this code which version a shim has.
         return Err(Refusal::new(Code::UNIMPLEMENTED, format!("service {service}")));
     }
     log::debug!("call {method}");

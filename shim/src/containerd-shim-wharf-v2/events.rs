@@ -1,7 +1,7 @@
-//! Events to containerd, in order: one queue, whose head is sent until it is taken or refused.
+//! Events to containerd, in order: one queue, whose head is sent until it is accepted or given up.
 //!
-//! While the daemon is away, events wait. When more wait than the queue holds, the oldest go that are no exits, for exits
-//! are what clients wait for.
+//! While the daemon is away, events wait. If the queue is full, the oldest events other than exits are dropped, since
+//! clients wait for exits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,11 +20,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::{time, wire};
 
-/// As many events may wait.
+/// How many events may wait.
 const MOST: usize = 2048;
-/// As long may the daemon take for one.
+/// How long the daemon may take for one event.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// As often is an event sent that the daemon refuses.
+/// How often an event is sent that the daemon refuses.
 const MOST_REFUSALS: u32 = 5;
 const TOPIC_EXIT: &str = "/tasks/exit";
 
@@ -65,7 +65,7 @@ impl Events {
         }))
     }
 
-    /// Queues an event that happened now.
+    /// Queues an event that has just happened.
     pub(crate) fn publish<E: Message>(&self, topic: &'static str, event: &E) {
         if self.0.discarded.get() {
             return log::info!("event {topic}, which nobody wants");
@@ -102,12 +102,12 @@ impl Events {
         self.0.more.notify_one();
     }
 
-    /// There is no daemon that wants events, now or ever.
+    /// No daemon wants events, now or later.
     pub(crate) fn discard(&self) {
         self.0.discarded.set(true);
     }
 
-    /// Sends what is queued, for ever, to the daemon at `address`.
+    /// Sends queued events, for ever, to the daemon at `address`.
     pub(crate) async fn forward(&self, address: &str) {
         let path = address.strip_prefix("unix://").unwrap_or(address);
         let mut daemon = None;
@@ -131,7 +131,7 @@ impl Events {
                     refusals = 0;
                 }
                 Ok(Err(_)) | Err(_) => {
-                    // A daemon that was started anew is there on another connection: at once, then ever less often.
+                    // A restarted daemon needs a new connection: retry at once, then ever less often.
                     daemon = None;
                     sleep(Duration::from_millis(20) * u32::min(failures * failures, 100)).await;
                     failures = u32::min(failures + 1, 10);
@@ -142,7 +142,7 @@ impl Events {
         }
     }
 
-    /// Waits until nothing waits, at most that long.
+    /// Waits until the queue is empty, at most that long.
     pub(crate) async fn flush(&self, limit: Duration) {
         let emptied = async {
             loop {
@@ -153,12 +153,12 @@ impl Events {
                 fewer.await;
             }
         };
-        // What the daemon does not take in that time is lost.
+        // Events that the daemon does not take in that time are lost.
         timeout(limit, emptied).await.ok();
     }
 }
 
-/// Sends one event; the answer is why the daemon refuses it.
+/// Sends one event; the answer says why the daemon refuses it.
 async fn send(path: &str, daemon: &mut Option<Daemon>, request: &[u8]) -> io::Result<Option<String>> {
     let daemon = match daemon {
         Some(daemon) => daemon,
@@ -169,7 +169,7 @@ async fn send(path: &str, daemon: &mut Option<Daemon>, request: &[u8]) -> io::Re
     wire::write_request(&mut daemon.stream, stream, request).await?;
     loop {
         let frame = wire::read(&mut daemon.stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        // An answer that comes too late is to an earlier try.
+        // An answer that comes too late belongs to an earlier attempt.
         if frame.is_response && frame.stream == stream {
             let response = Response::parse_from_bytes(&frame.payload.unwrap_or_default())?;
             let status = response.status.unwrap_or_default();
@@ -178,7 +178,7 @@ async fn send(path: &str, daemon: &mut Option<Daemon>, request: &[u8]) -> io::Re
     }
 }
 
-/// `containerd.events.TaskExit`, for example. The descriptors of protobuf would tell it too, for 100 kB of memory.
+/// `containerd.events.TaskExit`, for example. The descriptors of protobuf would have it too, but take 100 kB of memory.
 fn type_url<E: Message>() -> String {
     format!("containerd.events.{}", E::NAME)
 }
@@ -223,7 +223,7 @@ mod tests {
             assert_eq!(events.0.waiting.borrow().len(), 2);
             let listener = tokio::net::UnixListener::bind(&path).unwrap();
             let mut topics = Vec::new();
-            // The first connection breaks before the answer, so the event comes again.
+            // The first connection breaks before the answer, so the event is sent again.
             for answers in [0, 2] {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 for _ in 0..std::cmp::max(answers, 1) {

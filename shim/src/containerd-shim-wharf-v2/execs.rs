@@ -21,7 +21,7 @@ use crate::{exits, time};
 /// The status of a process that could not be started.
 const NOT_STARTED: u32 = 255;
 
-/// `Exec`: takes note of a process, which `Start` makes.
+/// `Exec`: registers a process, which `Start` then makes.
 pub(crate) fn exec(pod: &Rc<Pod>, request: ExecProcessRequest) -> Result<Empty, Refusal> {
     let task = pod.task(&request.id)?;
     // It becomes part of file names.
@@ -55,7 +55,7 @@ pub(crate) fn exec(pod: &Rc<Pod>, request: ExecProcessRequest) -> Result<Empty, 
     Ok(Empty::new())
 }
 
-/// `Start` of such a process.
+/// `Start` of an added process.
 pub(crate) async fn start(pod: &Rc<Pod>, task: &Rc<Task>, process: &Rc<Process>) -> Result<u32, Refusal> {
     match process.phase() {
         Phase::Created if process.starting.get() => {
@@ -78,7 +78,7 @@ pub(crate) async fn start(pod: &Rc<Pod>, task: &Rc<Task>, process: &Rc<Process>)
             event.pid = *pid;
             pod.events.publish("/tasks/exec-started", &event);
         }
-        // Nobody waits for a process that will never be; of a process that never was there is no exit to tell.
+        // Wakes the callers that wait for it; a process that never existed has no exit event.
         Err(_) => process.set_exit(Exit { status: NOT_STARTED, at: time::now() }),
     }
     exits::started(pod, task, process, Some(&flight));
@@ -122,7 +122,7 @@ async fn make(pod: &Rc<Pod>, task: &Rc<Task>, process: &Rc<Process>) -> Result<u
     Ok(pid)
 }
 
-/// `Delete` of such a process. There is no event for it.
+/// `Delete` of an added process. There is no event for it.
 pub(crate) async fn delete(task: &Rc<Task>, process: &Rc<Process>) -> Result<DeleteResponse, Refusal> {
     if process.phase() == Phase::Running || process.starting.get() {
         return Err(Refusal::precondition(format!("cannot delete a {} process", task.word())));

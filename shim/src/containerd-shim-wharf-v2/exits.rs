@@ -1,8 +1,8 @@
-//! Which child has ended, and in which order that is told.
+//! Which child has ended, and in which order exits are reported.
 //!
-//! The order is a promise: of each container create, start, exits of processes that were added, exit of init, delete;
-//! and of each process its start before its exit. So an exit waits while the process' start is under way, the exit of a pid
-//! that nobody knows waits while processes are being made, and the exit of init waits for those of all others.
+//! The order is a promise: for each container create, start, exits of added processes, exit of init, delete; and for
+//! each process its start before its exit. So an exit waits while the process' start is in progress, the exit of an
+//! unknown pid waits while processes are being made, and the exit of init waits for all others.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::{Rc, Weak};
@@ -24,7 +24,7 @@ use crate::worker::{self, Answer};
 /// The status of a process that SIGKILL ended.
 const KILLED: u32 = 128 + nix::libc::SIGKILL as u32;
 
-/// A watch on the memory of a container, and who follows it.
+/// A watch on a container's memory, and the task that follows it.
 #[derive(Debug)]
 pub(crate) struct MemoryWatch {
     kills: OomWatch,
@@ -33,7 +33,7 @@ pub(crate) struct MemoryWatch {
 
 impl Drop for MemoryWatch {
     fn drop(&mut self) {
-        // Nothing would ever wake it.
+        // Nothing else would ever wake it.
         if let Some(follower) = &self.follower {
             follower.abort();
         }
@@ -76,7 +76,7 @@ fn ended(pod: &Rc<Pod>, pid: i32, exit: Exit) {
     pod.keep_exit(pid, exit);
 }
 
-/// The start of a process is told, so its exit may be, if it has ended meanwhile.
+/// The start of a process was reported, so its exit may be too, if it has already ended.
 pub(crate) fn started(pod: &Rc<Pod>, task: &Rc<Task>, process: &Rc<Process>, flight: Option<&Flight>) {
     process.starting.set(false);
     let held = process.held.borrow_mut().take();
@@ -99,7 +99,7 @@ fn tell(pod: &Rc<Pod>, task: &Rc<Task>, process: &Rc<Process>, exit: Exit) {
     tell_last(pod, task);
 }
 
-/// Tells the end of init, once no other process of the container runs.
+/// Reports the end of init, once no other process of the container runs.
 fn tell_last(pod: &Rc<Pod>, task: &Rc<Task>) {
     if task.has_running_execs() {
         return;
@@ -112,7 +112,7 @@ fn tell_last(pod: &Rc<Pod>, task: &Rc<Task>) {
 
 fn announce(pod: &Pod, task: &Task, process: &Process, exit: Exit) {
     if exit.status == KILLED {
-        // The kill is counted by now, and is told before the exit that it caused.
+        // The kill is counted by now, and is reported before the exit that it caused.
         count_oom_kills(pod, task);
     }
     let mut event = TaskExit::new();
@@ -125,7 +125,7 @@ fn announce(pod: &Pod, task: &Task, process: &Process, exit: Exit) {
     pod.events.publish("/tasks/exit", &event);
 }
 
-/// Without a pid namespace of its own, a container's processes live on when init ends; they shall not.
+/// Ends the other processes of a container that shares its pid namespace: they would outlive init.
 async fn end_others(pod: Rc<Pod>, task: Rc<Task>) {
     let (runtime, id) = (task.runtime.clone(), task.id.clone());
     let ended = worker::run(&pod, &[], || {
@@ -137,7 +137,7 @@ async fn end_others(pod: Rc<Pod>, task: Rc<Task>) {
     }
 }
 
-/// Tells of processes that the kernel ends for lack of memory, until the cgroup is gone.
+/// Reports out-of-memory kills until the cgroup is gone.
 pub(crate) fn watch_memory(pod: &Rc<Pod>, task: &Rc<Task>) {
     let opened = task.runtime.open(&task.id).and_then(|container| container.oom_watch());
     let kills = match opened {
@@ -164,7 +164,7 @@ fn follow(pod: Rc<Pod>, task: Weak<Task>, descriptor: AsyncFd<OwnedFd>) -> JoinH
     })
 }
 
-/// Tells of what happened since the last look; whether there will be more to see.
+/// Reports what has happened since the last call; returns whether more can follow.
 fn count_oom_kills(pod: &Pod, task: &Task) -> bool {
     let mut kills = task.oom.borrow_mut();
     let Some(watch) = kills.as_mut() else { return false };

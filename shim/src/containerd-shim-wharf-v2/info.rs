@@ -1,4 +1,4 @@
-//! `-info`: what this shim is and can do.
+//! `-info`: what this shim is and what it can do.
 
 use std::io::{self, Read as _};
 
@@ -14,7 +14,7 @@ const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/featur
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const COMMIT: Option<&str> = option_env!("WHARF_COMMIT");
 
-/// Answers `-info`: a `containerd.types.RuntimeInfo`. On standard input are the options that would come with a task.
+/// Answers `-info`: a `containerd.types.RuntimeInfo`. Standard input has the options that would come with a task.
 pub(crate) fn run() -> Result<Vec<u8>, String> {
     let mut input = Vec::new();
     io::stdin()

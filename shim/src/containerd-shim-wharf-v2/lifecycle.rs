@@ -1,4 +1,4 @@
-//! `Create`, `Start` and `Delete`, and what they are for init.
+//! `Create`, `Start` and `Delete`, and their counterparts for init.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -102,7 +102,7 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
     Ok(response)
 }
 
-/// Removes what a worker has left that was killed while it made a container.
+/// Removes what is left by a worker that was killed while it created a container.
 pub(crate) async fn clean_up(pod: &Pod, runtime: &Runtime, id: &ContainerId, bundle: &Path) {
     let (runtime, id, rootfs) = (runtime.clone(), id.clone(), bundle.join("rootfs"));
     let cleaned = worker::run(pod, &[], move || {
@@ -117,12 +117,12 @@ pub(crate) async fn clean_up(pod: &Pod, runtime: &Runtime, id: &ContainerId, bun
 
 fn runtime(pod: &Pod, options: &Options) -> Result<Runtime, Refusal> {
     let root = options.state_root(&pod.namespace);
-    // Docker tells the shims of its configuration file nothing of its driver, but for the path.
+    // Docker tells the shims in its configuration file nothing about its cgroup driver, except through the path.
     let driver = if options.systemd_cgroup { CgroupDriver::Systemd } else { CgroupDriver::ByPath };
     Ok(Runtime::builder().root(root).cgroup_driver(driver).build()?)
 }
 
-/// For whom the streams of a container's processes are opened.
+/// What the streams of a container's processes are opened for.
 pub(crate) fn purpose<'a>(pod: &'a Pod, options: &Options, id: &'a str) -> Purpose<'a> {
     Purpose {
         loggers: &pod.loggers,
@@ -211,7 +211,7 @@ pub(crate) async fn delete(pod: &Rc<Pod>, request: &DeleteRequest) -> Result<Del
         return execs::delete(&task, &process).await;
     }
     let _turn = task.turn.write().await;
-    // Somebody may have been faster.
+    // Another call may have deleted it first.
     pod.task(&request.id)?;
     if process.phase() == Phase::Running {
         return Err(Refusal::precondition(format!("cannot delete a {} process", task.word())));
@@ -219,7 +219,7 @@ pub(crate) async fn delete(pod: &Rc<Pod>, request: &DeleteRequest) -> Result<Del
     let (runtime, id, bundle) = (task.runtime.clone(), task.id.clone(), task.bundle.clone());
     worker::run(pod, &[], move || {
         match runtime.delete(&id, Delete::Stopped) {
-            // Somebody has cleaned up with the command line.
+            // NotFound: it was already deleted with the command line.
             Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),
             _ => {}
         }
@@ -230,7 +230,7 @@ pub(crate) async fn delete(pod: &Rc<Pod>, request: &DeleteRequest) -> Result<Del
     if task.saved.borrow_mut().take().is_some() {
         process.set_exit(Exit { status: checkpoint::NOT_RESTORED, at: time::now() });
     }
-    // One that was never started has been killed, and its exit comes before its deletion.
+    // A container that was never started has been killed; its exit comes before its deletion.
     let exit = process.wait().await;
     let io = process.io.borrow_mut().take();
     if let Some(io) = io {

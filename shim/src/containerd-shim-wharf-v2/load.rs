@@ -1,4 +1,4 @@
-//! How much may be under way at once. Calls can be sent without an end before the first of them is answered, and each
+//! How much may be in progress at once. A client can send any number of calls before the first is answered, and each
 //! takes memory until then.
 
 use std::cell::Cell;
@@ -8,21 +8,21 @@ use containerd_shim_protos::ttrpc::Code;
 
 use crate::refusal::Refusal;
 
-/// As many calls may wait for ends of processes: they take next to no time, but as long as the processes live.
+/// How many calls may wait for processes to end: these take almost no time, but last as long as the processes live.
 const MOST_WAITS: usize = 2048;
-/// As many other calls may be under way. They have a number of their own, so that a process can be ended however many wait
-/// for its end.
+/// How many other calls may be in progress. They have a limit of their own, so that a process can be killed however
+/// many calls wait for its end.
 const MOST_OTHERS: usize = 512;
-/// As many bytes may the messages of all calls have together; one alone has at most 4 MiB.
+/// How many bytes the messages of all calls may have together; a single one has at most 4 MiB.
 const MOST_BYTES: usize = 16 << 20;
 
-/// What is under way.
+/// What is in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     waits: Cell<usize>,
     others: Cell<usize>,
     bytes: Cell<usize>,
-    /// All that are not answered to their end.
+    /// All calls that are not completely answered.
     unanswered: Cell<usize>,
 }
 
@@ -32,17 +32,17 @@ pub(crate) struct Admission {
     load: Rc<Load>,
     waits: bool,
     bytes: usize,
-    /// Whether it is done, and only its answer is under way.
+    /// Whether it is done, and only its answer is still being sent.
     done: Cell<bool>,
 }
 
 impl Load {
-    /// How many calls are under way, up to the last byte of their answers.
+    /// How many calls are in progress, up to the last byte of their answers.
     pub(crate) fn calls(&self) -> usize {
         self.unanswered.get()
     }
 
-    /// Lets a call with a message of that size in, unless too much is under way.
+    /// Admits a call with a message of that size, unless too much is in progress.
     pub(crate) fn admit(self: &Rc<Self>, waits: bool, bytes: usize) -> Result<Admission, Refusal> {
         let most = if waits { MOST_WAITS } else { MOST_OTHERS };
         let count = self.count(waits);
@@ -64,12 +64,12 @@ impl Load {
 }
 
 impl Admission {
-    /// Whether the call does nothing but wait.
+    /// Whether the call only waits.
     pub(crate) fn waits(&self) -> bool {
         self.waits
     }
 
-    /// The call is done: it leaves room for others, however long its caller takes to read the answer.
+    /// The call is done: it makes room for others, however long its caller takes to read the answer.
     pub(crate) fn done(&self) {
         if !self.done.replace(true) {
             let count = self.load.count(self.waits);

@@ -1,7 +1,7 @@
 //! The log: lines as logrus writes them, on standard error, which is the daemon's log fifo.
 //!
-//! The fifo does not block. What the daemon does not read in time is lost, and its loss is told with the next line that
-//! fits: a daemon that hangs must not stop containers.
+//! The fifo is non-blocking. Lines that the daemon does not read in time are lost, and the next line that fits reports
+//! the loss: a daemon that hangs must not stop containers.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,9 +42,9 @@ impl log::Log for Lines {
     fn flush(&self) {}
 }
 
-/// Begins to log.
+/// Sets up the log.
 pub(crate) fn set_up(debug: bool) {
-    // It fails only when it was done before.
+    // It fails only if it was already done.
     if log::set_logger(&Lines).is_ok() {
         log::set_max_level(if debug { log::LevelFilter::Debug } else { log::LevelFilter::Info });
     }

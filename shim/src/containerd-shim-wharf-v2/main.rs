@@ -1,10 +1,10 @@
 //! `containerd-shim-wharf-v2`: containerd's task service, with the runtime inside.
 //!
-//! containerd calls this program with `start` for every container. That call finds or starts one *server* for each group
-//! of containers (a pod), prints its address and ends. The server has one thread and one event loop for all
-//! that is quick: states, signals, waits, events, streams. Everything else — creating, starting, deleting, exec — runs in
-//! a *worker*, a copy of the server that calls the library once and ends ([`worker`]); the processes of containers
-//! that it makes are children of the server, which gets their exit statuses.
+//! containerd calls this program with `start` for every container. That call finds or starts one *server* for each
+//! group of containers (a pod), prints its address and ends. The server has one thread and one event loop for
+//! everything quick: states, signals, waits, events, streams. Everything else — creating, starting, deleting, exec —
+//! runs in a *worker*, a copy of the server that calls the library once and ends ([`worker`]). Container processes that
+//! a worker makes are children of the server, which gets their exit statuses.
 //!
 //! | module | idea |
 //! |---|---|
@@ -59,7 +59,7 @@ use std::process::ExitCode;
 use crate::args::Args;
 
 fn main() -> ExitCode {
-    // What happens in here is nothing for processes in containers to look at.
+    // Processes in containers must not look into this one.
     nix::sys::prctl::set_dumpable(false).ok();
     wharf::worker::keep_exit_statuses();
     let mut words = std::env::args_os();
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            // The daemon shows it to whoever wanted the container.
+            // The daemon shows it to the client that wanted the container.
             eprintln!("{program}: {reason}");
             ExitCode::FAILURE
         }

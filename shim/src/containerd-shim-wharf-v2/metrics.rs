@@ -1,6 +1,6 @@
-//! Statistics as containerd has them: a message for each version of cgroups.
+//! Statistics in containerd's form: one message for each version of cgroups.
 
-/// The use of RDMA devices: both versions have messages of the same fields and names.
+/// The use of RDMA devices: the messages of both versions have the same fields and names.
 macro_rules! rdma {
     ($stats:expr, $message:ident, $entry:ident) => {{
         let entries = |devices: &std::collections::BTreeMap<String, wharf::stats::RdmaStats>| {
@@ -29,7 +29,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{Message as _, Result};
 use wharf::Stats;
 
-/// The message for the version that the host has.
+/// The message for the host's version.
 pub(crate) fn encode(stats: &Stats) -> Result<Any> {
     let mut any = Any::new();
     if stats.unified {
@@ -42,7 +42,7 @@ pub(crate) fn encode(stats: &Stats) -> Result<Any> {
     Ok(any)
 }
 
-/// A number that the kernel tells by name; 0 if it does not.
+/// A number that the kernel reports by name; 0 if it does not.
 fn number(numbers: &BTreeMap<String, u64>, name: &str) -> u64 {
     numbers.get(name).copied().unwrap_or(0)
 }

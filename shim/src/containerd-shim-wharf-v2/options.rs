@@ -1,8 +1,8 @@
-//! The options of the runtime, in the two forms in which they come.
+//! The options of the runtime, in both of their forms.
 //!
-//! For the runtime type `io.containerd.runc.v2`, and from most clients, they are a message `containerd.runc.v1.Options`. For
-//! any other type containerd's CRI plugin sends `runtimeoptions.v1.Options`: the table of its own configuration as TOML, or the
-//! name of a TOML file.
+//! For the runtime type `io.containerd.runc.v2`, and from most clients, they are a message
+//! `containerd.runc.v1.Options`. For any other type, containerd's CRI plugin sends `runtimeoptions.v1.Options`: the
+//! table in its own configuration as TOML, or the name of a TOML file.
 
 use std::path::{Path, PathBuf};
 
@@ -13,21 +13,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::refusal::Refusal;
 
-/// The default of [`Options::root`], where tools look: the state directories of a namespace are in a directory of its name
+/// The default of [`Options::root`], where tools look: each namespace's state directory is a directory with its name in
+/// it.
 const ROOT: &str = "/run/containerd/runc";
-/// Where the options are kept for `delete`, which gets none.
+/// Where the options are kept for `delete`, which is not given any.
 const FILE: &str = "options.json";
 /// Where other shims keep the name of the runtime; some tools read it.
 const RUNTIME_FILE: &str = "runtime";
 
-/// What the runtime is to do besides the configuration.
+/// Options of the runtime besides the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Options {
     /// Move the root mount instead of pivoting.
     #[serde(skip_serializing_if = "is_default", alias = "NoPivotRoot")]
     pub(crate) no_pivot_root: bool,
-    /// Leave the container the session keyring of the shim.
+    /// Leave the shim's session keyring to the container.
     #[serde(skip_serializing_if = "is_default", alias = "NoNewKeyring")]
     pub(crate) no_new_keyring: bool,
     /// The cgroup for the shim itself.
@@ -48,7 +49,7 @@ pub(crate) struct Options {
     /// Let systemd manage the cgroups.
     #[serde(skip_serializing_if = "is_default", alias = "SystemdCgroup")]
     pub(crate) systemd_cgroup: bool,
-    /// Where the images of a checkpoint are: the daemon's affair, which names them in the call.
+    /// Where the images of a checkpoint are. Not used here: the daemon names them in the call.
     #[serde(skip_serializing_if = "is_default", alias = "CriuImagePath")]
     pub(crate) criu_image_path: String,
     /// Where CRIU works.
@@ -69,7 +70,7 @@ struct Generic {
 }
 
 impl Options {
-    /// Reads the message that a daemon sends.
+    /// Parses the message that a daemon sends.
     pub(crate) fn decode(any: &Any) -> Result<Self, Refusal> {
         if any.type_url.is_empty() && any.value.is_empty() {
             return Ok(Self::default());
@@ -77,7 +78,7 @@ impl Options {
         let broken = |error: protobuf::Error| {
             Refusal::invalid(format!("the options of type {}: {error}", any.type_url))
         };
-        // What stands before the last slash names the server of the type's definition.
+        // The part before the last slash names the server of the type's definition.
         match any.type_url.rsplit('/').next().unwrap_or_default() {
             "containerd.runc.v1.Options" => {
                 oci::Options::parse_from_bytes(&any.value).map(Self::from).map_err(broken)
@@ -137,7 +138,7 @@ impl Options {
         write_private(&bundle.join(RUNTIME_FILE), self.binary_name.as_bytes())
     }
 
-    /// The options that were kept; the defaults if there are none.
+    /// The saved options; the defaults if there are none.
     pub(crate) fn load(bundle: &Path) -> Self {
         std::fs::read(bundle.join(FILE))
             .ok()

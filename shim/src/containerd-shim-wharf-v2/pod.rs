@@ -1,4 +1,4 @@
-//! Everything that the server knows: the containers of its group, and what is under way.
+//! Everything that the server knows: the containers of its group, and what is in progress.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,15 +18,15 @@ use crate::task::Task;
 pub(crate) struct Pod {
     pub(crate) namespace: String,
     pub(crate) events: Events,
-    /// Workers whose end is not known.
+    /// Workers that have not been reaped.
     pub(crate) workers: RefCell<BTreeSet<i32>>,
     pub(crate) loggers: Loggers,
-    /// The server shall end.
+    /// Asks the server to end.
     pub(crate) shutdown: Notify,
-    /// Something ended that may have been the last reason to be there.
+    /// Something ended that may have been the server's last reason to stay.
     pub(crate) calmer: Notify,
     pub(crate) connections: Cell<usize>,
-    /// Calls without an answer yet.
+    /// Calls without an answer so far.
     pub(crate) load: Rc<Load>,
     /// A call was answered.
     pub(crate) answered: Notify,
@@ -34,7 +34,7 @@ pub(crate) struct Pod {
     early: RefCell<EarlyExits>,
 }
 
-/// Exits of pids that nobody knows, while processes are being made whose pids nobody knows yet.
+/// Exits of unknown pids, kept while processes are being made whose pids are not known yet.
 #[derive(Debug, Default)]
 struct EarlyExits {
     flights: usize,
@@ -49,7 +49,7 @@ pub(crate) struct Flight {
     began: u64,
 }
 
-/// An id that is taken by a creation; given back unless the creation ends well.
+/// An id that a creation has reserved; freed unless the creation succeeds.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     pod: Rc<Pod>,
@@ -89,12 +89,12 @@ impl Pod {
         self.tasks.borrow().values().flatten().cloned().collect()
     }
 
-    /// Whether there is neither a container nor one that is being made.
+    /// Whether there is no container, and none is being created.
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.borrow().is_empty()
     }
 
-    /// Takes an id for a creation.
+    /// Reserves an id for a creation.
     pub(crate) fn reserve(self: &Rc<Self>, id: &str) -> Result<Reservation, Refusal> {
         let mut tasks = self.tasks.borrow_mut();
         if tasks.contains_key(id) {
@@ -110,14 +110,14 @@ impl Pod {
         self.calmer.notify_one();
     }
 
-    /// Begins to make a process: until the answer is dropped, exits of unknown pids are kept.
+    /// Starts making a process: until the returned value is dropped, exits of unknown pids are kept.
     pub(crate) fn flight(self: &Rc<Self>) -> Flight {
         let mut early = self.early.borrow_mut();
         early.flights += 1;
         Flight { pod: self.clone(), began: early.clock }
     }
 
-    /// Keeps the exit of an unknown pid, if it may turn out to be known.
+    /// Keeps the exit of an unknown pid, if it may belong to a process that is being made.
     pub(crate) fn keep_exit(&self, pid: i32, exit: Exit) {
         let mut early = self.early.borrow_mut();
         if early.flights > 0 {
@@ -129,8 +129,8 @@ impl Pod {
 }
 
 impl Flight {
-    /// The exit of the process that was made, if it has ended already. Exits from before the flight are of others that
-    /// had the same pid.
+    /// The exit of the new process, if it has already ended. Exits from before the flight belong to earlier processes
+    /// with that pid.
     pub(crate) fn exit_of(&self, pid: i32) -> Option<Exit> {
         let mut early = self.pod.early.borrow_mut();
         let index = early.exits.iter().position(|(at, of, _)| *of == pid && *at > self.began)?;
@@ -149,7 +149,7 @@ impl Drop for Flight {
 }
 
 impl Reservation {
-    /// The creation has ended well.
+    /// The creation succeeded.
     pub(crate) fn fill(self, task: Rc<Task>) {
         self.pod.tasks.borrow_mut().insert(self.id.clone(), Some(task));
     }

@@ -20,11 +20,11 @@ pub(crate) struct Exit {
 /// Where a process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Known, and not started.
+    /// Registered, not started.
     Created,
     /// Started.
     Running,
-    /// Ended, or never started because that failed.
+    /// Ended, or failed to start.
     Stopped,
 }
 
@@ -39,13 +39,13 @@ pub(crate) struct Process {
     pub(crate) spec: RefCell<Vec<u8>>,
     /// Its pid; 0 until it has one.
     pub(crate) pid: Cell<i32>,
-    /// Whether a start is under way, before whose end nobody shall hear of an exit.
+    /// Whether a start is in progress; until it is over, exits must not be reported.
     pub(crate) starting: Cell<bool>,
     /// An exit that is held back.
     pub(crate) held: RefCell<Option<Exit>>,
-    /// Whether no more input will come; it may be told before the process is started.
+    /// Whether no more input will come; this may be set before the process is started.
     pub(crate) stdin_closed: Cell<bool>,
-    /// Its streams, as far as they are the shim's affair.
+    /// The part of its streams that the shim handles.
     pub(crate) io: RefCell<Option<Io>>,
     phase: Cell<Phase>,
     exit: RefCell<Option<Exit>>,
@@ -53,7 +53,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// A process that is not started.
+    /// A process that has not been started.
     pub(crate) fn new(exec_id: String, streams: Streams, spec: Vec<u8>) -> Self {
         Self {
             exec_id,
@@ -80,14 +80,14 @@ impl Process {
         self.phase.get()
     }
 
-    /// It runs now.
+    /// It now runs.
     pub(crate) fn set_running(&self) {
         if self.phase.get() == Phase::Created {
             self.phase.set(Phase::Running);
         }
     }
 
-    /// Whether it exists and its end is not known.
+    /// Whether it exists and is not known to have ended.
     pub(crate) fn is_alive(&self) -> bool {
         self.pid.get() > 0 && self.exit.borrow().is_none()
     }
@@ -97,7 +97,7 @@ impl Process {
         self.exit.borrow().clone()
     }
 
-    /// It has ended: those who wait are told.
+    /// It has ended: wakes those who wait.
     pub(crate) fn set_exit(&self, exit: Exit) {
         self.exit.borrow_mut().get_or_insert(exit);
         self.phase.set(Phase::Stopped);
@@ -111,7 +111,7 @@ impl Process {
     /// Waits until it has ended.
     pub(crate) async fn wait(&self) -> Exit {
         loop {
-            // Made before the look, so that no end in between is missed.
+            // Created before the check, so that no end in between is missed.
             let ended = self.ended.notified();
             if let Some(exit) = self.exit() {
                 return exit;
@@ -120,7 +120,7 @@ impl Process {
         }
     }
 
-    /// Sends it a signal; in the words that clients know.
+    /// Sends it a signal; errors have the words that clients know.
     pub(crate) fn signal(&self, signal: i32) -> Result<(), Refusal> {
         let finished = || Refusal::not_found("process already finished: not found");
         if self.exit.borrow().is_some() || self.held.borrow().is_some() {
@@ -132,7 +132,7 @@ impl Process {
                 _ => Refusal::precondition("process not created: failed precondition"),
             });
         }
-        // Its status is not taken, so the pid is still its own.
+        // It has not been reaped, so the pid is still its own.
         match wharf::worker::signal_child(self.pid.get(), signal) {
             Err(error) if error.kind() == wharf::Kind::NotFound => Err(finished()),
             other => other.map_err(Refusal::from),

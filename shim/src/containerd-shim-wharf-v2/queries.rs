@@ -1,4 +1,4 @@
-//! Methods that only ask.
+//! Methods that change nothing.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! Why a call fails: a gRPC status, which is what containerd and its clients decide by, and a sentence.
+//! Why a call fails: a gRPC status, by which containerd and its clients decide, and a message.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use wharf::Kind;
 pub(crate) struct Refusal {
     /// The status code, one of gRPC's.
     pub(crate) code: i32,
-    /// The sentence.
+    /// The message.
     pub(crate) message: String,
 }
 
@@ -39,7 +39,7 @@ impl Refusal {
         Self::new(Code::UNKNOWN, message)
     }
 
-    /// A failed operation of the system.
+    /// A failed system operation.
     pub(crate) fn io(what: impl fmt::Display, error: impl fmt::Display) -> Self {
         Self::unknown(format!("{what}: {error}"))
     }
@@ -66,7 +66,7 @@ impl From<wharf::Error> for Refusal {
             Kind::WrongState | Kind::Unsupported => Code::FAILED_PRECONDITION,
             Kind::Permission => Code::PERMISSION_DENIED,
             Kind::Timeout => Code::DEADLINE_EXCEEDED,
-            // What containerd's own shim has no code for either.
+            // containerd's own shim has no code for these either.
             _ => Code::UNKNOWN,
         };
         Self::new(code, error.to_string())

@@ -1,4 +1,4 @@
-//! The root file system: mounts that the daemon wants made below the bundle, and their removal.
+//! The root file system: mounts that the daemon wants below the bundle, and their removal.
 
 mod id_mapped;
 
@@ -15,21 +15,21 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use self::id_mapped::Maps;
 use crate::refusal::Refusal;
 
-/// A page: what mount(2) takes of options.
+/// A page: the most that mount(2) takes as options.
 const MOST_OPTIONS: usize = 4095;
 
-/// The options of one mount, sorted by who reads them.
+/// The options of one mount, sorted by what interprets them.
 #[derive(Debug, PartialEq, Eq)]
 struct Parsed {
     flags: MsFlags,
     data: Vec<String>,
     /// The owners of files are mapped as in a user namespace.
     maps: Maps,
-    /// The source is a file with a file system, of which a block device is to be made.
+    /// The source is a file with a file system, to be attached to a block device.
     from_file: bool,
 }
 
-/// Makes the mounts in their order, the first at `rootfs`; when one fails, none is left.
+/// Makes the mounts in order, the first at `rootfs`; if one fails, none is left.
 pub(crate) fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<(), Refusal> {
     if mounts.is_empty() {
         return Ok(());
@@ -77,7 +77,7 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
         )));
     }
     let data = (!data.is_empty()).then_some(data.as_str());
-    // The mount keeps the device, which is gone when the mount is.
+    // The mount keeps the device, which goes away with the mount.
     let device = parsed
         .from_file
         .then(|| {
@@ -88,7 +88,7 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
         .map_err(|error| Refusal::from(error).during(&what()))?;
     let source = device.as_ref().map_or(Path::new(&one.source), |device| device.path());
     if parsed.flags.contains(MsFlags::MS_BIND) {
-        // No peer of its source: to take it away must take nothing away there.
+        // Not a peer of its source: unmounting it must not unmount anything there.
         let clone = wharf::worker::bind_mount(source, parsed.flags.contains(MsFlags::MS_REC))
             .map_err(|error| Refusal::from(error).during(&what()))?;
         id_mapped::attach(&clone, &target).map_err(|error| Refusal::io(what(), error))?;
@@ -121,7 +121,7 @@ fn mount_mapped(one: &Mount, parsed: &Parsed, target: &Path) -> Result<(), Refus
     Ok(())
 }
 
-/// A place in the root file system, which the daemon names; never one outside.
+/// A path in the root file system, named by the daemon; never one outside.
 fn inside(rootfs: &Path, target: &str) -> Result<PathBuf, Refusal> {
     let relative: PathBuf = Path::new(target)
         .components()
@@ -169,7 +169,7 @@ fn parse(options: &[String]) -> Result<Parsed, String> {
                 parsed.from_file = true;
                 continue;
             }
-            // Notes of the daemon to itself.
+            // The daemon's notes to itself.
             option if option.starts_with("X-containerd.") => continue,
             option => {
                 if let Some(map) = option.strip_prefix("uidmap=") {
@@ -218,7 +218,7 @@ fn shared_directory(paths: &[&Path]) -> PathBuf {
     shared
 }
 
-/// Takes away everything that is mounted at `rootfs` and below; that nothing is, is fine.
+/// Unmounts everything at `rootfs` and below; succeeds if there is nothing.
 pub(crate) fn unmount(rootfs: &Path) -> Result<(), String> {
     loop {
         let flags = MntFlags::UMOUNT_NOFOLLOW;
@@ -226,7 +226,7 @@ pub(crate) fn unmount(rootfs: &Path) -> Result<(), String> {
             Ok(()) => {}
             // EINVAL: nothing is mounted there.
             Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
-            // Something is mounted below, or still used by a process that is about to end.
+            // Something is mounted below, or a process that is about to end still uses it.
             Err(Errno::EBUSY) => match umount2(rootfs, flags | MntFlags::MNT_DETACH) {
                 Ok(()) | Err(Errno::EINVAL) => {}
                 Err(errno) => return Err(format!("unmount {}: {errno}", rootfs.display())),

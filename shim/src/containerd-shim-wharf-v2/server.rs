@@ -31,18 +31,18 @@ use crate::refusal::Refusal;
 use crate::watch::watch;
 use crate::{dispatch, exits, log as logging, wire};
 
-/// A daemon has one connection for each container; nobody else may connect.
+/// A daemon has one connection for each container; nothing else may connect.
 const MOST_CONNECTIONS: usize = 1024;
-/// As long does a server stay that has no container and that nobody talks to.
+/// How long a server stays without containers and without calls.
 const IDLE: Duration = Duration::from_secs(20);
-/// As long may the daemon take for the last events.
+/// How long the daemon may take for the last events.
 const FLUSH: Duration = Duration::from_secs(5);
-/// As long may a caller take for the last answer.
+/// How long a caller may take for the last answer.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
-/// Serves until it is told to end, or nobody needs it.
+/// Serves until it is told to end, or is no longer needed.
 pub(crate) fn run(args: &Args) -> Result<(), String> {
-    // First of all: it starts the program anew.
+    // First of all: it starts the program again.
     wharf::protect::reexec_read_only().map_err(|error| error.to_string())?;
     nix::sys::prctl::set_name(c"containerd-shim").ok();
     logging::set_up(args.debug);
@@ -64,14 +64,14 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
     let local = LocalSet::new();
     runtime.block_on(local.run_until(serve(&args.namespace, listener, signals)))?;
-    // The next shim of the group would replace it anyhow.
+    // The next shim of the group would replace it anyway.
     if let Some(path) = path {
         std::fs::remove_file(path).ok();
     }
     Ok(())
 }
 
-/// The listening socket is the standard input, in whose place comes nothing.
+/// The listening socket is standard input, which /dev/null then replaces.
 fn listener() -> io::Result<StdListener> {
     let listener = StdListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.local_addr()?;
@@ -107,7 +107,7 @@ async fn serve(namespace: &str, listener: StdListener, signals: SignalFd) -> Res
     spawn_local(end_when_idle(pod.clone()));
     pod.shutdown.notified().await;
     events.flush(FLUSH).await;
-    // Who asked for the end gets an answer, too.
+    // The caller that asked for the end gets an answer, too.
     let answered = async {
         loop {
             let answered = pod.answered.notified();
@@ -146,7 +146,7 @@ fn on_signal(pod: &Rc<Pod>, signal: i32) {
                 log::info!("container {}: {} with pid {}", task.id, task.word(), task.init.pid.get());
             }
         }
-        // A service manager that stops everything in the daemon's cgroup shall not take the containers' parent away.
+        // A service manager that stops everything in the daemon's cgroup must not take the containers' parent away.
         Ok(_) if pod.is_empty() => pod.shutdown.notify_one(),
         _ => log::info!("signal {signal} has no effect while there are containers"),
     }
@@ -177,7 +177,7 @@ async fn accept(pod: Rc<Pod>, listener: UnixListener) {
             Ok(_) => log::warn!("a connection is refused: it is of another user, or one too many"),
             Err(error) => {
                 log::error!("accept a connection: {error}");
-                // Such as too many open files, which does not pass at once.
+                // Too many open files, for example, which takes time to pass.
                 sleep(Duration::from_millis(100)).await;
             }
         }
@@ -197,13 +197,13 @@ async fn converse(pod: Rc<Pod>, stream: UnixStream) {
     if let Err(error) = answer_requests(&pod, reader, Rc::new(Mutex::new(writer)), &waits).await {
         log::debug!("a connection broke: {error}");
     }
-    // They have no effect but their answers, and would stay as long as the processes.
+    // Only their answers matter, and they would last as long as the processes.
     waits.end();
     pod.connections.set(pod.connections.get() - 1);
     pod.calmer.notify_one();
 }
 
-/// Calls of a connection that only wait, by the number of each.
+/// The calls of a connection that only wait, by number.
 #[derive(Clone, Debug, Default)]
 struct Waits(Rc<RefCell<HashMap<u64, AbortHandle>>>);
 
@@ -227,14 +227,14 @@ async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
         answers.until_read().await;
         let Some(frame) = wire::read(&mut reader).await? else { return Ok(()) };
         if !frame.is_request {
-            // Data of streams, of which the service has none.
+            // Stream data, which the service does not use.
             continue;
         }
         let stream = frame.stream;
         let (request, admission) = match admitted(pod, frame.payload) {
             Ok(call) => call,
             Err(refusal) => {
-                // Written before the next call is read: whoever reads no answers is not read from either.
+                // Written before the next call is read: a client that reads no answers is not read from either.
                 write_answer(&writer, stream, Err(refusal)).await;
                 continue;
             }
@@ -245,7 +245,7 @@ async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
         let call = spawn_local(async move {
             let admission = Rc::new(admission);
             let done = perform(&pod, request, &admission).await;
-            // What is being written is written to its end.
+            // An answer that is being written is completed.
             own.0.borrow_mut().remove(&number);
             admission.done();
             answers.waiting.set(answers.waiting.get() + 1);
@@ -261,10 +261,10 @@ async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
     }
 }
 
-/// As many answers of one connection may wait for their caller to read them; then it is not read from either.
+/// How many answers of one connection may wait for the caller to read them; beyond that, it is not read from either.
 const MOST_ANSWERS: usize = 128;
 
-/// The answers of a connection that are being written.
+/// The answers that are being written to a connection.
 #[derive(Debug, Default)]
 struct Answers {
     waiting: Cell<usize>,
@@ -295,7 +295,8 @@ async fn write_answer<W: AsyncWrite + Unpin>(writer: &Mutex<W>, stream: u32, don
     }
 }
 
-/// Performs one call, in a task of its own: what is begun is done, whether its caller waits or not. It counts until then.
+/// Performs one call in a task of its own: what was begun is completed, whether its caller waits or not. It counts
+/// until then.
 async fn perform(pod: &Rc<Pod>, request: Request, admission: &Rc<Admission>) -> Result<Vec<u8>, Refusal> {
     let limit = u64::try_from(request.timeout_nano).ok().filter(|limit| *limit > 0).map(Duration::from_nanos);
     let name = format!("{}/{}", request.service, request.method);
@@ -307,7 +308,7 @@ async fn perform(pod: &Rc<Pod>, request: Request, admission: &Rc<Admission>) -> 
         done
     };
     if admission.waits() {
-        // Nothing of it is to be done once nobody waits.
+        // Not in a task of its own: it is dropped with its caller.
         return match limit {
             None => call.await,
             Some(limit) => timeout(limit, call).await.map_err(|_| late())?,

@@ -1,4 +1,4 @@
-//! `start`: finds the shim that serves a group of containers, or starts it, and tells where it listens.
+//! `start`: finds or starts the shim that serves a group of containers, and reports where it listens.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -19,10 +19,10 @@ use crate::args::Args;
 use crate::bootstrap::{Daemon, MOST_INPUT};
 use crate::options::Options;
 
-/// Annotations that name the group of a container, the first that is there.
+/// Annotations that name a container's group; the first one present counts.
 const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
-/// Does what `start` asks; the answer is all that may be printed.
+/// Performs `start`; the answer is all that may be printed.
 pub(crate) fn run(args: &Args) -> Result<Vec<u8>, String> {
     let bundle = std::env::current_dir().map_err(|error| format!("find the bundle: {error}"))?;
     let mut input = Vec::new();
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, String> {
             removed(reason)
         })?;
     }
-    // Where 1.6 and 1.7 look after a restart, and 2.x when its own file is missing.
+    // Where 1.6 and 1.7 look after a restart, and 2.x if its own file is missing.
     fs::write(bundle.join("address"), &url)
         .map_err(|error| format!("write {}: {error}", bundle.join("address").display()))?;
     Ok(daemon.answer(&url))
@@ -62,7 +62,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The group that the configuration names. There need not be one: shims of sandboxes start without.
+/// The group that the configuration names. There may be none: the shim of a sandbox starts without a configuration.
 fn group(bundle: &Path) -> Result<Option<String>, String> {
     #[derive(Deserialize)]
     struct Annotated {
@@ -80,7 +80,7 @@ fn group(bundle: &Path) -> Result<Option<String>, String> {
     Ok(GROUP_ANNOTATIONS.iter().find_map(|name| annotations.remove(*name)).filter(|group| !group.is_empty()))
 }
 
-/// Starts the server, which gets the listening socket as its standard input: there is no moment at which it is not ready.
+/// Starts the server, with the listening socket as standard input: it is ready at every moment.
 fn serve(args: &Args, daemon: &Daemon, bundle: &Path, listener: OwnedFd) -> Result<Child, String> {
     let program = std::env::current_exe().map_err(|error| format!("find the own program: {error}"))?;
     let name = std::env::args_os().next().unwrap_or_else(|| program.clone().into());
@@ -96,7 +96,7 @@ fn serve(args: &Args, daemon: &Daemon, bundle: &Path, listener: OwnedFd) -> Resu
     if args.debug {
         command.arg("-debug");
     }
-    // Whatever the daemon's starter has left open.
+    // Drops whatever the daemon's starter left open.
     wharf::worker::pass_descriptors(&mut command, Vec::new());
     if let Some(address) = daemon.events_address() {
         command.env("TTRPC_ADDRESS", address);
@@ -104,7 +104,7 @@ fn serve(args: &Args, daemon: &Daemon, bundle: &Path, listener: OwnedFd) -> Resu
     command.spawn().map_err(|error| format!("start {}: {error}", program.display()))
 }
 
-/// The daemon's end of the log. It reads there already; nobody else makes the fifo.
+/// The shim's end of the daemon's log. The daemon already reads there; the shim must not create the fifo.
 fn log(bundle: &Path) -> Option<File> {
     OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(bundle.join("log")).ok()
 }
@@ -112,7 +112,7 @@ fn log(bundle: &Path) -> Option<File> {
 /// The cgroup for the shim itself, if the options name one.
 fn shim_cgroup(daemon: &Daemon, input: &[u8]) -> Result<String, String> {
     let any = match daemon {
-        // In parameters, options are one of the extensions.
+        // In parameters, the options are one of the extensions.
         Daemon::Bootstrap(params) => {
             let mut values = params.extensions.iter().filter_map(|extension| extension.value.as_ref());
             values.find(|any| any.type_url.ends_with(".Options")).cloned()
@@ -127,8 +127,7 @@ fn shim_cgroup(daemon: &Daemon, input: &[u8]) -> Result<String, String> {
     }
 }
 
-/// Gives the server its place among processes: its cgroup, and the next best score for the out-of-memory killer after
-/// the daemon's.
+/// Puts the server in its place: its cgroup, and an out-of-memory score one above the daemon's.
 fn settle(server: &Child, cgroup: &str) -> Result<(), String> {
     if !cgroup.is_empty() {
         join(server.id(), cgroup)?;
@@ -138,12 +137,12 @@ fn settle(server: &Child, cgroup: &str) -> Result<(), String> {
         .ok()
         .and_then(|text| text.trim().parse::<i32>().ok())
         .unwrap_or(0);
-    // A lower one than it has takes a privilege, and is not worth a failure.
+    // Lowering the score takes a privilege, and is not worth a failure.
     fs::write(format!("/proc/{}/oom_score_adj", server.id()), (score + 1).min(1000).to_string()).ok();
     Ok(())
 }
 
-/// Moves the server into a cgroup that exists: in every hierarchy that has it.
+/// Moves the server into an existing cgroup, in every hierarchy that has it.
 fn join(pid: u32, cgroup: &str) -> Result<(), String> {
     let root = Path::new("/sys/fs/cgroup");
     let relative = cgroup.trim_start_matches('/');
@@ -162,7 +161,7 @@ fn join(pid: u32, cgroup: &str) -> Result<(), String> {
     let mut found = false;
     for entry in entries.flatten() {
         let hierarchy = entry.path();
-        // Links name hierarchies a second time.
+        // Symbolic links are second names of hierarchies.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) && hierarchy.join(relative).is_dir() {
             place(&hierarchy)?;
             found = true;

@@ -32,23 +32,23 @@ pub(crate) struct Task {
     pub(crate) options: Options,
     /// The library with the state directory of the namespace.
     pub(crate) runtime: Runtime,
-    /// Operations that change the container take turns, while starts of added processes go side by side; signals,
-    /// states and waits do not take part.
+    /// Operations that change the container take turns, but starts of added processes run side by side; signals, states
+    /// and waits take no turns.
     pub(crate) turn: RwLock<()>,
     pub(crate) init: Rc<Process>,
     pub(crate) execs: RefCell<BTreeMap<String, Rc<Process>>>,
     pub(crate) freeze: Cell<Freeze>,
     /// Whether the kernel ends all processes when init ends.
     pub(crate) owns_pids: bool,
-    /// The end of init, while other processes of the container have not ended: its exit comes last.
+    /// The exit of init, while other processes of the container still run: it is reported last.
     pub(crate) last_exit: RefCell<Option<Exit>>,
     pub(crate) oom: RefCell<Option<MemoryWatch>>,
-    /// What the container is made of when it is started, if that is a checkpoint.
+    /// The checkpoint that the container is restored from when it is started, if there is one.
     pub(crate) saved: RefCell<Option<Saved>>,
 }
 
 impl Task {
-    /// The process that a call means.
+    /// The process that a call refers to.
     pub(crate) fn process(&self, exec_id: &str) -> Result<Rc<Process>, Refusal> {
         if exec_id.is_empty() {
             return Ok(self.init.clone());
@@ -65,7 +65,7 @@ impl Task {
         std::iter::once(self.init.clone()).chain(self.execs.borrow().values().cloned()).collect()
     }
 
-    /// Whether a process that was added runs, or is about to.
+    /// Whether an added process runs, or is about to.
     pub(crate) fn has_running_execs(&self) -> bool {
         self.execs.borrow().values().any(|process| process.is_alive() || process.starting.get())
     }
@@ -81,7 +81,7 @@ impl Task {
         }
     }
 
-    /// The word for the state of init in refusals.
+    /// The word for the state of init in error messages.
     pub(crate) fn word(&self) -> &'static str {
         match self.status(&self.init) {
             Status::CREATED => "created",

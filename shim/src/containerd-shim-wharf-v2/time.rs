@@ -1,17 +1,17 @@
-//! Moments, as protobuf has them.
+//! Points in time, in protobuf's form.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 
-/// The zero of the protocol's times, January 1 of the year 1: that of what has not happened.
+/// The protocol's zero time, January 1 of the year 1: it has not happened.
 pub(crate) fn never() -> Timestamp {
     let mut timestamp = Timestamp::new();
     timestamp.seconds = -62_135_596_800;
     timestamp
 }
 
-/// This moment.
+/// Now.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut timestamp = Timestamp::new();

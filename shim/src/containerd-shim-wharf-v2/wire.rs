@@ -1,6 +1,6 @@
-//! Frames of ttrpc: ten bytes of header, then a protobuf message. The messages are those of the crate `ttrpc`; its server
-//! is not used, as it answers unknown services with a code that containerd does not take for "not implemented", and
-//! drops a method in the middle when its caller goes away.
+//! Frames of ttrpc: a ten-byte header, then a protobuf message. The messages are those of the crate `ttrpc`. Its server
+//! is not used: it answers unknown services with a code that containerd does not take for "not implemented", and drops
+//! a method halfway when its caller goes away.
 
 use std::io;
 
@@ -10,16 +10,16 @@ use containerd_shim_protos::ttrpc::proto::{
 use containerd_shim_protos::ttrpc::{Code, MessageHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// A frame that arrived.
+/// A received frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// Which call it belongs to.
+    /// The call that it belongs to.
     pub(crate) stream: u32,
     /// Whether it is a request.
     pub(crate) is_request: bool,
     /// Whether it is a response.
     pub(crate) is_response: bool,
-    /// The message; none if it was too long, and was skipped.
+    /// The message; none if it was too long and was skipped.
     pub(crate) payload: Option<Vec<u8>>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn write_response(
     write(writer, MessageHeader::new_response(stream, payload.len() as u32), payload).await
 }
 
-/// In one piece, so that a small frame is one packet of the peer's.
+/// In one piece, so that the peer gets a small frame as one packet.
 async fn write(
     writer: &mut (impl AsyncWriteExt + Unpin),
     header: MessageHeader,

@@ -1,7 +1,7 @@
-//! Heavy work in a process of its own: a copy of the server, which may block, change its directory or die without
-//! harm, and whose memory is given back.
+//! Heavy work in a separate process: a copy of the server, which may block, change its directory or die without harm,
+//! and whose memory is given back.
 //!
-//! Its answer comes over a socket: a status code, the bytes of the answer or of the reason, and at most one descriptor.
+//! Its answer comes over a socket: a status code, the bytes of the answer or of the error, and at most one descriptor.
 //! The end of the socket is the end of the answer.
 
 use std::fs::File;
@@ -21,18 +21,18 @@ use crate::pod::Pod;
 use crate::refusal::Refusal;
 use crate::watch::watch;
 
-/// What is said for a worker that was killed, or crashed.
+/// The message for a worker that was killed or crashed.
 const NO_ANSWER: &str = "the worker process ended without an answer";
 
-/// Whether the worker ended in the middle of its work, so that nothing is known of how far it came.
+/// Whether the worker ended in the middle of its work, so that how far it came is unknown.
 pub(crate) fn was_cut_short(refusal: &Refusal) -> bool {
     refusal.message == NO_ANSWER
 }
 
-/// What a worker has to tell.
+/// The answer of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    /// A message, which only its caller understands.
+    /// A message, which only its caller interprets.
     pub(crate) bytes: Vec<u8>,
     /// A descriptor.
     pub(crate) descriptor: Option<OwnedFd>,

@@ -1,9 +1,9 @@
 //! The heap of the program: dlmalloc behind a lock of one word.
 //!
-//! musl's own allocator asks the kernel for a page again and again and gives it back each time: more than a hundred system
-//! calls for one `run`, and each page that comes back is cleared and faulted in once more. The lock that comes with the
-//! crate is a `pthread_mutex_t`, which takes longer than the work that it guards; here there is next to never a second
-//! thread.
+//! musl's own allocator asks the kernel for pages again and again and gives them back each time: more than a hundred
+//! system calls for one `run`, and each page that comes back is cleared and faulted in once more. The lock that comes
+//! with the crate is a `pthread_mutex_t`, which takes longer than the work that it guards; here there is almost never a
+//! second thread.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
@@ -31,7 +31,7 @@ impl Allocator {
         {
             std::thread::yield_now();
         }
-        // SAFETY: whoever turned the flag is the only one here until it turns it back. `work` is a call of dlmalloc,
+        // SAFETY: the thread that set the flag has exclusive access until it clears it. `work` is a call of dlmalloc,
         // which neither panics nor calls anything that allocates.
         let result = work(unsafe { &mut *self.heap.get() });
         self.is_taken.store(false, Ordering::Release);
@@ -53,7 +53,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller promises a block of this allocator, with the layout that it was asked for with.
+        // SAFETY: the caller promises a block of this allocator, with the layout that it was allocated with.
         self.with(|heap| unsafe { heap.free(block, layout.size(), layout.align()) });
     }
 

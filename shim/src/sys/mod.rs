@@ -1,4 +1,4 @@
-//! What needs `unsafe` in the program `wharf`.
+//! The `unsafe` code of the program `wharf`.
 
 pub(crate) mod allocator;
 pub(crate) mod signals;

@@ -2,7 +2,7 @@
 
 use nix::libc;
 
-/// Whether the signal is ignored, as `nohup` and shells have it for programs in the background.
+/// Whether the signal is ignored, as `nohup` and shells arrange for background programs.
 pub(crate) fn is_ignored(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: nothing is changed; the answer goes into a structure that outlives the call.

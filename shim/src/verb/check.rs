@@ -1,4 +1,4 @@
-//! `check`: everything that is wrong with a bundle, before anything is done with it.
+//! `check`: everything that is wrong with a bundle, before it is used.
 
 use wharf::{Bundle, Console, CreateOptions, Finding};
 
@@ -52,7 +52,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
 
 fn findings(context: &Context, call: &Call) -> Result<Vec<Finding>, Failure> {
     let (dir, config) = launch::bundle_paths(call, call.operands.first().map(std::path::Path::new))?;
-    // What has not the right shape cannot be looked at further.
+    // A malformed document cannot be checked further.
     let (bundle, shape) = Bundle::inspect(dir, config)?;
     let Some(bundle) = bundle else { return Ok(shape) };
     let runtime = context.runtime()?;

@@ -1,4 +1,4 @@
-//! `checkpoint`: the processes of a container go into files.
+//! `checkpoint`: saves the processes of a container in files.
 
 use std::os::fd::OwnedFd;
 
@@ -80,7 +80,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         super::refused(&container, error, |status| Some(texts::checkpoint_wrong_state(status)))
     })?;
     if !leave_running && !pre_dump {
-        // It is saved; what is left of it is not worth a failure.
+        // The container is saved; failing to remove what is left of it is only a warning.
         if let Err(error) = runtime.delete(&id, Delete::Force) {
             log::warn!("delete the container: {error}");
         }
@@ -102,7 +102,7 @@ fn page_server(text: &str) -> Result<(&str, u16), Failure> {
     }
 }
 
-/// Opens the caller's descriptor, that it is there was checked before this program opened a file.
+/// Opens the caller's descriptor; that it is open was checked before this program opened any file.
 fn status_fd(fd: u32) -> Result<OwnedFd, Failure> {
     let invalid = |why: String| Failure::new(format!("invalid --status-fd argument {fd}: {why}"));
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))

@@ -34,7 +34,7 @@ const SCRIPTS: [(&str, &str); 3] = [
     ("zsh", include_str!("completion/wharf.zsh")),
 ];
 
-/// By which the scripts ask: the words of the command line follow, and the last one is completed.
+/// How the scripts ask: the words of the command line follow, and the last one is completed.
 const QUESTION: &str = "words";
 
 /// Prints a script, or answers one.
@@ -53,7 +53,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     output::text(script)
 }
 
-/// The first line says what is offered; words follow, each in a line, with a tab before the description.
+/// The first line says what is offered; words follow, one per line, with a tab before the description.
 fn answer(context: &Context, call: &Call) -> Result<u8, Failure> {
     let line = (1..call.operands.len())
         .map(|index| Ok(call.operand(index)?.unwrap_or_default()))
@@ -73,7 +73,7 @@ fn answer(context: &Context, call: &Call) -> Result<u8, Failure> {
     }
 }
 
-/// A shell that cannot look into the directory offers no containers.
+/// Offers no containers if the directory is not readable.
 fn ids(root: &Path) -> Vec<String> {
     let listed = std::path::absolute(root).ok().and_then(|root| Runtime::builder().root(root).build().ok());
     let listed = listed.and_then(|runtime| runtime.list().ok()).unwrap_or_default();

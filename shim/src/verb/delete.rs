@@ -1,4 +1,4 @@
-//! `delete`: the end of a container.
+//! `delete`: removes a container.
 
 use wharf::{ContainerId, Delete, Kind, Runtime, Status};
 
@@ -30,7 +30,7 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// With --force a container that does not exist is as good as deleted.
+/// With --force, a container that does not exist counts as deleted.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let runtime = context.runtime()?;
     let how = match (call.options.flag("force"), call.options.flag("strict")) {

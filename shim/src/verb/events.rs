@@ -51,11 +51,11 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     if call.options.flag("stats") {
         return print_stats(&container, container.stats()?);
     }
-    // Before the watch: its cgroup may go with it.
+    // Before the watch: the container's end may take its cgroup away.
     let Some(init) = container.open_init()? else { return Err(not_running(&container)) };
     let mut oom = match container.oom_watch() {
         Ok(watch) => Some(watch),
-        // There is nothing to wait for then; the statistics are there nevertheless.
+        // There is then nothing to wait for, but the statistics are still there.
         Err(error) if error.kind() == Kind::Unsupported => {
             log::warn!("{error}; out-of-memory events are not told");
             None
@@ -66,7 +66,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let mut due = Instant::now() + interval;
     loop {
         let rest = due.saturating_duration_since(Instant::now());
-        // Rounded up, so that the wait is not over too early and repeated with nothing.
+        // Rounded up, so that the wait does not end too early and repeat without result.
         let timeout = PollTimeout::try_from(rest + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
         let mut fds = vec![PollFd::new(init.as_fd(), PollFlags::POLLIN)];
         fds.extend(oom.as_ref().map(|oom| PollFd::new(oom.as_fd(), PollFlags::POLLIN | PollFlags::POLLPRI)));
@@ -77,7 +77,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         }
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
         let (ended, oom_ready) = (ready[0], ready.get(1) == Some(&true));
-        // A kill of init is counted when init has ended, whether there is a notice by then or not.
+        // A kill of init is counted once init has ended, whether a notice has arrived by then or not.
         if let Some(oom) = oom.as_mut().filter(|_| oom_ready || ended) {
             for _ in 0..oom.read()?.unwrap_or(0) {
                 output::json_line(&Event::<()> { r#type: "oom", id: container.id().as_str(), data: None })?;
@@ -95,8 +95,8 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     }
 }
 
-/// The statistics of now. That there are none at this time is no reason to stop: it would cost the notices that follow,
-/// and the last of all is that of the kill which has ended the container.
+/// The current statistics. If there are none for the moment, go on: stopping would lose the notices that follow, and
+/// the last one is that of the kill that ended the container.
 fn stats(container: &Container) -> Result<Option<Stats>, Failure> {
     match container.stats() {
         Ok(stats) => Ok(Some(stats)),

@@ -1,4 +1,4 @@
-//! `exec`: another process in a container.
+//! `exec`: runs another process in a container.
 
 use wharf::{ExecOptions, Kind, Runtime, Status, Stdio};
 
@@ -104,7 +104,7 @@ fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure
     })?;
     let told = tell(call, &started);
     if let Err(failure) = told {
-        // Nobody knows of the process, so nobody could end it.
+        // Its pid was not announced, so nothing else could end it.
         if let Err(error) = started.kill(nix::libc::SIGKILL)
             && error.kind() != Kind::NotFound
         {

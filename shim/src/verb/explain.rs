@@ -1,4 +1,4 @@
-//! `explain`: the ordered plan of a container.
+//! `explain`: prints the ordered plan of a container.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// Plans and prints; nothing is done.
+/// Plans and prints; changes nothing.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let bundle = launch::open_bundle(call, call.operands.first().map(Path::new))?;
     let id = match call.options.text("id")? {

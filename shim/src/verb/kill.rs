@@ -1,4 +1,4 @@
-//! `kill`: a signal for a container.
+//! `kill`: sends a signal to a container.
 
 use wharf::{ContainerId, Runtime, Status};
 
@@ -25,7 +25,7 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// TERM, where none is named.
+/// The default signal is TERM.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let signal = signal::parse(call.operand(1)?.unwrap_or("TERM"))?;
     let all = call.options.flag("all");

@@ -24,15 +24,15 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// Containers whose state cannot be read are told in the log and, with --quiet, listed all the same: they can be
-/// deleted by their id.
+/// Containers whose state cannot be read are reported in the log and, with --quiet, still listed: they can be deleted
+/// by their id.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let format = call.options.text("format")?.unwrap_or("table");
     if !matches!(format, "table" | "json") {
         return Err(Failure::new(format!("invalid format option {format:?}: not table or json")));
     }
     if context.root_is_named() {
-        // A root that is misspelt is no empty one; the default one comes with the first container.
+        // A misspelt root is not an empty one; the default root is made with the first container.
         let root = context.root();
         stat(root).map_err(|errno| {
             Failure::new(format!("open {}: {}", root.display(), errno.desc().to_ascii_lowercase()))
@@ -45,7 +45,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     }
     let states = readable(listed);
     if format == "json" {
-        // go-runc and others expect what Go makes of an empty list.
+        // go-runc and others expect what Go prints for an empty list.
         return if states.is_empty() { output::text("null\n") } else { output::json_line(&states) };
     }
     output::text(&table(&states))

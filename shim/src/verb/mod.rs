@@ -27,7 +27,7 @@ use wharf::{Container, Error, Kind, Status};
 
 use crate::failure::Failure;
 
-/// Turns a refusal because of the container's state into the words of runc for that state; other errors pass.
+/// Turns a refusal because of the container's state into runc's words for that state; other errors pass through.
 fn refused(container: &Container, error: Error, words: impl FnOnce(Status) -> Option<String>) -> Failure {
     if error.kind() == Kind::WrongState
         && let Ok(state) = container.state()

@@ -1,4 +1,4 @@
-//! `mounts`: mounts of a running container.
+//! `mounts`: adds mounts to a running container, or removes them.
 
 use wharf::Status;
 
@@ -25,7 +25,7 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// `add` or `remove`, all of them or none.
+/// Adds or removes all of them or none.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let action = call.operand(0)?.unwrap_or_default();
     let change = match action {

@@ -23,7 +23,7 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// Returns when all processes are suspended.
+/// Returns once all processes are suspended.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let container = context.runtime()?.open(&call.id()?)?;
     container.pause().map_err(|error| {

@@ -24,7 +24,7 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// The table is what ps(1) of the host says about them.
+/// The table is what the host's ps(1) prints about them.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let format = call.options.text("format")?.unwrap_or("table");
     if !matches!(format, "table" | "json") {
@@ -50,7 +50,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     output::text(&select(&String::from_utf8_lossy(&answer.stdout), &pids)?)
 }
 
-/// The header, and the lines whose PID column holds one of the ids.
+/// The header, and the lines whose PID column has one of the pids.
 fn select(table: &str, pids: &[i32]) -> Result<String, Failure> {
     let mut lines = table.lines();
     let no_column = || Failure::new(texts::NO_PID_COLUMN);

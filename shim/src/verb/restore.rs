@@ -1,4 +1,4 @@
-//! `restore`: a container of the files of a checkpoint.
+//! `restore`: restores a container from the files of a checkpoint.
 
 use oci_spec::runtime::Process;
 use wharf::{Delete, RestoreOptions};

@@ -1,4 +1,4 @@
-//! `resume`: continues a paused container.
+//! `resume`: resumes a paused container.
 
 use wharf::Status;
 
@@ -23,7 +23,7 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// Returns when the processes go on.
+/// Returns once the processes go on.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let container = context.runtime()?.open(&call.id()?)?;
     container.resume().map_err(|error| {

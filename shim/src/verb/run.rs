@@ -1,4 +1,4 @@
-//! `run`: a container from beginning to end.
+//! `run`: creates, starts and deletes a container.
 
 use wharf::Delete;
 
@@ -57,7 +57,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let Launched { runtime, mut container, readiness } = launch.run()?;
     let code = foreground::supervise_container(&signals, &mut container, readiness);
     if !call.options.flag("keep") || code.is_err() {
-        // The exit code of the process is worth more than the rest of its container.
+        // The exit code of the process matters more than the remains of its container.
         if let Err(error) = runtime.delete(container.id(), Delete::Force) {
             log::error!("delete the container: {error}");
         }

@@ -1,4 +1,4 @@
-//! `spec`: a config.json to begin with.
+//! `spec`: writes a config.json to start from.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -30,13 +30,13 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// Byte for byte what runc writes on a host with cgroups of version 2: scripts edit it.
+/// Byte for byte what runc writes on a host with version 2 cgroups: scripts edit it.
 const DEFAULT: &str = include_str!("spec/default.json");
 /// The same without privileges: a user namespace instead of a network namespace and resources, no `gid=` that is not
-/// mapped, and the host's sysfs, which a network namespace of somebody else does not let mount.
+/// mapped, and the host's sysfs, which cannot be mounted anew without a network namespace of one's own.
 const ROOTLESS: &str = include_str!("spec/rootless.json");
 
-/// The entry of the list of namespaces that runc writes only where all cgroups are of version 2.
+/// The entry in the list of namespaces that runc writes only if all cgroups are of version 2.
 const CGROUP_NAMESPACE: &str = ",\n\t\t\t{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t}";
 
 /// Refuses to overwrite a file.
@@ -72,7 +72,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn parsed(text: &str) -> Value {
-        // The types of the specification understand it too.
+        // The types of the specification parse it too.
         serde_json::from_str::<oci_spec::runtime::Spec>(text).unwrap();
         serde_json::from_str(text).unwrap()
     }

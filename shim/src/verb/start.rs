@@ -1,4 +1,4 @@
-//! `start`: lets a created container run its program.
+//! `start`: runs the program of a created container.
 
 use std::os::fd::AsFd as _;
 
@@ -27,15 +27,15 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// Returns when the program runs, or with the reason why it cannot. Under a service manager it also waits until the
-/// program says that it is ready.
+/// Returns once the program runs, or with the reason why it cannot. Under a service manager it also waits until the
+/// program reports that it is ready.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let container = context.runtime()?.open(&call.id()?)?;
     let readiness = match Manager::from_environment()? {
         Some(manager) if container.state()?.status == Status::Created => manager.listen(&container)?,
         _ => None,
     };
-    // A program that is quick may have ended when it is asked for again.
+    // Opened first: a quick program may have ended by the time it is needed.
     let init = container.open_init()?;
     container.start().map_err(|error| refused(&container, error, words))?;
     if let (Some(readiness), Some(init)) = (readiness, init) {

@@ -1,4 +1,4 @@
-//! `update`: new limits for a running container.
+//! `update`: changes the limits of a running container.
 
 use std::time::Duration;
 
@@ -54,13 +54,13 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
-/// Only what is named changes.
+/// Only the named limits change.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let resources = resources(call)?;
     let rdt = intel_rdt(&call.options)?;
     let patience = patience(&call.options)?;
     let container = context.runtime()?.open(&call.id()?)?;
-    // First, for it is the one that most machines refuse.
+    // First, since most machines refuse this one.
     if let Some(rdt) = rdt {
         container.update_intel_rdt(&rdt)?;
     }
@@ -76,7 +76,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// How long memory may be taken back.
+/// How long to spend on reclaiming memory.
 fn patience(given: &Given) -> Result<Option<Duration>, Failure> {
     let Some(text) = given.text("reclaim")? else { return Ok(None) };
     match duration::parse(text) {
@@ -87,7 +87,7 @@ fn patience(given: &Given) -> Result<Option<Duration>, Failure> {
     }
 }
 
-/// What is to be written to the `schemata` of the container's class of service.
+/// What to write to the `schemata` of the container's class of service.
 fn intel_rdt(given: &Given) -> Result<Option<LinuxIntelRdt>, Failure> {
     let text = |name| Ok::<_, Failure>(given.text(name)?.filter(|text| !text.is_empty()));
     let (l3, memory) = (text("l3-cache-schema")?, text("mem-bw-schema")?);
@@ -100,7 +100,7 @@ fn intel_rdt(given: &Given) -> Result<Option<LinuxIntelRdt>, Failure> {
     Ok(Some(rdt))
 }
 
-/// Options that no resources object has: they go with one.
+/// Options that are not part of a resources object: they are passed along with one.
 const OUTSIDE: [&str; 4] = ["kernel-memory", "l3-cache-schema", "mem-bw-schema", "reclaim"];
 
 fn resources(call: &Call) -> Result<LinuxResources, Failure> {
@@ -132,7 +132,7 @@ fn resources(call: &Call) -> Result<LinuxResources, Failure> {
     serde_json::from_value(document).map_err(|error| Failure::new(format!("invalid resources: {error}")))
 }
 
-/// The resources object of the specification that says what the options say.
+/// The resources object of the specification that the options stand for.
 fn document(given: &Given) -> Result<Value, Failure> {
     let mut document = Map::new();
     let mut put = |section: &str, key: &str, value: Option<Value>| {
@@ -162,7 +162,8 @@ fn document(given: &Given) -> Result<Value, Failure> {
     put("memory", "reservation", size("memory-reservation")?);
     put("memory", "swap", size("memory-swap")?);
     put("memory", "checkBeforeUpdate", given.flag("check-before-update").then(|| true.into()));
-    // Who writes an option means it, while 0 in a document stands for what it leaves alone. Either lets no process be made.
+    // An option of 0 means no processes, while 0 in a document leaves the limit alone. A limit of 1 allows no new
+    // process either.
     let pids = given.number::<i64>("pids-limit")?;
     put("pids", "limit", pids.map(|limit| if limit == 0 { 1 } else { limit }.into()));
     Ok(document.into())

@@ -20,7 +20,7 @@ pub(super) fn metrics(stats: &Stats) -> Metrics {
     let mut metrics = Metrics::new();
     let mut pids = PidsStat::new();
     pids.current = stats.pids.current;
-    // Here, unlike in version 1, none is the largest number.
+    // Here, unlike in version 1, the largest number means no limit.
     pids.limit = if stats.pids.limit == 0 { u64::MAX } else { stats.pids.limit };
     metrics.pids = MessageField::some(pids);
     metrics.cpu = MessageField::some(cpu(&stats.cpu));

@@ -1,8 +1,8 @@
-//! Root file systems whose owners are mapped, for containers with a user namespace.
+//! Root file systems with mapped owners, for containers with a user namespace.
 //!
-//! Overlayfs maps nothing itself: its lower layers are mounts with mapped ids. They are only needed to make it, and must
-//! never be left behind below the bundle, where somebody who removes the bundle would remove the files of the image. So they
-//! are made in a mount namespace of the worker's own, from which only the finished overlay comes back.
+//! Overlayfs maps nothing itself: its lower layers are id-mapped mounts. They are only needed to make the overlay, and
+//! must never be left below the bundle, where removing the bundle would remove the image's files. So they are made in
+//! the worker's own mount namespace, and only the finished overlay leaves it.
 
 use std::fs::File;
 use std::io;
@@ -48,7 +48,7 @@ pub(super) fn directory(source: &str, maps: &Maps) -> Result<OwnedFd, Refusal> {
     Ok(wharf::worker::id_mapped_mount(Path::new(source), &maps.uids, &maps.gids)?)
 }
 
-/// An overlay whose lower layers have mapped owners, attached nowhere. `stage` is any directory.
+/// An overlay whose lower layers have mapped owners, attached nowhere. `stage` may be any directory.
 pub(super) fn overlay(
     data: &[String],
     flags: MsFlags,
@@ -95,7 +95,7 @@ fn assemble(data: &[String], flags: MsFlags, maps: &Maps, stage: &Path) -> Resul
     open_tree(CWD, "whole", clone).map_err(|errno| failed("take the overlay", errno.into()))
 }
 
-/// Puts a mount that is attached nowhere into place.
+/// Attaches a detached mount.
 pub(super) fn attach(mount: &impl AsFd, target: &Path) -> io::Result<()> {
     Ok(move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
@@ -123,7 +123,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        // In a thread with mounts of its own: nothing of this is seen elsewhere.
+        // In a thread with its own mounts: nothing of this is visible elsewhere.
         std::thread::scope(|scope| {
             let tested = scope.spawn(|| {
                 unshare(CloneFlags::CLONE_NEWNS).unwrap();

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// As much is moved at once.
+/// How much is moved at once.
 const PORTION: usize = 64 << 10;
 
 /// An end of a stream in the event loop.
@@ -20,25 +20,25 @@ pub(crate) type Watched = Rc<AsyncFd<OwnedFd>>;
 /// Where copies go.
 #[derive(Clone, Debug)]
 pub(crate) enum Sink {
-    /// To a fifo, a pipe or a terminal, as fast as it takes them.
+    /// To a fifo, a pipe or a terminal, as fast as it takes data.
     Stream(Watched),
-    /// To the end of a file, which always takes them.
+    /// To the end of a file, which always takes data.
     File(Rc<File>),
     /// Nowhere.
     Nowhere,
 }
 
-/// What became of one step.
+/// The result of one step.
 enum Step {
     Moved,
     End,
-    /// The source has nothing.
+    /// The source is empty.
     Dry,
-    /// The sink takes nothing.
+    /// The sink is full.
     Full,
 }
 
-/// Takes a descriptor into the event loop.
+/// Registers a descriptor with the event loop.
 pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> std::io::Result<Watched> {
     rustix::io::ioctl_fionbio(&fd, true)?;
     crate::watch::watch(fd, interest).map(Rc::new)
@@ -50,7 +50,7 @@ pub(crate) async fn copy(source: Watched, sink: Sink) {
         let Ok(mut readable) = source.readable().await else { return };
         match step(&source, &sink) {
             Step::Moved => {
-                // Others want the loop too.
+                // Lets other tasks run.
                 drop(readable);
                 tokio::task::yield_now().await;
             }
@@ -58,7 +58,7 @@ pub(crate) async fn copy(source: Watched, sink: Sink) {
             Step::Dry => readable.clear_ready(),
             Step::Full => {
                 let Sink::Stream(sink) = &sink else { return };
-                // Seen as writable before it filled up.
+                // It looked writable, but has filled up since.
                 let Ok(mut writable) = sink.writable().await else { return };
                 if !is_ready(sink.get_ref(), PollFlags::OUT) {
                     writable.clear_ready();
@@ -72,7 +72,7 @@ pub(crate) async fn copy(source: Watched, sink: Sink) {
     }
 }
 
-/// Moves what is there at this moment, at most a mebibyte: for the last words of a process that has ended.
+/// Moves what is there right now, at most a mebibyte: the last output of a process that has ended.
 pub(crate) fn flush(source: &Watched, sink: &Sink) {
     for _ in 0..16 {
         if !matches!(step(source, sink), Step::Moved) {

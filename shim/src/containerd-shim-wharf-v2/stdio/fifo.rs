@@ -1,5 +1,5 @@
-//! Fifos between clients and processes. The process gets the fifo itself; the shim only holds spare ends, so that a client
-//! may go and come back.
+//! Fifos between clients and processes. The process gets the fifo itself; the shim only holds spare ends, so that a
+//! client can go away and come back.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::refusal::Refusal;
 
-/// As long may a client take until it reads.
+/// How long a client may take until it reads.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The owner that streams get.
@@ -23,30 +23,30 @@ pub(crate) struct Owner {
     pub(crate) gid: u32,
 }
 
-/// A stream that leads out of the process.
+/// A stream out of the process.
 #[derive(Debug)]
 pub(crate) struct Output {
     /// What the process writes to.
     pub(crate) writer: OwnedFd,
-    /// Never read from: with it, a process does not die of a client that went away.
+    /// Never read from: with it, a process survives a client that goes away.
     pub(crate) spare: OwnedFd,
 }
 
-/// A stream that leads into the process.
+/// A stream into the process.
 #[derive(Debug)]
 pub(crate) struct Input {
     /// What the process reads from.
     pub(crate) reader: OwnedFd,
-    /// Never written to: until it is closed, a client that goes away is no end of file.
+    /// Never written to: until it is closed, a client that goes away does not mean end of file.
     pub(crate) hold: OwnedFd,
 }
 
-/// Whether a path is that of a fifo.
+/// Whether a path is a fifo.
 pub(crate) fn is_fifo(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
-/// Opens a fifo for output, when its client is there: it is, from the moment on in which it waits in open(2).
+/// Opens a fifo for output once its client is there, which is as soon as the client waits in open(2).
 pub(crate) async fn open_output(path: &Path, owner: Owner, blocking: bool) -> Result<Output, Refusal> {
     let failed = |error: std::io::Error| Refusal::io(format_args!("open the fifo {}", path.display()), error);
     let begin = Instant::now();
@@ -67,7 +67,7 @@ pub(crate) async fn open_output(path: &Path, owner: Owner, blocking: bool) -> Re
     Ok(Output { writer, spare })
 }
 
-/// Opens a fifo for input; nobody need be there.
+/// Opens a fifo for input; no client needs to be there.
 pub(crate) fn open_input(path: &Path, owner: Owner, blocking: bool) -> Result<Input, Refusal> {
     let failed = |error: std::io::Error| Refusal::io(format_args!("open the fifo {}", path.display()), error);
     let reader = open(path, File::options().read(true)).map_err(failed)?;
@@ -83,13 +83,13 @@ fn open(path: &Path, options: &mut std::fs::OpenOptions) -> std::io::Result<Owne
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map(OwnedFd::from)
 }
 
-/// The program in the container must not find a stream that does not wait: few expect that.
+/// The program in the container must not get a non-blocking stream: few expect one.
 fn set_blocking(fd: &OwnedFd) -> std::io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
     Ok(rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK)?)
 }
 
-/// Gives a stream to the user of the process, who may want to open `/dev/stdout`.
+/// Gives a stream to the user of the process, which may want to open `/dev/stdout`.
 pub(crate) fn own(fd: &impl AsFd, owner: Owner) -> std::io::Result<()> {
     if owner == Owner::default() {
         return Ok(());
@@ -129,7 +129,7 @@ mod tests {
         let mut writer = File::from(output.writer);
         writer.write_all(b"hi").unwrap();
         assert_eq!(client.join().unwrap(), *b"hi");
-        // Without the spare end this were SIGPIPE.
+        // Without the spare end this would be SIGPIPE.
         writer.write_all(b"still").unwrap();
         let mut next = File::options().read(true).open(&path).unwrap();
         drop(writer);

@@ -1,4 +1,4 @@
-//! Programs that log the output of processes. Output goes to them through pipes without a detour.
+//! Programs that log the output of processes. They get the output directly through pipes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -20,12 +20,12 @@ use super::copy::{Sink, copy, watch};
 use super::uri::LoggerCommand;
 use crate::refusal::Refusal;
 
-/// As long may a logger take until it is ready.
+/// How long a logger may take to get ready.
 const READY: Duration = Duration::from_secs(30);
-/// As long may it take to end, once it is asked to.
+/// How long it may take to end once asked to.
 const END: Duration = Duration::from_secs(12);
 
-/// The loggers that run, by pid.
+/// The running loggers, by pid.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Loggers(Rc<RefCell<BTreeMap<i32, Rc<State>>>>);
 
@@ -35,7 +35,7 @@ struct State {
     changed: Notify,
 }
 
-/// A logger. Dropping it ends the program, as soon as it has read everything or its time is over.
+/// A logger. Dropping it ends the program, once it has read everything or its time is up.
 #[derive(Debug)]
 pub(crate) struct Logger {
     pid: i32,
@@ -43,7 +43,7 @@ pub(crate) struct Logger {
 }
 
 impl Loggers {
-    /// Starts a logger; the answer has what is to be standard output and standard error.
+    /// Starts a logger; the answer has the new standard output and standard error.
     pub(crate) async fn start(
         &self,
         command: &LoggerCommand,
@@ -77,7 +77,7 @@ impl Loggers {
         Ok((logger, [out, err]))
     }
 
-    /// Takes note of the end of a child, if it was a logger.
+    /// Notes the end of a child, if it was a logger.
     pub(crate) fn ended(&self, pid: i32) -> bool {
         let Some(state) = self.0.borrow_mut().remove(&pid) else { return false };
         state.ended.set(true);
@@ -115,13 +115,13 @@ impl State {
 }
 
 impl Logger {
-    /// A process whose logger was killed must neither die of it nor wait for ever: from then on its output goes nowhere.
+    /// A process whose logger was killed must neither die nor block: from then on, its output goes nowhere.
     fn replace_when_ended(&self, spares: [OwnedFd; 2]) {
         for spare in spares {
             let state = self.state.clone();
             spawn_local(async move {
                 state.wait().await;
-                // Not earlier: the logger reads from the same open file, and would find that it does not wait.
+                // Not earlier: the logger reads from the same open file, and would find it non-blocking.
                 match watch(spare, Interest::READABLE) {
                     Ok(source) => copy(source, Sink::Nowhere).await,
                     Err(error) => log::warn!("read in place of a logger that has ended: {error}"),
@@ -139,7 +139,7 @@ impl Drop for Logger {
                 if state.ended.get() {
                     return;
                 }
-                // Its status is not taken, so the pid is its own.
+                // It has not been reaped, so the pid is its own.
                 if let Err(error) = wharf::worker::signal_child(pid, signal) {
                     log::debug!("end the logger: {error}");
                 }

@@ -1,4 +1,4 @@
-//! The streams of a process: what the strings in requests mean, who holds which end, and what is copied.
+//! The streams of a process: what the strings in requests mean, what holds which end, and what is copied.
 //!
 //! | target | the process writes to | copied by the shim |
 //! |---|---|---|
@@ -33,10 +33,10 @@ use uri::Target;
 
 use crate::refusal::Refusal;
 
-/// As long do copies get after the end of a process until they are cut: somebody else may hold its streams.
+/// How long copies may go on after the end of a process: another process may hold its streams open.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Where the streams of a process lead, as a request says.
+/// Where the streams of a process lead, according to a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Streams {
     pub(crate) stdin: String,
@@ -45,23 +45,23 @@ pub(crate) struct Streams {
     pub(crate) terminal: bool,
 }
 
-/// For whom streams are opened.
+/// What streams are opened for.
 #[derive(Debug)]
 pub(crate) struct Purpose<'a> {
     pub(crate) loggers: &'a Loggers,
     pub(crate) owner: Owner,
-    /// What loggers are told.
+    /// The id that loggers are given.
     pub(crate) id: &'a str,
     pub(crate) namespace: &'a str,
 }
 
-/// Streams that are open, for a process that does not exist yet.
+/// Open streams for a process that does not exist yet.
 #[derive(Debug)]
 pub(crate) struct Opened {
     /// What the process gets.
     pub(crate) child: [OwnedFd; 3],
     io: Io,
-    /// Copies that begin when the process exists.
+    /// Copies that begin once the process exists.
     copies: Vec<(Watched, Sink)>,
     /// The client's ends of the terminal.
     keyboard: Option<OwnedFd>,
@@ -71,20 +71,20 @@ pub(crate) struct Opened {
 /// The shim's part in the streams of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Io {
-    /// The writing end of standard input.
+    /// The write end of standard input.
     hold: Option<OwnedFd>,
-    /// Ends that are only there to be open.
+    /// Ends that only have to stay open.
     spares: Vec<OwnedFd>,
     console: Option<(Watched, Sink)>,
     /// Copies out of the process.
     outputs: Vec<JoinHandle<()>>,
     /// The copy into the terminal.
     input: Option<JoinHandle<()>>,
-    /// Ends with what it logs.
+    /// Ends once it has logged everything.
     logger: Option<Logger>,
 }
 
-/// Opens what `streams` says.
+/// Opens the streams that `streams` describes.
 pub(crate) async fn open(streams: &Streams, purpose: &Purpose<'_>) -> Result<Opened, Refusal> {
     let target = uri::target(&streams.stdout).map_err(Refusal::invalid)?;
     let mut opened = Opened {
@@ -149,7 +149,7 @@ impl Opened {
         if streams.terminal { Ok(()) } else { self.put(2, sink, false) }
     }
 
-    /// Makes a copy to `sink` of what will be written to a stream.
+    /// Sets up a copy to `sink` of what is written to a stream.
     fn put(&mut self, stream: usize, sink: Sink, terminal: bool) -> Result<(), Refusal> {
         if terminal {
             self.screen = sink;
@@ -185,7 +185,7 @@ impl Opened {
         Ok(())
     }
 
-    /// Splits what goes to the process from what begins when it exists.
+    /// Separates what goes to the process from what begins once it exists.
     pub(crate) fn split(self) -> ([OwnedFd; 3], Pending) {
         let Self { child, io, copies, keyboard, screen } = self;
         (child, Pending { io, copies, keyboard, screen })
@@ -202,7 +202,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// The process exists: begins to copy.
+    /// The process exists: starts copying.
     pub(crate) fn begin(self, console: Option<OwnedFd>) -> Result<Io, Refusal> {
         let mut io = self.io;
         for (source, sink) in self.copies {
@@ -234,11 +234,11 @@ impl Io {
         set_window_size(console.get_ref().as_fd(), size).map_err(Refusal::from)
     }
 
-    /// The process has ended: what it wrote last goes out before anybody hears of its end.
+    /// The process has ended: its last output goes out before its end is reported.
     pub(crate) fn process_ended(&mut self) {
         if let Some((console, screen)) = &mut self.console {
             copy::flush(console, screen);
-            // The copy has it until the terminal ends, and then the client sees the end as well.
+            // The copy keeps it until the terminal ends; then the client sees the end as well.
             *screen = Sink::Nowhere;
         }
         if let Some(input) = self.input.take() {
@@ -247,7 +247,7 @@ impl Io {
         self.hold = None;
     }
 
-    /// Waits until all output is where it belongs, but not for those who only hold it open.
+    /// Waits until all output has arrived, but not for processes that only hold it open.
     pub(crate) async fn drain(mut self) {
         let all = async {
             for output in &mut self.outputs {

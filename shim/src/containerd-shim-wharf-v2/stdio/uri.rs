@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Where output goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// Each stream to a fifo, or a file, of its own; or nowhere.
+    /// Each stream to its own fifo or file, or nowhere.
     Paths,
     /// Both streams to the end of one file.
     File(PathBuf),
@@ -18,15 +18,15 @@ pub(crate) enum Target {
 pub(crate) struct LoggerCommand {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
-    /// Whether it must say that it is ready (`binary-v2`); else its closing of the descriptor is enough.
+    /// Whether it must confirm that it is ready (`binary-v2`); otherwise closing the descriptor is enough.
     pub(crate) must_confirm: bool,
 }
 
-/// Reads the string for the standard output, which decides for both streams.
+/// Parses the string for standard output, which decides for both streams.
 pub(crate) fn target(stdout: &str) -> Result<Target, String> {
     let Some((scheme, rest)) = stdout.split_once("://") else { return Ok(Target::Paths) };
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    // There is no host in any of these.
+    // None of these has a host.
     let path = PathBuf::from(decode(path, false)?);
     match scheme {
         "fifo" => Ok(Target::Paths),
@@ -41,7 +41,7 @@ pub(crate) fn target(stdout: &str) -> Result<Target, String> {
     }
 }
 
-/// The path of one stream where each has its own.
+/// The path of one stream, if each has its own.
 pub(crate) fn path(text: &str) -> Result<Option<PathBuf>, String> {
     match text.split_once("://") {
         None if text.is_empty() => Ok(None),
@@ -51,7 +51,7 @@ pub(crate) fn path(text: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// A query as words: each name, and behind it its value if that is not empty.
+/// A query as arguments: each name, followed by its value if that is not empty.
 fn arguments(query: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -64,7 +64,7 @@ fn arguments(query: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// Percent-encoding; in a query, a plus is a space.
+/// Percent-decoding; in a query, a plus is a space.
 fn decode(text: &str, query: bool) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::options::{GLOBALS, HELP};
 use crate::table::{self, Opt, VERBS, Verb};
 
-/// What a shell is to offer.
+/// What a shell should offer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The names of files.
@@ -30,13 +30,13 @@ struct Before<'w> {
     root: Option<&'w str>,
 }
 
-/// Completes the last of the words that follow the name of the program. `ids` tells the containers of a state directory, of
-/// the default one if there is none.
+/// Completes the last of the words after the program's name. `ids` lists the containers of a state directory, or of the
+/// default one if none is given.
 pub(super) fn complete(words: &[&str], ids: impl Fn(Option<&Path>) -> Vec<String>) -> Answer {
     let (current, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (*last, before));
     let Some(line) = read(before) else { return Answer::Words(Vec::new()) };
     if let Some(option) = line.expects {
-        // bash cuts `--name=value` into three words.
+        // bash splits `--name=value` into three words.
         return value(option, "", if current == "=" { "" } else { current });
     }
     if !line.ended && current.starts_with('-') {
@@ -44,7 +44,7 @@ pub(super) fn complete(words: &[&str], ids: impl Fn(Option<&Path>) -> Vec<String
             let option = find(line.options(), name);
             return option.map_or(Answer::Words(Vec::new()), |one| value(one, &format!("{name}="), text));
         }
-        // The globals have it among them.
+        // The global options include it.
         let help = line.verb.map(|_| &HELP);
         let options = line.options().iter().chain(help).filter(|option| !option.hidden);
         let all = options.map(|option| (format!("--{}", option.long), option.help.to_owned())).collect();
@@ -57,7 +57,7 @@ pub(super) fn complete(words: &[&str], ids: impl Fn(Option<&Path>) -> Vec<String
     match operand(verb, line.operands) {
         Some("bundle") => Answer::Directories,
         Some("command") if line.operands == 1 => Answer::Commands,
-        // What follows a command are its arguments.
+        // Arguments follow a command.
         Some("file" | "command" | "argument") => Answer::Files,
         Some("container-id") => {
             let ids = ids(line.root.map(Path::new)).into_iter();
@@ -108,7 +108,8 @@ fn read<'w>(words: &[&'w str]) -> Option<Before<'w>> {
     Some(line)
 }
 
-/// The option of that spelling. Of letters in one word the last one counts, which alone can have a value in the next.
+/// The option with that spelling. Of several letters in one word the last one counts, as only it can have a value in
+/// the next.
 fn find(options: &'static [Opt], word: &str) -> Option<&'static Opt> {
     let name = word.trim_start_matches('-');
     let long = options.iter().find(|option| option.long == name);
@@ -132,7 +133,7 @@ fn matching(mut words: Vec<(String, String)>, current: &str) -> Answer {
     Answer::Words(words)
 }
 
-/// What the operand at that place is called in the usage.
+/// What the usage calls the operand at that place.
 fn operand(verb: &'static Verb, index: usize) -> Option<&'static str> {
     let names: Vec<_> = verb
         .operands

@@ -1,8 +1,8 @@
 //! The device rules as an eBPF program, for version 2, which has no device files.
 //!
 //! The kernel calls the program at each access with the class, the numbers and the wanted permissions. The program
-//! walks the rules backwards and strikes the permissions that a rule allows from those still wanted: none left means
-//! yes, a rule that denies one of them means no. So each permission is decided by the last rule about it.
+//! walks the rules backwards and strikes the permissions that a rule allows from those still wanted. If none is left
+//! the answer is yes; if a rule denies one of them, it is no. So each permission is decided by the last rule about it.
 
 use super::devices::{Class, Rule};
 use crate::sys::bpf::Insn;
@@ -25,7 +25,7 @@ const CLASS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 
-/// The program for the rules, or none if everything is allowed.
+/// The program for the rules; none if everything is allowed.
 pub(crate) fn device_program(rules: &[Rule]) -> Option<Vec<Insn>> {
     if rules.last().is_some_and(|rule| rule.allow && rule.is_total()) {
         return None;
@@ -95,7 +95,7 @@ mod tests {
     use super::super::devices::{DEFAULTS, rules};
     use super::*;
 
-    /// An interpreter of the few operations above, after Documentation/bpf/standardization of the kernel.
+    /// An interpreter for the few operations above, after the kernel's Documentation/bpf/standardization.
     fn run(program: &[Insn], request: Request) -> bool {
         let class = if request.class == Class::Block { 1 } else { 2 };
         let context = [u32::from(request.access) << 16 | class, request.major, request.minor];
@@ -138,7 +138,7 @@ mod tests {
         panic!("no end");
     }
 
-    /// What the verifier checks first: jumps stay inside, everything is reached, the last instruction leaves.
+    /// What the verifier checks first: jumps stay inside, everything is reachable, the last instruction exits.
     fn verify(program: &[Insn]) {
         let mut reached = vec![false; program.len()];
         let mut open = vec![0];

@@ -12,10 +12,10 @@ use crate::error::{Error, Kind, Result};
 /// Controllers that work in a threaded cgroup; every other one needs a domain (cgroup-v2.rst, "Threads").
 const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
 
-/// Enables the controllers for a cgroup of version 2, from the mount downwards.
+/// Enables the controllers for a version 2 cgroup, from the mount downwards.
 ///
-/// All that the root offers are wanted, as statistics need them too; what the settings need must succeed. In the usual
-/// case the parent has enabled them for its children already, which one read of the new cgroup shows.
+/// All that the root offers are wanted, as statistics need them too; those that the settings need must be enabled. In
+/// the usual case the parent has already enabled them for its children, which one read of the new cgroup shows.
 pub(super) fn enable(
     mount: &Path,
     inner: &Path,
@@ -62,8 +62,8 @@ pub(super) fn enable(
     Ok(())
 }
 
-/// Enables for the children of a cgroup what it has itself. What cannot be enabled is missed by whoever needs it, see
-/// [`enable`].
+/// Enables for a cgroup's children what it has itself. A setting that needs a controller which could not be enabled
+/// fails later, see [`enable`].
 pub(super) fn hand_down(dir: &Path) -> Result<()> {
     let available = file::read(&dir.join("cgroup.controllers"))?;
     let wanted: Vec<String> = available.split_whitespace().map(str::to_owned).collect();
@@ -77,8 +77,8 @@ pub(super) fn hand_down(dir: &Path) -> Result<()> {
 
 /// Enables the controllers for the children of one cgroup: all at once, or else one by one.
 ///
-/// Not where processes are in the way, though: enabling only those that the kernel allows there would turn somebody
-/// else's cgroup into a threaded one, into which no container can be put.
+/// Not if processes are in the way, though: enabling only those that the kernel allows there would turn another
+/// program's cgroup into a threaded one, into which no container can be put.
 fn delegate(dir: &Path, wanted: &[String], refusals: &mut Vec<(String, PathBuf, Errno)>) {
     let mut refuse = |name: &str, errno| refusals.push((name.to_owned(), dir.to_owned(), errno));
     let opened = file::open_dir(dir)
@@ -130,9 +130,9 @@ fn check_type(path: &Path, leaf: &OwnedFd, needed: &[&&Setting]) -> Result<()> {
     Ok(())
 }
 
-/// Gives a new cpuset of version 1 the CPUs and memory nodes of its parent: without them no process can enter.
+/// Gives a new version 1 cpuset the CPUs and memory nodes of its parent: without them no process can enter.
 ///
-/// Parents that have none get them as well, from the nearest one above that has.
+/// Parents without any get them as well, from the nearest ancestor that has some.
 pub(super) fn fill_cpuset(mount: &Path, inner: &Path) -> Result<()> {
     for name in ["cpuset.cpus", "cpuset.mems"] {
         let mut empty = Vec::new();

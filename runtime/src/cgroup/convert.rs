@@ -1,10 +1,10 @@
-//! The formulas that turn a value of cgroup version 1 into one of version 2.
+//! The formulas that convert a version 1 value to version 2.
 
 /// `cpu.shares` (2 to 262144, default 1024) as `cpu.weight` (1 to 10000, default 100).
 ///
 /// A quadratic in the logarithm that maps minimum, default and maximum onto each other: all runtimes moved to it in
-/// 2025, because the linear formula before it gave a container with the default of 1024 shares the weight 39, less than
-/// half of what every process outside has.
+/// 2025. The linear formula before it gave a container with the default of 1024 shares the weight 39, less than half of
+/// what every process outside has.
 pub(crate) fn cpu_weight(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
@@ -18,14 +18,14 @@ pub(crate) fn cpu_weight(shares: u64) -> u64 {
     }
 }
 
-/// `blkio.weight` (10 to 1000) as `io.weight` (1 to 10000); `io.bfq.weight` takes the old value as it is.
+/// `blkio.weight` (10 to 1000) as `io.weight` (1 to 10000); `io.bfq.weight` takes the old value unchanged.
 pub(crate) fn io_weight(weight: u16) -> u64 {
     1 + (u64::from(weight).saturating_sub(10)) * 9999 / 990
 }
 
-/// The limit of memory and swap together as one of swap alone; nothing if the sum is below the memory limit.
+/// Converts the limit of memory plus swap to one of swap alone; none if the sum is below the memory limit.
 ///
-/// Both are in bytes, negative is unlimited.
+/// Both are in bytes; negative means unlimited.
 pub(crate) fn swap_only(memory_and_swap: i64, memory: i64) -> Option<i64> {
     match (memory_and_swap, memory) {
         (..0, _) => Some(-1),

@@ -1,4 +1,4 @@
-//! Planning the cgroup of a container: what `make` and `device_plan` do is decided here.
+//! Plans the cgroup of a container: what `make` and `device_plan` do is decided here.
 
 use std::path::{Path, PathBuf};
 
@@ -13,38 +13,38 @@ use super::settings::{Current, Setting, translate};
 use super::systemd::{self, Instance, ScopeName, ScopePlan, sub_group};
 use crate::error::Result;
 
-/// Everything that will be done to make the cgroup of a container, decided without a system call.
+/// Everything that will be done to make a container's cgroup, decided without a system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CgroupPlan {
-    /// The version of cgroups of the machine.
+    /// The machine's version of cgroups.
     pub(crate) mode: Mode,
     /// One directory per hierarchy.
     pub(crate) dirs: Vec<PlannedDir>,
-    /// The controllers of version 2 to enable on the way down.
+    /// The version 2 controllers to enable on the way down.
     pub(crate) enable: Vec<String>,
     /// The files to write, in order.
     pub(crate) settings: Vec<Setting>,
     /// How the device rules get into the kernel.
     pub(crate) devices: DevicePlan,
-    /// What it means that the kernel denies the caller a cgroup.
+    /// What it means if the kernel denies the caller a cgroup.
     pub(super) denial: Denial,
-    /// The scope that systemd makes of it.
+    /// The scope that systemd makes from it.
     pub(crate) scope: Option<ScopePlan>,
 }
 
-/// What it means that the kernel denies the caller a cgroup in which nothing is to be limited.
+/// What it means if the kernel denies the caller a cgroup in which nothing is to be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
-    /// It is normal: he has no rights over the machine's cgroups but those that were delegated to him. The container has
-    /// none then, and device rules are left out.
+    /// It is normal: the caller has no rights over the machine's cgroups except those that were delegated to it. The
+    /// container then has none, and device rules are left out.
     Expected,
-    /// It is odd, and worth a warning: the cgroups are mounted read-only, for example.
+    /// It is odd, and deserves a warning: the cgroups are mounted read-only, for example.
     Odd,
-    /// It is an error, as the caller has asked for.
+    /// It is an error, as the caller asked.
     Fatal,
 }
 
-/// One cgroup directory to be.
+/// A cgroup directory that will be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PlannedDir {
     /// Its hierarchy.
@@ -55,7 +55,7 @@ pub(crate) struct PlannedDir {
     pub(crate) mount: PathBuf,
     /// The cgroup, relative to the root.
     pub(crate) inner: PathBuf,
-    /// The cgroup that systemd makes, where the container's own is a sub-group of it.
+    /// The cgroup that systemd makes, if the container's own is a sub-group of it.
     pub(crate) scope: Option<PathBuf>,
 }
 
@@ -65,7 +65,7 @@ impl PlannedDir {
         self.mount.join(&self.inner)
     }
 
-    /// The outermost directory that is made for the container alone: that of the scope, where there is one around it.
+    /// The outermost directory that is made for the container alone: that of the surrounding scope, if there is one.
     pub(super) fn top(&self) -> PathBuf {
         self.mount.join(self.scope.as_ref().unwrap_or(&self.inner))
     }
@@ -80,8 +80,8 @@ impl PlannedDir {
 impl CgroupPlan {
     /// Plans the cgroup of the container `id`, to be made by writing to cgroupfs.
     ///
-    /// Where the configuration names no place, and it is expected that a cgroup is denied, it is below the caller's own, which
-    /// may be delegated to him.
+    /// If the configuration names no path, and a denied cgroup is expected, it is below the caller's own, which may be
+    /// delegated to the caller.
     pub(crate) fn new(
         linux: Option<&Linux>,
         id: &str,
@@ -91,8 +91,8 @@ impl CgroupPlan {
         let own = denial == Denial::Expected;
         let path = CgroupPath::parse(linux.and_then(|linux| linux.cgroups_path().as_deref()), id, own)?;
         let mut plan = Self::at(linux, layout, &|place| path.inside(layout, place), denial)?;
-        // Statistics need all controllers, so a v2 cgroup gets all. The unified tree of a hybrid machine is not ours
-        // to rearrange beyond what the configuration needs.
+        // Statistics need all controllers, so a v2 cgroup gets all. The unified tree of a hybrid machine is not ours to
+        // rearrange beyond what the configuration needs.
         if let (Some(v2), Mode::V2) = (&layout.v2, layout.mode) {
             let missing = v2.controllers.iter().filter(|name| !plan.enable.contains(name));
             plan.enable = missing.cloned().chain(plan.enable.iter().cloned()).collect();
@@ -100,7 +100,7 @@ impl CgroupPlan {
         Ok(plan)
     }
 
-    /// Plans it as a scope that systemd makes; `trusted` says whether any property may come from annotations.
+    /// Plans it as a scope that systemd makes; `trusted` says whether annotations may set any property.
     pub(crate) fn in_scope(
         spec: &Spec,
         id: &str,
@@ -165,11 +165,11 @@ impl CgroupPlan {
         Ok(Self { mode: layout.mode, dirs, enable, settings, devices, denial, scope: None })
     }
 
-    /// What [`CgroupPlan::apply`] is going to make, to be written down before it begins: so that a crash in the middle
-    /// leaves enough to clean up. Directories that exist already are not listed as ours.
+    /// What [`CgroupPlan::apply`] is going to make, recorded before it begins, so that a crash halfway leaves enough to
+    /// clean up. Directories that already exist are not listed as ours.
     pub(crate) fn intent(&self) -> CgroupRecord {
         if self.scope.is_some() {
-            // Somebody else's scope of that name, which will be refused, must not be stopped for ours.
+            // Another container's scope with that name, which will be refused, must not be stopped as if it were ours.
             let free = self.dirs.iter().all(|dir| !dir.top().exists());
             return if free {
                 self.claimed_record()
@@ -187,12 +187,12 @@ impl CgroupPlan {
         self.record(|_| true, made)
     }
 
-    /// The directories of the plan, without a claim to any of them.
+    /// The plan's directories, none of them claimed.
     pub(crate) fn planned_record(&self) -> CgroupRecord {
         self.record(|_| true, Vec::new())
     }
 
-    /// The directories of the plan, all claimed: for the removal of a container of which no record is left.
+    /// The plan's directories, all claimed: for removing a container that has no record left.
     pub(crate) fn claimed_record(&self) -> CgroupRecord {
         let made = self.dirs.iter().flat_map(|dir| {
             let scope = dir.scope.is_some().then(|| dir.top());
@@ -201,9 +201,9 @@ impl CgroupPlan {
         self.record(|_| true, made.collect())
     }
 
-    /// Takes the settings out that no process could be born under, for [`Cgroup::set`] to apply after the birth.
+    /// Takes out the settings that no process could be born under, for [`Cgroup::set`] to apply after the birth.
     ///
-    /// Nothing can be born into a cgroup of version 2 that allows no task; a move into one is allowed, as is being there.
+    /// No process can be born into a version 2 cgroup that allows no task; but it can be moved there, and stay.
     pub(crate) fn defer_birth_control(&mut self) -> Vec<Setting> {
         let is_late = |setting: &Setting| {
             setting.place == Place::V2 && setting.file == "pids.max" && setting.value == "0"

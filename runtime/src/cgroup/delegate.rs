@@ -1,4 +1,4 @@
-//! Handing the cgroup of a container to its user (runtime-spec, config-linux, "Cgroup ownership").
+//! Hands a container's cgroup over to its user (runtime-spec, config-linux, "Cgroup ownership").
 
 use std::path::Path;
 
@@ -10,17 +10,17 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use super::file;
 use crate::error::{Error, Result};
 
-/// What may be handed over where the kernel does not say (before Linux 4.15; runtime-spec lists the same three).
+/// What may be handed over if the kernel does not say (before Linux 4.15; runtime-spec lists the same three).
 const FALLBACK: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
 
-/// Whether the container gets its cgroup: it has a cgroup namespace of its own, and cgroups are mounted for it to write.
+/// Whether the container gets its cgroup: it has its own cgroup namespace, and cgroups are mounted writable for it.
 ///
-/// On version 1 ownership never changes hands; that is for the caller to know.
+/// On version 1 ownership never changes; the caller must know that.
 pub(crate) fn is_delegated(spec: &Spec) -> bool {
     let namespaces =
         spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     let own = namespaces.iter().any(|ns| ns.typ() == LinuxNamespaceType::Cgroup && ns.path().is_none());
-    // The last mount on a place is the one that is seen.
+    // The last mount on a place is the visible one.
     let mount = spec
         .mounts()
         .iter()
@@ -35,8 +35,8 @@ pub(crate) fn is_delegated(spec: &Spec) -> bool {
     })
 }
 
-/// Gives a cgroup of version 2 to the process's user, as seen from the host: the directory and the files that the
-/// kernel names as safe. The group stays.
+/// Gives a version 2 cgroup to the process's user, as seen from the host: the directory and the files that the kernel
+/// lists as safe. The group stays.
 pub(crate) fn delegate(dir: &Path, uid: u32) -> Result<()> {
     delegate_listed(dir, uid, Path::new("/sys/kernel/cgroup/delegate"))
 }

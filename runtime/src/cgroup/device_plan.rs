@@ -1,4 +1,4 @@
-//! The device rules of a container on their way into the kernel: lines of version 1, or a program of version 2.
+//! A container's device rules on their way into the kernel: version 1 lines, or a version 2 program.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -34,7 +34,7 @@ pub(crate) enum DevicePlan {
         /// Whether the configuration has device rules.
         asked: bool,
     },
-    /// This machine has no way to filter devices, and nobody asked for one.
+    /// This machine cannot filter devices, and the configuration does not ask for it.
     Unavailable,
 }
 
@@ -59,8 +59,9 @@ impl DevicePlan {
         })
     }
 
-    /// Where a denial is expected, rules that the kernel does not take are left out. What they are about cannot be made in a
-    /// user namespace, and a node that the configuration binds opens only for whom it opens outside.
+    /// If a denial is expected, rules that the kernel does not accept are left out. A user namespace cannot make the
+    /// nodes that they are about, and a node that the configuration binds opens only for users that can open it
+    /// outside.
     pub(super) fn apply(&self, dirs: &mut Dirs, used_before: bool, denial: Denial) -> Result<()> {
         let rootless = denial == Denial::Expected;
         match self {
@@ -108,7 +109,7 @@ impl DevicePlan {
     }
 }
 
-/// Writes the lines, with each of the two files open once.
+/// Writes the lines, opening each of the two files once.
 pub(super) fn write_devices<'a>(
     dir: &OwnedFd,
     writes: &'a [DeviceWrite],
@@ -122,7 +123,7 @@ pub(super) fn write_devices<'a>(
         let Some(file) = &files[slot] else { continue };
         match file::put(file, &write.line) {
             Ok(()) => {}
-            // A parent that denies a default device has the last word on it; nobody asked for that device.
+            // A parent that denies a default device has the last word; the configuration does not ask for that device.
             Err(Errno::EPERM) if write.index.is_none() && write.line != "a" => {
                 log::debug!("device {} is not allowed by the parent cgroup", write.line);
             }
@@ -132,7 +133,7 @@ pub(super) fn write_devices<'a>(
     Ok(())
 }
 
-/// Puts the program in the place of those that an earlier container left on the cgroup.
+/// Replaces the programs that an earlier container left on the cgroup.
 fn filter_devices(dir: &OwnedFd, program: Option<&[bpf::Insn]>, used_before: bool) -> nix::Result<()> {
     let old = if used_before { bpf::device_programs(dir.as_fd())? } else { Vec::new() };
     if let Some(program) = program {

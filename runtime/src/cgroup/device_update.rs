@@ -1,4 +1,4 @@
-//! Other device rules for a running container.
+//! Changing the device rules of a running container.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -25,8 +25,8 @@ pub(crate) fn same_rules(one: &[LinuxDeviceCgroup], other: &[LinuxDeviceCgroup])
 }
 
 impl Cgroup {
-    /// Puts other device rules in the place of those in force: on version 2 in one step, and on version 1 so that nothing
-    /// that both allow is denied for a moment. After a failure the old ones are in force again.
+    /// Replaces the device rules in force: on version 2 in one step, and on version 1 so that nothing that both allow
+    /// is denied even for a moment. After a failure the old ones are in force again.
     pub(crate) fn replace_devices(&self, from: &[LinuxDeviceCgroup], to: &[LinuxDeviceCgroup]) -> Result<()> {
         let (from, to) = (rules(from)?, rules(to)?);
         self.put_devices(&from, &to)?;
@@ -51,7 +51,7 @@ impl Cgroup {
             let (path, dir) = open(dir)?;
             return write_devices(&dir, &lines).map_err(|(errno, write)| {
                 if let Ok(old) = Whitelist::new(from) {
-                    // The failure that led here is the one to tell.
+                    // Report the failure that led here.
                     let _ = write_devices(&dir, &old.writes());
                 }
                 let name = if write.deny { "devices.deny" } else { "devices.allow" };
@@ -72,7 +72,7 @@ fn fail(errno: Errno, path: &Path) -> Error {
     Error::os(errno, format!("exchange the device filter of cgroup {}", path.display())).at(POINTER)
 }
 
-/// Puts a program in the place of ours; those of others (systemd's, a device plug-in's) stay.
+/// Replaces our program; those of others (systemd's, a device plug-in's) stay.
 fn exchange(dir: &OwnedFd, program: Option<&[bpf::Insn]>) -> nix::Result<()> {
     let mut ours = None;
     for found in bpf::device_programs(dir.as_fd())? {

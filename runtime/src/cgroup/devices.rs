@@ -1,9 +1,9 @@
-//! The device rules of a container: what `linux.resources.devices` means, and how version 1 is told.
+//! A container's device rules: what `linux.resources.devices` means, and how to express it to version 1.
 //!
-//! For each permission of an access (read, write, mknod) the *last* rule that names the device and the permission
-//! decides. Before the first rule everything is denied but the devices that every container needs, [`DEFAULTS`]. "Deny
-//! all" goes back to that, wherever it stands: every engine's list starts with it, and Docker 28 writes its list twice.
-//! Rules after it can take a default away. (runc adds its defaults behind the list, where no rule can deny them.)
+//! For each permission of an access (read, write, mknod), the *last* rule that names the device and the permission
+//! decides. Before the first rule, everything is denied except the devices that every container needs, [`DEFAULTS`].
+//! "Deny all" goes back to that, wherever it stands: every engine's list starts with it, and Docker 28 writes its list
+//! twice. Rules after it can deny a default. (runc adds its defaults after the list, where no rule can deny them.)
 
 mod whitelist;
 
@@ -30,8 +30,8 @@ impl Access {
         self.0
     }
 
-    /// A letter that is there twice adds nothing, and neither does one that stands for no permission; none is left of a
-    /// text of such letters only.
+    /// A repeated letter adds nothing, and neither does one that stands for no permission; a text of only such letters
+    /// gives none.
     fn parse(text: &str) -> Option<Self> {
         let bit = |c: char| match c {
             'm' => 1,
@@ -61,7 +61,7 @@ pub(crate) enum Class {
     Char,
 }
 
-/// One rule in its place.
+/// One rule, in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// Allow or deny.
@@ -93,7 +93,7 @@ const fn default(class: Class, major: Option<u32>, minor: Option<u32>, access: A
 ///
 /// The default devices of the runtime-spec, the slaves of its own devpts, and making (not opening) any node, which
 /// unpacking an image needs. `/dev/console` is a pty of the container, so the console of the machine (5:1) is not here;
-/// tun (10:200) is, as taking it away broke VPN software that never had to ask for it.
+/// tun (10:200) is, as denying it broke VPN software that had never needed to ask for it.
 pub(crate) const DEFAULTS: [Rule; 11] = [
     default(Class::Char, None, None, Access::MKNOD),
     default(Class::Block, None, None, Access::MKNOD),
@@ -108,8 +108,7 @@ pub(crate) const DEFAULTS: [Rule; 11] = [
     default(Class::Char, Some(10), Some(200), Access::ALL), // net/tun
 ];
 
-/// The whole rule list of a container: the defaults, then what the configuration says, up to date with what a total
-/// rule makes void.
+/// A container's complete list of rules: the defaults, then the configuration's, without what a total rule makes void.
 pub(crate) fn rules(configured: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>, Problem> {
     let mut list = DEFAULTS.to_vec();
     for (index, configured) in configured.iter().enumerate() {

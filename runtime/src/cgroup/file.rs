@@ -19,7 +19,7 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     }
 }
 
-/// Opens a cgroup directory, to reach its files by name and to hand it to system calls.
+/// Opens a cgroup directory, to reach its files by name and to pass it to system calls.
 pub(super) fn open_dir(path: &Path) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     retry(|| openat(AT_FDCWD, path, flags, Mode::empty()))
@@ -37,7 +37,7 @@ pub(super) fn open_write(dir: impl AsFd + Copy, name: &str) -> nix::Result<Owned
     retry(|| openat(dir, name, flags, Mode::empty()))
 }
 
-/// Writes a value by one `write`, as the kernel's parsers want it.
+/// Writes a value with one `write`, as the kernel's parsers need it.
 pub(super) fn put(file: impl AsFd + Copy, value: &str) -> nix::Result<()> {
     match retry(|| nix::unistd::write(file, value.as_bytes()))? {
         written if written == value.len() => Ok(()),
@@ -60,7 +60,7 @@ pub(super) fn read(path: &Path) -> Result<String> {
     read_path(path).map_err(|errno| Error::os(errno, format!("read {}", path.display())))
 }
 
-/// Reads a whole file, for those who know what to make of an errno.
+/// Reads a whole file, for callers that interpret the errno.
 pub(super) fn read_path(path: &Path) -> nix::Result<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     retry(|| openat(AT_FDCWD, path, flags, Mode::empty())).and_then(|fd| drain(&fd))

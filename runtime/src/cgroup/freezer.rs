@@ -21,7 +21,7 @@ impl Cgroup {
         self.freeze_within(PATIENCE)
     }
 
-    /// The same with another deadline.
+    /// The same with another time limit.
     pub(super) fn freeze_within(&self, patience: Duration) -> Result<()> {
         if self.is_none() {
             return Err(no_cgroup());
@@ -33,7 +33,7 @@ impl Cgroup {
             (None, None) => return Err(no_freezer()),
         };
         frozen.inspect_err(|_| {
-            // Half-frozen is the one state that nobody wants.
+            // Half-frozen is the worst state.
             if let Err(error) = self.thaw() {
                 log::warn!("{error}");
             }
@@ -60,11 +60,11 @@ impl Cgroup {
                     .hint("a cgroup above it may be frozen"));
             }
         }
-        // On a hybrid machine somebody else may have used the old freezer.
+        // On a hybrid machine another program may have used the old freezer.
         if let Some(dir) = self.v1_dir("freezer") {
             found = true;
             write_if_there(&dir, "freezer.state", "THAWED")?;
-            // It says so at once, unless one above is frozen.
+            // The state changes at once, unless an ancestor is frozen.
             if state_v1(&dir)?.is_some_and(|state| state != "THAWED") {
                 held = held.or_else(|| self.held_above());
             }
@@ -94,7 +94,7 @@ impl Cgroup {
         self.thaw()
     }
 
-    /// Whether the container is frozen, or about to be, by whatever means.
+    /// Whether the container is frozen or about to be, by whatever means.
     pub(crate) fn frozen(&self) -> Result<bool> {
         if let Some(dir) = self.v2_dir()
             && frozen_v2(&dir)? == Some(true)
@@ -108,7 +108,7 @@ impl Cgroup {
     }
 }
 
-/// Writes, unless somebody removed the cgroup: then nothing in it is frozen. Tells whether it was there.
+/// Writes, unless the cgroup was removed: then nothing in it is frozen. Returns whether it was there.
 fn write_if_there(dir: &Path, name: &str, value: &str) -> Result<bool> {
     match write(dir, name, value) {
         Ok(()) => Ok(true),
@@ -126,7 +126,7 @@ fn freeze_v2(dir: &Path, end: Instant) -> Result<()> {
     if wait_for(dir, |events| is_settled(events, 1), end)? { Ok(()) } else { Err(not_frozen(dir)) }
 }
 
-/// The old freezer reports FREEZING while a process resists or was forked in between; asking again catches up with the
+/// The old freezer reports FREEZING while a process resists or was forked in the meantime; writing again catches the
 /// latter. Two processes that wait for each other in the kernel never both stop: thawing for a moment lets them go on.
 /// The file cannot be polled.
 fn freeze_v1(dir: &Path, end: Instant) -> Result<()> {
@@ -173,13 +173,13 @@ fn state_v1(dir: &Path) -> Result<Option<String>> {
 }
 
 /// Whether the processes have reached the wanted state. Without processes there is nothing to reach, and the flag may
-/// be wrong: a cgroup whose last process died while frozen can keep saying so forever (seen on Linux 6.18).
+/// be wrong: a cgroup whose last process died while frozen can keep saying so for ever (seen on Linux 6.18).
 fn is_settled(events: &str, frozen: u64) -> bool {
     file::field(events, "frozen") == Some(frozen) || file::field(events, "populated") == Some(0)
 }
 
 /// Frozen, or told to freeze: a request counts before it is complete. For an empty cgroup only requests count, its own
-/// and those above it.
+/// and those of its ancestors.
 fn frozen_v2(dir: &Path) -> Result<Option<bool>> {
     let Some(wanted) = read(dir, "cgroup.freeze")? else { return Ok(None) };
     if wanted == "1" {
@@ -202,7 +202,7 @@ fn frozen_v2(dir: &Path) -> Result<Option<bool>> {
     Ok(Some(false))
 }
 
-/// Waits until the text of `cgroup.events` is as wished; the kernel wakes a poll at each change.
+/// Waits until the text of `cgroup.events` is as wanted; the kernel wakes a poll at each change.
 pub(super) fn wait_for(dir: &Path, wished: impl Fn(&str) -> bool, end: Instant) -> Result<bool> {
     let fail = |errno: Errno| Error::os(errno, format!("watch {}/cgroup.events", dir.display()));
     let events: OwnedFd = match file::open_dir(dir).and_then(|dir| file::open_read(&dir, "cgroup.events")) {

@@ -1,5 +1,5 @@
-//! Which cgroup at or above a place keeps its processes frozen: one that is born or put there would wait for somebody
-//! who knows nothing of it.
+//! Which cgroup at or above a place keeps its processes frozen: a process that is born or moved there would wait until
+//! something unrelated thaws it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use super::handle::{Cgroup, DirRecord, Join};
 use crate::error::{Error, Kind, Result};
 
 impl CgroupPlan {
-    /// Refuses a place below a frozen cgroup, of whatever level: no process would ever run there.
+    /// Refuses a place below a frozen cgroup, at any level: no process would ever run there.
     pub(crate) fn refuse_frozen(&self) -> Result<()> {
         let freezers = self.dirs.iter().filter(|dir| is_freezer(&dir.controllers));
         for dir in freezers {
-            // The place itself is looked at when it is found in use.
+            // The place itself is checked if it is found in use.
             let path = dir.path();
             if let Some(frozen) = path.parent().and_then(|above| at_or_above(&dir.mount, above)) {
                 return Err(refusal(&dir.path(), &frozen).at("/linux/cgroupsPath"));
@@ -24,7 +24,7 @@ impl CgroupPlan {
 }
 
 impl Cgroup {
-    /// The cgroup above that of the container which is frozen by itself, if there is one.
+    /// The nearest ancestor of the container's cgroup that is frozen by itself, if there is one.
     pub(crate) fn frozen_above(&self) -> Option<PathBuf> {
         let freezers = self.record().dirs.iter().filter(|dir| is_freezer(&dir.controllers));
         freezers
@@ -32,7 +32,7 @@ impl Cgroup {
             .find_map(|(dir, above)| at_or_above(&dir.mount, &above))
     }
 
-    /// The cgroup at or above one of these places of the container which is frozen by itself, if there is one.
+    /// The cgroup at or above one of these places of the container that is frozen by itself, if there is one.
     pub(crate) fn frozen_at(&self, join: &Join) -> Option<PathBuf> {
         let v1 = self.record().dirs.iter().find(|dir| !dir.is_v2() && is_freezer(&dir.controllers));
         let v1 = v1.and_then(|dir: &DirRecord| {
@@ -43,7 +43,7 @@ impl Cgroup {
         v1.or_else(|| at_or_above(&v2?.mount, join.v2_dir.as_deref()?))
     }
 
-    /// The error of an attempt to let the container's processes go on, where a cgroup above keeps them frozen.
+    /// The error of an attempt to resume the container's processes while a cgroup above keeps them frozen.
     pub(super) fn held_above(&self) -> Option<Error> {
         let frozen = self.frozen_above()?;
         let dir = self.record().dirs.iter().find(|dir| frozen.starts_with(&dir.mount))?;

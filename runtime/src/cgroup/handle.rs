@@ -1,4 +1,4 @@
-//! The cgroup of a container that exists: where it is and how processes get into it.
+//! The cgroup of an existing container: where it is, and how processes get into it.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::path::{SubCgroup, unified_membership};
 use super::systemd::ScopeRecord;
 use crate::error::{Error, Kind, Result};
 
-/// What is written down about the cgroup of a container.
+/// The record of a container's cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CgroupRecord {
     /// The version of cgroups at the time of creation.
@@ -21,7 +21,7 @@ pub(crate) struct CgroupRecord {
     pub(crate) dirs: Vec<DirRecord>,
     /// The directories that the creation made, parents first: the only ones that a removal removes.
     pub(crate) made: Vec<PathBuf>,
-    /// The unit, where systemd made it.
+    /// The unit, if systemd made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<ScopeRecord>,
 }
@@ -36,7 +36,7 @@ pub(crate) struct DirRecord {
     pub(crate) mount: PathBuf,
     /// The cgroup, relative to the root.
     pub(crate) inner: PathBuf,
-    /// The cgroup of the scope, where the container's is a sub-group of it.
+    /// The cgroup of the scope, if the container's is a sub-group of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<PathBuf>,
 }
@@ -47,12 +47,12 @@ impl DirRecord {
         self.mount.join(&self.inner)
     }
 
-    /// The directory of the scope around it.
+    /// The directory of the surrounding scope.
     pub(super) fn scope_path(&self) -> Option<PathBuf> {
         self.scope.as_ref().map(|scope| self.mount.join(scope))
     }
 
-    /// The outermost directory that is the container's alone.
+    /// The outermost directory that belongs to the container alone.
     pub(super) fn top(&self) -> PathBuf {
         self.scope_path().unwrap_or_else(|| self.path())
     }
@@ -72,17 +72,17 @@ pub(crate) struct Cgroup {
 /// How a process gets into a cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Join {
-    /// Files of version 1 (and of a group of version 2 that the runtime did not make) into which the single-threaded
-    /// process itself writes `0`. A thread that moves itself through
-    /// `tasks` waits for nobody; a write to `cgroup.procs` waits for an RCU grace period of some 10 ms.
+    /// Files of version 1 (and of a version 2 group that the runtime did not make) into which the single-threaded
+    /// process itself writes `0`. A thread that moves itself with `tasks` does not wait; a write to `cgroup.procs`
+    /// waits for an RCU grace period of some 10 ms.
     pub(crate) tasks: Vec<PathBuf>,
     /// The directory for `CLONE_INTO_CGROUP`.
     pub(crate) v2_dir: Option<PathBuf>,
 }
 
 impl Join {
-    /// Whether the kernel lets the caller put a process there: it must be able to write `cgroup.procs` of the place and
-    /// of the cgroup that the place and its own have in common (cgroup-v2.rst, "Delegation Containment").
+    /// Whether the kernel lets the caller put a process there: it must be able to write `cgroup.procs` of the place,
+    /// and of the nearest common ancestor of the place and its own cgroup (cgroup-v2.rst, "Delegation Containment").
     pub(crate) fn is_permitted(&self) -> bool {
         let Some(target) = &self.v2_dir else { return true };
         let Ok(text) = file::read(Path::new("/proc/self/cgroup")) else { return false };
@@ -95,24 +95,24 @@ impl Join {
 }
 
 impl Cgroup {
-    /// Takes up the cgroup of a container that was made earlier.
+    /// Opens the cgroup of a container that was made earlier.
     pub(crate) fn open(record: CgroupRecord) -> Self {
         Self { record }
     }
 
-    /// Whether any of its directories is there.
+    /// Whether any of its directories exists.
     pub(crate) fn exists(&self) -> bool {
         self.record.dirs.iter().any(|dir| dir.top().exists())
     }
 
-    /// Whether all of its directories are there that have numbers.
+    /// Whether all of its directories that have numbers exist.
     pub(crate) fn is_whole(&self) -> bool {
         let named =
             |dir: &DirRecord| !dir.is_v2() && dir.controllers.iter().all(|name| name.starts_with("name="));
         self.record.dirs.iter().all(|dir| named(dir) || dir.path().exists())
     }
 
-    /// What to write down.
+    /// The record.
     pub(crate) fn record(&self) -> &CgroupRecord {
         &self.record
     }
@@ -127,14 +127,14 @@ impl Cgroup {
         self.record.dirs.iter().filter(|dir| !dir.is_v2()).map(|dir| dir.path().join("tasks")).collect()
     }
 
-    /// The cgroup of version 2, where the runtime found it instead of making it. Nothing may be born into it: once
-    /// somebody has written to its `cgroup.kill`, kernels (seen on Linux 6.18) kill whatever `CLONE_INTO_CGROUP` brings
-    /// there from outside, for as long as it exists.
+    /// The version 2 cgroup, if the runtime found it instead of making it. Nothing may be born into it: after a write
+    /// to its `cgroup.kill`, kernels (seen on Linux 6.18) kill whatever `CLONE_INTO_CGROUP` brings there from outside,
+    /// for as long as it exists.
     pub(crate) fn found_v2(&self) -> Option<PathBuf> {
         self.v2_dir().filter(|dir| self.found(dir)).filter(|dir| dir.exists())
     }
 
-    /// Whether a directory was not made by the runtime. The process of a scope is moved by systemd.
+    /// Whether the runtime did not make a directory. systemd moves the process of a scope.
     fn found(&self, dir: &Path) -> bool {
         self.record.scope.is_none() && !self.record.made.iter().any(|made| made == dir)
     }
@@ -162,22 +162,22 @@ impl Cgroup {
         self.v2().map(DirRecord::path)
     }
 
-    /// Where a directory of it is, seen from the cgroup of the scope.
+    /// The path of one of its directories relative to the scope's cgroup.
     pub(crate) fn inside_scope(&self, dir: &Path) -> PathBuf {
         let top = self.v2().map(DirRecord::top).unwrap_or_default();
         dir.strip_prefix(top).unwrap_or(Path::new("")).to_owned()
     }
 
-    /// The directory of the hierarchy of version 1 with this controller.
+    /// The directory in the version 1 hierarchy with this controller.
     pub(crate) fn v1_dir(&self, controller: &str) -> Option<PathBuf> {
         let dir = self.record.dirs.iter().find(|dir| dir.controllers.iter().any(|name| name == controller));
         dir.map(DirRecord::path)
     }
 
-    /// How a further process of the container gets in, into a sub-cgroup where one is named.
+    /// How a further process of the container gets in, into a sub-cgroup if one is named.
     ///
     /// A container may have moved its init into a sub-cgroup to enable controllers for others; then no process can
-    /// enter its top any more, and the place for a further one is where init is.
+    /// enter its top any more, and a further one goes where init is.
     pub(crate) fn join_further(&self, subs: &[SubCgroup], init: i32) -> Result<Join> {
         let mut join = Join::default();
         let mut used = vec![false; subs.len()];
@@ -207,7 +207,8 @@ impl Cgroup {
             }
             if dir.is_v2() {
                 let procs = path.join("cgroup.procs");
-                // For a user it may not be permitted, and then the process is better born elsewhere than not at all.
+                // A user may not be permitted to do that; then it is better for the process to be born elsewhere than
+                // not at all.
                 let enters = nix::unistd::geteuid().is_root() && procs.exists();
                 if self.found(&path) && enters {
                     join.tasks.push(procs);
@@ -228,7 +229,7 @@ impl Cgroup {
         }
     }
 
-    /// The hierarchies of the container as a layout, for the translation of an update.
+    /// The container's hierarchies as a layout, for translating an update.
     pub(super) fn layout(&self) -> Result<CgroupLayout> {
         let v1 = self.record.dirs.iter().filter(|dir| !dir.is_v2()).map(|dir| V1Hierarchy {
             controllers: dir.controllers.clone(),
@@ -238,7 +239,8 @@ impl Cgroup {
         let mut layout =
             CgroupLayout { mode: self.record.mode, v1: v1.collect(), v2: None, page_sizes: None };
         if let Some(dir) = self.v2() {
-            // On a hybrid machine only what a container needs is enabled for it, which an update may be the first to do.
+            // On a hybrid machine only what a container needs is enabled for it, which an update may be the first to
+            // do.
             let offered = if self.record.mode == Mode::Hybrid { dir.mount.clone() } else { dir.path() };
             let controllers = file::read(&offered.join("cgroup.controllers"))?;
             let controllers = controllers.split_whitespace().map(str::to_owned).collect();
@@ -255,7 +257,7 @@ impl Cgroup {
     }
 }
 
-/// The error of an operation that needs the cgroup of a container that has none.
+/// The error of an operation that needs the cgroup of a container without one.
 pub(crate) fn no_cgroup() -> Error {
     Error::new(
         Kind::Unsupported,
@@ -263,12 +265,12 @@ pub(crate) fn no_cgroup() -> Error {
     )
 }
 
-/// Whether a cgroup has enabled controllers for its children and so cannot have processes itself.
+/// Whether a cgroup has enabled controllers for its children, and so cannot have processes itself.
 fn hands_out_controllers(dir: &Path) -> Result<bool> {
     Ok(!file::read(&dir.join("cgroup.subtree_control"))?.trim().is_empty())
 }
 
-/// The unified cgroup of a process of the container, if it is inside that of the container.
+/// The unified cgroup of a process of the container, if it is inside the container's cgroup.
 fn place_of(dir: &DirRecord, pid: i32) -> Result<PathBuf> {
     let text = file::read(Path::new(&format!("/proc/{pid}/cgroup")))?;
     let inside = unified_membership(&text).map(Path::new).and_then(|path| path.strip_prefix("/").ok());

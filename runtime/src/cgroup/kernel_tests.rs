@@ -1,4 +1,5 @@
-//! The kernel for real: every test makes cgroups of its own, puts `sleep` processes in them and removes all again.
+//! Tests against the real kernel: each makes its own cgroups, puts `sleep` processes in them and removes everything
+//! again.
 //!
 //! They run on version 1, hybrid and version 2 alike, and on a hybrid machine also against its version 1 alone; what a
 //! machine cannot do is skipped with the reason.
@@ -107,7 +108,7 @@ fn resources(json: &str) -> LinuxResources {
     serde_json::from_str(json).unwrap()
 }
 
-/// The machine as it is, and a hybrid one also as if it had version 1 only and as if it had version 2 only.
+/// The machine as it is, and a hybrid one also as if it had only version 1, and as if it had only version 2.
 fn layouts() -> Vec<CgroupLayout> {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: cgroups need root");
@@ -118,7 +119,7 @@ fn layouts() -> Vec<CgroupLayout> {
     if layout.mode == Mode::Hybrid {
         all.push(CgroupLayout { mode: Mode::V1, v2: None, ..layout.clone() });
         let mut two = CgroupLayout { mode: Mode::V2, v1: Vec::new(), ..layout };
-        // The unified root of a hybrid machine is not for a test to write to.
+        // A test must not write to the unified root of a hybrid machine.
         two.v2.iter_mut().for_each(|v2| v2.controllers.clear());
         all.push(two);
     }

@@ -1,4 +1,4 @@
-//! Which cgroup hierarchies this machine has, where they are mounted and where in them the runtime itself lives.
+//! Which cgroup hierarchies this machine has, where they are mounted, and where in them the runtime itself is.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub(crate) enum Mode {
 /// One hierarchy of version 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct V1Hierarchy {
-    /// What is attached to it: `["cpu", "cpuacct"]`, or `["name=systemd"]` for one without a controller.
+    /// The attached controllers: `["cpu", "cpuacct"]`, or `["name=systemd"]` for a hierarchy without a controller.
     pub(crate) controllers: Vec<String>,
     /// Where its root is mounted.
     pub(crate) mount: PathBuf,
@@ -36,7 +36,7 @@ pub(crate) struct V1Hierarchy {
 /// The unified hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct V2Hierarchy {
-    /// What the root offers to its children: `cgroup.controllers` of the mount.
+    /// What the root offers its children: `cgroup.controllers` of the mount.
     pub(crate) controllers: Vec<String>,
     /// Where its root is mounted.
     pub(crate) mount: PathBuf,
@@ -58,16 +58,16 @@ pub(crate) enum Place {
 pub(crate) struct CgroupLayout {
     /// Version 1, 2 or both.
     pub(crate) mode: Mode,
-    /// The hierarchies of version 1 that are mounted, in the order of `/proc/self/cgroup`.
+    /// The mounted version 1 hierarchies, in the order of `/proc/self/cgroup`.
     pub(crate) v1: Vec<V1Hierarchy>,
     /// The unified hierarchy, if it is mounted.
     pub(crate) v2: Option<V2Hierarchy>,
-    /// The huge page sizes of the kernel as cgroup files spell them (`2MB`), when somebody asked for them.
+    /// The kernel's huge page sizes as cgroup files spell them (`2MB`), if they were asked for.
     pub(crate) page_sizes: Option<Vec<String>>,
 }
 
 impl CgroupLayout {
-    /// Looks at this machine: one read of `/proc/self/cgroup` and one `statfs` per hierarchy, no mount table.
+    /// Probes this machine: one read of `/proc/self/cgroup` and one `statfs` per hierarchy, no mount table.
     ///
     /// What only some containers need (the huge page sizes) is looked up if `resources` asks for it.
     pub(crate) fn probe(resources: Option<&LinuxResources>) -> Result<Self> {
@@ -79,8 +79,8 @@ impl CgroupLayout {
         Ok(layout)
     }
 
-    /// The same with the runtime's cgroup of version 2 taken to be the one above it, if the caller may work there: in his
-    /// own there are his processes, and so no controller can be enabled for others.
+    /// The same, with the parent of the runtime's version 2 cgroup in its place, if the caller may work there: the
+    /// caller's own cgroup has the caller's processes, and so cannot enable controllers for others.
     pub(crate) fn one_up(mut self) -> Self {
         if let Some(v2) = &mut self.v2
             && let Some(above) = v2.own.parent()
@@ -94,7 +94,7 @@ impl CgroupLayout {
         self
     }
 
-    /// The same for a tree elsewhere, with a function that tells the file system of a directory.
+    /// The same for a tree elsewhere, with a function that returns the file system of a directory.
     pub(crate) fn probe_at(
         root: &Path,
         membership: &Path,
@@ -112,7 +112,7 @@ impl CgroupLayout {
             return Ok(Self { mode: Mode::V2, v1: Vec::new(), v2: Some(v2), page_sizes: None });
         }
         if kind != TMPFS_MAGIC {
-            // A container without the mount, or a kernel without cgroups: nothing to make there, and nothing found.
+            // A container without the mount, or a kernel without cgroups: nothing found, and nothing to make there.
             return Err(Error::new(
                 Kind::Unsupported,
                 format!("{} is neither cgroup v2 nor a tmpfs with cgroup v1 hierarchies", root.display()),
@@ -139,7 +139,7 @@ impl CgroupLayout {
         Ok(layout)
     }
 
-    /// Where a controller is: its name in version 1, or its name in version 2 if it is not bound to version 1.
+    /// Where a controller is: by its name in version 1, or by its name in version 2 if it is not bound to version 1.
     pub(crate) fn place(&self, v1_name: &str, v2_name: &str) -> Option<Place> {
         let v1 = self.v1.iter().position(|h| h.controllers.iter().any(|c| c == v1_name));
         v1.map(Place::V1).or_else(|| {
@@ -148,7 +148,7 @@ impl CgroupLayout {
         })
     }
 
-    /// The same machine for a container that is to have no cgroup.
+    /// The same machine, for a container that should have no cgroup.
     pub(crate) fn without_hierarchies(&self) -> Self {
         Self { mode: self.mode, v1: Vec::new(), v2: None, page_sizes: None }
     }
@@ -193,7 +193,7 @@ impl<'a> Membership<'a> {
         Some(Self { names: names.split(',').filter(|name| !name.is_empty()).collect(), path })
     }
 
-    /// The directory where this hierarchy of version 1 is mounted by convention: named after the whole list of
+    /// The directory where this version 1 hierarchy is mounted by convention: named after the whole list of
     /// controllers, after one of them, or after what follows `name=`.
     fn mount(&self, root: &Path, magic: &dyn Fn(&Path) -> nix::Result<FsType>) -> Option<PathBuf> {
         let list = self.names.join(",");
@@ -207,8 +207,8 @@ impl<'a> Membership<'a> {
     }
 }
 
-/// The runtime's own cgroup below a mount, or the root where the mount does not show it: a mount made in another
-/// cgroup namespace starts at a cgroup other than the one that `/proc/self/cgroup` counts from.
+/// The runtime's own cgroup below a mount, or the root if the mount does not show it: a mount made in another cgroup
+/// namespace starts at a cgroup other than the one that `/proc/self/cgroup` counts from.
 fn own_place(mount: &Path, path: &str) -> PathBuf {
     let path = Path::new(path);
     let relative = path.strip_prefix("/").unwrap_or(path);

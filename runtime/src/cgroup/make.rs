@@ -1,4 +1,4 @@
-//! Making the cgroup of a container as it was planned, or taking back what was made.
+//! Makes a container's cgroup as planned, or undoes what was made.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ impl CgroupPlan {
         self.make(&mut made).inspect_err(|_| tree::unmake(&made))
     }
 
-    /// Refuses a scope whose cgroup somebody uses already.
+    /// Refuses a scope whose cgroup is already in use.
     pub(crate) fn check_free(&self) -> Result<()> {
         let existing: Vec<PathBuf> =
             self.dirs.iter().map(PlannedDir::top).filter(|path| path.exists()).collect();
@@ -78,7 +78,7 @@ impl CgroupPlan {
         let record = self.record(|dir| present.iter().any(|p| p.place == dir.place), std::mem::take(made));
         made.clone_from(&record.made);
         let cgroup = Cgroup::open(record);
-        // In a scope the process is the container's own, and the device programs are systemd's to keep.
+        // In a scope the process is the container's own, and systemd keeps the device programs.
         let used_before = !existing.is_empty() && self.scope.is_none();
         if used_before {
             refuse_used(&cgroup, &existing)?;
@@ -99,8 +99,7 @@ impl CgroupPlan {
         Ok(cgroup)
     }
 
-    /// Writes the settings into the cgroup once more, whatever somebody else made of them since; the device rules too if
-    /// that is wished.
+    /// Writes the settings into the cgroup once more, whatever has changed them since; and the device rules, if asked.
     #[cfg(feature = "criu")]
     pub(crate) fn apply_again(&self, cgroup: &Cgroup, devices: bool) -> Result<()> {
         let present = |dir: &&PlannedDir| {
@@ -111,8 +110,8 @@ impl CgroupPlan {
         if devices { self.devices.apply(levels.own(), true, self.denial) } else { Ok(()) }
     }
 
-    /// Goes on without a hierarchy that may not be written (a read-only mount, a nested or unprivileged runtime), as
-    /// long as the configuration needs nothing from it.
+    /// Goes on without a hierarchy that is not writable (a read-only mount, a nested or unprivileged runtime), as long
+    /// as the configuration needs nothing from it.
     fn do_without(&self, dir: &PlannedDir, errno: Errno, error: Error) -> Result<()> {
         let refused = matches!(errno, Errno::EROFS | Errno::EACCES | Errno::EPERM);
         let needed = self.settings.iter().find(|s| s.place == dir.place).map(|s| s.pointer.clone());
@@ -121,7 +120,7 @@ impl CgroupPlan {
             DevicePlan::V2 { program, asked } => *asked && dir.place == Place::V2 && program.is_some(),
             DevicePlan::Unavailable => false,
         };
-        // A user has no devices to hand on but those that he may open himself, and can make no nodes of others.
+        // A user can only pass on devices that the user may open, and cannot make nodes of others.
         let expected = self.denial == Denial::Expected;
         let devices = devices && !(expected && refused);
         let needed = needed.or_else(|| devices.then(|| "/linux/resources/devices".to_owned()));
@@ -146,8 +145,8 @@ fn levels<'a>(dirs: impl Iterator<Item = &'a PlannedDir> + Clone) -> Levels {
     Levels::new(dirs.map(|dir| (dir.place, dir.path())), scope)
 }
 
-/// Makes the sub-group of a scope, moves the container's process there and hands down every controller that the scope
-/// has: a cgroup with processes of its own could not.
+/// Makes the sub-group of a scope, moves the container's process there and enables every controller of the scope for
+/// it: a cgroup with processes of its own could not.
 fn make_sub_group(dir: &PlannedDir, pid: i32) -> Result<()> {
     let path = dir.path();
     let fail = |errno: Errno, what: &str| {
@@ -160,8 +159,8 @@ fn make_sub_group(dir: &PlannedDir, pid: i32) -> Result<()> {
     controller::hand_down(&dir.top())
 }
 
-/// A cgroup in which somebody else's processes live would be limited, and killed, with the container; in a frozen one
-/// the container would never run.
+/// A cgroup in which other processes live would limit and kill them with the container; in a frozen one the container
+/// would never run.
 fn refuse_used(cgroup: &Cgroup, existing: &[PathBuf]) -> Result<()> {
     for path in existing {
         let count = super::process::list(path, true)?.len();

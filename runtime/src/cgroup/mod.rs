@@ -1,7 +1,7 @@
 //! cgroups of version 1, version 2 and both together, by writing to cgroupfs.
 //!
-//! [`CgroupLayout`] says what the machine has, [`CgroupPlan`] what will be done for a container (both are plain data and
-//! the plan is a pure function of the configuration and the layout), [`Cgroup`] is what exists in the end.
+//! [`CgroupLayout`] says what the machine has, [`CgroupPlan`] what will be done for a container (both are plain data,
+//! and the plan is a pure function of the configuration and the layout), and [`Cgroup`] is what exists in the end.
 //!
 //! | step | pure | makes system calls |
 //! |---|---|---|
@@ -15,7 +15,7 @@
 //! | where systemd does it | `systemd` | `systemd` |
 //!
 //! Order: the cgroup is made and limited completely before a process enters it, so nothing ever runs without its
-//! limits. The process is born in its cgroup of version 2 and moves itself in those of version 1, see [`Join`].
+//! limits. The process is born in its version 2 cgroup and moves itself into those of version 1, see [`Join`].
 
 mod bpf;
 mod controller;

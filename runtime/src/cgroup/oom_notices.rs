@@ -1,4 +1,4 @@
-//! The notices of `cgroup.event_control` of version 1.
+//! The notices of version 1's `cgroup.event_control`.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -10,25 +10,25 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::file;
 use crate::sys::timer::Timer;
 
-/// The first pause before another look at the counter; each is twice as long as the one before.
+/// The first pause before reading the counter again; each is twice as long as the one before.
 const FIRST: Duration = Duration::from_millis(1);
-/// The last: a notice after which nothing is killed for a second is one of memory that was found at last.
+/// The last: if nothing is killed for a second after a notice, memory was found after all.
 const LAST: Duration = Duration::from_millis(512);
 
-/// Notices that the memory has run out, each of which comes *before* the kernel has chosen a process, killed it and
-/// counted that. So a notice stays one until the counter follows.
+/// Notices that memory has run out. Each comes *before* the kernel has chosen a process, killed it and counted that. So
+/// a notice stays pending until the counter follows.
 #[derive(Debug)]
 pub(super) struct Notices {
     event: EventFd,
     timer: Timer,
-    /// Readable when one of the two is.
+    /// Readable when either of the two is.
     either: Epoll,
     /// How long the next pause is, while a notice waits for the counter.
     pause: Option<Duration>,
 }
 
 impl Notices {
-    /// Asks the kernel for them.
+    /// Asks the kernel for the notices.
     pub(super) fn of(dir: &OwnedFd, counter: &OwnedFd) -> nix::Result<Self> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let timer = Timer::new()?;
@@ -40,9 +40,9 @@ impl Notices {
         Ok(Self { event, timer, either, pause: None })
     }
 
-    /// Takes the notices that came. Must come before a look at the counter, and [`Notices::counted`] after it.
+    /// Takes the notices that have arrived. Call it before reading the counter, and [`Notices::counted`] after that.
     ///
-    /// Tells whether there are more than the one that the removal of the cgroup gives.
+    /// Returns whether there are more than the one that the removal of the cgroup gives.
     pub(super) fn take(&mut self) -> nix::Result<bool> {
         let waiting = self.pause.is_some();
         let came = match self.event.read() {
@@ -57,8 +57,8 @@ impl Notices {
         Ok(waiting || came > 1)
     }
 
-    /// What a look at the counter has shown. If a notice is still without its kill, there is something to be read again
-    /// after a pause.
+    /// Takes note of a reading of the counter. If a notice still lacks its kill, the counter is to be read again after
+    /// a pause.
     pub(super) fn counted(&mut self, kills: u64) -> nix::Result<()> {
         let pause = self.pause.take().filter(|pause| kills == 0 && *pause <= LAST);
         self.pause = pause.map(|pause| pause * 2);
@@ -114,7 +114,7 @@ mod tests {
         notices.event.write(1).unwrap();
         assert!(!notices.take().unwrap());
         notices.counted(0).unwrap();
-        // That one was of memory, as the cgroup was still there.
+        // That notice was about memory, as the cgroup still existed.
         assert!(notices.take().unwrap());
         notices.counted(1).unwrap();
         notices.event.write(2).unwrap();

@@ -1,16 +1,16 @@
 //! From `linux.cgroupsPath` to one directory per hierarchy.
 //!
 //! An absolute path lies below the mount of every hierarchy, a relative one below the runtime's own cgroup of that
-//! hierarchy, and an absent one is `/ID`, or `ID` for a caller to whom at most his own cgroup belongs: the same value names the same place each time (runtime-spec, config-linux,
-//! "Cgroups Path"). Parts like `..` are an error, not something to clean: a path that points elsewhere than it reads is
-//! a mistake or an attack.
+//! hierarchy, and an absent one is `/ID`, or `ID` for a caller that owns at most its own cgroup: the same value names
+//! the same place each time (runtime-spec, config-linux, "Cgroups Path"). Parts like `..` are an error and are not
+//! cleaned up: a path that leads elsewhere than it reads is a mistake or an attack.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::layout::{CgroupLayout, Membership, Place};
 use super::settings::Problem;
 
-/// Where the pointer of every finding about the path leads.
+/// The pointer of every finding about the path.
 const POINTER: &str = "/linux/cgroupsPath";
 
 /// The cgroup of a container, as the configuration names it.
@@ -23,7 +23,7 @@ pub(crate) enum CgroupPath {
 }
 
 impl CgroupPath {
-    /// Judges `linux.cgroupsPath` for the cgroupfs driver.
+    /// Parses `linux.cgroupsPath` for the cgroupfs driver.
     pub(crate) fn parse(path: Option<&Path>, id: &str, rootless: bool) -> Result<Self, Problem> {
         let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
             let id = PathBuf::from(id);
@@ -80,14 +80,14 @@ pub(crate) fn names_scope(path: &Path) -> bool {
 /// The value of `exec --cgroup [CTRL[,CTRL]:]PATH`: a cgroup below that of the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubCgroup {
-    /// The controllers of version 1 whose hierarchies it is for; empty means all.
+    /// The version 1 controllers whose hierarchies it is for; empty means all.
     pub(crate) controllers: Vec<String>,
     /// Relative to the container's cgroup.
     pub(crate) path: PathBuf,
 }
 
 impl SubCgroup {
-    /// Reads one value of the option; a path never leads out of the container's cgroup.
+    /// Parses one value of the option; a path never leads out of the container's cgroup.
     pub(crate) fn parse(value: &str) -> Result<Self, Problem> {
         let (controllers, path) = value.split_once(':').unwrap_or(("", value));
         let problem = |what: String| Problem::invalid("", what);
@@ -120,7 +120,7 @@ pub(super) fn unified_membership(text: &str) -> Option<&str> {
     text.lines().filter_map(Membership::parse).find(|m| m.names.is_empty()).map(|m| m.path)
 }
 
-/// The path without its leading slash and `.` parts, or nothing if a part is `..`.
+/// The path without its leading slash and `.` parts; none if a part is `..`.
 fn plain_parts(path: &Path) -> Option<PathBuf> {
     let mut plain = PathBuf::new();
     for part in path.components() {

@@ -1,4 +1,4 @@
-//! Whether the kernel has the files that resources ask for, read off cgroups that are there already.
+//! Whether the kernel has the files that resources ask for, judging by existing cgroups.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use oci_spec::runtime::LinuxResources;
 use super::layout::{CgroupLayout, Place};
 use super::settings::{Absent, Current, Problem, Setting, translate};
 
-/// The settings for which a cgroup of the same kind has no file. Where there is no cgroup to look at, nothing is told.
+/// The settings for which a cgroup of the same kind has no file. If there is no cgroup to look at, nothing is reported.
 pub(crate) fn missing_files(resources: &LinuxResources, layout: &CgroupLayout) -> Vec<Problem> {
     let (settings, _) = translate(resources, layout, &Current::fresh());
     let mut problems = Vec::new();
@@ -30,7 +30,7 @@ fn is_there(setting: &Setting, dir: &Path) -> bool {
         }
 }
 
-/// A cgroup of the hierarchy that is not its root, where some files are missing, and has the controller.
+/// A cgroup of the hierarchy that has the controller and is not the root, which lacks some files.
 fn example(layout: &CgroupLayout, setting: &Setting) -> Option<PathBuf> {
     let mount = layout.mount(setting.place)?;
     let own = match setting.place {

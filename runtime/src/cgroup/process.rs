@@ -13,12 +13,12 @@ use super::tree;
 use crate::error::{Error, Kind, Result};
 use crate::sys::pidfd;
 
-/// How often a signal goes around for processes that were forked meanwhile. Without a freezer a fork bomb could always
-/// be one ahead; with one, two rounds do.
+/// How many rounds a signal makes to reach processes that were forked in the meantime. Without a freezer a fork bomb
+/// could always stay ahead by one; with one, two rounds are enough.
 const ROUNDS: usize = 100;
 
 impl Cgroup {
-    /// The pids in the container's cgroup, without or with those of its sub-cgroups.
+    /// The pids in the container's cgroup, with those of its sub-cgroups if `recursive`.
     pub(crate) fn processes(&self, recursive: bool) -> Result<Vec<i32>> {
         match self.process_dir() {
             Some(dir) => list(&dir, recursive),
@@ -26,16 +26,16 @@ impl Cgroup {
         }
     }
 
-    /// Sends a signal to every process of the container, also to frozen ones, and to none outside of it.
+    /// Sends a signal to every process of the container, including frozen ones, and to none outside of it.
     ///
-    /// KILL always ends with a thawed cgroup, sub-cgroups included, as version 1 kills nobody while frozen. After another
-    /// signal a container that was paused stays so: the signal waits, or ends the process if it has no handler and the
-    /// freezer is that of version 2.
+    /// KILL always ends with a thawed cgroup, sub-cgroups included, as version 1 kills no process while it is frozen.
+    /// After another signal, a paused container stays paused: the signal waits, or ends the process if it has no
+    /// handler and the freezer is that of version 2.
     pub(crate) fn kill(&self, signal: i32) -> Result<()> {
         let all = signal == libc::SIGKILL;
-        // The scope around it has no processes of its own, but those of a creation that has not come further.
+        // The surrounding scope has no processes of its own, except those of a creation that got no further.
         if all && let Some(dir) = self.v2().map(DirRecord::top) {
-            // One write kills the whole tree, forks in flight included, since Linux 5.14.
+            // Since Linux 5.14, one write kills the whole tree, including forks in flight.
             match file::open_dir(&dir).and_then(|dir| file::write_at(&dir, "cgroup.kill", "1")) {
                 Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) if self.only_v2() => return Ok(()),
                 Ok(()) | Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => {} // threaded, or hybrid
@@ -45,7 +45,7 @@ impl Cgroup {
             }
         }
         let was_frozen = self.frozen()?;
-        // Frozen processes cannot fork away from the list. Where freezing fails, going around again does it.
+        // Frozen processes cannot fork away from the list. If freezing fails, further rounds catch them.
         let froze = !was_frozen && self.freeze_within(Duration::from_millis(500)).is_ok();
         let mut known = Vec::new();
         let again = all && !froze && !was_frozen;
@@ -67,7 +67,7 @@ impl Cgroup {
         self.process_dirs().next()
     }
 
-    /// The same, and on a hybrid machine one of version 1 as well: a process can have left one of the two.
+    /// The same and, on a hybrid machine, one of version 1 as well: a process can have left one of the two.
     pub(super) fn process_dirs(&self) -> impl Iterator<Item = PathBuf> {
         let v1 = ["freezer", "pids", "memory", "devices"].into_iter().find_map(|name| self.v1_dir(name));
         let v1 = v1.or_else(|| self.record.dirs.iter().find(|dir| !dir.is_v2()).map(DirRecord::path));
@@ -84,7 +84,7 @@ pub(super) fn list(dir: &Path, recursive: bool) -> Result<Vec<i32>> {
             pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
             Ok(())
         }
-        // Gone meanwhile, or threaded: the domain above lists the processes of threaded cgroups.
+        // It is gone, or threaded: the domain above lists the processes of threaded cgroups.
         Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(()),
         Err(errno) => Err(errno),
     };
@@ -101,7 +101,7 @@ pub(super) fn list(dir: &Path, recursive: bool) -> Result<Vec<i32>> {
     Ok(pids)
 }
 
-/// Signals every process of a cgroup tree that is not known yet; with `again`, until a round finds nobody new.
+/// Signals every process of a cgroup tree that is not known yet; with `again`, until a round finds no new one.
 fn signal_all(dir: &Path, signal: i32, again: bool, known: &mut Vec<i32>) -> Result<()> {
     for _ in 0..ROUNDS {
         let new: Vec<i32> = list(dir, true)?.into_iter().filter(|pid| !known.contains(pid)).collect();
@@ -125,11 +125,11 @@ fn signal_all(dir: &Path, signal: i32, again: bool, known: &mut Vec<i32>) -> Res
     ))
 }
 
-/// Descriptors of the processes that are in the cgroup both before and after they were opened: a pid that was reused
-/// by a stranger in between is not in the second list.
+/// Descriptors of the processes that are in the cgroup both before and after they were opened: a pid that an unrelated
+/// process reused in between is not in the second list.
 fn verified(dir: &Path, pids: &[i32]) -> Result<Vec<(i32, OwnedFd)>> {
     let mut open = Vec::new();
-    // Pid 0 stands for a process of another pid namespace, which has no number here.
+    // Pid 0 stands for a process of another pid namespace, which has no pid here.
     for &pid in pids.iter().filter(|&&pid| pid > 0) {
         match pidfd::open(pid) {
             Ok(fd) => open.push((pid, fd)),
@@ -142,9 +142,9 @@ fn verified(dir: &Path, pids: &[i32]) -> Result<Vec<(i32, OwnedFd)>> {
     Ok(open)
 }
 
-/// Waits until one of these processes ends, or the time is up; the answer is whether there was one to wait for.
+/// Waits until one of these processes ends, or time is up; returns whether there was one to wait for.
 pub(super) fn wait_for_an_exit(pids: &[i32], patience: Duration) -> bool {
-    // A few are enough: the caller looks again after each exit.
+    // A few are enough: the caller checks again after each exit.
     let open: Vec<OwnedFd> = pids.iter().take(64).filter_map(|&pid| pidfd::open(pid).ok()).collect();
     let mut polled: Vec<PollFd<'_>> =
         open.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
@@ -152,7 +152,7 @@ pub(super) fn wait_for_an_exit(pids: &[i32], patience: Duration) -> bool {
         return false;
     }
     let timeout = PollTimeout::try_from(patience.as_millis()).unwrap_or(PollTimeout::MAX);
-    // An interrupted wait is an early look, no more.
+    // An interrupted wait only means an early check.
     !matches!(poll(&mut polled, timeout), Err(errno) if errno != Errno::EINTR)
 }
 

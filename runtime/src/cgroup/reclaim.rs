@@ -1,8 +1,8 @@
-//! Lowering a memory limit only where the container can live with it.
+//! Lowers a memory limit only if the container can live with it.
 //!
-//! Version 2 takes a limit below the usage: the kernel takes back what it can, and then kills. Version 1 refuses it, after
-//! one try to take memory back. So here memory is taken back first, for as long as the caller has patience, and the limit
-//! is set when the usage is below it; else all limits stay as they were.
+//! Version 2 accepts a limit below the usage: the kernel reclaims what it can, and then kills. Version 1 refuses such a
+//! limit, after one attempt to reclaim. So here memory is reclaimed first, for as long as the caller allows, and the
+//! limit is set once the usage is below it; otherwise all limits stay as they were.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -16,11 +16,11 @@ use super::handle::Cgroup;
 use super::settings::translate;
 use crate::error::{Error, Kind, Result};
 
-/// What lets the kernel throttle and take back without killing.
+/// Makes the kernel throttle and reclaim without killing.
 const HIGH: &str = "memory.high";
 
 impl Cgroup {
-    /// As [`Cgroup::update`], but brings the usage of memory below a lower limit first, within that time.
+    /// As [`Cgroup::update`], but first brings the memory usage below a lower limit, within that time.
     pub(crate) fn update_within(&self, resources: &LinuxResources, patience: Duration) -> Result<()> {
         let limit = resources.memory().and_then(|memory| memory.limit()).filter(|&limit| limit > 0);
         let Some(limit) = limit.and_then(|limit| u64::try_from(limit).ok()) else {
@@ -36,7 +36,7 @@ impl Cgroup {
         }
         let Some(dir) = self.v2_dir() else { return self.update(resources) };
         let usage = Usage { file: dir.join("memory.current"), limit, patience };
-        // Everything that can be refused is, before anything is taken back.
+        // Whatever can be refused is refused before anything is reclaimed.
         let (_, problems) = translate(resources, &self.layout()?, &self.current(resources)?);
         if let Some(problem) = problems.into_iter().next() {
             return Err(problem.into());
@@ -53,7 +53,7 @@ impl Cgroup {
         self.update(resources)
     }
 
-    /// Version 1: the kernel itself takes back what it can at each try.
+    /// Version 1: the kernel itself reclaims what it can at each attempt.
     fn retry(&self, resources: &LinuxResources, usage: &Usage, end: Instant) -> Result<()> {
         let mut pause = Pause::new(end);
         loop {
@@ -69,7 +69,7 @@ impl Cgroup {
     }
 }
 
-/// The memory in use, and what it is to become.
+/// The memory in use, and the new limit.
 struct Usage {
     file: PathBuf,
     limit: u64,
@@ -98,7 +98,7 @@ impl Usage {
     }
 }
 
-/// The mark above which memory is taken back; the old one comes back when this is dropped.
+/// The mark above which memory is reclaimed; dropping this restores the old one.
 struct High {
     dir: OwnedFd,
     path: PathBuf,
@@ -113,13 +113,13 @@ impl High {
         Ok(Self { dir, path, old })
     }
 
-    /// Takes memory back until the usage is within the limit.
+    /// Reclaims memory until the usage is within the limit.
     fn lower(&self, usage: &Usage, end: Instant) -> Result<()> {
-        // Lower than the limit, so that what grows meanwhile does not pass it before it is in force.
+        // Lower than the limit, so that growth in the meantime does not pass the limit before it is in force.
         let mark = (usage.limit - usage.limit / 64).to_string();
         let mut pause = Pause::new(end);
         loop {
-            // Each write takes back what is above the mark.
+            // Each write reclaims what is above the mark.
             file::write_at(&self.dir, HIGH, &mark).map_err(|errno| {
                 Error::os(errno, format!("write {mark} to {}/{HIGH}", self.path.display()))
                     .at("/linux/resources/memory/limit")
@@ -144,7 +144,7 @@ impl Drop for High {
     }
 }
 
-/// The time between two tries: nothing tells when there is more to take back.
+/// The time between two attempts: nothing reports when there is more to reclaim.
 struct Pause {
     end: Instant,
     next: Duration,
@@ -155,7 +155,7 @@ impl Pause {
         Self { end, next: Duration::from_millis(5) }
     }
 
-    /// Waits a while; false if the time is over.
+    /// Waits a while; false if time is up.
     fn take(&mut self) -> bool {
         let left = self.end.saturating_duration_since(Instant::now());
         if left.is_zero() {

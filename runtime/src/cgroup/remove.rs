@@ -14,7 +14,7 @@ use super::tree;
 use crate::error::{Error, Kind, Result};
 
 impl Cgroup {
-    /// Ends every process of the container, and everything that was made for its cgroup.
+    /// Ends every process of the container, and removes everything that was made for its cgroup.
     ///
     /// Processes that share the pid namespace, or that init left behind, live as long as the cgroup lets them.
     pub(crate) fn destroy(&self, patience: Duration) -> Result<()> {
@@ -28,14 +28,15 @@ impl Cgroup {
         if let Some(scope) = &self.record.scope
             && let Err(error) = scope.stop()
         {
-            // Its processes are dead, so systemd forgets the unit as soon as it is well again.
+            // Its processes are dead, so systemd forgets the unit as soon as it works again.
             log::warn!("{error}");
         }
         self.remove(patience)
     }
 
-    /// Whether nobody is left to be ended: an empty cgroup can be removed, one with a process or a sub-cgroup cannot. So the
-    /// directories that tell of processes are gone afterwards, or it is false. The usual case at the end of a container.
+    /// Whether no process is left to end: an empty cgroup can be removed, one with a process or a sub-cgroup cannot. So
+    /// either the directories that list processes are gone afterwards, or this is false. The usual case at the end of a
+    /// container.
     fn is_vacated(&self) -> bool {
         let is_gone = |dir: &Path| {
             let removed = unlinkat(AT_FDCWD, dir, UnlinkatFlags::RemoveDir);
@@ -46,16 +47,16 @@ impl Cgroup {
             && self.process_dirs().all(|dir| self.record.made.contains(&dir) && is_gone(&dir))
     }
 
-    /// Removes what an interrupted creation was about to make, as far as it is there and empty: no process of the container
-    /// has been in it yet, so whatever is in it is somebody else's.
+    /// Removes what an interrupted creation was about to make, as far as it exists and is empty: no process of the
+    /// container has been in it yet, so anything in it belongs to another program.
     pub(crate) fn unmake(&self) {
         tree::unmake(&self.record.made);
     }
 
     /// Removes the directories that the creation made, with everything that the container nested in them.
     ///
-    /// Processes that are about to end are waited for until the patience is over. A directory that existed before the
-    /// container is not touched; a parent that the creation made goes too unless somebody else uses it by now.
+    /// Waits at most `patience` for processes that are about to end. A directory that existed before the container is
+    /// not touched; a parent that the creation made goes too, unless another container uses it by now.
     pub(crate) fn remove(&self, patience: Duration) -> Result<()> {
         let end = Instant::now() + patience;
         let mut first_error = None;
@@ -99,7 +100,7 @@ fn remove_tree(path: &Path, v2: bool, end: Instant) -> Result<()> {
             return Err(held(path));
         }
         let waited = if v2 {
-            // The kernel wakes us when the last process of the whole tree is gone. It says so a moment before the
+            // The kernel wakes us when the last process of the whole tree is gone. It does so a moment before the
             // directory can be removed.
             !super::file::read(&path.join("cgroup.events")).is_ok_and(|e| e.contains("populated 0"))
                 && wait_for(path, |events| events.contains("populated 0"), end)?
@@ -107,7 +108,7 @@ fn remove_tree(path: &Path, v2: bool, end: Instant) -> Result<()> {
             process::wait_for_an_exit(&process::list(path, true)?, left)
         };
         if !waited {
-            // Nobody is listed, yet the kernel still drops the last references: nothing to poll for that.
+            // No process is listed, but the kernel is still dropping the last references, which cannot be polled for.
             std::thread::sleep(pause.min(left));
             pause = (pause * 2).min(Duration::from_millis(50));
         }
@@ -119,7 +120,7 @@ fn has_children(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.nlink() > 2)
 }
 
-/// Who keeps the cgroup from being removed.
+/// Names the processes that keep the cgroup from being removed.
 fn held(path: &Path) -> Error {
     let pids = process::list(path, true).unwrap_or_default();
     let named: Vec<_> = pids.iter().take(8).map(|&pid| format!("{pid} ({})", process::name(pid))).collect();

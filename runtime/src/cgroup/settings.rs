@@ -1,8 +1,8 @@
 //! From `linux.resources` to an ordered list of files to write, without a system call.
 //!
-//! The controllers decide, not the machine as a whole: on a hybrid machine one controller can be in a hierarchy of
-//! version 1 and the next in the unified one. A property that no hierarchy of this machine can honour is a [`Problem`];
-//! a value by which the callers of runtimes mean "not set" (0 for sizes, `false`, -1 for swappiness) is not.
+//! What counts is each controller, not the machine as a whole: on a hybrid machine one controller can be in a version 1
+//! hierarchy and the next in the unified one. A property that no hierarchy of this machine can honour is a [`Problem`];
+//! a value by which callers of runtimes mean "not set" (0 for sizes, `false`, -1 for swappiness) is not.
 
 mod block_io;
 mod limits;
@@ -29,18 +29,18 @@ const ROOT: &str = "/linux/resources";
 pub(crate) struct Setting {
     /// The hierarchy whose directory has the file.
     pub(crate) place: Place,
-    /// The controller that must be enabled there, by the name it has in that hierarchy.
+    /// The controller that must be enabled there, by its name in that hierarchy.
     pub(crate) controller: Cow<'static, str>,
     /// The name of the file.
     pub(crate) file: Cow<'static, str>,
-    /// What to write. Several lines are several writes, as the kernel takes one line each.
+    /// What to write. Several lines are several writes, as the kernel takes one line at a time.
     pub(crate) value: String,
     /// The property of `config.json` that asks for it.
     pub(crate) pointer: String,
-    /// What to do where the kernel has no such file.
+    /// What to do if the kernel has no such file.
     pub(crate) absent: Absent,
-    /// Settings next to each other with the same group limit each other: the kernel may refuse the first until the
-    /// second is written, and which one that is depends on the values in force.
+    /// Neighbouring settings with the same group limit each other: the kernel may refuse the first until the second is
+    /// written, and which one that is depends on the values in force.
     pub(crate) group: Group,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Setting {
 pub(crate) enum Absent {
     /// The property cannot be honoured.
     Fail,
-    /// Nothing is lost: the value is what a kernel without the file does anyway.
+    /// Nothing is lost: a kernel without the file behaves that way anyway.
     Skip,
     /// Another file does it on this kernel.
     Instead(Box<Setting>),
@@ -68,9 +68,9 @@ pub(crate) enum Group {
     Memory,
 }
 
-/// What is in force, for an update that names only a part of what belongs together.
+/// The values in force, for an update that names only a part of what belongs together.
 ///
-/// A new cgroup has no limits, which is what [`Current::fresh`] says.
+/// A new cgroup has no limits, see [`Current::fresh`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Current {
     /// The cgroup exists and is in use.
@@ -122,7 +122,7 @@ pub(crate) fn check(resources: &LinuxResources, layout: &CgroupLayout) -> Vec<Pr
     problems
 }
 
-/// Where the translation collects.
+/// Collects the translation.
 struct Output<'a> {
     layout: &'a CgroupLayout,
     settings: Vec<Setting>,
@@ -138,7 +138,7 @@ impl Output<'_> {
         self.problems.push(Problem::unsupported(format!("{ROOT}{property}"), message));
     }
 
-    /// Finds the controller, or reports that this machine has none for the first property that wants it.
+    /// Finds the controller, or reports for the first property that wants it that this machine has none.
     fn place(&mut self, v1: &str, v2: &str, property: &str) -> Option<Place> {
         let place = self.layout.place(v1, v2);
         if place.is_none() {
@@ -173,7 +173,7 @@ impl Output<'_> {
     }
 }
 
-/// A size that asks for something: 0 is how callers say "not set".
+/// A size that asks for something: callers write 0 for "not set".
 fn set_size(size: Option<i64>) -> Option<i64> {
     size.filter(|&size| size != 0)
 }

@@ -1,4 +1,4 @@
-//! What a container uses: the numbers of `events --stats`, in the JSON that the callers of runc parse.
+//! What a container uses: the numbers of `events --stats`, in the JSON that callers of runc parse.
 
 mod files;
 mod model;

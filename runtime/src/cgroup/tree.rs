@@ -1,7 +1,7 @@
 //! Making, walking and removing cgroup directories.
 //!
-//! A container that was given its cgroup can nest others as deep as it likes. So walks go by file descriptor and `..`,
-//! never by path or recursion: no path grows too long, no stack overflows, and at most two descriptors are open.
+//! A container that owns its cgroup can nest others as deep as it likes. So walks go by file descriptor and `..`, never
+//! by path or recursion: no path grows too long, no stack overflows, and at most two descriptors are open.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -15,13 +15,13 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::file;
 
-/// Makes a cgroup and what is missing above it; notes every directory that this call made, parents first.
+/// Makes a cgroup and its missing ancestors; notes every directory that this call made, parents first.
 ///
-/// The answer is whether the cgroup itself is new.
+/// Returns whether the cgroup itself is new.
 pub(super) fn make(mount: &Path, inner: &Path, made: &mut Vec<PathBuf>) -> nix::Result<bool> {
     let mode = Mode::from_bits_truncate(0o755);
     let leaf = mount.join(inner);
-    // Another runtime may remove an empty parent between two of our steps; it cannot win forever.
+    // Another runtime may remove an empty parent between two of our steps; it cannot win for ever.
     for _ in 0..16 {
         match nix::unistd::mkdir(&leaf, mode) {
             Ok(()) => {
@@ -49,7 +49,7 @@ pub(super) fn make(mount: &Path, inner: &Path, made: &mut Vec<PathBuf>) -> nix::
 /// Removes what [`make`] made, as far as it is empty, children first.
 pub(super) fn unmake(made: &[PathBuf]) {
     for dir in made.iter().rev() {
-        // A cgroup that somebody else uses by now is theirs.
+        // Another program uses this cgroup by now.
         if let Err(error) = std::fs::remove_dir(dir) {
             log::debug!("rmdir {}: {error}", dir.display());
         }
@@ -64,8 +64,8 @@ pub(super) fn remove_below(top: &Path) -> nix::Result<()> {
     })
 }
 
-/// Calls `visit` with every cgroup of a tree but its top: children before their parent, each with the directory it is
-/// in, its name, and itself.
+/// Calls `visit` with every cgroup of a tree except its top: children before their parent, each with its parent
+/// directory, its name and itself.
 pub(super) fn walk(
     top: &Path,
     visit: &mut dyn FnMut(&OwnedFd, &CString, &OwnedFd) -> nix::Result<()>,
@@ -99,7 +99,7 @@ pub(super) fn walk(
     Ok(())
 }
 
-/// The sub-cgroups of a directory; the link count tells without reading it that there are none.
+/// The sub-cgroups of a directory; the link count shows without reading it that there are none.
 fn children(dir: &OwnedFd) -> nix::Result<Vec<CString>> {
     if fstat(dir)?.st_nlink == 2 {
         return Ok(Vec::new());

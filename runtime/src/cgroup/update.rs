@@ -11,7 +11,7 @@ use super::systemd;
 use super::write::{Dirs, Levels};
 use crate::error::{Error, Kind, Result};
 
-/// What is in use, where the kernel itself refuses a limit below it.
+/// The usage, if the kernel itself refuses a limit below it.
 const USAGE_V1: &str = "memory.usage_in_bytes";
 
 impl Cgroup {
@@ -46,7 +46,7 @@ impl Cgroup {
         })
     }
 
-    /// Enables the controllers of version 2 that the settings need, where they are not.
+    /// Enables missing version 2 controllers that the settings need.
     fn enable_for(&self, settings: &[Setting], dirs: &mut Dirs) -> Result<()> {
         let needed: Vec<&Setting> =
             settings.iter().filter(|s| s.place == Place::V2 && s.controller != "cgroup").collect();
@@ -63,7 +63,7 @@ impl Cgroup {
         Levels::new(self.places(), None).write(settings)
     }
 
-    /// Reads what the translation needs to know: version 2 has two files for what the configuration says as a sum.
+    /// Reads what the translation needs to know: version 2 has two files for what the configuration gives as a sum.
     pub(super) fn current(&self, resources: &LinuxResources) -> Result<Current> {
         let mut current = Current { update: true, ..Current::default() };
         let Some(dir) = self.v2_dir() else { return Ok(current) };
@@ -86,8 +86,8 @@ impl Cgroup {
         Ok(current)
     }
 
-    /// `memory.checkBeforeUpdate`: a limit below the usage would have the kernel kill processes of the container. Without
-    /// it, that is worth a warning where the kernel sets any limit.
+    /// `memory.checkBeforeUpdate`: a limit below the usage would make the kernel kill processes of the container.
+    /// Without it, such a limit deserves a warning if the kernel accepts any limit.
     fn check_usage(&self, resources: &LinuxResources) -> Result<()> {
         let Some(memory) = resources.memory() else { return Ok(()) };
         let Some(limit) = memory.limit().filter(|&limit| limit > 0) else { return Ok(()) };

@@ -10,7 +10,7 @@ use super::layout::Place;
 use super::settings::{Absent, Group, Setting};
 use crate::error::{Error, Kind, Result};
 
-/// The directories of one cgroup, each opened when it is first needed.
+/// The directories of one cgroup, each opened on first use.
 pub(super) struct Dirs(Vec<(Place, PathBuf, Option<OwnedFd>)>);
 
 impl Dirs {
@@ -38,11 +38,11 @@ impl Dirs {
     }
 }
 
-/// The cgroup of a container and, before it, that of the scope whose sub-group it is: both have the same limits.
+/// The container's cgroup and, before it, that of the scope whose sub-group it is: both have the same limits.
 pub(super) struct Levels(Vec<Dirs>);
 
 impl Levels {
-    /// Takes the container's directory of each hierarchy, and that of the scope.
+    /// Takes the container's directory in each hierarchy, and the scope's.
     pub(super) fn new(
         own: impl IntoIterator<Item = (Place, PathBuf)>,
         scope: Option<(Place, PathBuf)>,
@@ -61,13 +61,13 @@ impl Levels {
         self.0.iter_mut().try_for_each(|dirs| write_all(dirs, settings))
     }
 
-    /// What is in force in the files of the settings, before they are changed.
+    /// The values of the settings' files that are in force, before they are changed.
     pub(super) fn remember(&mut self, settings: &[Setting]) -> Before {
         let old = |dirs: &mut Dirs| settings.iter().filter_map(|setting| previous(dirs, setting)).collect();
         Before(self.0.iter_mut().map(old).collect())
     }
 
-    /// Puts that in force again, last change first, as far as the kernel still takes it.
+    /// Restores those values, last change first, as far as the kernel still takes them.
     pub(super) fn restore(&mut self, before: &Before) {
         for (dirs, old) in self.0.iter_mut().zip(&before.0).rev() {
             for group in old.chunk_by(belong_together).rev() {
@@ -92,7 +92,7 @@ impl Before {
 /// Writes the settings in order.
 ///
 /// Within a group, what the kernel refuses with EINVAL or EBUSY is written again after the others, as long as that
-/// brings something forward: so a limit and the limit that bounds it can both rise and both fall.
+/// makes progress: so a limit and the limit that bounds it can both rise and both fall.
 fn write_all(dirs: &mut Dirs, settings: &[Setting]) -> Result<()> {
     for group in settings.chunk_by(belong_together) {
         let mut pending: Vec<&Setting> = group.iter().collect();
@@ -129,7 +129,7 @@ fn write_one(dirs: &mut Dirs, setting: &Setting) -> Result<(), (Errno, Error)> {
     let fail = |errno: Errno| (errno, explain(errno, path, dir, setting));
     let file = match file::open_write(dir, &setting.file) {
         Ok(file) => file,
-        // A file that cgroupfs does not have cannot be made either: EACCES is what some kernels say to that.
+        // A file that cgroupfs does not have cannot be created either: some kernels report EACCES for that.
         Err(errno @ (Errno::ENOENT | Errno::EACCES | Errno::EPERM)) => match &setting.absent {
             Absent::Skip if errno == Errno::ENOENT => return Ok(()),
             Absent::Instead(other) if errno == Errno::ENOENT => return write_one(dirs, other),
@@ -143,7 +143,7 @@ fn write_one(dirs: &mut Dirs, setting: &Setting) -> Result<(), (Errno, Error)> {
     Ok(())
 }
 
-/// What is in force, for files that take back what they show.
+/// The value in force, for files that accept what they show.
 fn previous(dirs: &mut Dirs, setting: &Setting) -> Option<Setting> {
     if matches!(&*setting.file, "memory.oom_control" | "io.max" | "net_prio.ifpriomap" | "rdma.max")
         || setting.file.contains("_device")
@@ -160,7 +160,7 @@ fn previous(dirs: &mut Dirs, setting: &Setting) -> Option<Setting> {
     (!value.contains('\n')).then(|| Setting { value, absent: Absent::Skip, ..setting.clone() })
 }
 
-/// The sentence for a refused write.
+/// The message for a refused write.
 fn explain(errno: Errno, path: &Path, dir: &OwnedFd, setting: &Setting) -> Error {
     let read =
         |name: &str| file::read_at(dir, name).map_or("unknown".to_owned(), |text| text.trim().to_owned());

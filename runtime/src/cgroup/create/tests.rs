@@ -48,7 +48,7 @@ fn on_version_2_a_container_lives_below_its_scope() {
     let inside = plan(&v2(&["memory"]), r#"{"run.oci.systemd.subgroup":""}"#);
     assert_eq!((&inside.dirs[0].inner, &inside.dirs[0].scope), (&scope, &None));
     assert_eq!(inside.claimed_record().made, [top]);
-    // There systemd has a hierarchy of its own, and limits are in others.
+    // systemd has a hierarchy of its own there, and limits are in others.
     let old = plan(&v1(&["memory", "name=systemd"]), "{}");
     assert!(old.dirs.iter().all(|dir| dir.inner == scope && dir.scope.is_none()));
 }

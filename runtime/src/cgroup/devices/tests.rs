@@ -15,7 +15,7 @@ pub(crate) struct Request {
     pub(crate) access: u8,
 }
 
-/// The meaning of a rule list, by its definition.
+/// The meaning of a list of rules, by definition.
 pub(crate) fn judge(rules: &[Rule], request: Request) -> bool {
     [1, 2, 4].into_iter().filter(|bit| request.access & bit != 0).all(|bit| {
         let decides = |rule: &&Rule| {

@@ -1,4 +1,4 @@
-//! Device rules as the controller of version 1 can hold them: one answer, exceptions from it, and the lines for its files.
+//! Device rules in the form that version 1 can hold: one answer, exceptions from it, and the lines for its files.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(crate) struct DeviceWrite {
     pub(crate) deny: bool,
     /// For example `c 1:3 rwm`.
     pub(crate) line: String,
-    /// The rule in the configuration; none for a default, which a parent cgroup may well refuse.
+    /// The rule in the configuration; none for a default, which a parent cgroup may refuse.
     pub(crate) index: Option<usize>,
 }
 
@@ -36,7 +36,7 @@ impl Key {
     }
 }
 
-/// What the controller of version 1 can hold: one answer for all devices, and exceptions that all say the opposite.
+/// What the version 1 controller can hold: one answer for all devices, and exceptions that all say the opposite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Whitelist {
     pub(super) allow_all: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Whitelist {
 }
 
 impl Whitelist {
-    /// Folds the rules; an error where version 1 has no way to say what they say ("all of these but that one").
+    /// Folds the rules; an error if version 1 cannot express them ("all of these but that one").
     pub(crate) fn new(rules: &[Rule]) -> Result<Self, Problem> {
         let mut list = Self { allow_all: false, exceptions: BTreeMap::new() };
         for rule in rules {
@@ -54,7 +54,7 @@ impl Whitelist {
         Ok(list)
     }
 
-    /// What is allowed where all else is denied; none where everything is allowed with exceptions.
+    /// What is allowed while all else is denied; none if everything is allowed with exceptions.
     pub(crate) fn allowed(&self) -> Option<impl Iterator<Item = (Class, Option<u32>, Option<u32>, Access)>> {
         let exceptions = self.exceptions.iter();
         (!self.allow_all)
@@ -86,16 +86,16 @@ impl Whitelist {
                 } else if common != Access::MKNOD || index.is_some() {
                     return Err(not_on_v1(rule));
                 }
-                // What is left is a hole in "make any node", a default. That the node can be made does no harm: the
-                // rule still keeps it from being opened.
+                // What is left is a hole in "make any node", a default. Making the node does no harm: the rule still
+                // keeps it from being opened.
             }
             self.exceptions.retain(|_, (access, _)| access.0 != 0);
         }
         Ok(())
     }
 
-    /// The kernel wants one exception that grants the whole access, so an exception also says what wider ones say, and
-    /// where two cross ("all of major 1", "all with minor 3") there is one for what they have in common.
+    /// The kernel wants one exception that grants the whole access, so an exception also includes what wider ones
+    /// grant, and if two cross ("all of major 1", "all with minor 3") there is one for their intersection.
     fn widen(&mut self) {
         let keys: Vec<Key> = self.exceptions.keys().copied().collect();
         for (index, a) in keys.iter().enumerate() {
@@ -127,8 +127,8 @@ impl Whitelist {
         std::iter::once(first).chain(exceptions).collect()
     }
 
-    /// The lines that bring a cgroup into this state from that of another list, without a moment in which something is
-    /// denied that both allow, if the kernel can have it so: not where one of them allows everything.
+    /// The lines that bring a cgroup into this state from that of another list, without denying for a moment what both
+    /// allow, if the kernel can do that: not if one of them allows everything.
     pub(crate) fn changes(&self, from: &Self) -> Vec<DeviceWrite> {
         if self.allow_all || from.allow_all {
             return self.writes();

@@ -95,10 +95,10 @@ fn updates_rise_and_fall_and_are_taken_back() {
             made.cgroup.update(&resources(&format!("{{{}}}", limits(memory, swap)))).unwrap();
             assert_eq!(limit(), memory * mib, "{memory} {swap}");
         }
-        // The second half fails, the first is taken back. (A weight of a disk that does not exist.)
+        // The second half fails, and the first is reverted. (A weight of a disk that does not exist.)
         if layout.place("blkio", "io").is_some() {
             let throttle = r#""blockIO":{"throttleReadBpsDevice":[{"major":4000,"minor":1,"rate":9}]}"#;
-            // One below the old one, one above: version 1 takes the two files back in different orders.
+            // One below the old one, one above: version 1 reverts the two files in different orders.
             for (memory, swap) in [(50, 90), (300, 400), (20, 30)] {
                 let both = format!("{{{},{throttle}}}", limits(memory, swap));
                 let error = made.cgroup.update(&resources(&both)).unwrap_err();
@@ -170,7 +170,7 @@ fn a_limit_that_cannot_be_reached_leaves_the_old_ones_and_one_that_can_is_set() 
     });
 }
 
-/// Starts a shell in the cgroup and has it hold so many MiB.
+/// Starts a shell in the cgroup and makes it hold this many MiB.
 fn fill_memory(made: &mut Made, mib: usize) -> i32 {
     let script = format!("read x; y=$(head -c {} /dev/zero | tr '\\0' x); echo ready >&2; read x", mib << 20);
     let child = Command::new("sh")
@@ -184,7 +184,7 @@ fn fill_memory(made: &mut Made, mib: usize) -> i32 {
     made.children.push(child);
     let child = made.children.last_mut().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
-    // Nothing is read where the kernel has killed it meanwhile.
+    // There is nothing to read if the kernel has killed it.
     child.stderr.as_mut().unwrap().read_exact(&mut [0; 1]).ok();
     pid
 }

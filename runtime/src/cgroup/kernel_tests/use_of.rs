@@ -42,7 +42,7 @@ fn a_further_process_finds_its_place() {
             return;
         };
         std::fs::write(top.join("cgroup.subtree_control"), format!("+{first}")).unwrap();
-        // It is one that was found: root enters it, and any other user is born into it.
+        // It is a cgroup that was found: root enters it, and any other user is born into it.
         let join = made.cgroup.join_further(&[], pid).unwrap();
         assert!(join.tasks.contains(&sub.join("cgroup.procs")) || join.v2_dir == Some(sub), "{join:?}");
     });

@@ -1,4 +1,4 @@
-//! Machines that tests and fuzz targets plan for.
+//! Machines that tests and fuzz targets make plans for.
 
 use std::path::Path;
 

@@ -91,7 +91,8 @@ impl Output<'_> {
             self.invalid("/pids/limit", format!("{limit} is no number of tasks; -1 is unlimited"));
             return;
         }
-        // Callers of `update` fill a structure whose 0 means "leave it"; only config.json can ask for no task at all.
+        // Callers of `update` fill a structure in which 0 means "leave it"; only config.json can ask for no task at
+        // all.
         if current.update && limit == 0 {
             return;
         }
@@ -101,7 +102,7 @@ impl Output<'_> {
     }
 }
 
-/// The swappiness, unless it is the -1 of an engine squeezed into an unsigned number.
+/// The swappiness, unless it is an engine's -1 squeezed into an unsigned number.
 pub(super) fn swappiness(memory: &LinuxMemory) -> Option<u64> {
     memory.swappiness().filter(|&value| value != u64::MAX)
 }

@@ -10,7 +10,7 @@ impl Output<'_> {
         for (index, limit) in resources.hugepage_limits().iter().flatten().enumerate() {
             let property = format!("/hugepageLimits/{index}/pageSize");
             let size = limit.page_size();
-            // The size becomes part of a file name: nothing but the kernel's own spelling may pass (GHSA-5g49-rx9x-qfc6).
+            // The size becomes part of a file name: only the kernel's own spelling may pass (GHSA-5g49-rx9x-qfc6).
             if !is_page_size(size) {
                 self.invalid(&property, format!("{size:?} is not a page size such as 2MB or 1GB"));
                 continue;
@@ -32,7 +32,7 @@ impl Output<'_> {
             let suffix = if place == Place::V2 { "max" } else { "limit_in_bytes" };
             let usage = format!("hugetlb.{size}.{suffix}");
             self.set(place, "hugetlb", usage, limit.limit(), &property);
-            // Limits at reservation time keep a program from SIGBUS at a page fault. Not every kernel has them.
+            // Limits at reservation time spare a program a SIGBUS at a page fault. Not every kernel has them.
             let reservation = format!("hugetlb.{size}.rsvd.{suffix}");
             self.set(place, "hugetlb", reservation, limit.limit(), &property).absent = Absent::Skip;
         }

@@ -26,7 +26,7 @@ impl Problem {
         Self { unsupported: true, ..Self::invalid(pointer, message) }
     }
 
-    /// Tells what the operator can do.
+    /// Says what the operator can do.
     #[must_use]
     pub(crate) fn hint(mut self, remedy: &'static str) -> Self {
         self.remedy = Some(remedy);

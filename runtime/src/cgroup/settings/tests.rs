@@ -330,7 +330,7 @@ proptest! {
         }
     }
 
-    /// A finding or a setting, never silence and never a panic.
+    /// Either a finding or a setting, never silence and never a panic.
     #[test]
     fn any_memory_is_written_or_refused(limit in -3_i64..200, swap in -3_i64..200, reservation in -3_i64..200) {
         let json = format!(r#"{{"memory":{{"limit":{limit},"swap":{swap},"reservation":{reservation}}}}}"#);

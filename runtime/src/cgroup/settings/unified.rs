@@ -1,4 +1,4 @@
-//! `linux.resources.unified`: files of version 2 by name.
+//! `linux.resources.unified`: version 2 files by name.
 
 use std::borrow::Cow;
 
@@ -10,10 +10,10 @@ use super::{Absent, Group, Output, Problem, ROOT, Setting, escape};
 /// Core files that act on processes instead of limiting them.
 const NOT_A_RESOURCE: [&str; 3] = ["cgroup.procs", "cgroup.threads", "cgroup.kill"];
 
-/// Every key is a file of the container's cgroup; unknown ones are written all the same, the kernel is the judge.
+/// Every key is a file of the container's cgroup; unknown ones are written all the same, and the kernel decides.
 ///
-/// On a hybrid machine the keys of a controller that is in the unified hierarchy are honoured, and those of a
-/// controller bound to version 1 are an error, as they all are on a machine with version 1 alone.
+/// On a hybrid machine the keys of a controller in the unified hierarchy are honoured, and those of a controller bound
+/// to version 1 are an error, as they all are on a machine with only version 1.
 pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
     let mut entries: Vec<_> = resources.unified().iter().flatten().collect();
     entries.sort_by(|a, b| a.0.cmp(b.0));
@@ -40,7 +40,7 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
                 out.problems.push(Problem::invalid(format!("{ROOT}{property}"), message));
             }
             Some(controller) if controller != "cgroup" && !v2.controllers.iter().any(|c| c == controller) => {
-                // Both in runc's words.
+                // Both in runc's wording.
                 let on_v1 =
                     layout.v1.iter().any(|hierarchy| hierarchy.controllers.iter().any(|c| c == controller));
                 let message = if on_v1 {
@@ -73,8 +73,8 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
     }
 }
 
-/// What the files take whose format the kernel documents (Documentation/admin-guide/cgroup-v2.rst). The kernel is the
-/// judge of the rest, and of the numbers.
+/// What files with a format documented by the kernel accept (Documentation/admin-guide/cgroup-v2.rst). The kernel
+/// decides about the rest, and about the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     /// A number or `max`.

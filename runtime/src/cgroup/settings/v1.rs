@@ -47,7 +47,7 @@ pub(super) fn cpu(out: &mut Output<'_>, place: Place, cpu: &LinuxCpu) {
 pub(super) fn memory(out: &mut Output<'_>, place: Place, memory: &LinuxMemory, current: &Current) {
     let limit = set_size(memory.limit());
     let mut swap = set_size(memory.swap());
-    // Whoever lifts the limit of a running container means swap as well: the sum would hold it down.
+    // Lifting the memory limit of a running container implies swap as well: the sum would hold it down.
     if current.update && limit == Some(-1) && swap.is_none() {
         swap = Some(-1);
     }
@@ -91,7 +91,7 @@ pub(super) fn memory(out: &mut Output<'_>, place: Place, memory: &LinuxMemory, c
         }
         _ => {}
     }
-    // useHierarchy: true is how every kernel since 5.11 works, and false is the callers' "not set".
+    // useHierarchy: every kernel since 5.11 behaves as if it were true, and false is the callers' "not set".
 }
 
 pub(super) fn block_io(out: &mut Output<'_>, place: Place, block_io: &LinuxBlockIo, throttles: &[Throttle]) {

@@ -1,4 +1,5 @@
-//! The files of cgroup version 2 (Documentation/admin-guide/cgroup-v2.rst of the kernel), from values made for version 1.
+//! The files of cgroup version 2 (the kernel's Documentation/admin-guide/cgroup-v2.rst), from values meant for version
+//! 1.
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory};
 
@@ -28,7 +29,7 @@ pub(super) fn cpu(out: &mut Output<'_>, cpu: &LinuxCpu, current: &Current) {
     }
     let quota = cpu.quota().filter(|&quota| quota != 0);
     let period = cpu.period().filter(|&period| period != 0);
-    // The kernel keeps the period when only the quota is written; the quota has to be repeated for a new period.
+    // The kernel keeps the period if only the quota is written; for a new period the quota has to be repeated.
     let value = match (quota, period) {
         (Some(quota), Some(period)) => Some((format!("{} {period}", or_max(quota)), "/cpu/quota")),
         (Some(quota), None) => Some((or_max(quota), "/cpu/quota")),
@@ -71,7 +72,7 @@ pub(super) fn memory(out: &mut Output<'_>, memory: &LinuxMemory, current: &Curre
     if current.update && limit == Some(-1) && swap.is_none() {
         swap = Some(-1);
     }
-    // A new limit of memory must leave the sum with swap as it was, for the caller has said nothing about it.
+    // A new memory limit must leave the sum with swap as it was, as the caller has said nothing about it.
     if let (Some(1..), None, Some(memory_max @ 0..), Some(swap_max @ 0..)) =
         (limit, swap, current.memory_max, current.swap_max)
     {
@@ -102,7 +103,7 @@ pub(super) fn memory(out: &mut Output<'_>, memory: &LinuxMemory, current: &Curre
     if let Some(only) = swap_max {
         let setting = out.set(PLACE, "memory", "memory.swap.max", or_max(only), "/memory/swap");
         setting.group = Group::Memory;
-        // Without swap in the kernel there is nothing to forbid and nothing to allow.
+        // Without swap in the kernel there is nothing to forbid or allow.
         setting.absent = if only <= 0 { Absent::Skip } else { Absent::Fail };
     }
     if let Some(reservation) = set_size(memory.reservation()) {
@@ -111,7 +112,7 @@ pub(super) fn memory(out: &mut Output<'_>, memory: &LinuxMemory, current: &Curre
 }
 
 pub(super) fn block_io(out: &mut Output<'_>, block_io: &LinuxBlockIo, throttles: &[Throttle]) {
-    // With BFQ in the kernel its file has the range of version 1; else iocost's io.weight has one of its own.
+    // With BFQ in the kernel, its file has version 1's range; otherwise iocost's io.weight has its own.
     let weight = |out: &mut Output<'_>, device: Option<&str>, value: u16, property: &str| {
         let line = |value: u64| device.map_or(value.to_string(), |device| format!("{device} {value}"));
         let cost = Setting {

@@ -1,4 +1,4 @@
-//! The files of a cgroup that tell numbers, and their formats.
+//! The files of a cgroup that hold numbers, and their formats.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -76,7 +76,7 @@ pub(super) fn pressure(text: &str) -> Pressure {
     pressure
 }
 
-/// Reads the files of one directory; a file that the kernel does not have is none.
+/// Reads the files of one directory; none for a file that the kernel does not have.
 pub(super) struct Files {
     dir: OwnedFd,
     path: PathBuf,

@@ -105,7 +105,7 @@ fn memory(files: &Files, stats: &mut Stats) -> Result<()> {
     Ok(())
 }
 
-/// BFQ counts only the devices that it schedules; where it has nothing, the throttling layer has seen everything.
+/// BFQ counts only the devices that it schedules; if it has nothing, the throttling layer has seen everything.
 fn blkio(files: &Files, blkio: &mut BlkioStats) -> Result<()> {
     let entries = |name: &str| -> Result<Vec<BlkioEntry>> {
         Ok(files.text(name)?.iter().flat_map(|text| text.lines()).filter_map(blkio_line).collect())
@@ -126,7 +126,7 @@ fn blkio(files: &Files, blkio: &mut BlkioStats) -> Result<()> {
     Ok(())
 }
 
-/// `8:0 Read 4096` or `8:0 17`; the sum over all devices (`Total 4096`) is none of them.
+/// `8:0 Read 4096` or `8:0 17`; the sum over all devices (`Total 4096`) is neither.
 pub(super) fn blkio_line(line: &str) -> Option<BlkioEntry> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let (device, op, value) = match words[..] {

@@ -1,4 +1,4 @@
-//! The numbers of cgroup version 2; on a hybrid machine those of the controllers that are in the unified hierarchy.
+//! The numbers of cgroup version 2; on a hybrid machine, those of the controllers in the unified hierarchy.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::error::Result;
 /// Nanoseconds of the microseconds that version 2 counts in.
 const MICRO: u64 = 1000;
 
-/// Reads the files of a cgroup. That a memory limit is hit is counted where the charge is refused, which is the scope
-/// around it if there is one.
+/// Reads the files of a cgroup. Hitting a memory limit is counted where the charge is refused: in the surrounding
+/// scope, if there is one.
 pub(super) fn collect(dir: &Path, scope: Option<&Path>, stats: &mut Stats) -> Result<()> {
     let files = Files::open(dir)?;
     let controllers = files.text("cgroup.controllers")?.unwrap_or_default();
     let has = |name: &str| controllers.split_whitespace().any(|c| c == name);
-    // Time is counted without the cpu controller too: on a hybrid machine version 1 has told it already.
+    // Time is counted without the cpu controller too: on a hybrid machine version 1 has already reported it.
     if stats.cpu.usage.total == 0 {
         let text = files.text("cpu.stat")?.unwrap_or_default();
         let value = |key: &str| field(&text, key).unwrap_or(0);
@@ -87,7 +87,7 @@ fn memory(files: &Files, limited: &Files, stats: &mut Stats) -> Result<()> {
         max: files.number("memory.swap.peak")?,
         failcnt: limited.text("memory.swap.events")?.and_then(|text| field(&text, "max")).unwrap_or(0),
     };
-    // Callers know the sum of version 1.
+    // Callers expect version 1's sum.
     memory.swap.limit = memory.swap_only.limit.saturating_add(memory.usage.limit);
     memory.swap.usage = memory.swap_only.usage.saturating_add(memory.usage.usage);
     memory.swap.failcnt = memory.swap_only.failcnt;

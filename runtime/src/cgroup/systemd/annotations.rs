@@ -1,25 +1,26 @@
 //! Annotations `org.systemd.property.NAME`: properties of the container's unit, in the text format of `GVariant`.
 //!
 //! The subset is what unit properties use: booleans, integers with or without a type in front, strings, and arrays and
-//! tuples of these. Seconds are understood where systemd's documentation has them: `TimeoutStopSec` is
-//! `TimeoutStopUSec` in microseconds.
+//! tuples of these. Seconds are accepted as in systemd's documentation: `TimeoutStopSec` is `TimeoutStopUSec` in
+//! microseconds.
 
 use std::collections::HashMap;
 
 use super::super::settings::Problem;
 use super::value::{Property, Value};
 
-/// What the names of the annotations begin with.
+/// The prefix of the annotations' names.
 pub(crate) const PREFIX: &str = "org.systemd.property.";
 
 /// Properties that only say how the container's own unit ends, which every engine may set.
 const HARMLESS: [&str; 6] =
     ["CollectMode", "Description", "KillMode", "KillSignal", "TimeoutStopUSec", "SendSIGKILL"];
 
-/// Those that the unit's definition itself depends on.
+/// Properties that the unit's definition itself depends on.
 const OURS: [&str; 5] = ["PIDs", "PIDFDs", "Slice", "Delegate", "Wants"];
 
-/// Reads the annotations, sorted by name. What is not trusted and not harmless is left out, with a warning.
+/// Reads the annotations, sorted by name. Annotations that are neither trusted nor harmless are left out, with a
+/// warning.
 pub(super) fn properties(all: &HashMap<String, String>, trusted: bool) -> Result<Vec<Property>, Problem> {
     let mut named: Vec<_> =
         all.iter().filter_map(|(key, value)| Some((key, key.strip_prefix(PREFIX)?, value))).collect();
@@ -61,7 +62,7 @@ pub(super) fn properties(all: &HashMap<String, String>, trusted: bool) -> Result
     Ok(found)
 }
 
-/// Microseconds of a number of seconds.
+/// Converts seconds to microseconds.
 fn seconds(value: &Value) -> Option<u64> {
     let number = match *value {
         Value::Byte(n) => u64::from(n),
@@ -99,7 +100,7 @@ const TYPES: [(&str, &str); 9] = [
 const ELEMENTS: [&str; 12] = ["b", "y", "n", "q", "i", "u", "x", "t", "s", "(ss)", "(st)", "(sb)"];
 
 impl<'t> Parser<'t> {
-    /// The next value; `wanted` is its signature where something before it has said so.
+    /// The next value; `wanted` is its signature if something before it has given it.
     fn value(&mut self, wanted: Option<&'static str>) -> Option<Value> {
         // Deeper than any property goes: no text can exhaust the stack.
         if self.depth > 4 {
@@ -191,7 +192,7 @@ impl<'t> Parser<'t> {
         })
     }
 
-    /// `@as []`: a signature in front.
+    /// `@as []`: preceded by a signature.
     fn annotated(&mut self) -> Option<Value> {
         self.rest = &self.rest[1..];
         let end = self.rest.find(char::is_whitespace)?;
@@ -222,7 +223,7 @@ impl<'t> Parser<'t> {
         (!items.is_empty()).then_some(Value::Tuple(items))
     }
 
-    /// Values with commas between them. In an array the type of the first counts for all.
+    /// Values separated by commas. In an array, the type of the first counts for all.
     fn items(&mut self, open: char, close: char, wanted: Option<&'static str>) -> Option<Vec<Value>> {
         if !self.eat(open) {
             return None;

@@ -1,8 +1,8 @@
-//! A connection to a D-Bus peer: open, authenticate, call, wait for signals, all before a deadline.
+//! A connection to a D-Bus peer: open, authenticate, call and wait for signals, all with one deadline.
 //!
-//! The crate `rustbus` makes and reads the messages. Its connection is not used: it waits for ever for a peer that
-//! closes or says nothing, leaves its socket open to children, and authenticates as the id that the caller has inside
-//! its user namespace. Connections of other crates run threads, which a program that embeds this library may not want.
+//! The crate `rustbus` encodes and decodes the messages. Its connection is not used: it waits for ever for a peer that
+//! closes or is silent, leaves its socket open to children, and authenticates with the caller's id inside its user
+//! namespace. Connections of other crates run threads, which a program that embeds this library may not want.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -23,7 +23,7 @@ use crate::sys::socket as raw;
 /// Bytes before the header fields: the fixed header and the length of the fields (D-Bus specification, "Header").
 const FIXED: usize = 16;
 
-/// What systemd answers is small; a peer that announces more is none.
+/// systemd's answers are small; a larger one is not from systemd.
 const LARGEST: usize = 1 << 20;
 
 /// Why a conversation failed.
@@ -33,7 +33,7 @@ pub(super) enum Failure {
     Refused { name: String, text: String },
     /// The deadline passed.
     Timeout,
-    /// The caller wants none of it any more.
+    /// The caller cancelled it.
     Cancelled,
     /// The process that the conversation is about has ended.
     Gone,
@@ -66,12 +66,12 @@ pub(super) struct Connection {
     process: Option<OwnedFd>,
     serial: u32,
     signals: VecDeque<MarshalledMessage>,
-    /// What was read behind the end of the authentication: systemd sends signals without being asked.
+    /// Bytes read after the authentication: systemd sends signals unasked.
     early: VecDeque<u8>,
 }
 
 impl Connection {
-    /// Connects and authenticates. Everything on this connection has to end before the deadline.
+    /// Connects and authenticates. Everything on this connection has to be done before the deadline.
     pub(super) fn open(
         endpoint: &Endpoint,
         deadline: Instant,
@@ -93,7 +93,7 @@ impl Connection {
         Err(failure)
     }
 
-    /// Gives up when this becomes readable, from now on.
+    /// From now on, gives up when this becomes readable.
     pub(super) fn watch(&mut self, process: OwnedFd) {
         self.process = Some(process);
     }
@@ -106,7 +106,7 @@ impl Connection {
                 .is_some_and(|fd| raw::wait_readable([fd.as_raw_fd()], 0).is_ok_and(|[readable]| readable))
         };
         loop {
-            // A peer whose queue is full lets connect(2) wait as long as a send.
+            // A peer with a full queue makes connect(2) wait as long as a send.
             set_send_timeout(&socket, remaining(deadline)?.min(Duration::from_millis(200)))?;
             match connect(socket.as_raw_fd(), address) {
                 Ok(()) => break,
@@ -128,10 +128,10 @@ impl Connection {
         Ok(connection)
     }
 
-    /// `EXTERNAL` with an empty identity: the peer takes the ids that the kernel tells it, which also holds for a
-    /// caller in a user namespace, who does not know them (D-Bus specification, "Authentication Mechanisms").
+    /// `EXTERNAL` with an empty identity: the peer uses the ids that the kernel reports, which also works for a caller
+    /// in a user namespace, which does not know them (D-Bus specification, "Authentication Mechanisms").
     ///
-    /// `BEGIN` goes out with the rest, not with the first message: systemd overlooks a message that arrives together
+    /// `BEGIN` is sent with the rest, not with the first message: systemd overlooks a message that arrives together
     /// with it until another one comes (seen with version 257).
     fn authenticate(&mut self) -> Result<(), Failure> {
         self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
@@ -157,13 +157,13 @@ impl Connection {
         )))
     }
 
-    /// Sends a call whose answer nobody waits for.
+    /// Sends a call without waiting for an answer.
     pub(super) fn tell(&mut self, mut message: MarshalledMessage) -> Result<(), Failure> {
         HeaderFlags::NoReplyExpected.set(&mut message.flags);
         self.transmit(&message).map(drop)
     }
 
-    /// Sends a call and waits for its answer; signals that come meanwhile are kept.
+    /// Sends a call and waits for its answer; signals that arrive in the meantime are kept.
     pub(super) fn call(&mut self, message: &MarshalledMessage) -> Result<MarshalledMessage, Failure> {
         let serial = self.transmit(message)?;
         loop {
@@ -181,7 +181,7 @@ impl Connection {
         }
     }
 
-    /// The next signal, of those kept or yet to come.
+    /// The next signal, kept or still to come.
     pub(super) fn signal(&mut self) -> Result<MarshalledMessage, Failure> {
         if let Some(signal) = self.signals.pop_front() {
             return Ok(signal);
@@ -284,7 +284,7 @@ impl Connection {
     }
 }
 
-/// The time left, of which at least some must be.
+/// The time left; an error if there is none.
 fn remaining(deadline: Instant) -> Result<Duration, Failure> {
     let left = deadline.saturating_duration_since(Instant::now());
     // A timeout of zero would mean none.
@@ -343,7 +343,7 @@ mod tests {
                 stream.write_all(&part).unwrap();
             }
             if closes {
-                // What the other side sends is read, or it would see a reset instead of an end.
+                // What the other side sends is read; otherwise it would see a reset instead of an end.
                 stream.shutdown(std::net::Shutdown::Write).unwrap();
             }
             drop(io::copy(&mut stream, &mut io::sink()));

@@ -1,12 +1,12 @@
 //! Device rules as `DevicePolicy=` and `DeviceAllow=`.
 //!
-//! They repeat what the runtime itself puts into the kernel, for systemd to keep when it writes its own rules again. A
-//! list that `DeviceAllow=` cannot express becomes no policy: then only the runtime's rules are in force.
+//! They repeat what the runtime itself loads into the kernel, so that systemd keeps it when it writes its own rules
+//! again. For a list that `DeviceAllow=` cannot express there is no policy: then only the runtime's rules are in force.
 
 use super::super::devices::{Class, Rule, Whitelist};
 use super::value::{Property, Value};
 
-/// The properties for a rule list.
+/// The properties for a list of rules.
 pub(super) fn of(rules: &[Rule]) -> Vec<Property> {
     let allowed = Whitelist::new(rules).ok().and_then(|list| {
         let allowed: Option<Vec<Value>> = list
@@ -27,7 +27,7 @@ pub(super) fn of(rules: &[Rule]) -> Vec<Property> {
     ]
 }
 
-/// How `DeviceAllow=` names devices; there is no name for one minor number of every major.
+/// How `DeviceAllow=` names devices; it cannot name one minor number of every major.
 fn node(class: Class, major: Option<u32>, minor: Option<u32>) -> Option<String> {
     let class = if class == Class::Block { "block" } else { "char" };
     match (major, minor) {

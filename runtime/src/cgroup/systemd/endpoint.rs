@@ -1,14 +1,14 @@
-//! Where an instance of systemd is reached.
+//! How to reach an instance of systemd.
 
 use std::path::PathBuf;
 
 use super::Instance;
 use crate::error::{Error, Kind};
 
-/// Where an instance may be reached.
+/// An address of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
-    /// systemd's own socket: no daemon in between, and signals come without being asked for.
+    /// systemd's own socket: no daemon in between, and signals come without a subscription.
     Direct(PathBuf),
     /// A message bus, by its address (D-Bus specification, "Server Addresses").
     Bus(String),

@@ -1,4 +1,4 @@
-//! Which systemd: that of the system, or that of the user who calls.
+//! Which systemd: the system's, or that of the calling user.
 
 use std::path::{Path, PathBuf};
 
@@ -26,8 +26,8 @@ pub(crate) enum Instance {
 }
 
 impl Instance {
-    /// The instance for the caller: a user's unless the caller is root of the machine. Whoever became root in a user
-    /// namespace of his own has the systemd of the user that he is outside.
+    /// The instance for the caller: a user's unless the caller is root of the machine. Root of a user namespace uses
+    /// the systemd of the user that it is outside.
     pub(crate) fn of_caller() -> Self {
         let euid = nix::unistd::geteuid().as_raw();
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
@@ -51,9 +51,9 @@ impl Instance {
         }
     }
 
-    /// The cgroup that the instance itself was given, absolute below the mounts; `own` is that of the caller.
+    /// The cgroup that the instance itself was given, absolute below the mounts; `own` is the caller's.
     ///
-    /// A user's processes are below his instance, or in a login session beside it.
+    /// A user's processes are below the user's instance, or in a login session beside it.
     pub(in super::super) fn root(&self, own: &Path) -> PathBuf {
         match self {
             Self::System => "/".into(),
@@ -69,7 +69,7 @@ impl Instance {
     }
 }
 
-/// The id outside of the user namespace with this map; an id that is not mapped stays as it is.
+/// The id outside of the user namespace with this map; an unmapped id stays as it is.
 fn outside(map: &str, inside: u32) -> u32 {
     let mut ranges = map.lines().filter_map(|line| {
         let mut numbers = line.split_whitespace().map(|word| word.parse::<u32>().ok());
@@ -82,7 +82,7 @@ fn outside(map: &str, inside: u32) -> u32 {
         .unwrap_or(inside)
 }
 
-/// Refuses an instance that a cgroup of version 1 cannot have.
+/// Refuses an instance that a version 1 cgroup cannot have.
 pub(in super::super) fn refuse_on_v1(instance: &Instance) -> Result<()> {
     match instance {
         Instance::System => Ok(()),

@@ -1,4 +1,4 @@
-//! What is asked of systemd: `org.freedesktop.systemd1.Manager` (org.freedesktop.systemd1(5)).
+//! Calls to systemd: `org.freedesktop.systemd1.Manager` (org.freedesktop.systemd1(5)).
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -14,22 +14,22 @@ use super::endpoint::Endpoint;
 use super::value::{Property, Value};
 use crate::error::{Error, Kind, Result};
 
-/// How long a unit may take to start or stop, connecting included.
+/// How long a unit may take to start or stop, including the connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 
-/// A connection to systemd, for one operation: its deadline runs from the beginning.
+/// A connection to systemd for one operation: its deadline runs from the start.
 #[derive(Debug)]
 pub(crate) struct Manager {
     connection: Connection,
 }
 
 impl Manager {
-    /// Connects to an instance, by the first of its sockets that answers. When `cancel` becomes readable, this and all that
-    /// follows fails.
+    /// Connects to an instance, by the first of its sockets that answers. When `cancel` becomes readable, this and
+    /// every later call fails.
     pub(crate) fn connect(instance: &Instance, cancel: Option<BorrowedFd<'_>>) -> Result<Self> {
         let deadline = Instant::now() + PATIENCE;
         let mut reasons = Vec::new();
@@ -43,7 +43,7 @@ impl Manager {
         Err(instance.unreachable(&reasons))
     }
 
-    /// Gives up as well when this becomes readable: the end of the process that is waited for.
+    /// Also gives up when this becomes readable: the end of the process that it waits for.
     pub(crate) fn watch(&mut self, process: BorrowedFd<'_>) -> Result<()> {
         let process = process.try_clone_to_owned();
         self.connection.watch(process.map_err(|error| Error::io(&error, "duplicate a pidfd"))?);
@@ -64,7 +64,7 @@ impl Manager {
             };
             connection.call(&bus("Hello"))?;
             // A bus forwards only what was asked for, and systemd sends signals there only to subscribers. Messages are
-            // served in their order, so neither answer has to be waited for.
+            // handled in order, so there is no need to wait for either answer.
             let mut wanted = bus("AddMatch");
             push(
                 &mut wanted,
@@ -78,7 +78,7 @@ impl Manager {
         Ok(Self { connection })
     }
 
-    /// Makes a scope and waits until its processes are in it. A unit of that name that has failed is forgotten first.
+    /// Makes a scope and waits until its processes are in it. First forgets a failed unit with that name.
     pub(super) fn start_scope(&mut self, unit: &str, properties: &[Property]) -> Result<()> {
         let fail = |failure: Failure| {
             if let Failure::Cancelled = failure {
@@ -123,7 +123,7 @@ impl Manager {
         Err(Failure::Broken(format!("the job ended with {result:?}")))
     }
 
-    /// Sends a call that makes a job, and waits until the job is over; the answer is its result.
+    /// Sends a call that makes a job, and waits until the job is over; returns its result.
     fn run(&mut self, call: &MarshalledMessage) -> Result<String, Failure> {
         let answer = self.connection.call(call)?;
         let unexpected = || Failure::Broken("systemd answered something unexpected".to_owned());
@@ -172,7 +172,7 @@ impl Manager {
         })
     }
 
-    /// Stops a unit and waits until systemd has forgotten it; there may be none.
+    /// Stops a unit, if there is one, and waits until systemd has forgotten it.
     pub(super) fn stop(&mut self, unit: &str) -> Result<()> {
         let mut call = method("StopUnit");
         let stopped = push(&mut call, &[string(unit), string("replace")]).and_then(|()| self.run(&call));
@@ -191,7 +191,7 @@ impl Manager {
         }
     }
 
-    /// Makes systemd forget that a unit failed, and so the unit.
+    /// Makes systemd forget that a unit failed, and thereby the unit.
     fn reset_failed(&mut self, unit: &str) {
         let mut call = method("ResetFailedUnit");
         let reset = push(&mut call, &[string(unit)]).and_then(|()| self.connection.call(&call));

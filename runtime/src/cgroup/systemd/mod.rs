@@ -1,12 +1,12 @@
 //! Cgroups that systemd makes: one transient scope for each container.
 //!
-//! Where systemd runs, the cgroup tree is its own (systemd's "Control Group APIs and Delegation"): whoever wants a part
-//! of it asks for a scope with `Delegate=yes`. A scope is born with its processes, so the order differs from that of
-//! cgroupfs: the container's process is made first and waits; systemd is asked for a scope with all limits and with the
-//! process, in one call; on cgroup version 2 the process moves on into a group below the scope, which has the same limits
-//! and is the container's cgroup; the files that have no property are written, as everything else is again, exactly; then
-//! the process goes on. Limits and device rules are properties as well as files, so that systemd, which may write them
-//! again at any time (`systemctl daemon-reload`), writes the same.
+//! Where systemd runs, it owns the cgroup tree (systemd's "Control Group APIs and Delegation"): other programs ask it
+//! for a scope with `Delegate=yes`. A scope is born with its processes, so the order differs from that of cgroupfs. The
+//! container's process is made first and waits. Then systemd is asked, in one call, for a scope with all limits and
+//! with the process. On cgroup version 2 the process moves on into a group below the scope, which has the same limits
+//! and is the container's cgroup. The files without a property are written, and everything else is written again,
+//! exactly; then the process goes on. Limits and device rules are properties as well as files, so that systemd, which
+//! may write them again at any time (`systemctl daemon-reload`), writes the same.
 //!
 //! | file | idea |
 //! |---|---|
@@ -50,7 +50,7 @@ use super::devices::Rule;
 use super::settings::{Problem, Setting};
 use value::{Property, Value};
 
-/// A scope to be: everything that systemd is told, but for the process.
+/// A planned scope: everything that systemd is told, except the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ScopePlan {
     /// The name of the unit, and who manages it.
@@ -86,7 +86,7 @@ impl ScopePlan {
             // A unit that failed (a process was killed for lack of memory) is forgotten like any other.
             Property::new("CollectMode", text("inactive-or-failed")),
         ];
-        // The controllers are wanted for their statistics too.
+        // The statistics need these controllers too.
         for accounting in ["CPUAccounting", "MemoryAccounting", "IOAccounting", "TasksAccounting"] {
             properties.push(Property::new(accounting, Value::Bool(true)));
         }
@@ -120,7 +120,7 @@ impl ScopeRecord {
 
     /// Changes the device rules, until the next boot.
     pub(super) fn update_devices(&self, rules: &[Rule]) -> crate::Result<()> {
-        // A list is added to what is there; an empty one takes all away first.
+        // A list is added to the existing one; an empty one removes everything first.
         let mut properties = vec![Property::new("DeviceAllow", Value::Array("(ss)", Vec::new()))];
         properties.extend(device_policy::of(rules));
         Manager::connect(&self.instance, None)?.set_properties(&self.unit, &properties)
@@ -131,7 +131,7 @@ impl ScopeRecord {
         Manager::connect(&self.instance, None)?.attach(&self.unit, inside, pid)
     }
 
-    /// Takes the scope away; whoever is in it must be dead or dying.
+    /// Removes the scope; its processes must be dead or dying.
     pub(super) fn stop(&self) -> crate::Result<()> {
         Manager::connect(&self.instance, None)?.stop(&self.unit)
     }
@@ -140,7 +140,7 @@ impl ScopeRecord {
 /// The properties that a container's annotations ask for.
 ///
 /// Those that only say how its own unit ends are always honoured. Others can run programs or shut the machine down
-/// (CVE-2024-3154), and whoever may set annotations need not be trusted that far: `trusted` says that they are.
+/// (CVE-2024-3154), and the author of the annotations need not be trusted that far: `trusted` says that they are.
 pub(super) fn annotated(
     annotations: Option<&HashMap<String, String>>,
     trusted: bool,

@@ -1,4 +1,4 @@
-//! Without the feature `systemd` there is nobody to talk to.
+//! Without the feature `systemd` there is no manager to talk to.
 
 use std::convert::Infallible;
 use std::os::fd::BorrowedFd;
@@ -8,7 +8,7 @@ use super::Instance;
 use super::value::Property;
 use crate::error::{Error, Kind, Result};
 
-/// A connection that cannot be.
+/// A connection that cannot exist.
 #[derive(Debug)]
 pub(crate) struct Manager(Infallible);
 

@@ -1,7 +1,7 @@
 //! The files of a cgroup as properties of its unit (systemd.resource-control(5)).
 //!
-//! Derived from the settings, not from the configuration a second time: a property can say nothing else than the file
-//! that is written after it. A file without a property is just written.
+//! Derived from the settings, not from the configuration a second time: a property cannot say anything other than the
+//! file that is written after it. A file without a property is just written.
 
 use super::super::settings::Setting;
 use super::value::{Property, Value};
@@ -27,14 +27,14 @@ pub(super) fn of(settings: &[Setting], period: u64) -> Vec<Property> {
                     "memory.min" => "MemoryMin",
                     _ => "MemorySwapMax",
                 };
-                // No limit may be nothing at all; protection may, and so may swap.
+                // A limit may not be zero; protection may, and so may swap.
                 let least = u64::from(matches!(name, "MemoryMax" | "MemoryHigh"));
                 put(&mut out, name, limit(value).map(|value| value.max(least)));
             }
             "memory.limit_in_bytes" => put(&mut out, "MemoryLimit", limit(value)),
             "pids.max" => put(&mut out, "TasksMax", limit(value).map(|value| value.max(1))),
             "cpu.weight" => put(&mut out, "CPUWeight", limit(value)),
-            // To systemd the weight 0 is idle.
+            // For systemd, the weight 0 is idle.
             "cpu.idle" if value == "1" => put(&mut out, "CPUWeight", Some(0)),
             "cpu.shares" => put(&mut out, "CPUShares", limit(value)),
             "cpu.max" => {
@@ -56,7 +56,7 @@ pub(super) fn of(settings: &[Setting], period: u64) -> Vec<Property> {
     out
 }
 
-/// The bandwidth period that the text of a `cpu.max` has in force.
+/// The bandwidth period in force, from the text of a `cpu.max`.
 pub(in super::super) fn in_force(cpu_max: &str) -> u64 {
     cpu_max.split_whitespace().nth(1).and_then(limit).unwrap_or(DEFAULT_PERIOD)
 }
@@ -67,7 +67,7 @@ struct Bandwidth {
 }
 
 impl Bandwidth {
-    /// systemd has the quota as CPU time per second. Rounded up, so that it is never less than what the file says.
+    /// systemd takes the quota as CPU time per second. Rounded up, so that it is never less than what the file says.
     fn put(&self, out: &mut Vec<Property>, in_force: u64) {
         put(out, "CPUQuotaPeriodUSec", self.period);
         let Some(quota) = self.quota else { return };

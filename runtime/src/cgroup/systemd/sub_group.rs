@@ -2,11 +2,11 @@
 //!
 //! A cgroup has one writer (systemd's "Control Group APIs and Delegation"): the files of the scope's own cgroup are
 //! systemd's, and what is below is the caller's. So the container gets a group below it, whose files and device filter
-//! systemd never touches again. It has the limits of the scope as well: that is where the container, whose cgroup
-//! namespace ends there, reads them.
+//! systemd never touches again. The group has the scope's limits as well: the container, whose cgroup namespace ends
+//! there, reads them there.
 //!
-//! And so whoever watches `memory.events` of the container's cgroup hears of a kill when it happens, and of nothing
-//! else before. That the limit is hit is counted where the charge is refused, which is the scope: it is charged for
+//! It also means that a watcher of `memory.events` of the container's cgroup learns of a kill when it happens, and of
+//! nothing else before. Hitting the limit is counted where the charge is refused, in the scope, which is charged for
 //! what the sub-group itself takes. The kill is counted where the victim is. Without a sub-group the first notice says
 //! that the limit is hit, the next one comes 10 ms later at the earliest (the kernel's pause between two notices), and
 //! systemd, which removes the scope with its last process, is often faster.
@@ -15,16 +15,16 @@ use std::collections::HashMap;
 
 use super::super::settings::Problem;
 
-/// What the sub-group is called, by crun's annotation of that name; the empty name means that there is none.
+/// The name of the sub-group, by crun's annotation; an empty name means that there is none.
 pub(crate) const ANNOTATION: &str = "run.oci.systemd.subgroup";
 
-/// What it is called otherwise, the name that managers know from crun.
+/// Its name by default, which managers know from crun.
 const DEFAULT: &str = "container";
 
 /// The longest name of a directory.
 const LONGEST: usize = 255;
 
-/// Before the dot of the kernel's own files in a cgroup.
+/// The part before the dot in the names of the kernel's own files in a cgroup.
 const OF_KERNEL: [&str; 13] = [
     "cgroup",
     "cpu",

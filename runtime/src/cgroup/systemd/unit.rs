@@ -18,8 +18,8 @@ pub(crate) struct ScopeName {
 }
 
 impl ScopeName {
-    /// Judges the path. An absent one, and parts left empty, stand for the defaults: the instance's slice, `wharf`, the
-    /// container's id. That may have a character that no unit's name has, which systemd writes as `\x2b`.
+    /// Parses the path. An absent one, and empty parts, stand for the defaults: the instance's slice, `wharf`, the
+    /// container's id. The id may have a character that is not valid in unit names, which systemd writes as `\x2b`.
     pub(crate) fn parse(path: Option<&Path>, id: &str, instance: &Instance) -> Result<Self, Problem> {
         let text = path.map(Path::to_string_lossy).unwrap_or_default();
         let parts: Vec<&str> =

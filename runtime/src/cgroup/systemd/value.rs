@@ -1,4 +1,4 @@
-//! What a unit property consists of: the D-Bus types that systemd uses for them.
+//! The values of unit properties: the D-Bus types that systemd uses for them.
 
 /// A property of a unit, as `org.freedesktop.systemd1(5)` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub(crate) struct Property {
 }
 
 impl Property {
-    /// Puts name and value together.
+    /// Combines name and value.
     pub(crate) fn new(name: impl Into<String>, value: Value) -> Self {
         Self { name: name.into(), value }
     }

@@ -1,11 +1,11 @@
-//! `annotations`: their names, and those of other runtimes that change what a container is.
+//! `annotations`: their names, and those of other runtimes that change the container.
 
 use oci_spec::runtime::Spec;
 
 use super::finding::{Report, escape};
 use crate::linux::seccomp;
 
-/// Annotations of crun that ask for something without which the container would not be what was asked for.
+/// crun's annotations that ask for something without which the container would not be as asked.
 const REFUSED: [(&str, &str); 4] = [
     ("run.oci.handler", "the program is to be run by a handler, and this runtime has none"),
     ("run.oci.seccomp.plugins", "system calls are to be answered by plug-ins, and this runtime has none"),
@@ -16,16 +16,16 @@ const REFUSED: [(&str, &str); 4] = [
     ),
 ];
 
-/// Those without which it still is. Whoever writes annotations, which may be a user of the engine, would have root
-/// make files of the host and append to them.
+/// Annotations that can be ignored. Their author may be a user of the engine, who could otherwise have root create
+/// files of the host and append to them.
 const IGNORED: [&str; 2] = ["run.oci.hooks.stdout", "run.oci.hooks.stderr"];
 
-/// Asks that a profile names no system call that this runtime does not know, unless its value is 0.
+/// Asks that a profile name no system call that is unknown to this runtime, unless its value is 0.
 const STRICT: &str = "run.oci.seccomp_fail_unknown_syscall";
 
-/// Where the seccomp listener goes, when the profile does not say it.
+/// Where the seccomp listener goes if the profile does not say so.
 const RECEIVER: &str = "run.oci.seccomp.receiver";
-/// The kind of the mount option that `mountLabel` becomes.
+/// The kind of mount option that `mountLabel` becomes.
 const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 
 pub(super) fn check(spec: &Spec, report: &mut Report) {

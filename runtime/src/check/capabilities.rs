@@ -1,4 +1,4 @@
-//! `process.capabilities`: what the kernel will refuse. The spec wants a warning, not an error.
+//! `process.capabilities`: what the kernel will refuse. The spec asks for a warning, not an error.
 
 use oci_spec::runtime::{Capabilities, Process};
 
@@ -19,7 +19,7 @@ pub(super) fn check(process: &Process, at: &str, report: &mut Report) {
     if !refused.is_empty() {
         report.warning(
             format!("{at}/capabilities/ambient"),
-            // runc's words, which its callers know.
+            // runc's wording, which its callers know.
             format!(
                 "can't raise ambient capability {refused}: not in both the permitted and the inheritable set"
             ),
@@ -27,7 +27,7 @@ pub(super) fn check(process: &Process, at: &str, report: &mut Report) {
     }
 }
 
-/// The names in `set` that are not in all of `others`, sorted.
+/// The names in `set` that are missing from one of `others`, sorted.
 fn missing(set: Option<&Capabilities>, others: &[Option<&Capabilities>]) -> String {
     let in_all = |name| others.iter().all(|other| other.is_some_and(|other| other.contains(name)));
     let mut names: Vec<String> =

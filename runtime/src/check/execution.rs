@@ -41,7 +41,7 @@ fn check_memory_policy(policy: &LinuxMemoryPolicy, report: &mut Report) {
     let has = |flag| policy.flags().iter().flatten().any(|other| *other == flag);
     let nodes = policy.nodes().as_deref().unwrap_or_default();
     match list::parse(nodes) {
-        // The first clauses are those of runc.
+        // The first clauses are runc's.
         Err(message) => {
             report.error(format!("{at}/nodes"), format!("invalid memory policy nodes {nodes:?}: {message}"));
         }

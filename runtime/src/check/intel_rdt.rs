@@ -24,7 +24,7 @@ pub(super) fn check(rdt: &LinuxIntelRdt, at: &str, report: &mut Report) {
     }
 }
 
-/// One line of a certain resource. Empty is none, as callers write it.
+/// A line for a particular resource. Empty means none, as callers write it.
 fn schema(text: Option<&str>, at: &str, prefix: &str, report: &mut Report) {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return };
     // With code and data prioritization the L3 cache has two resources (resctrl.rst).

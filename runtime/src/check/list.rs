@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 /// No machine has more CPUs or memory nodes than this (the kernel's `CONFIG_NR_CPUS` ends at 8192).
 const MOST: u32 = 65_535;
 
-/// Parses the list format of cpuset(7): numbers and ranges, separated by commas. Spaces around them are allowed, as
-/// the JSON schema of the spec does. An empty list is `Ok` and empty.
+/// Parses the list format of cpuset(7): numbers and ranges, separated by commas. Spaces around them are allowed, as in
+/// the spec's JSON schema. An empty list is `Ok` and empty.
 pub(crate) fn parse(list: &str) -> Result<Vec<RangeInclusive<u32>>, String> {
     if list.trim_ascii().is_empty() {
         return Ok(Vec::new());
@@ -34,7 +34,7 @@ fn range(part: &str) -> Result<RangeInclusive<u32>, String> {
 }
 
 fn number(digits: &str, part: &str) -> Result<u32, String> {
-    // `str::parse` takes a leading plus sign.
+    // `str::parse` accepts a leading plus sign.
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{part:?} is neither a number nor a range like 0-3"));
     }

@@ -1,4 +1,4 @@
-//! Lists of id mappings, of the user namespace or of one mount.
+//! Lists of id mappings, for the user namespace or for one mount.
 
 use oci_spec::runtime::LinuxIdMapping;
 
@@ -41,7 +41,7 @@ pub(super) fn check(mappings: Option<&[LinuxIdMapping]>, at: &str, report: &mut 
     }
 }
 
-/// Whether the mappings give the container's id a meaning.
+/// Whether the mappings map this container id.
 pub(super) fn contain(mappings: &[LinuxIdMapping], id: u32) -> bool {
     mappings
         .iter()

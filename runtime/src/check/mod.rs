@@ -1,9 +1,9 @@
 //! Pure validation: no system call, no file system, no host.
 //!
-//! Two stages. `scan` holds the bytes of a document against the tables in `schema` and reports every value of the
-//! wrong shape; a document that passes becomes a value of the spec's types (`document`). Then one module for each
-//! object of the spec tells what this value contradicts: itself, the spec, or every Linux kernel. All findings of a
-//! stage come at once, in a fixed order, each with its JSON pointer.
+//! Two stages. `scan` compares the bytes of a document with the tables in `schema` and reports every malformed value; a
+//! document that passes becomes a value of the spec's types (`document`). Then one module for each object of the spec
+//! reports what this value contradicts: itself, the spec, or every Linux kernel. All findings of a stage come at once,
+//! in a fixed order, each with its JSON pointer.
 
 mod annotations;
 mod capabilities;
@@ -37,7 +37,7 @@ use oci_spec::runtime::{LinuxIntelRdt, LinuxNamespaceType, LinuxResources, Mount
 use self::finding::{Finding, Report};
 use self::namespaces::{Namespaces, Source};
 
-/// Everything that is wrong with a configuration, whatever the host.
+/// Everything that is wrong with a configuration on any host.
 pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
     let mut report = Report::default();
     let namespaces = Namespaces::of(spec);
@@ -83,14 +83,14 @@ pub(crate) fn check_process(process: &Process) -> Vec<Finding> {
     report.into_findings()
 }
 
-/// The same for mounts that a running container with this configuration is to get.
+/// The same for mounts to be added to a running container with this configuration.
 pub(crate) fn check_added_mounts(mounts: &[Mount], spec: &Spec) -> Vec<Finding> {
     let mut report = Report::default();
     mounts::check_added(mounts, &Namespaces::of(spec), &mut report);
     report.into_findings()
 }
 
-/// The same for destinations whose mounts are to go.
+/// The same for destinations whose mounts are to be removed.
 pub(crate) fn check_removed_mounts(mounts: &[Mount]) -> Vec<Finding> {
     let mut report = Report::default();
     mounts::check_removed(mounts, &mut report);

@@ -1,4 +1,4 @@
-//! `mounts`: what can be told without the file system.
+//! `mounts`: everything that can be checked without the file system.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path};
@@ -13,9 +13,8 @@ use crate::linux::mount::options;
 use crate::plan::mount::entry::Entry;
 use crate::program::blame::Place;
 
-/// Files of /proc that something else may stand in for: they only inform, and lxcfs and others mount over them. What
-/// else is mounted below /proc could take the place of what programs, and other runtimes, write their labels to
-/// (CVE-2019-16884).
+/// Files in /proc that may be mounted over: they only inform, and lxcfs and others replace them. Any other mount below
+/// /proc could replace files to which programs, and other runtimes, write their labels (CVE-2019-16884).
 const PROC_FILES: [&str; 11] = [
     "cpuinfo",
     "diskstats",
@@ -56,7 +55,7 @@ pub(super) fn check(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
     }
 }
 
-/// The owners that a new file system is asked for must exist in the new user namespace that mounts it.
+/// The owners that a new file system is to have must exist in the new user namespace that mounts it.
 pub(super) fn check_mapped(
     spec: &Spec,
     uids: &[LinuxIdMapping],
@@ -89,7 +88,7 @@ pub(super) fn check_mapped(
     }
 }
 
-/// Mounts that a running container is to get.
+/// Mounts to be added to a running container.
 pub(super) fn check_added(mounts: &[Mount], namespaces: &Namespaces, report: &mut Report) {
     for (index, mount) in mounts.iter().enumerate() {
         let at = format!("/mounts/{index}");
@@ -104,7 +103,7 @@ pub(super) fn check_added(mounts: &[Mount], namespaces: &Namespaces, report: &mu
     }
 }
 
-/// Destinations of a running container whose mounts are to go.
+/// Destinations in a running container whose mounts are to be removed.
 pub(super) fn check_removed(mounts: &[Mount], report: &mut Report) {
     for (index, mount) in mounts.iter().enumerate() {
         let at = format!("/mounts/{index}");
@@ -210,7 +209,7 @@ fn check_mount(mount: &Mount, at: &str, namespaces: &Namespaces, report: &mut Re
     }
 }
 
-/// Words for a file system, where none is made. A misspelt one would leave out a protection without a word.
+/// File system options on a mount that makes no file system. A misspelt flag would silently drop a protection.
 fn warn_of_unused(options: &[String], at: &str, report: &mut Report) {
     for (index, option) in options.iter().enumerate() {
         let Ok(alone) = options::parse(std::slice::from_ref(option)) else { continue };

@@ -1,4 +1,4 @@
-//! `linux.namespaces`, and the properties that need one: the id mappings, the time offsets, the host and domain name.
+//! `linux.namespaces`, and the properties that need one: id mappings, time offsets, host and domain name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -71,8 +71,8 @@ pub(super) fn check(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
     masks(linux, namespaces, report);
 }
 
-/// The kind that the name of a process's namespace tells: `/proc/PID/ns/net` and `/proc/PID/task/TID/ns/net`
-/// (namespaces(7)). Nobody without privileges can open those of others' processes.
+/// The kind according to the name of a process's namespace: `/proc/PID/ns/net` and `/proc/PID/task/TID/ns/net`
+/// (namespaces(7)). Without privileges, those of other users' processes cannot be opened.
 fn kind_by_name(path: &Path) -> Option<LinuxNamespaceType> {
     let mut names = path.to_str()?.strip_prefix("/proc/")?.split('/');
     let process = |name: &str| {
@@ -138,7 +138,7 @@ fn id_mappings(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
                     format!("user namespaces enabled, but no {kind} mappings found: without them no id exists in there"),
                 );
             }
-            // With a joined namespace the list must equal the namespace's own; only the kernel knows that.
+            // For a joined namespace the list must equal the namespace's own, which only the kernel knows.
             _ => {}
         }
     }

@@ -22,7 +22,7 @@ pub(super) fn check(linux: &Linux, namespaces: &Namespaces, report: &mut Report)
         } else if name.contains('%') {
             report.error(at.as_str(), format!("{name:?} is a template, and no device can have that name"));
         }
-        // Callers write an empty name where they mean none.
+        // Callers write an empty name if they mean none.
         let rename = device.name().as_deref().filter(|rename| !rename.is_empty());
         let at = if rename.is_some() { format!("{at}/name") } else { at };
         if let Some(rename) = rename {
@@ -43,7 +43,7 @@ pub(super) fn check(linux: &Linux, namespaces: &Namespaces, report: &mut Report)
     }
 }
 
-/// What the kernel takes as a name (net/core/dev.c, `dev_valid_name`; netdevice(7), `IFNAMSIZ`).
+/// What the kernel accepts as a name (net/core/dev.c, `dev_valid_name`; netdevice(7), `IFNAMSIZ`).
 fn name_of_device(name: &str) -> Result<(), String> {
     /// `IFNAMSIZ` with its NUL.
     const SIZE: usize = 16;

@@ -11,7 +11,7 @@ pub(super) fn check(process: &Process, at: &str, report: &mut Report) {
         report.error(format!("{at}/args"), "needs at least one entry, the program");
     }
     if !process.cwd().is_absolute() {
-        // runc's words, which test suites look for.
+        // runc's wording, which test suites look for.
         report.error(
             format!("{at}/cwd"),
             format!("cwd must be an absolute path, but it is {}", process.cwd().display()),
@@ -84,7 +84,7 @@ fn rlimits(rlimits: &[PosixRlimit], at: &str, report: &mut Report) {
     }
 }
 
-/// In a new user namespace an id without a mapping cannot be taken on: setresuid(2) answers EINVAL.
+/// A process cannot take on an unmapped id in a new user namespace: setresuid(2) fails with EINVAL.
 pub(super) fn check_mapped(
     process: &Process,
     uids: &[LinuxIdMapping],

@@ -1,21 +1,22 @@
-//! Makes a valid document readable for the Rust types of the spec, and a value of these types a valid document.
+//! Makes a valid document readable for the spec's Rust types, and turns a value of these types into a valid document.
 //!
-//! oci-spec 0.10 knows two scheduler flags under other names than the spec, refuses an empty CPU list and a huge-page
-//! limit above `i64::MAX`, fails as a whole on one unknown capability, takes capability names that the spec does not
-//! have, reads `"pids": {}` as a limit of 0, and wants a user in every process. This path runs only for documents that contain such a thing.
+//! oci-spec 0.10 knows two scheduler flags under names other than the spec's, refuses an empty CPU list and a huge-page
+//! limit above `i64::MAX`, fails as a whole on one unknown capability, accepts capability names that the spec does not
+//! have, reads `"pids": {}` as a limit of 0, and wants a user in every process. This code runs only for documents with
+//! one of these.
 
 use serde_json::Value;
 
 use super::schema::{CAPABILITY_NAMES, EXEC_AFFINITY, HUGEPAGE_LIMIT, SCHEDULER_FLAGS};
 use super::shape::{Need, Object, Shape};
 
-/// (the word of the spec, the word of oci-spec)
+/// (the spec's word, oci-spec's word)
 const RESPELLED: [(&str, &str); 2] = [
     ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
     ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
 ];
 
-/// Rewrites a document that the scan found valid into what the types accept.
+/// Rewrites a document that the scan found valid into one that the types accept.
 pub(crate) fn for_types(value: &mut Value, object: &Object) {
     repair_object(value, object);
 }

@@ -1,4 +1,4 @@
-//! `linux.resources`: what is wrong on every host. What a cgroup layout cannot do is told by `cgroup`.
+//! `linux.resources`: what is wrong on every host. `cgroup` reports what a cgroup layout cannot do.
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources};
 
@@ -33,7 +33,7 @@ pub(super) fn check(resources: &LinuxResources, at: &str, report: &mut Report) {
         }
     }
     for (file, _) in resources.unified().iter().flat_map(sorted) {
-        // The key becomes the name of a file in the container's cgroup, and must not leave it.
+        // The key becomes the name of a file in the container's cgroup, and must not lead out of it.
         if file.is_empty() || file.contains('/') || file == "." || file == ".." {
             report.error(
                 format!("{at}/unified/{}", escape(file)),
@@ -88,14 +88,14 @@ fn check_memory(memory: &LinuxMemory, at: &str, report: &mut Report) {
     if memory.swap().is_some_and(|swap| swap > 0) && memory.limit() == Some(-1) {
         report.error(format!("{at}/swap"), "memory and swap together cannot be limited while memory is not");
     }
-    // Some engines write 2^64-1 for "unset"; nothing else is beyond the scale.
+    // Some engines write 2^64-1 for "unset"; any other large value is out of range.
     if memory.swappiness().is_some_and(|value| value > 100 && value != u64::MAX) {
         report.error(format!("{at}/swappiness"), "must be from 0 to 100");
     }
 }
 
-/// The limits of the kernel's CFS bandwidth control (Documentation/scheduler/sched-bwc.rst); 0 is what engines write
-/// for "unset".
+/// The limits of the kernel's CFS bandwidth control (Documentation/scheduler/sched-bwc.rst); engines write 0 for
+/// "unset".
 fn check_cpu(cpu: &LinuxCpu, at: &str, report: &mut Report) {
     if cpu.period().is_some_and(|period| period != 0 && !(1_000..=1_000_000).contains(&period)) {
         report.error(format!("{at}/period"), "must be from 1000 to 1000000 microseconds");
@@ -166,7 +166,7 @@ fn hugepages(resources: &LinuxResources, at: &str, report: &mut Report) {
     for (index, limit) in limits.iter().enumerate() {
         let at = format!("{at}/hugepageLimits/{index}");
         let size = limit.page_size();
-        // It becomes a part of a file name: `hugetlb.2MB.max`.
+        // It becomes part of a file name: `hugetlb.2MB.max`.
         let digits = ["KB", "MB", "GB"].iter().find_map(|unit| size.strip_suffix(unit)).unwrap_or_default();
         let number = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
         if digits.is_empty() || !number {

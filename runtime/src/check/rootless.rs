@@ -1,4 +1,4 @@
-//! What a runtime without privileges cannot do for a configuration, told before it begins.
+//! What a runtime without privileges cannot do for a configuration, reported before it begins.
 //!
 //! Pure like the rest: the facts about the caller are values ([`Host`], [`Ranges`]).
 
@@ -15,8 +15,8 @@ use crate::linux::rlimit;
 /// Ids that newuidmap(1) or newgidmap(1) lets the caller map: first and count of each range of subuid(5) or subgid(5).
 pub(crate) type Ranges = Vec<(u32, u32)>;
 
-/// Everything of a configuration for which the caller lacks the rights; nothing if he has them. `hard` tells the
-/// caller's own hard limit of a resource, where it is known.
+/// Everything in a configuration for which the caller lacks the rights. `hard` returns the caller's own hard limit of a
+/// resource, if known.
 pub(crate) fn check(spec: &Spec, host: Host, hard: impl Fn(u32) -> Option<u64>) -> Vec<Finding> {
     let mut report = Report::default();
     if !host.raises_limits() {
@@ -39,7 +39,7 @@ pub(crate) fn check(spec: &Spec, host: Host, hard: impl Fn(u32) -> Option<u64>) 
     report.into_findings()
 }
 
-/// A node that is bound is the host's own file: it has the mode and the owner that it has there.
+/// A bound node is the host's own file, with its mode and owner on the host.
 fn check_devices(spec: &Spec, host: Host, report: &mut Report) {
     let linux = spec.linux().as_ref();
     if host.makes_devices() && !Namespaces::of(linux).user.is_own() {
@@ -85,7 +85,7 @@ fn check_limits(spec: &Spec, hard: impl Fn(u32) -> Option<u64>, report: &mut Rep
 
 fn check_namespaces(namespaces: &Namespaces, report: &mut Report) {
     if !namespaces.user.is_own() {
-        // runc's words, which callers and test suites look for.
+        // runc's wording, which callers and test suites look for.
         report.error(
             "/linux/namespaces",
             "rootless container requires user namespaces: without privileges (CAP_SYS_ADMIN) a container needs one, \
@@ -128,7 +128,8 @@ fn check_id_mapped_mounts(spec: &Spec, report: &mut Report) {
         let maps =
             options.idmap.is_some() || mount.uid_mappings().as_ref().is_some_and(|maps| !maps.is_empty());
         if maps && options.bind.is_some() {
-            // Linux: only the owner of a file system may map the ids of its mounts; who mounted it inside owns it.
+            // Linux: only the owner of a file system may map the ids of its mounts; the user that mounted it inside
+            // owns it.
             report.error(
                 format!("/mounts/{index}"),
                 "an id-mapped bind mount takes CAP_SYS_ADMIN over the file system that is bound",
@@ -153,7 +154,7 @@ fn check_groups(spec: &Spec, namespaces: &Namespaces, host: Host, report: &mut R
     }
 }
 
-/// The mappings that newuidmap(1) and newgidmap(1) are going to refuse, as far as their files tell: a name service may
+/// The mappings that newuidmap(1) and newgidmap(1) are going to refuse, according to their files: a name service may
 /// give a user other ranges, so these are warnings.
 pub(crate) fn check_ranges(spec: &Spec, host: Host, uids: &Ranges, gids: &Ranges) -> Vec<Finding> {
     let mut report = Report::default();
@@ -183,7 +184,7 @@ pub(crate) fn check_ranges(spec: &Spec, host: Host, uids: &Ranges, gids: &Ranges
     report.into_findings()
 }
 
-/// newuidmap(1): the range lies in one of the user's, or is his own id alone.
+/// newuidmap(1): the range lies in one of the user's ranges, or is just the user's own id.
 fn may_map(mapping: &LinuxIdMapping, own: u32, ranges: &Ranges) -> bool {
     let (first, size) = (u64::from(mapping.host_id()), u64::from(mapping.size()));
     idmap::is_own_id(std::slice::from_ref(mapping), own)
@@ -192,7 +193,7 @@ fn may_map(mapping: &LinuxIdMapping, own: u32, ranges: &Ranges) -> bool {
         })
 }
 
-/// The ranges of a user in the text of a subuid(5) file, which names him by name or number.
+/// The ranges of a user in the text of a subuid(5) file, which identifies the user by name or number.
 pub(crate) fn ranges(text: &str, name: Option<&str>, uid: u32) -> Ranges {
     let uid = uid.to_string();
     text.lines()

@@ -14,14 +14,14 @@ use super::list;
 use super::schema::CAPABILITY_NAMES;
 use super::shape::{Field, Need, Object, Shape};
 
-/// After so many findings the rest is not worth the memory: a list of a million wrong values is one mistake.
+/// After this many findings the rest is not worth the memory: a list of a million wrong values is one mistake.
 const MOST_FINDINGS: usize = 200;
 
 /// What [`scan`] saw.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
     pub(crate) findings: Vec<Finding>,
-    /// The document is fine, but the Rust types of the spec would not take it, or would read something else into it.
+    /// The document is valid, but the spec's Rust types would refuse it or misread it.
     pub(crate) needs_repair: bool,
     left_out: bool,
 }
@@ -46,10 +46,10 @@ pub(crate) fn scan(text: &str, object: &'static Object) -> Scan {
     scan
 }
 
-/// The escape of a surrogate that stands alone, where that is what ended the reader: it says that some digits are missing.
+/// The escape of a lone surrogate, if that is what stopped the reader, which reports it as missing digits.
 fn half_pair<'t>(text: &'t str, error: &serde_json::Error) -> Option<&'t str> {
     let line = text.lines().nth(error.line().checked_sub(1)?)?;
-    // The reader stops inside the escape, or inside the one behind it that would be the other half.
+    // The reader stops inside the escape, or inside the next one, which would be the other half.
     let end = error.column().min(line.len());
     let from = end.saturating_sub(2 * "\\uD800".len());
     let near = line.get(from..(end + "uD800".len()).min(line.len()))?;
@@ -69,7 +69,7 @@ impl Scan {
     }
 }
 
-/// Where the walk is; written out only when there is something to report.
+/// The current position; formatted only if there is something to report.
 enum Path<'a> {
     Root,
     Name(&'a Self, &'a str),
@@ -90,11 +90,11 @@ struct Walk<'a> {
     scan: &'a mut Scan,
     shape: &'a Shape,
     at: &'a Path<'a>,
-    /// `null` is the value of a property here, which every peer reads as "absent".
+    /// `null` is allowed for a property here, and every other implementation reads it as "absent".
     nullable: bool,
 }
 
-/// What the enclosing object wants to know about a value.
+/// What the enclosing object needs to know about a value.
 enum Seen {
     /// Null, or a string that stands for it.
     Null,
@@ -150,7 +150,7 @@ impl Walk<'_> {
             Shape::Capability => {
                 if !CAPABILITY_NAMES.contains(&text) {
                     self.scan.needs_repair = true;
-                    // The words of runc, which tools look for. The same name stands in several sets: one warning.
+                    // runc's wording, which tools look for. The same name is in several sets: one warning.
                     let message = format!(
                         "ignoring unknown or unavailable capabilities: [{}]{}",
                         text.escape_debug(),
@@ -263,8 +263,8 @@ impl Walk<'_> {
     }
 }
 
-/// How `serde_json` presents a number when any crate of the program has switched on its feature
-/// `arbitrary_precision`: as an object with this one member.
+/// How `serde_json` presents a number if any crate in the program enables its feature `arbitrary_precision`: as an
+/// object with this single member.
 const EXACT_NUMBER: &str = "$serde_json::private::Number";
 
 const REPEATED: &str = "the name occurs twice in this object";
@@ -275,20 +275,20 @@ fn find<'o>(object: &'o Object, name: &str) -> Option<(u64, &'o Field)> {
     Some((1 << index, &object.fields[index]))
 }
 
-/// What to show of a string that may be long or full of control characters.
+/// A printable form of a string that may be long or full of control characters.
 fn shown(text: &str) -> String {
     let cut: String = text.chars().take(64).collect();
     if cut.len() < text.len() { format!("{cut:?}...") } else { format!("{cut:?}") }
 }
 
-/// A hint for a capability whose name is nearly right; nothing is granted on a guess.
+/// A hint for a capability with a nearly correct name; a guess grants nothing.
 fn meant(text: &str) -> String {
     let upper = text.to_ascii_uppercase();
     let name = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
     if CAPABILITY_NAMES.contains(&name.as_str()) { format!("; write it as {name}") } else { String::new() }
 }
 
-/// The name of a member, borrowed from the document where it has no escapes.
+/// The name of a member, borrowed from the document if it has no escapes.
 struct Name<'de>(Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {

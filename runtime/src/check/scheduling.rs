@@ -44,7 +44,7 @@ fn check_scheduler(scheduler: &Scheduler, at: &str, report: &mut Report) {
     let [runtime, deadline, period] =
         [scheduler.runtime(), scheduler.deadline(), scheduler.period()].map(|time| time.unwrap_or(0));
     if policy == Policy::SchedDeadline {
-        // A period of 0 means "as the deadline"; runtimes below 1024 ns are refused by the kernel.
+        // A period of 0 means the deadline; the kernel refuses runtimes below 1024 ns.
         let period = if period == 0 { deadline } else { period };
         if !(1024 <= runtime && runtime <= deadline && deadline <= period) {
             report.error(at, "SCHED_DEADLINE needs 1024 <= runtime <= deadline <= period");

@@ -1,7 +1,7 @@
 //! The objects of runtime-spec 1.3 for Linux, as tables.
 //!
-//! "Required" follows the text of the spec, not its JSON schema, where the two differ: the text is the standard
-//! (config.md, "The canonical schema is defined in this document").
+//! "Required" follows the text of the spec, not its JSON schema, if they differ: the text is the standard (config.md,
+//! "The canonical schema is defined in this document").
 
 use super::shape::Shape::{Bool, Capability, CpuList, Int, List, Map, NamedWord, Text, TextOrNone, Word};
 use super::shape::{
@@ -19,7 +19,7 @@ object! {
     /// `config.json` (config.md).
     CONFIG:
     required("ociVersion", Text),
-    // REQUIRED on all platforms but Windows.
+    // REQUIRED on all platforms except Windows.
     required("root", Shape::Object(&ROOT)),
     optional("mounts", List(&Shape::Object(&MOUNT))),
     optional("process", Shape::Object(&PROCESS)),
@@ -63,7 +63,8 @@ object! {
     optional("env", TEXTS),
     optional("args", TEXTS),
     optional("commandLine", Text),
-    // Required by the text of the spec, not by its schema; without it, and without one of its ids, peers take 0.
+    // Required by the text of the spec, not by its schema; without it, or without one of its ids, other runtimes take
+    // 0.
     assumed("user", Shape::Object(&USER), "{}"),
     optional("rlimits", List(&Shape::Object(&RLIMIT))),
     optional("apparmorProfile", Text),
@@ -185,7 +186,7 @@ pub(crate) const SCHEDULER_FLAGS: &[&str] = &[
 
 object! { IO_PRIORITY:
     required("class", Word(&["IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"])),
-    // Without it the highest of the class, as the Go types of the spec have it.
+    // By default the highest of the class, as in the spec's Go types.
     optional("priority", I32),
 }
 
@@ -331,8 +332,8 @@ object! { INTEL_RDT:
     optional("schemata", TEXTS),
     optional("l3CacheSchema", Text),
     optional("memBwSchema", Text),
-    // enableCMT and enableMBM of 1.1 and 1.2 had no defined meaning and were dropped in 1.3: ignored with a warning, as
-    // everything that is not in the specification.
+    // enableCMT and enableMBM of 1.1 and 1.2 had no defined meaning and were dropped in 1.3: ignored with a warning,
+    // like everything that is not in the specification.
     optional("enableMonitoring", Bool),
 }
 

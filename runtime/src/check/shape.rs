@@ -1,25 +1,25 @@
 //! What a document may look like: the vocabulary of the tables in `schema.rs`.
 //!
-//! The tables exist because the Rust types of the spec cannot say it all: they stop at the first wrong value, replace
-//! a missing number by 0, and accept words that the spec does not have.
+//! The tables exist because the spec's Rust types cannot express everything: they stop at the first wrong value,
+//! replace a missing number with 0, and accept words that the spec does not have.
 
 /// What one JSON value must be.
 #[derive(Debug)]
 pub(crate) enum Shape {
-    /// Anything: the value belongs to somebody else.
+    /// Anything: the value is not interpreted here.
     Any,
     Bool,
     /// A string without a NUL byte.
     Text,
-    /// The same, where the empty string is as good as none: what a program writes that leaves nothing out.
+    /// The same, except that the empty string means none: written by programs that omit nothing.
     TextOrNone,
     /// A list of CPUs, which the Rust type would refuse without saying where.
     CpuList,
-    /// One of these words; where a word may be missing, the empty one is as good as none.
+    /// One of these words; if a word may be missing, an empty one means none.
     Word(&'static [&'static str]),
-    /// The same, which runc calls by this name where it is wrong or missing.
+    /// The same; runc uses this name for a wrong or missing one.
     NamedWord(&'static str, &'static [&'static str]),
-    /// The name of a capability. An unknown one is a warning, because the spec wants it so.
+    /// The name of a capability. An unknown one is a warning, as the spec asks.
     Capability,
     /// A whole number between the two, inclusive.
     Int(i128, i128),
@@ -43,16 +43,16 @@ pub(crate) struct Field {
     pub(crate) need: Need,
 }
 
-/// Whether a property must be there.
+/// Whether a property is required.
 #[derive(Debug)]
 pub(crate) enum Need {
     Optional,
     Required,
     /// Required unless the property `type` of the same object is this word.
     UnlessType(&'static str),
-    /// Optional, but the Rust type turns absent into 0: without it the whole object goes.
+    /// Optional, but the Rust type reads an absent one as 0: without it the whole object is dropped.
     ElseDrop,
-    /// Optional, but the Rust type wants it: what to read where it is missing.
+    /// Optional, but the Rust type needs it: the value to assume if it is missing.
     ElseAssume(&'static str),
     /// Not a property of a Linux container; the text says what it is.
     Foreign(&'static str),

@@ -1,4 +1,4 @@
-//! `linux.sysctl`: only what one of the container's own namespaces holds.
+//! `linux.sysctl`: only parameters of the container's own namespaces.
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Type, Spec};
 
@@ -27,7 +27,7 @@ pub(super) fn check(spec: &Spec, linux: &Linux, namespaces: &Namespaces, report:
             Scope::Uts => (Type::Uts, "uts"),
         };
         if !namespaces.has(typ) {
-            // The same words as runc's, which has others for each kind.
+            // The same wording as runc's, which differs for each kind.
             let message = match typ {
                 Type::Network => format!("sysctl {key:?} not allowed in host network namespace"),
                 Type::Ipc => format!("sysctl {key:?} is not allowed in the hosts ipc namespace"),
@@ -52,7 +52,7 @@ pub(super) fn check(spec: &Spec, linux: &Linux, namespaces: &Namespaces, report:
     }
 }
 
-/// A group at an end of the range that may open ping sockets, which the kernel would answer with EINVAL
+/// A group at an end of the range that may open ping sockets and is not mapped: the kernel would fail with EINVAL
 /// (`net/ipv4/sysctl_net_ipv4.c`, `ipv4_ping_group_range`).
 fn unmapped(linux: &Linux, namespaces: &Namespaces, path: &str, value: &str) -> Option<u32> {
     if path != "net/ipv4/ping_group_range" || namespaces.get(Type::User) != Some(Source::New) {
@@ -62,7 +62,7 @@ fn unmapped(linux: &Linux, namespaces: &Namespaces, path: &str, value: &str) -> 
     value.split_whitespace().filter_map(|end| end.parse().ok()).find(|gid| !mappings::contain(gids, *gid))
 }
 
-/// The property that gives the same name of the machine as this parameter, with its value.
+/// The property that sets the same name as this parameter, with its value.
 fn of_uts<'s>(spec: &'s Spec, path: &str) -> Option<(&'static str, &'s str)> {
     let (property, name) = match path {
         "kernel/hostname" => ("/hostname", spec.hostname()),

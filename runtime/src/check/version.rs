@@ -24,10 +24,10 @@ pub(super) fn check(spec: &Spec, report: &mut Report) {
     }
 }
 
-/// Gives a configuration of an older version the words that the newest one has for the same.
+/// Converts a configuration of an older version to the words of the newest.
 ///
-/// Version 1.3 made 0 a value of `pids.limit`. Before, 0 was "no limit" for every runtime, and callers that write such
-/// a version mean that by it (Podman 4, for `--pids-limit -1`).
+/// Version 1.3 made 0 a value of `pids.limit`. Before, 0 meant "no limit" for every runtime, and callers that write an
+/// older version mean that by it (Podman 4, for `--pids-limit -1`).
 pub(super) fn as_newest(spec: &mut Spec) {
     if semver(spec.version()).is_none_or(|version| version >= (1, 3)) {
         return;
@@ -40,7 +40,7 @@ pub(super) fn as_newest(spec: &mut Spec) {
     }
 }
 
-/// Major and minor number of a valid version (<https://semver.org/spec/v2.0.0.html>, the BNF at its end).
+/// The major and minor numbers of a valid version (<https://semver.org/spec/v2.0.0.html>, the BNF at its end).
 fn semver(version: &str) -> Option<(u64, u64)> {
     let (rest, build) = split(version, '+');
     let (core, pre_release) = split(rest, '-');

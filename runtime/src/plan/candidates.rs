@@ -1,6 +1,6 @@
-//! Where the program of a process may be: its path, or every directory of PATH (execvp(3)).
+//! Where a process' program may be: its path, or every directory of PATH (execvp(3)).
 
-/// The search path where the environment has none (glibc's confstr(_`CS_PATH`)).
+/// The search path if the environment has none (glibc's confstr(_`CS_PATH`)).
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
 /// The paths to try, and whether the configuration named one itself.

@@ -24,7 +24,7 @@ pub(super) fn enter_namespaces(
     if namespaces.pid.is_new() && namespaces.user.joined().is_none() {
         plan.born_with |= libc::CLONE_NEWPID;
     }
-    // Whoever has joined a pid namespace of the host must have done so before it gives up its rights over the host.
+    // A child that joins a pid namespace of the host must do so before it gives up its rights over the host.
     let early_pid = namespaces.pid.joined().filter(|_| admin && own_user);
     let unshares_user = namespaces.user.is_new() && early_pid.is_some();
     if let Some(unit) = request.scope {
@@ -41,11 +41,11 @@ pub(super) fn enter_namespaces(
     if !own_user {
         unshare(&mut plan.program, namespaces.unshared());
     }
-    // With the host's ids still, and before the cgroup namespace, whose root is wherever the process is.
+    // Still with the host's ids, and before the cgroup namespace, whose root is wherever the process is.
     for tasks in request.tasks {
         let path = plan.program.text(tasks.as_os_str().as_encoded_bytes());
         // "0" is the writing thread itself: a single thread moves without waiting for a grace period of the kernel,
-        // which a write of a pid to cgroup.procs costs (10 ms after any idle time).
+        // which writing a pid to cgroup.procs costs (10 ms after any idle time).
         let text = plan.program.text("0");
         plan.program.push(
             Op::WriteHost { path, text },
@@ -54,7 +54,7 @@ pub(super) fn enter_namespaces(
     }
     plan_all_cpus(&mut plan.program);
     if let Some(wish) = intel_rdt::Wish::of(linux, request.id) {
-        // As the cgroups: whatever comes later inherits it, a process that is born again too.
+        // Like the cgroups: everything later inherits it, including a reborn process.
         plan.ask(
             ParentStep::JoinRdt(wish),
             Slot::NONE,
@@ -64,7 +64,7 @@ pub(super) fn enter_namespaces(
     if own_user && admin && request.new_keyring {
         plan_spare_keyring(&mut plan.program);
     }
-    // The host's own before the user namespace: afterwards there is no right to them.
+    // The host's own namespaces before the user namespace: afterwards there is no right to them.
     let (early, late): (Vec<_>, Vec<_>) =
         namespaces.joined().partition(|(.., kind)| own_user && admin && kind & Namespaces::HOST_OWNED != 0);
     for (path, index, kinds) in early {
@@ -117,7 +117,7 @@ pub(super) fn enter_namespaces(
             plan.program.push_own(Op::Dumpable, "let the owner of the container look at the process");
         }
         if walks_to_root(namespaces, request) {
-            // As the working directory it moves to the new mount namespace, where no path need lead to it.
+            // As the working directory, it moves to the new mount namespace, where no path needs to lead to it.
             let rootfs = plan.program.text(request.rootfs.as_os_str().as_encoded_bytes());
             let blame = Blame::new("enter the root file system", Place::of("/root/path")).on(rootfs);
             plan.ask(ParentStep::OpenDirectory(request.rootfs.to_owned()), Slot::TARGET, blame);
@@ -135,7 +135,7 @@ pub(super) fn enter_namespaces(
     {
         let blame = Blame::new("set the time offsets", Place::of("/linux/timeOffsets"));
         if admin {
-            // The file belongs to the host's root, since this process is not dumpable.
+            // The host's root owns the file, since this process is not dumpable.
             plan.ask(ParentStep::TimeOffsets(timens::text(offsets)), Slot::NONE, blame);
         } else {
             let path = plan.program.text("/proc/self/timens_offsets");
@@ -160,8 +160,8 @@ pub(super) fn enter_namespaces(
     }
 }
 
-/// Joins an existing pid namespace for the process that is born last, unless that has happened: after the hooks, which
-/// must not be seen in it with the host's root directory.
+/// Joins an existing pid namespace for the process that is born last, unless that has already happened: after the
+/// hooks, which must not be visible in it with the host's root directory.
 pub(super) fn enter_pid_namespace(plan: &mut Plan, namespaces: &Namespaces, request: &Request<'_>) {
     if let Some(path) = namespaces.pid.joined()
         && request.host.is_admin()
@@ -171,22 +171,22 @@ pub(super) fn enter_pid_namespace(plan: &mut Plan, namespaces: &Namespaces, requ
     }
 }
 
-/// Who sees the process when it comes into its pid namespace; none where no others are in it.
+/// What can see the process when it emerges in its pid namespace; none if the namespace is empty.
 pub(super) fn emergence(namespaces: &Namespaces, request: &Request<'_>) -> Option<Emergence> {
-    // Without privileges it was entered at the start: who is in there can have no rights over a process of the caller.
+    // Without privileges it was entered at the start: no process in there can have rights over a process of the caller.
     let emerges = namespaces.pid.joined().is_some() && request.host.is_admin();
-    // Nothing is known of those who are in it, but rights of a user namespace do not reach out of it.
+    // The processes in there are unknown, but rights of a user namespace do not reach out of it.
     let seen = if namespaces.user.is_own() { Emergence::Unwatched } else { Emergence::Watched };
     emerges.then_some(seen)
 }
 
-/// Whether the child takes its root file system as its working directory: root of a user namespace may not be allowed to
-/// pass the directories of the host above it.
+/// Whether the child makes its root file system its working directory: root of a user namespace may not be allowed to
+/// pass through the host directories above it.
 pub(super) fn walks_to_root(namespaces: &Namespaces, request: &Request<'_>) -> bool {
     namespaces.user.is_own() && namespaces.mount.is_new() && request.host.is_admin()
 }
 
-/// Going on in a second process, where a pid namespace takes effect only for those that are born later.
+/// Continues in a second process, if a pid namespace takes effect only for processes born later.
 pub(super) fn plan_reborn(program: &mut Program, kinds: i32, place: Place) {
     program.push(Op::Reborn { kinds }, Blame::new("make a process in the pid namespace", place));
     program.push_own(Op::NewSession, "start a new session");
@@ -198,8 +198,8 @@ fn unshare(program: &mut Program, kinds: i32) {
     }
 }
 
-/// The caller's CPU affinity is no business of the container's, which has a cgroup for that. A kernel from 6.2 on remembers
-/// it through every change of the cgroup's CPUs, unless it is taken back.
+/// The caller's CPU affinity must not restrict the container, which has a cgroup for that. Kernels from 6.2 on remember
+/// the affinity through every change of the cgroup's CPUs, unless it is reset.
 pub(super) fn plan_all_cpus(program: &mut Program) {
     let mask = program.text(affinity::ALL_CPUS);
     program.push_own(Op::AllCpus(mask), "reset the CPU affinity to the CPUs of the cgroup");

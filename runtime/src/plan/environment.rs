@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-/// The entries of `process.env` and of the runtime's own, in their order, and whether `HOME` is still to be found.
+/// The entries of `process.env` and of the runtime's own, in order, and whether `HOME` must still be found.
 ///
-/// Of several entries with one name the last one stays: callers append overrides, while getenv(3) would find the first
-/// and most shells the last. An empty `HOME` counts as none, as callers of runc are used to.
+/// Of several entries with one name, the last stays: callers append overrides, while getenv(3) would find the first,
+/// and most shells the last. An empty `HOME` counts as none, as callers of runc expect.
 pub(crate) fn environment<'a>(entries: impl DoubleEndedIterator<Item = &'a [u8]>) -> (Vec<&'a [u8]>, bool) {
     let mut names = HashSet::new();
     let mut env: Vec<&[u8]> = entries.rev().filter(|entry| names.insert(name(entry))).collect();
@@ -15,7 +15,7 @@ pub(crate) fn environment<'a>(entries: impl DoubleEndedIterator<Item = &'a [u8]>
     (env, !has_home)
 }
 
-/// The name with its `=`, so that an entry without one is no variable of that name.
+/// The name with its `=`, so that an entry without one is not a variable of that name.
 fn name(entry: &[u8]) -> &[u8] {
     entry.iter().position(|byte| *byte == b'=').and_then(|at| entry.get(..=at)).unwrap_or(entry)
 }

@@ -1,4 +1,4 @@
-//! The order of an exec: a process of its own configuration inside an existing container.
+//! The order of an exec: a process with its own configuration inside an existing container.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::linux::affinity;
 use crate::program::blame::{Blame, Place};
 use crate::program::{Op, Slot};
 
-/// Facts about the container and wishes of the caller.
+/// Facts about the container and options of the caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExecRequest<'r> {
     pub(crate) id: &'r str,
@@ -32,7 +32,7 @@ pub(crate) struct ExecRequest<'r> {
     /// User and group of the root of the container's user namespace.
     pub(crate) root: (u32, u32),
     pub(crate) tasks: &'r [PathBuf],
-    /// The unit into which systemd has to move the process, since the caller may not.
+    /// The unit into which systemd has to move the process, if the caller may not.
     pub(crate) scope: Option<&'r str>,
     /// Whether a process in the container's pid namespace may have `CAP_SYS_PTRACE`.
     pub(crate) watched: bool,
@@ -46,10 +46,10 @@ pub(crate) struct ExecRequest<'r> {
 
 /// Number of the init process' pidfd among the inherited descriptors.
 pub(crate) const INIT: u8 = 0;
-/// Number of the container's root directory, where the container has no mount namespace.
+/// Number of the container's root directory, if the container has no mount namespace.
 pub(crate) const ROOT: u8 = 1;
 
-/// Plans an exec. The process was checked.
+/// Plans an exec. The process has been checked.
 pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
     let in_user_namespace = request.namespaces & libc::CLONE_NEWUSER != 0;
@@ -85,11 +85,11 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
         plan_spare_keyring(&mut plan.program);
     }
     if needs_proc(process) {
-        // While it is the host's that is in reach, and shows this process.
+        // While the host's is in reach, and shows this process.
         plan.program.push_own(Op::OpenProc, "open a private procfs");
     }
-    // All at once, the user namespace among them, which gives the rights to the others. That of pids takes effect for the
-    // process that is born last: nothing of the host may be seen in it.
+    // All at once, including the user namespace, which gives the rights to the others. The pid namespace takes effect
+    // for the process that is born last: nothing of the host may be visible in it.
     let kinds = request.namespaces;
     if kinds != 0 {
         plan.program.push_own(Op::Enter { namespace: INIT, kinds }, "join the container's namespaces");

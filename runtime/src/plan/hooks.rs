@@ -1,4 +1,4 @@
-//! Hooks of the child: createContainer and startContainer.
+//! The child's hooks: createContainer and startContainer.
 
 use oci_spec::runtime::{Hook, Spec};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use super::Request;
 use crate::program::blame::{Blame, Place};
 use crate::program::{ChildHook, List, Op, Program, Text};
 
-/// The state document as hooks get it on standard input (runtime.md, State).
+/// The state document that hooks get on standard input (runtime.md, State).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HookState<'s> {
@@ -36,10 +36,10 @@ impl<'s> HookState<'s> {
     }
 }
 
-/// A pid that stands for the one only the child knows.
+/// A placeholder for the pid, which only the child knows.
 const PID_MARK: i32 = i32::MIN;
 
-/// Stores the state document around the pid.
+/// Stores the state document in two parts around the pid.
 fn store_state(
     program: &mut Program,
     spec: &Spec,
@@ -53,17 +53,17 @@ fn store_state(
     (program.text(&document[..at]), program.text(&document[at + mark.len()..]))
 }
 
-/// What hooks of one kind have of the container.
+/// What hooks of one kind get from the container.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Surroundings {
-    /// The environment of a hook whose `env` is absent; else that is empty.
+    /// The environment of a hook whose `env` is absent; without one it is empty.
     pub(crate) env: Option<List>,
     /// The seccomp filter, with its flags.
     pub(crate) filter: Option<(Text, u32)>,
 }
 
-/// The step that runs one kind of hooks in the child, if there are any. `status` is that of the container in the state
-/// document; `kind` the place of the hooks in the configuration and what the step does.
+/// The step that runs the child's hooks of one kind, if there are any. `status` is the container's in the state
+/// document; `kind` is the place of the hooks in the configuration, and what the step does.
 pub(crate) fn plan(
     program: &mut Program,
     spec: &Spec,

@@ -1,4 +1,4 @@
-//! Where the labels of security modules stand in the order, on machines whose kernel has none of them.
+//! Where the labels of security modules come in the order, on machines whose kernel has no such module.
 
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,7 @@ const CONFIG: &str = r#"{
               "maskedPaths": ["/proc/kcore"]}
 }"#;
 
-/// How the steps begin that the snapshot shows.
+/// The prefixes of the steps that the snapshot shows.
 const SHOWN: [&str; 7] =
     ["label", "join a new session", "stop", "apply", "mount tmpfs", "mount mqueue", "report"];
 

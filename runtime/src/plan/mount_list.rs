@@ -1,4 +1,4 @@
-//! The mounts of a configuration, and those that stand for none.
+//! The mounts of a configuration, and the defaults.
 
 use oci_spec::runtime::{Mount, Spec};
 
@@ -6,9 +6,8 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::mount::entry::Entry;
 use crate::program::blame::Place;
 
-/// The mounts of a container: those listed, or the file systems that the spec promises where the configuration says
-/// nothing about mounts at all (config-linux.md, Default Filesystems). A list that leaves one out is a decision of its
-/// author.
+/// The mounts of a container: those listed or, if the configuration says nothing about mounts at all, the file systems
+/// that the spec promises (config-linux.md, Default Filesystems). A list that leaves one out does so on purpose.
 pub(crate) fn mounts_of(spec: &Spec) -> Vec<Mount> {
     spec.mounts().clone().unwrap_or_else(default_mounts)
 }
@@ -24,7 +23,7 @@ fn default_mounts() -> Vec<Mount> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// One of them, with the words of its options understood.
+/// One of them, with its options parsed.
 pub(super) fn understand(mount: &Mount, index: usize) -> Result<Entry<'_>> {
     let place = Place::item("/mounts", index);
     Entry::new(mount, place).map_err(|(option, message)| {

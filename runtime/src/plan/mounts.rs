@@ -2,7 +2,7 @@
 //!
 //! A child joins the container's namespaces and does there what it would have done at the creation. What the host owns
 //! comes from the parent. Everything goes through one descriptor of the container's root, so that nothing that its
-//! processes do meanwhile leads out of it.
+//! processes do in the meantime leads out of it.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ pub(crate) struct MountsRequest<'r> {
     pub(crate) namespaces: i32,
     /// What a cgroup mount shows.
     pub(crate) views: &'r Views,
-    /// Sources that are to be copied as the links that they are: the path and where it leads.
+    /// Sources to copy as links: the path and its target.
     pub(crate) links: &'r [(PathBuf, PathBuf)],
     /// Whether the parent may enter namespaces and clone mounts.
     pub(crate) admin: bool,
@@ -42,7 +42,7 @@ pub(crate) struct MountsRequest<'r> {
 }
 
 impl MountsRequest<'_> {
-    /// Whether the child has to do all by itself, with the rights of the container's user namespace.
+    /// Whether the child has to do everything by itself, with the rights of the container's user namespace.
     fn visits(&self) -> bool {
         !self.admin && self.namespaces & libc::CLONE_NEWUSER != 0 && self.namespaces & libc::CLONE_NEWNS != 0
     }
@@ -50,10 +50,10 @@ impl MountsRequest<'_> {
 
 /// Number of the init process' pidfd among the inherited descriptors.
 const INIT: u8 = 0;
-/// Number of the container's root directory, where the container has no mount namespace.
+/// Number of the container's root directory, if the container has no mount namespace.
 const ROOT: u8 = 1;
 
-/// Plans the addition of mounts. They were checked.
+/// Plans the addition of mounts, which have been checked.
 pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
     enter(&mut plan, request, needs_pid_namespace(mounts, request.namespaces));
@@ -92,7 +92,7 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
         } else {
             entry.plan(&mut plan, &around);
         }
-        // What an entry mounts below its first mount goes with that one.
+        // Whatever an entry mounts below its first mount is removed with that.
         let step = plan.steps.len() as u16;
         let blame = Blame::new("write down the mount", entry.place());
         plan.steps.push((ParentStep::NoteMount(clean(&entry.destination)), blame));
@@ -114,7 +114,7 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
     Ok(plan)
 }
 
-/// Plans the removal of mounts on record, by their destinations. All are found to be removable before the first goes.
+/// Plans the removal of recorded mounts by destination. All are checked to be removable before the first is removed.
 pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
     let mut plan = Plan::default();
     enter(&mut plan, request, false);
@@ -126,7 +126,7 @@ pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
         let destination = clean(mount.destination());
         let own = (0u32..).zip(request.known).filter(|(_, one)| one.destination == destination);
         let mut own: Vec<[u8; 4]> = own.map(|(number, _)| number.to_ne_bytes()).collect();
-        // The latest first.
+        // Latest first.
         own.reverse();
         let own = plan.program.text(own.concat());
         plan.program.push(Op::FindAdded { path, known, own }, blame);
@@ -138,7 +138,7 @@ pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
     plan
 }
 
-/// Has those mounts on record reported that are not there any more; gives the list.
+/// Has the child report recorded mounts that are gone; returns the list.
 fn plan_known(plan: &mut Plan, request: &MountsRequest<'_>) -> Text {
     let known: Vec<u8> = request.known.iter().flat_map(|one| one.mount.pack()).collect();
     let known = plan.program.text(known);
@@ -146,13 +146,13 @@ fn plan_known(plan: &mut Plan, request: &MountsRequest<'_>) -> Text {
     known
 }
 
-/// Whether a mount shows the container's pid namespace. A parent with privileges opens it; else the child must be in
-/// the namespace, where no process of the container can have rights over it.
+/// Whether a mount shows the container's pid namespace. A parent with privileges opens it; otherwise the child must be
+/// in the namespace, where no process of the container can have rights over it.
 fn needs_pid_namespace(mounts: &[Mount], namespaces: i32) -> bool {
     namespaces & libc::CLONE_NEWPID != 0 && mounts.iter().any(|mount| mount.typ().as_deref() == Some("proc"))
 }
 
-/// `pids`: what is made shows the pid namespace.
+/// `pids` means that a new mount shows the pid namespace.
 fn enter(plan: &mut Plan, request: &MountsRequest<'_>, pids: bool) {
     begin(&mut plan.program, 0, None, false);
     plan.program.push_own(Op::NewSession, "start a new session");

@@ -1,4 +1,4 @@
-//! The order of a creation: the one place that knows it. Read it top-down; the reasons stand beside each step.
+//! The order of a creation: the one place that knows it. Read it top-down; the reasons are beside each step.
 
 use oci_spec::runtime::{LinuxMemoryPolicy, Mount, Process, Spec};
 
@@ -14,7 +14,7 @@ use crate::linux::namespace::Namespaces;
 use crate::program::blame::{Blame, Place};
 use crate::program::{Op, Program};
 
-/// Plans a creation. The configuration was checked; what is still refused here only this code can know.
+/// Plans a creation. The configuration has been checked; only this code can know what it still refuses.
 pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     let linux = spec.linux().as_ref();
     let namespaces = Namespaces::of(linux);
@@ -27,8 +27,8 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
         mounts_of(spec).into_iter().enumerate().map(|(index, mount)| (mount, index)).collect();
 
     let admin = request.host.is_admin();
-    // A user namespace that is born with its process has nobody in it who could look, and its owner must be able to:
-    // newuidmap(1) writes the maps as that user, and hooks and networks look for /proc/PID/ns.
+    // A user namespace that is born with its process has no other process that could look, and its owner must be able
+    // to: newuidmap(1) writes the maps as that user, and hooks and networks look for /proc/PID/ns.
     let visible = !admin && namespaces.user.is_new();
     let oom_score = spec.process().as_ref().and_then(Process::oom_score_adj).filter(|_| !admin);
     begin(&mut plan.program, request.preserved, oom_score, visible);
@@ -68,7 +68,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     tail.plan_filter(&mut plan.program, Moment::BeforeCreated);
     plan_created(&mut plan.program, request.gate, visible);
     let start = spec.hooks().as_ref().and_then(|all| all.start_container().as_ref());
-    // They are programs of the image as the container's own is.
+    // They are programs of the image, like the container's own.
     let around = hooks::Surroundings { env: plan.program.envp, filter: tail.late_filter() };
     hooks::plan(
         &mut plan.program,
@@ -79,7 +79,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
         ("/hooks/startContainer", "run the startContainer hooks"),
         around,
     );
-    // As late as possible, so that the filter need not allow what the steps before it do.
+    // As late as possible, so that the filter need not allow what earlier steps do.
     tail.plan_filter(&mut plan.program, Moment::Last);
     let name = plan
         .program
@@ -88,7 +88,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The report that everything is in place, and the wait for `start`.
+/// Reports that everything is in place, and waits for `start`.
 fn plan_created(program: &mut Program, gate: Gate, visible: bool) {
     if gate == Gate::Open {
         program.push_own(Op::Created, "report that the container is created");
@@ -105,18 +105,19 @@ fn plan_created(program: &mut Program, gate: Gate, visible: bool) {
     }
 }
 
-/// The first steps of every child: nothing of the caller stays reachable, and nothing of its state stays in force.
+/// The first steps of every child: nothing of the caller stays reachable, and none of its state stays in force.
 ///
-/// `oom_score`: set by the child itself, since its parent may not. `visible`: stays dumpable.
+/// `oom_score` is set if the child itself must set it, since its parent may not. `visible` means that it stays
+/// dumpable.
 pub(super) fn begin(program: &mut Program, preserved: u32, oom_score: Option<i32>, visible: bool) {
-    // First of all: a process of the container must not be able to look into this one (CVE-2016-9962).
+    // First of all: no process of the container may look into this one (CVE-2016-9962).
     if visible || oom_score.is_some() {
         program.push_own(Op::Dumpable, "let the owner of the container look at the process");
     } else {
         program.push_own(Op::NotDumpable, "make the process non-dumpable");
     }
     if let Some(score) = oom_score {
-        // The file belongs to the user only while the process is dumpable; it is among the user's own processes yet.
+        // The user owns the file only while the process is dumpable; it is still among the user's own processes.
         let (path, text) = (program.text("/proc/self/oom_score_adj"), program.text(score.to_string()));
         let blame = Blame::new("set the OOM score: write", Place::of("/process/oomScoreAdj"));
         program.push(Op::WriteHost { path, text }, blame.on(text).and("to", path));
@@ -132,7 +133,7 @@ pub(super) fn begin(program: &mut Program, preserved: u32, oom_score: Option<i32
     }
 }
 
-/// The policy of the container, which its own process and those that are added have alike.
+/// The container's policy, for its own process and for added ones alike.
 pub(super) fn plan_memory_policy(program: &mut Program, policy: Option<&LinuxMemoryPolicy>) -> Result<()> {
     let Some(policy) = policy else { return Ok(()) };
     let nodes = memory_policy::nodes(policy).ok_or_else(memory_policy::malformed)?;

@@ -1,4 +1,4 @@
-//! The steps that turn the child into the configured process: the same at create and at exec.
+//! The steps that turn the child into the configured process: the same for create and exec.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -32,57 +32,57 @@ pub(crate) struct Circumstances<'c> {
     pub(crate) in_user_namespace: bool,
     pub(crate) host: Host,
     pub(crate) keep_groups: bool,
-    /// Instead of the process' own, where they are not text; else empty.
+    /// Replace the process' own if they are not text; otherwise empty.
     pub(crate) args: &'c [OsString],
     /// Variables after the process' own.
     pub(crate) env: &'c [OsString],
-    /// How the process comes into a pid namespace where others can see it, if it does.
+    /// How the process enters a pid namespace where others can see it, if it does.
     pub(crate) emerges: Option<Emergence>,
 }
 
-/// Who can see a process that comes into a pid namespace which is there already.
+/// What can see a process that enters an existing pid namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emergence {
     /// Processes that cannot have `CAP_SYS_PTRACE` over it.
     Unwatched,
-    /// Perhaps processes that can do with it what they like: it must have no right that they lack.
+    /// Possibly processes that can do anything with it: it must have no right that they lack.
     Watched,
 }
 
-/// A compiled filter on its way into the program.
+/// A compiled filter that goes into the program.
 struct Filter {
     op: Op,
     listener: bool,
-    /// The final capabilities, where the process keeps `CAP_SYS_ADMIN` until the filter is loaded.
+    /// The final capabilities, if the process keeps `CAP_SYS_ADMIN` until the filter is loaded.
     shed: Option<Op>,
 }
 
-/// When a filter is loaded: as late as can be, so that it meets the calls of the container's program and not those of
-/// the runtime, of which an older profile does not know the newer ones (`openat2`, `close_range`).
+/// When a filter is loaded: as late as possible, so that it applies to the calls of the container's program and not to
+/// the runtime's, of which an older profile does not know the newer ones (`openat2`, `close_range`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// When the parent still listens, so that it gets the notification descriptor.
+    /// While the parent still listens, so that it gets the notification descriptor.
     BeforeCreated,
     /// Directly before execve.
     Last,
 }
 
-/// The pieces of a process that are put between other steps.
+/// The parts of a process' steps that go between other steps.
 pub(crate) struct ProcessPlan {
     filter: Option<Filter>,
     emerges: Option<Emergence>,
     terminal: bool,
-    /// What a copy of the child would not keep, or what would keep it from making one.
+    /// What a copy of the child would not keep, or what would keep the child from making one.
     own: Vec<(Op, Blame)>,
 }
 
 impl ProcessPlan {
-    /// Everything up to the choice of the program. Afterwards the process has its final privileges.
+    /// Everything up to the choice of the program. After that the process has its final privileges.
     pub(crate) fn plan(plan: &mut Plan, process: &Process, around: &Circumstances<'_>) -> Result<Self> {
         let no_new_privileges = process.no_new_privileges().unwrap_or(false);
         let mut filter = around.seccomp.map(|seccomp| compile(plan, seccomp)).transpose()?;
-        // What the parent may do for the child, and the child as root of its user namespace may not. A parent without
-        // privileges could do nothing that the child cannot do itself.
+        // What the parent may do for the child, and the child, as root of its user namespace, may not. A parent without
+        // privileges can do nothing that the child cannot do itself.
         let by_parent = around.in_user_namespace && around.host.is_admin();
         if !process.terminal().unwrap_or(false) {
             plan_stream_owner(plan, process.user().uid(), by_parent);
@@ -137,7 +137,7 @@ impl ProcessPlan {
         user::plan_ids(program, process.user());
         let (op, blame) = into(true);
         program.push(op, blame);
-        // Without no_new_privs the kernel wants CAP_SYS_ADMIN of who loads a filter (seccomp(2)).
+        // Without no_new_privs the kernel requires CAP_SYS_ADMIN to load a filter (seccomp(2)).
         let keep = match &mut filter {
             Some(filter)
                 if !no_new_privileges
@@ -155,8 +155,8 @@ impl ProcessPlan {
         Ok(Self { filter, emerges: around.emerges, terminal, own })
     }
 
-    /// The way into the pid namespace, and what only the process there can do. Where there is none, the process is
-    /// where it belongs.
+    /// Enters the pid namespace, and does what only the process there can do. Without one, the process is already where
+    /// it belongs.
     pub(crate) fn plan_emergence(&self, program: &mut Program) {
         if self.emerges.is_some() {
             if self.is_filtered_before() {
@@ -174,14 +174,14 @@ impl ProcessPlan {
         }
     }
 
-    /// Whether the filter must be in force before processes of the container can see the one that gets it: to load it
-    /// takes `CAP_SYS_ADMIN`, and whoever may trace the process could use that.
+    /// Whether the filter must be in force before processes of the container can see the process: loading it takes
+    /// `CAP_SYS_ADMIN`, which a process that may trace it could use.
     fn is_filtered_before(&self) -> bool {
         self.emerges == Some(Emergence::Watched)
             && self.filter.as_ref().is_some_and(|filter| filter.shed.is_some())
     }
 
-    /// The filter that the process itself does not load before it has run hooks, with the flags.
+    /// The filter that the process itself loads only after it has run hooks, with the flags.
     pub(crate) fn late_filter(&self) -> Option<(Text, u32)> {
         match self.filter.as_ref().filter(|_| !self.is_filtered_before())?.op {
             Op::Seccomp { filter, flags, listener: false } => Some((filter, flags)),
@@ -189,7 +189,7 @@ impl ProcessPlan {
         }
     }
 
-    /// The filter, if this is its moment.
+    /// Loads the filter, if this is its moment.
     pub(crate) fn plan_filter(&self, program: &mut Program, moment: Moment) {
         if let Some(filter) = self.filter.as_ref().filter(|_| !self.is_filtered_before()) {
             let its_moment = if filter.listener { Moment::BeforeCreated } else { Moment::Last };
@@ -231,7 +231,7 @@ fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<Filter> {
 fn plan_stream_owner(plan: &mut Plan, uid: u32, by_parent: bool) {
     let blame = Blame::new("give the standard streams to the user", Place::of("/process/user"));
     if by_parent {
-        // They belong to a user whom the user namespace does not know.
+        // The user namespace does not know the user that owns them.
         plan.ask(ParentStep::OwnStreams(uid), Slot::NONE, blame);
     } else {
         plan.program.push(Op::OwnStreams { uid }, blame);
@@ -257,7 +257,7 @@ fn plan_labels(program: &mut Program, process: &Process) {
     }
 }
 
-/// The step that opens a terminal; `console`: also bound to /dev/console, which a container has from its creation.
+/// The step that opens a terminal. `console` also binds it to /dev/console, which a container has from its creation.
 pub(crate) fn plan_terminal(program: &mut Program, process: &Process, console: bool) {
     let (rows, columns) = process.console_size().map_or((0, 0), |size| {
         let fits = |number: u64| u16::try_from(number).unwrap_or(u16::MAX);
@@ -270,7 +270,7 @@ pub(crate) fn plan_terminal(program: &mut Program, process: &Process, console: b
     );
 }
 
-/// The step for a process without a terminal whose caller gave it the host's null device.
+/// The step for a process without a terminal whose caller passed the host's null device.
 pub(crate) fn plan_null_streams(program: &mut Program) {
     program.push_own(Op::NullStreams, "open the container's null device for its streams");
 }
@@ -280,14 +280,14 @@ pub(crate) fn needs_proc(process: &Process) -> bool {
     lsm::apparmor_profile(process).is_some() || lsm::selinux_label(process).is_some()
 }
 
-/// The step for a process that is about to become root of a user namespace, whose quota of keys may be used up by other
-/// containers of the same mapping: it must not be left with the session keyring of the caller.
+/// The step for a process that is about to become root of a user namespace, whose key quota may be used up by other
+/// containers with the same mapping: it must not be left with the caller's session keyring.
 pub(super) fn plan_spare_keyring(program: &mut Program) {
     program.push_own(Op::SpareKeyring, "join a spare session keyring");
 }
 
-/// The step that makes or joins the session keyring; its key carries the SELinux context of the process, or the
-/// process could not use it. `spare`: the process has a keyring of its own already.
+/// The step that makes or joins the session keyring; its key carries the SELinux context of the process, or the process
+/// could not use it. `spare` means that the process already has its own keyring.
 pub(super) fn plan_keyring(
     program: &mut Program,
     id: &str,
@@ -310,7 +310,7 @@ pub(super) fn plan_keyring(
     }
 }
 
-/// `own`: gets what the process must do itself that comes into a pid namespace.
+/// `own` collects what a process that enters a pid namespace must do itself.
 fn plan_scheduling(
     plan: &mut Plan,
     process: &Process,
@@ -322,10 +322,10 @@ fn plan_scheduling(
         let attr = scheduler::attributes(config);
         let blame = Blame::new("set the scheduler", Place::of("/process/scheduler"));
         if around.emerges.is_some() && around.host.effective & SYS_NICE != 0 {
-            // A copy loses what `SCHED_FLAG_RESET_ON_FORK` resets, and of a process with a deadline there is none.
+            // A copy loses what `SCHED_FLAG_RESET_ON_FORK` resets, and a process with a deadline cannot be copied.
             plan.emerged.push((ParentStep::Scheduler(attr), blame));
         } else if by_parent && around.emerges.is_none() {
-            // CAP_SYS_NICE of the initial user namespace is needed for more than the caller's share: the parent's.
+            // More than the caller's share takes CAP_SYS_NICE of the initial user namespace: the parent's.
             plan.ask(ParentStep::Scheduler(attr), Slot::NONE, blame);
         } else {
             let op = Op::Scheduler(plan.program.text(scheduler::bytes(&attr)));
@@ -359,11 +359,11 @@ fn plan_rlimits(
     if limits.is_empty() {
         return;
     }
-    // Limits of processes and memory would be met by the making of the process that they are for.
-    // Over a process with other ids only this gives the right (prlimit(2)); without it nothing could be raised anyway.
+    // Limits of processes and memory would already apply while the process that they are for is being made. Only this
+    // gives the right over a process with other ids (prlimit(2)); without it nothing could be raised anyway.
     let emerged = around.emerges.is_some() && around.host.effective & SYS_RESOURCE != 0;
     if emerged || (by_parent && around.emerges.is_none()) {
-        // CAP_SYS_RESOURCE of the initial user namespace is needed to raise a hard limit: only the parent has it.
+        // Raising a hard limit takes CAP_SYS_RESOURCE of the initial user namespace: only the parent has it.
         let step = ParentStep::Rlimits(limits.iter().map(rlimit::values).collect());
         let blame = Blame::new("set the resource limits", Place::of("/process/rlimits"));
         if emerged {

@@ -1,4 +1,4 @@
-//! The root file system: filled while it is still below the host's, entered, and closed.
+//! The root file system: filled while it is still below the host's, then entered, then closed.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -18,7 +18,7 @@ use crate::plan::mount::surroundings::{Reaches, Surroundings};
 use crate::program::blame::{Blame, Place};
 use crate::program::{Op, Program, Slot, Text};
 
-/// Where the directory of the notification socket is in the container.
+/// The directory of the notification socket in the container.
 pub(crate) const NOTIFY_DIRECTORY: &str = "/run/notify";
 
 /// The root file system with everything in it, still below the host's.
@@ -45,7 +45,7 @@ pub(super) fn fill_root(
     plan_host_propagation(&mut plan.program, linux, namespaces);
     let has_sysctl = linux.and_then(|l| l.sysctl().as_ref()).is_some_and(|all| !all.is_empty());
     if has_sysctl || process.is_some_and(needs_proc) {
-        // Before the first mount that anybody else could influence.
+        // Before the first mount that another process could influence.
         plan.program.push_own(Op::OpenProc, "open a private procfs");
     }
     let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
@@ -97,7 +97,7 @@ pub(super) fn fill_root(
         }
     }
     if !bound_dev {
-        // A /dev of the host, bound by the configuration, is not ours to change.
+        // A host /dev that the configuration binds is not ours to change.
         plan_devices(plan, linux, namespaces, request);
         device::plan_links(&mut plan.program);
     }
@@ -135,7 +135,7 @@ fn remounts(entries: &[(Mount, usize)]) -> Vec<PathBuf> {
     understood.filter(|entry| entry.options.remount).map(|entry| clean(&entry.destination)).collect()
 }
 
-/// The directory of the socket for `sd_notify(3)`. Read-only: the container may send to the socket, not exchange it.
+/// The directory of the socket for `sd_notify(3)`. Read-only: the container may send to the socket, but not replace it.
 fn notify_mount(directory: &Path) -> Mount {
     let mut mount = Mount::default();
     let options = ["bind", "nosuid", "noexec", "nodev", "ro", "private"].map(str::to_owned).to_vec();
@@ -147,9 +147,9 @@ fn notify_mount(directory: &Path) -> Mount {
     mount
 }
 
-/// No step of ours may mount, unmount or change anything on a mount that is a peer of one of the host: with the old root,
-/// the host would lose all that it has mounted. So the tree around the root is cut off before anything else, also where
-/// `rootfsPropagation` shares volumes with the host, and in a mount namespace that is joined, which may have peers too.
+/// None of our steps may mount, unmount or change anything on a mount that is a peer of a host mount: with the old
+/// root, the host would lose everything that it has mounted. So the tree around the root is cut off first, even if
+/// `rootfsPropagation` shares volumes with the host, and even in a joined mount namespace, which may have peers too.
 fn plan_host_propagation(program: &mut Program, linux: Option<&Linux>, namespaces: &Namespaces) {
     if !namespaces.mount.is_own() {
         return;
@@ -164,9 +164,9 @@ fn plan_host_propagation(program: &mut Program, linux: Option<&Linux>, namespace
     );
 }
 
-/// The root mount. A clone is a peer of what it was cloned from, and the tree around it is cut off in a mount namespace of the
-/// container's own only. What the host mounts later on the root file system appears inside where that is asked for.
-/// `at`: from where the child can reach it.
+/// The root mount. A clone is a peer of its source, and the tree around it is cut off only in a mount namespace of the
+/// container's own. What the host mounts on the root file system later appears inside if that is asked for. `at` is a
+/// path through which the child can reach it.
 fn plan_open_root(
     program: &mut Program,
     linux: Option<&Linux>,
@@ -184,8 +184,8 @@ fn plan_open_root(
     );
 }
 
-/// Who clones what the host has mounted. Volumes that are shared with the host must be clones of its own mounts: those that
-/// the child has around it are cut off.
+/// Who clones host mounts. Volumes that are shared with the host must be clones of its own mounts: the child's
+/// surrounding ones are cut off.
 fn reaches(linux: Option<&Linux>, namespaces: &Namespaces, request: &Request<'_>) -> Reaches {
     let shares = namespaces.mount.is_new() && u64::from(host_propagation(linux)) == libc::MS_SHARED;
     if (namespaces.user.is_own() || shares) && request.host.is_admin() {
@@ -195,11 +195,11 @@ fn reaches(linux: Option<&Linux>, namespaces: &Namespaces, request: &Request<'_>
     }
 }
 
-/// The propagation of what is bound from the host into a mount namespace of the container's own.
+/// The propagation of host mounts that are bound into a mount namespace of the container's own.
 pub(super) fn host_propagation(linux: Option<&Linux>) -> u32 {
     let asked = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse);
     let kind = asked.map_or(libc::MS_SLAVE as u32, |asked| propagation(asked).0);
-    // What is unbindable could not be cloned for the container.
+    // An unbindable mount could not be cloned for the container.
     if u64::from(kind) == libc::MS_UNBINDABLE { libc::MS_PRIVATE as u32 } else { kind }
 }
 
@@ -236,8 +236,8 @@ fn has_runtime_hooks(spec: &Spec) -> bool {
     })
 }
 
-/// Images need not have the working directory; runc makes it, and callers rely on that. What is made is what the kernel
-/// looks for later: on the way to `/a/../b`, that is `/a` too.
+/// Images may lack the working directory; runc makes it, and callers rely on that. Everything that the kernel looks up
+/// later is made: for `/a/../b`, that includes `/a`.
 fn plan_working_directory(program: &mut Program, process: &Process) {
     let clean: PathBuf = process
         .cwd()
@@ -265,7 +265,7 @@ pub(super) fn finish_root(plan: &mut Plan, spec: &Spec, namespaces: &Namespaces,
         program.push_own(Op::Pivot, "pivot the root");
     }
     let asked = linux.and_then(|l| l.rootfs_propagation().as_deref()).and_then(Propagation::parse);
-    // That the root does not send is so from the beginning; a mount of the configuration that is shared stays so.
+    // The root sends nothing from the beginning; a mount that the configuration shares stays shared.
     if let Some(asked) =
         asked.filter(|asked| !matches!(asked.typ, PropagationType::Private | PropagationType::Slave))
     {
@@ -295,10 +295,10 @@ pub(super) fn finish_root(plan: &mut Plan, spec: &Spec, namespaces: &Namespaces,
         );
     }
     let label = lsm::mount_label(linux).map(|label| program.text(label));
-    // After the read-only paths: a mask below one of them must not be covered by its clone.
+    // After the read-only paths: the clone of a read-only path above a mask must not cover the mask.
     let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
     for (index, path) in masked.iter().enumerate() {
-        // Engines add their list to that of the caller. What is masked is so already.
+        // Engines add their list to the caller's. This path is already masked.
         if masked.iter().take(index).any(|earlier| earlier == path) {
             continue;
         }
@@ -315,7 +315,7 @@ fn plan_sysctls(program: &mut Program, linux: Option<&Linux>) {
     let mut all: Vec<_> = all.iter().collect();
     all.sort();
     for (key, value) in all {
-        // That the key is one was checked.
+        // The key has been checked.
         let Some(path) = sysctl::path(key) else { continue };
         let (path, text) = (program.text(format!("sys/{path}")), program.text(value));
         program.push(

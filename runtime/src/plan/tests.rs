@@ -1,4 +1,4 @@
-//! What the rights of the caller change in a plan.
+//! How the caller's rights change a plan.
 
 use std::path::Path;
 

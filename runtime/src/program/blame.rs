@@ -1,4 +1,4 @@
-//! Whom to blame when a step fails: the words and the place in `config.json`, worked out only then.
+//! What to blame when a step fails: the words and the place in `config.json`, worked out only then.
 
 use std::fmt::Write as _;
 
@@ -56,7 +56,7 @@ impl Place {
     }
 }
 
-/// What a step does, on what, and which property asked for it.
+/// What a step does, to what, and which property asked for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blame {
     verb: &'static str,

@@ -1,8 +1,8 @@
 //! The child's half of a plan: flat data that is complete before the child exists.
 //!
-//! The child can neither allocate nor look anything up in a map, so every decision is taken here, in advance: a list
-//! of operations without jumps, their texts in one arena of NUL-terminated strings, and for each operation the
-//! [`Blame`] with which the parent words a failure.
+//! The child can neither allocate nor look anything up in a map, so every decision is made here, in advance: a list of
+//! operations without jumps, their texts in one arena of NUL-terminated strings, and for each operation the [`Blame`]
+//! with which the parent words a failure.
 
 use std::ffi::CStr;
 
@@ -21,7 +21,7 @@ pub(crate) struct Text {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct List(pub(crate) u32);
 
-/// A place of the child for a file descriptor that an operation opens and later ones use.
+/// The child's place for a file descriptor that one operation opens and later ones use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(pub(crate) u8);
 
@@ -32,13 +32,13 @@ impl Slot {
     pub(crate) const NONE: Self = Self(0);
     /// The root of the container's file system.
     pub(crate) const ROOT: Self = Self(1);
-    /// A procfs that nobody else can see.
+    /// A procfs that no other process can see.
     pub(crate) const PROC: Self = Self(2);
     /// The file system context under construction.
     pub(crate) const FS: Self = Self(3);
     /// The detached mount under construction.
     pub(crate) const MOUNT: Self = Self(4);
-    /// The place where it will be attached.
+    /// The place where the mount will be attached.
     pub(crate) const TARGET: Self = Self(5);
     /// A detached bind mount of the null device, the source of masks over files.
     pub(crate) const NULL_DEVICE: Self = Self(6);
@@ -48,18 +48,18 @@ impl Slot {
     pub(crate) const ID_MAP: Self = Self(8);
     /// The directory of the child's own descriptors in the host's procfs.
     pub(crate) const OWN_FDS: Self = Self(9);
-    /// A mount namespace with what the host shows, for a child that has joined the container's.
+    /// A mount namespace that shows the host's view, for a child that has joined the container's.
     pub(crate) const VIEW: Self = Self(10);
 }
 
-/// Which inode a mount point has to be.
+/// The kind of inode that a mount point must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Like {
     /// A directory.
     Directory,
     /// A directory that no symbolic link leads to.
     PlainDirectory,
-    /// What the mount in the slot is: a directory or a file.
+    /// The same kind as the mount in the slot: a directory or a file.
     Slot(Slot),
     /// The same, and a link at the end of the path is the mount point itself.
     Unfollowed(Slot),
@@ -72,7 +72,7 @@ pub(crate) enum Op {
     NotDumpable,
     /// Let the owner of the process look into it.
     Dumpable,
-    /// Close every inherited descriptor but those that the parent keeps open for this process.
+    /// Close every inherited descriptor except those that the parent keeps open for this process.
     CloseOthers,
     /// Make the descriptors that the parent chose standard input, output and error.
     Streams,
@@ -82,15 +82,16 @@ pub(crate) enum Op {
     DefaultSignals,
     /// Become a session leader.
     NewSession,
-    /// Let the parent do its step of that number; its answer may bring a descriptor.
+    /// Have the parent take its step of that number; its answer may include a descriptor.
     Ask { step: u16, into: Slot },
-    /// Let the parent do its step of that number with the mount in its slot.
+    /// Have the parent take its step of that number with the mount in its slot.
     Show { step: u16 },
-    /// Write a text to a file of the host, before the first mount of the container.
+    /// Write a text to a file of the host, before the container's first mount.
     WriteHost { path: Text, text: Text },
     /// Set the CPU affinity mask.
     Affinity(Text),
-    /// Allow all CPUs of this mask, of which the kernel keeps those that the cgroup allows; goes on where it may not.
+    /// Allow all CPUs of this mask, of which the kernel keeps those that the cgroup allows; goes on if that is not
+    /// permitted.
     AllCpus(Text),
     /// Join namespaces through the descriptor of that number among those that the parent opened.
     Enter { namespace: u8, kinds: i32 },
@@ -102,36 +103,36 @@ pub(crate) enum Op {
     Unshare { kinds: i32 },
     /// Continue in a child of our parent, so that a new pid namespace takes effect.
     Reborn { kinds: i32 },
-    /// Continue in a child of our parent that is in the pid namespace which was joined, and has nothing of the caller.
+    /// Continue in a child of our parent that is in the joined pid namespace and has nothing of the caller.
     Emerge,
     /// Make the terminal the controlling one of the session.
     ControllingTerminal,
-    /// Take the ids of the user namespace's root, and no groups unless the caller's are to be kept.
+    /// Take the ids of the user namespace's root, and drop all groups unless the caller's are to be kept.
     RootIds { uid: u32, gid: u32, keep_groups: bool },
     /// Bring the loopback interface up.
     LoopbackUp,
-    /// Join a session keyring without a name, charged to whoever the process still is.
+    /// Join a session keyring without a name, charged to the current user.
     SpareKeyring,
-    /// Join a new session keyring; if there is no room for one, and a spare one, stay with that.
+    /// Join a new session keyring; if there is no room for one, but a spare one, keep that.
     SessionKeyring { name: Text, spare: bool },
     /// Set the host name.
     Hostname(Text),
     /// Set the NIS domain name.
     Domainname(Text),
-    /// Set the propagation of a mount (tree) by a path of the host.
+    /// Set the propagation of a mount (tree), by a host path.
     PropagationAt { path: Text, kind: u32 },
     /// Make the directory in the target slot the working directory.
     EnterDirectory,
-    /// Clone the root file system's mount tree over itself and hold its root. The clone gets these propagation types
-    /// first, the whole tree and then its root alone; 0 leaves them.
+    /// Clone the root file system's mount tree over itself and hold its root. The clone first gets these propagation
+    /// types: the whole tree, then its root alone; 0 leaves them.
     OpenRoot { path: Text, tree: u32, root: u32 },
-    /// Hold the current root: that of the container that was joined.
+    /// Hold the current root: that of the joined container.
     HoldCurrentRoot,
     /// Hold an inherited descriptor as the root.
     HoldInherited { namespace: u8 },
     /// Open a private procfs.
     OpenProc,
-    /// Clone the null device of the host, after checking that it is one.
+    /// Clone the host's null device, after checking that it is one.
     NullDevice,
     /// Open a file system context.
     NewFs(Text),
@@ -141,8 +142,8 @@ pub(crate) enum Op {
     FsDirectory { key: Text, path: Text },
     /// Make the superblock and a detached mount with these attributes.
     MakeMount { attributes: u32 },
-    /// Make a file system without options but its source, or, where the kernel lets a user namespace have none of its own, a
-    /// read-only clone of the one that the host has mounted.
+    /// Make a file system with no options except its source or, if the kernel does not let a user namespace have its
+    /// own, a read-only clone of the one that the host has mounted.
     MakeOrClone { fs: Text, source: Text, attributes: u32, host: Text },
     /// Clone a mount (tree) of the host as a detached one.
     CloneHost { path: Text, recursive: bool, follow: bool },
@@ -152,47 +153,47 @@ pub(crate) enum Op {
     Attributes { on: Slot, set: u32, clear: u32, propagation: u32, recursive: bool },
     /// Reconfigure the superblock under the mount in a slot, with the parameters of a list (key, value, key, value).
     Reconfigure { on: Slot, options: List },
-    /// Let a slot take over the descriptor of another.
+    /// Let one slot take over another's descriptor.
     Adopt { from: Slot, to: Slot },
-    /// Make a detached mount by mount(2), in a mount namespace that ends with the step: for what the newer calls cannot
-    /// express.
+    /// Make a detached mount with mount(2), in a mount namespace that ends with the step: for what the newer calls
+    /// cannot express.
     MountAside { source: Text, fs: Text, flags: u32, data: Text },
     /// Find the mount point inside the root, making what is missing.
     Target { path: Text, like: Like },
-    /// Find a mount inside the root that is not one of this program's; no link leads to it.
+    /// Find a mount inside the root that this program did not make; no link leads to it.
     Foreign { path: Text },
-    /// Make the symbolic link that the source of a mount is; one that is there must be the same.
+    /// Make the symbolic link that is the source of a mount; an existing one must be the same.
     CopiedLink { target: Text, path: Text },
-    /// Keep hold of the mount in a slot, for a later step that changes it.
+    /// Hold the mount in a slot, for a later step that changes it.
     Hold { mount: Slot, place: u16 },
-    /// Put what is held into a slot.
+    /// Put a held mount into a slot.
     Held { place: u16, into: Slot },
-    /// Make a mount point directly inside a mount that is held.
+    /// Make a mount point directly inside a held mount.
     Inside { place: u16, name: Text },
-    /// Make a symbolic link directly inside a mount that is held.
+    /// Make a symbolic link directly inside a held mount.
     LinkInside { place: u16, target: Text, name: Text },
-    /// Give the detached mount the mode of the directory that it will cover, unless the program made that.
+    /// Give the detached mount the mode of the directory that it will cover, unless the program made that directory.
     KeepMode,
-    /// Copy what the image has at the mount point into the detached mount; mode and owner of the directory itself as far
-    /// as the configuration leaves them to the image.
+    /// Copy what the image has at the mount point into the detached mount, and the directory's own mode and owner as
+    /// far as the configuration leaves them to the image.
     CopyUp { mode: bool, uid: bool, gid: bool },
     /// Attach the detached mount at the mount point, and remember it.
     Attach,
-    /// Hold the directory of this process' descriptors, while the procfs in reach is still the host's.
+    /// Hold the directory of this process' descriptors, while the reachable procfs is still the host's.
     OwnDescriptors,
-    /// Tell the parent which mounts on record (packed ids) are not there any more.
+    /// Tell the parent which recorded mounts (packed ids) are gone.
     TellGone { known: Text },
-    /// Find a mount on record: the one at a path, or one of those of these numbers wherever it is.
+    /// Find a recorded mount: the one at a path, or one of those with these numbers, wherever it is.
     FindAdded { path: Text, known: Text, own: Text },
-    /// Take hold of the mount in the target slot for its removal, if it can be removed.
+    /// Mark the mount in the target slot for removal, if it can be removed.
     Condemn,
-    /// Detach the mounts that were taken hold of, the latest first.
+    /// Detach the mounts marked for removal, latest first.
     DetachCondemned,
     /// Make a directory inside the root unless it exists.
     EnsureDirectory(Text),
     /// Make a device node, or check that the one that exists is right.
     Device { path: Text, mode: u32, device: u64, uid: u32, gid: u32 },
-    /// Find the place of a node that is bound, or make it; what is there must be that device or an empty file.
+    /// Find or make the place for a bound node; what exists there must be that device or an empty file.
     DevicePlace { path: Text, mode: u32, device: u64 },
     /// Clone the host's node of a device, after checking that it is that device.
     HostDevice { path: Text, mode: u32, device: u64 },
@@ -202,9 +203,9 @@ pub(crate) enum Op {
     Terminal { rows: u16, columns: u16, uid: u32, console: Option<Text> },
     /// Let the container's user reopen the pipes and files that it gets as standard streams.
     OwnStreams { uid: u32 },
-    /// Let no standard stream be the null device of the host, but the container's.
+    /// Replace each standard stream that is the host's null device with the container's.
     NullStreams,
-    /// Make the root the root of the mount namespace and drop the host's.
+    /// Make the root the root of the mount namespace, and drop the host's.
     Pivot,
     /// The same with `MS_MOVE` and chroot, for hosts whose root is a ramfs.
     MoveRoot,
@@ -220,10 +221,10 @@ pub(crate) enum Op {
     ReadOnlyRoot,
     /// Write to a file below the private procfs.
     WriteProc { path: Text, text: Text },
-    /// Write to a file of the process itself in the private procfs.
-    /// Where the effect is not needed, a kernel that has not the file, or takes nothing there, is fine.
+    /// Write to a file of the process itself in the private procfs. If the effect is not needed, the file may be
+    /// missing or refuse the text.
     WriteOwnProc { name: Text, text: Text, needed: bool },
-    /// Run hooks inside the container; their state document stands around the pid.
+    /// Run hooks inside the container; their state document is stored in two parts around the pid.
     Hooks { first: u16, count: u16, state: (Text, Text) },
     /// Set a resource limit.
     Rlimit { resource: u32, soft: u64, hard: u64 },
@@ -253,7 +254,7 @@ pub(crate) enum Op {
     Shed { effective: u64, permitted: u64, inheritable: u64 },
     /// Set the file mode creation mask.
     Umask(u32),
-    /// Close what was held of the container's file system and namespaces.
+    /// Close all that was held of the container's file system and namespaces.
     LetGo,
     /// Enter the working directory; the first try may lack the permission.
     WorkingDirectory { path: Text, last: bool },
@@ -283,7 +284,7 @@ pub(crate) struct ChildHook {
     pub(crate) filter: Option<(Text, u32)>,
 }
 
-/// What the child needs of its program: slices, so that a child with memory of its own can carry them over.
+/// What the child needs from its program: slices, so that a child with its own memory can carry them over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'p> {
     pub(crate) ops: &'p [Op],
@@ -293,7 +294,7 @@ pub(crate) struct View<'p> {
     pub(crate) entries: &'p [Option<Text>],
     pub(crate) argv: Option<List>,
     pub(crate) envp: Option<List>,
-    /// Whether a failure takes the remembered mounts away again.
+    /// Whether a failure removes the remembered mounts again.
     pub(crate) undoes: bool,
 }
 
@@ -324,7 +325,7 @@ pub(crate) struct Program {
     pub(crate) held: usize,
     /// How many mounts the child can remember, for one that works in a running container.
     pub(crate) remembered: usize,
-    /// Whether a failure takes the remembered mounts away again.
+    /// Whether a failure removes the remembered mounts again.
     pub(crate) undoes: bool,
     arena: Vec<u8>,
     /// The texts of all lists; `None` ends a list.
@@ -332,7 +333,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// An empty program with room for what a container manager asks for: growing copies what is there again and again.
+    /// An empty program with room for what a container manager asks for: growing would copy its contents again and
+    /// again.
     pub(crate) fn for_container() -> Self {
         Self {
             ops: Vec::with_capacity(256),
@@ -358,7 +360,7 @@ impl Program {
         }
     }
 
-    /// Appends a step that holds the mount in a slot; gives its place.
+    /// Appends a step that holds the mount in a slot; returns its place.
     pub(crate) fn hold(&mut self, mount: Slot, blame: Blame) -> u16 {
         let place = self.held as u16;
         self.held += 1;
@@ -371,7 +373,7 @@ impl Program {
         self.push(op, Blame::new(verb, Place::NONE));
     }
 
-    /// Stores bytes; a NUL that they may contain is the caller's business.
+    /// Stores bytes; a NUL in them is the caller's responsibility.
     pub(crate) fn text(&mut self, bytes: impl AsRef<[u8]>) -> Text {
         let bytes = bytes.as_ref();
         let text = Text { start: self.arena.len() as u32, length: bytes.len() as u32 };
@@ -389,7 +391,7 @@ impl Program {
         list
     }
 
-    /// What the child gets of it.
+    /// The child's view of it.
     pub(crate) fn view(&self) -> View<'_> {
         View {
             ops: &self.ops,

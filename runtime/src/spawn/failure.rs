@@ -1,4 +1,4 @@
-//! From a 16-byte message to a sentence that an operator can act on.
+//! From a 16-byte message to an error that an operator can act on.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, errno_text, signal_text};
 use crate::program::blame::Blame;
 use crate::program::{Op, Program};
 
-/// As much of a hook's output goes into the error.
+/// How much of a hook's output goes into the error.
 const MOST_OUTPUT: i64 = 4096;
 
 /// Words the failure of an operation.
@@ -78,7 +78,7 @@ pub(super) fn ended(code_and_status: Option<(i32, i32)>) -> Error {
     Error::new(Kind::System, format!("the container's process ended before the container was created: {how}"))
 }
 
-/// Words the end of a process between the report that it is complete and its program.
+/// Words the end of a process between its report that it is complete and its program.
 pub(super) fn not_executed(signal: i32) -> Error {
     let how = match signal {
         0 => "it ended".to_owned(),
@@ -88,14 +88,14 @@ pub(super) fn not_executed(signal: i32) -> Error {
         .hint(ended_by(signal))
 }
 
-/// Why a process may have been ended by a signal before it was its program.
+/// Why a signal may have ended a process before it became its program.
 pub(crate) fn ended_by(signal: i32) -> &'static str {
     match signal {
         libc::SIGSYS => {
             "the seccomp profile ends it for a system call that every process makes on the way to its program: execve, \
              and without noNewPrivileges capset as well"
         }
-        // By which a process ends that a filter denies every other way.
+        // A process ends this way if a filter denies every other.
         libc::SIGILL | libc::SIGTRAP => {
             "the seccomp profile denies a system call that every process makes on the way to its program, such as \
              execve, and those by which it could tell and end (sendmsg, exit_group)"
@@ -105,7 +105,7 @@ pub(crate) fn ended_by(signal: i32) -> &'static str {
     }
 }
 
-/// The words of runc, which Docker and Podman search to choose between the exit codes 126 and 127.
+/// runc's wording, which Docker and Podman search to choose between the exit codes 126 and 127.
 fn program_not_found(program: &Program, blame: &Blame, errno: Errno, detail: Detail, named: bool) -> Error {
     let name = blame.operand(program);
     let quoted = format!("exec: {name:?}");
@@ -147,7 +147,7 @@ fn exec_failed(name: &str, errno: Errno, detail: Detail) -> Error {
     }
 }
 
-/// `place`: that of the list of hooks in the configuration.
+/// `place` is that of the list of hooks in the configuration.
 fn hook_failed(place: &str, number: i32, detail: Detail, hook: u16, output: Option<OwnedFd>) -> Error {
     let kind = place.rsplit('/').next().unwrap_or_default();
     let reason = match detail {
@@ -225,7 +225,7 @@ fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: 
     }
 }
 
-/// Hints where the errno of a common mistake says little.
+/// Adds hints to common mistakes whose errno says little.
 fn hinted(error: Error, op: &Op, errno: Errno, operand: &str) -> Error {
     match (op, errno) {
         (_, Errno::ENODEV) => {

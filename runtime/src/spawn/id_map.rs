@@ -17,7 +17,7 @@ pub(crate) fn open(maps: &IdMaps, host: Host) -> Result<OwnedFd> {
     let context = |errno| Error::os(errno, "make a user namespace for id-mapped mounts");
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(context)?;
-    // Only its owner's privileges do without a process that lets itself be looked at.
+    // Only a privileged owner can do without a process that lets itself be inspected.
     let (pid, pidfd) =
         birth::hold_user_namespace((!host.is_admin()).then_some(theirs.as_raw_fd())).map_err(context)?;
     drop(theirs);

@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::sys::clone;
 use crate::sys::marks::Marks;
 
-/// Clones the child, from a thread of its own where it must be born into other namespaces.
+/// Clones the child, on a separate thread if it must be born into other namespaces.
 pub(super) fn make_child(
     plan: &Plan,
     resources: &Resources<'_>,
@@ -33,7 +33,7 @@ pub(super) fn make_child(
     if resources.born_joined.is_empty() {
         return clone_child(plan, inherited, resources);
     }
-    // setns(2) changes this *thread* only; it ends right after, so that nothing else of the caller is affected.
+    // setns(2) changes only this *thread*, which ends right after, so that nothing else of the caller is affected.
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("wharf-join".to_owned())
@@ -58,7 +58,7 @@ fn clone_child(plan: &Plan, inherited: Inherited<'_>, resources: &Resources<'_>)
     let flags = plan.born_with | if resources.sibling { libc::CLONE_PARENT } else { 0 };
     let make = |cgroup| birth::make(&plan.program, flags, inherited, cgroup);
     let made = match make(resources.cgroup) {
-        // The two cgroups have no ancestor in common that the caller may write to (cgroups(7), Delegation containment).
+        // The two cgroups have no common ancestor that the caller may write to (cgroups(7), Delegation containment).
         Err(errno @ (Errno::EACCES | Errno::ENOENT))
             if resources.cgroup_optional && resources.cgroup.is_some() =>
         {

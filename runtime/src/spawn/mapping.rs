@@ -1,5 +1,5 @@
-//! Writing the id maps of a child in a new user namespace: directly where the kernel lets the caller, else through
-//! newuidmap(1) and newgidmap(1), which know what ids an administrator has given to a user.
+//! Writes the id maps of a child in a new user namespace: directly if the kernel lets the caller, otherwise through
+//! newuidmap(1) and newgidmap(1), which know which ids an administrator has given to a user.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::linux::idmap::{self, IdMaps};
 use crate::sys::process;
 
-/// As much of a tool's complaint goes into the error.
+/// How much of a tool's output goes into the error.
 const MOST_OUTPUT: usize = 1024;
 
 /// One of the two maps of a process.
@@ -21,7 +21,7 @@ struct Map<'m> {
     file: &'static str,
     tool: &'static str,
     pointer: &'static str,
-    /// The list of what users may map besides their own id.
+    /// The list of ids that users may map besides their own.
     ranges: &'static str,
     /// The caller's own id.
     own: u32,
@@ -46,7 +46,7 @@ pub(crate) fn map_ids(pid: i32, maps: &IdMaps, host: Host) -> Result<()> {
         own: host.egid,
     };
     if !host.maps_ids() && idmap::is_own_id(gids.mappings, gids.own) {
-        // A user could leave a group that takes rights away: so the kernel wants this first (user_namespaces(7)).
+        // A user could leave a group that takes away rights, so the kernel requires this first (user_namespaces(7)).
         write_proc(pid, "setgroups", "deny").map_err(|error| error.at(gids.pointer))?;
     }
     for map in [uids, gids] {
@@ -55,8 +55,8 @@ pub(crate) fn map_ids(pid: i32, maps: &IdMaps, host: Host) -> Result<()> {
     Ok(())
 }
 
-/// Compares the maps of a child that has joined a user namespace with those of the configuration: a configuration that
-/// says both must say the same.
+/// Compares the maps of a child that has joined a user namespace with those of the configuration, which must be the
+/// same if it has both.
 pub(crate) fn compare_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
     for (mappings, file, pointer) in
         [(&maps.uids, "uid_map", "/linux/uidMappings"), (&maps.gids, "gid_map", "/linux/gidMappings")]

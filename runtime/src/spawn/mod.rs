@@ -1,7 +1,7 @@
-//! The parent's half of a creation: make the child, serve its requests, word its failures.
+//! The parent's half of a creation: makes the child, serves its requests, words its failures.
 //!
-//! The caller may be any thread of any program. Nothing of its process changes: the signal mask of the calling thread
-//! is blocked around the clone and restored.
+//! The caller may be any thread of any program. Nothing of its process changes: the calling thread's signals are
+//! blocked around the clone, and its mask is then restored.
 
 mod failure;
 pub(crate) mod id_map;
@@ -36,8 +36,8 @@ pub(crate) use view::View;
 #[cfg(feature = "criu")]
 pub(crate) use view::protect_nodes;
 
-/// How many milliseconds a child has from the report of its failure to its end. It needs none, but a seccomp filter may
-/// keep it from ending.
+/// How many milliseconds a child has between the report of its failure and its end. It needs none, but a seccomp filter
+/// may keep it from ending.
 pub(crate) const LAST_WORDS: i32 = 2000;
 
 /// How many milliseconds a killed process may take to end.
@@ -50,44 +50,44 @@ pub(crate) struct Resources<'r> {
     pub(crate) streams: [RawFd; 3],
     /// How many descriptors from 3 up are preserved.
     pub(crate) preserved: u32,
-    /// Those of them that are not the caller's to preserve: they were not open.
+    /// Those among them that are not the caller's to preserve, because they were not open.
     pub(crate) absent: &'r [RawFd],
-    /// The socket on which a created container awaits `start`.
+    /// The socket on which a created container waits for `start`.
     pub(crate) listener: Option<BorrowedFd<'r>>,
     /// The cgroup (v2) that the child is born in.
     pub(crate) cgroup: Option<BorrowedFd<'r>>,
-    /// Whether the child is better outside its cgroup than not born, where the caller may not put it there.
+    /// Whether the child may be born outside of its cgroup, if the caller may not put it there.
     pub(crate) cgroup_optional: bool,
     /// Namespaces that the child is born into, each with its `CLONE_NEW*` flag.
     pub(crate) born_joined: &'r [(OwnedFd, i32)],
     /// Namespaces and other descriptors that the program refers to by number.
     pub(crate) namespaces: &'r [OwnedFd],
-    /// Whether the child is one of the caller's parent.
+    /// Whether the child's parent is the caller's parent.
     pub(crate) sibling: bool,
-    /// Becomes readable when the caller wants none of it any more.
+    /// Becomes readable when the caller cancels.
     pub(crate) cancel: Option<BorrowedFd<'r>>,
-    /// Whether the caller knows that it may have to wait for long, and wants no word about that.
+    /// Whether the caller expects a long wait, and wants no log message about it.
     pub(crate) expects_to_wait: bool,
 }
 
-/// A child that has walked its program to the report that everything is in place, or to its end.
+/// A child whose program has got to the report that everything is in place, or to its end.
 #[derive(Debug)]
 pub(crate) struct Spawned {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
-    /// The process that made this one to come into a pid namespace, and ends.
+    /// The process that made this one to enter a pid namespace, and then ends.
     maker: Option<OwnedFd>,
     sync: OwnedFd,
     /// The master of the container's terminal, and the number of the other end.
     pub(crate) console: Option<(OwnedFd, u32)>,
-    /// Becomes readable when the caller wants none of it any more.
+    /// Becomes readable when the caller cancels.
     cancel: Option<OwnedFd>,
     expects_to_wait: bool,
-    /// Whether somebody else is the parent, and takes its status.
+    /// Whether another process is the parent, and takes its status.
     sibling: bool,
-    /// Whether the child is gone already, so that dropping this need not end it.
+    /// Whether dropping this must not end the child: it is already gone.
     released: bool,
-    /// When its steps began, if the log wants to know, and how many of them the log has.
+    /// When its steps began, if the log needs that, and how many of them are logged.
     marks: Option<Marks>,
     told: usize,
 }
@@ -99,33 +99,33 @@ enum Until {
     Exec,
 }
 
-/// What a child asks of its parent.
+/// What a child asks its parent to do.
 #[derive(Debug)]
 pub(crate) enum Asked<'a> {
-    /// A step of the plan; the descriptor of the answer goes to the child.
+    /// Take a step of the plan; the descriptor of the answer goes to the child.
     Step(&'a ParentStep),
-    /// To hand on the listener of its seccomp filter, at once: its next call may be one that waits for an answer there.
+    /// Pass on the listener of its seccomp filter, at once: its next call may already wait for an answer there.
     Listener(OwnedFd),
-    /// To be known under another pid, as it goes on in a new process.
+    /// Note its new pid, as it goes on in a new process.
     Reborn,
-    /// To write down a mount that it is about to attach.
+    /// Record a mount that it is about to attach.
     Note(&'a ParentStep, OwnedFd),
-    /// Nothing: it tells of mounts on record.
+    /// Nothing: it reports on recorded mounts.
     Fate(Fate),
 }
 
-/// What a child tells of mounts that are on record.
+/// What a child reports about recorded mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The one of that number is not there any more.
+    /// The one with that number is gone.
     Gone(u32),
-    /// The one of that number goes if the child succeeds.
+    /// The one with that number goes if the child succeeds.
     Found(u32),
-    /// None of those is left that were attached since its birth.
+    /// None of those attached since its birth is left.
     Undone,
 }
 
-/// Serves what the child asks for.
+/// Serves the child's requests.
 pub(crate) type Serve<'s> = dyn FnMut(Asked<'_>, &Spawned) -> Result<Option<OwnedFd>> + 's;
 
 /// Makes the child and serves it until it reports `Created`. `born` runs directly after the clone, while the child is
@@ -143,7 +143,7 @@ pub(crate) fn spawn(
     let marks = trace::marks(plan);
     let (pid, pidfd) = make::make_child(plan, resources, theirs.as_raw_fd(), marks.as_ref())?;
     trace::done(format_args!("made process {pid}"));
-    // Only the child holds its end now, so that its end is seen here.
+    // Only the child holds its end now, so that we notice its end.
     drop(theirs);
     let sibling = resources.sibling;
     let mut spawned = Spawned {
@@ -159,8 +159,8 @@ pub(crate) fn spawn(
         marks,
         told: 0,
     };
-    // What comes into a pid namespace is another process, which may be there before the first has got anything: what is done
-    // for the first counts only as long as that lives, and is done for the second in any case.
+    // The process that enters a pid namespace is another one, which may exist before the first has got anything: what
+    // is done for the first counts only while it lives, and is always done for the second.
     let emerges = plan.program.ops.contains(&Op::Emerge);
     match born(&spawned) {
         Err(error) if !emerges => return Err(spawned.reason(plan, error)),
@@ -184,22 +184,22 @@ impl Spawned {
             .map_err(|errno| Error::os(errno, "release the container's process"))
     }
 
-    /// Whether the process is one that others in its pid namespace can see.
+    /// Whether others in its pid namespace can see the process.
     fn has_emerged(&self, plan: &Plan) -> bool {
         self.maker.is_some() && plan.program.ops.contains(&Op::Emerge)
     }
 
-    /// Takes the status of the process that made this one: nobody else waits for it, unless it is not our child. It has
-    /// ended, or is about to.
+    /// Takes the status of the process that made this one: nothing else waits for it, unless it is not our child. It
+    /// has ended, or is about to.
     fn reap_maker(&mut self) {
         if let Some(maker) = self.maker.take().filter(|_| !self.sibling) {
-            // In a frozen cgroup it would not end by itself.
+            // It would not end by itself in a frozen cgroup.
             let _ = pidfd::send_signal(maker.as_fd(), libc::SIGKILL);
             let _ = pidfd::wait(maker.as_raw_fd(), 0);
         }
     }
 
-    /// Lets the child live, and gives its pidfd away.
+    /// Lets the child live, and returns its pidfd.
     pub(crate) fn into_pidfd(mut self) -> Result<OwnedFd> {
         self.reap_maker();
         let pidfd = self
@@ -217,21 +217,21 @@ impl Spawned {
         served
     }
 
-    /// Tells the log of the steps that have begun since it was told last.
+    /// Logs the steps that have begun since the last call.
     fn tell(&mut self, plan: &Plan) {
         if let Some(marks) = &self.marks {
             self.told = trace::tell(plan, marks, self.told);
         }
     }
 
-    /// Serves messages until `Created` or the end of the conversation.
+    /// Serves messages until `Created` or the end of the connection.
     fn serve(&mut self, plan: &Plan, serve: &mut Serve<'_>, until: Until) -> Result<()> {
         let mut failed: Option<(Message, Option<OwnedFd>)> = None;
         let mut refused: Option<Error> = None;
         loop {
             let Some((message, fd)) = self.next_message(failed.is_some())? else { break };
             match message.kind {
-                // Others may hold the socket of a process that they can see, and speak for it.
+                // Other processes that can see it may hold its socket, and speak for it.
                 MessageKind::Ask | MessageKind::Console if self.has_emerged(plan) => {
                     return Err(out_of_turn());
                 }
@@ -249,7 +249,7 @@ impl Spawned {
                     let mut packet = Message::about(MessageKind::Answer, message.a);
                     let answer = match self.serve_step(serve, asked, *blame) {
                         Ok(answer) => answer,
-                        // It has something to take away again before it ends.
+                        // It must undo something before it ends.
                         Err(error) if plan.program.undoes => {
                             packet.b = libc::ECANCELED;
                             refused = Some(error);
@@ -284,7 +284,7 @@ impl Spawned {
                     }
                 }
                 MessageKind::Warning => log::warn!("{}", failure::warning(&plan.program, message)),
-                // The child may send the plain failure first and then what it found out about it.
+                // The child may send the plain failure first, and then what it found out about it.
                 MessageKind::Failed => failed = Some((message, fd)),
                 MessageKind::Created if until == Until::Created => return Ok(()),
                 MessageKind::Created
@@ -304,7 +304,7 @@ impl Spawned {
         }
         match (failed, until) {
             (Some((message, output)), _) => Err(describe(&plan.program, message, output)),
-            // The socket closes by execve, or by the end of the process: the kernel knows.
+            // The socket closes at execve, or at the end of the process: the kernel knows which.
             (None, Until::Exec) => {
                 became_program(self.pid, self.pidfd.as_fd()).map_err(failure::not_executed)
             }
@@ -312,7 +312,7 @@ impl Spawned {
         }
     }
 
-    /// Does one step of the plan for the child.
+    /// Takes one step of the plan for the child.
     fn serve_step(&self, serve: &mut Serve<'_>, asked: Asked<'_>, blame: Blame) -> Result<Option<OwnedFd>> {
         serve(asked, self).map_err(|error| match blame.place.pointer() {
             Some(pointer) => error.at(pointer),
@@ -320,17 +320,17 @@ impl Spawned {
         })
     }
 
-    /// Why something failed that was done to the child or with it. A child that ends takes its files in /proc and its end of
-    /// the socket along, so what `met` tells is often only that it is gone: what it reported itself is the reason then, else
-    /// how it ended. Where the child lives, `met` is the reason.
+    /// Why something that was done to or with the child failed. A child that ends takes its files in /proc and its end
+    /// of the socket with it, so `met` often only says that it is gone. Then its own report is the reason, or else how
+    /// it ended. If the child lives, `met` is the reason.
     pub(crate) fn reason(&mut self, plan: &Plan, met: Error) -> Error {
-        // A hook has a reason of its own, and may be what ended the child.
+        // A hook has its own reason, and may be what ended the child.
         if matches!(met.kind(), Kind::Hook | Kind::Cancelled) {
             return met;
         }
         let mut failed: Option<(Message, Option<OwnedFd>)> = None;
         loop {
-            // Once it has reported a failure it does nothing more than end, and that is waited for.
+            // Once it has reported a failure it only ends, so wait for that.
             let both = [self.sync.as_raw_fd(), self.pidfd.as_raw_fd()];
             if failed.is_none() && !matches!(socket::wait_readable(both, 0), Ok([true, _] | [_, true])) {
                 return met;
@@ -339,7 +339,7 @@ impl Spawned {
                 Ok(Some((message, fd))) if message.kind == MessageKind::Failed => {
                     failed = Some((message, fd));
                 }
-                // The one that made it ends by that, and this one is to be ended, too.
+                // Its maker ends because of that, and this one has to be ended, too.
                 Ok(Some((message, Some(pidfd))))
                     if message.kind == MessageKind::Reborn && self.maker.is_none() =>
                 {
@@ -358,8 +358,8 @@ impl Spawned {
         }
     }
 
-    /// The next message; none at end of file, and soon after one that has failed. A child that is gone while somebody else
-    /// holds its socket is at the end of its file as well.
+    /// The next message; none at end of file, and soon after a failed one. If another process holds the socket of a
+    /// child that is gone, that counts as end of file as well.
     fn next_message(&self, failed: bool) -> Result<Option<(Message, Option<OwnedFd>)>> {
         let context = |errno| Error::os(errno, "hear from the container's process");
         let cancel = self.cancel.as_ref().map_or(-1, AsRawFd::as_raw_fd);
@@ -398,7 +398,7 @@ impl Spawned {
         }
     }
 
-    /// Whether the child has ended, and how, without consuming the status.
+    /// Whether the child has ended, and how, without taking the status.
     pub(crate) fn peek_end(&self) -> Option<(i32, i32)> {
         pidfd::wait(self.pidfd.as_raw_fd(), libc::WNOHANG | libc::WNOWAIT).ok().flatten()
     }
@@ -409,7 +409,7 @@ impl Drop for Spawned {
         self.reap_maker();
         if !self.released {
             let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
-            // Ended is enough: what it held is free then.
+            // It has ended, so what it held is free.
             match socket::wait_readable([self.pidfd.as_raw_fd()], PATIENCE) {
                 Ok([false]) => {
                     log::warn!(
@@ -425,7 +425,7 @@ impl Drop for Spawned {
     }
 }
 
-/// The error for a child that asks for what is not in its plan at this point.
+/// The error for a child that asks for something that is not in its plan at this point.
 pub(crate) fn out_of_turn() -> Error {
     Error::new(Kind::System, "the container's process asks for a step out of turn")
 }

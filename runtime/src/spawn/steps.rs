@@ -40,7 +40,7 @@ pub(crate) fn set_oom_score(pid: i32, score: i32) -> Result<()> {
 pub(crate) fn own_streams(pid: i32, streams: [RawFd; 3], uid: u32) -> Result<()> {
     let map = format!("/proc/{pid}/uid_map");
     let text = fs::read_to_string(&map).map_err(|error| Error::io(&error, format!("read {map}")))?;
-    // Refused before, if it is not mapped.
+    // Refused earlier, if it is not mapped.
     let Some(uid) = outside(&text, uid) else { return Ok(()) };
     streams
         .into_iter()
@@ -48,7 +48,7 @@ pub(crate) fn own_streams(pid: i32, streams: [RawFd; 3], uid: u32) -> Result<()>
         .map_err(|errno| Error::os(errno, format!("give the standard streams to user {uid}")))
 }
 
-/// What an id is outside, by a map as the kernel shows it.
+/// The outside value of an id, by a map as the kernel shows it.
 fn outside(map: &str, id: u32) -> Option<u32> {
     map.lines().find_map(|line| {
         let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
@@ -58,7 +58,7 @@ fn outside(map: &str, id: u32) -> Option<u32> {
     })
 }
 
-/// Opens a directory for a child to which the way may be closed.
+/// Opens a directory for a child that may not be able to reach it.
 pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {
     let text = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL);
     text.and_then(|text| path::hold_directory(&text))
@@ -67,7 +67,7 @@ pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {
 
 pub(super) fn write_proc(pid: i32, name: &str, text: &str) -> Result<()> {
     let file = format!("/proc/{pid}/{name}");
-    // One write: the kernel takes a map only whole.
+    // One write: the kernel takes a map only as a whole.
     File::options()
         .write(true)
         .open(&file)
@@ -100,7 +100,7 @@ pub(crate) fn set_io_priority(pid: i32, value: i32) -> Result<()> {
     process::set_io_priority(pid, value).map_err(|errno| Error::os(errno, "set the I/O priority"))
 }
 
-/// Opens the context of a procfs that shows another pid namespace: what is made of it needs no process in there.
+/// Opens the context of a procfs that shows another pid namespace: mounting it needs no process in there.
 pub(crate) fn open_procfs(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     let context = |errno| Error::os(errno, "make a procfs of the container's pid namespace");
     match mount::procfs_of(pid_namespace) {
@@ -119,8 +119,8 @@ pub(crate) fn open_id_map(maps: &MapSource, host: Host) -> Result<OwnedFd> {
     }
 }
 
-/// Clones a mount (tree) of the host, with another propagation and mapped ids where asked. Of the pair, one is whether
-/// what is mounted below comes along, the other whether a link at the end of the path is followed.
+/// Clones a mount (tree) of the host, with another propagation and mapped ids if asked. The pair says whether the
+/// mounts below come along, and whether a link at the end of the path is followed.
 pub(crate) fn open_mount(
     source: &Path,
     (recursive, follow): (bool, bool),
@@ -152,10 +152,10 @@ pub(crate) fn open_mount(
     Ok(mount)
 }
 
-/// Clones the node of a device of the host, after checking that it is that device.
+/// Clones the host's node of a device, after checking that it is that device.
 pub(crate) fn open_device(node: &Path, mode: u32, device: u64) -> Result<OwnedFd> {
     let mount = View::Own.clone_of(node, false, true)?;
-    // What a container mounts over a node that is a peer of the host's would cover the host's, too.
+    // Whatever a container mounts over a node that is a peer of the host's would cover the host's, too.
     make_slave(&mount, node)?;
     let stat = path::fstat(mount.as_raw_fd())
         .map_err(|errno| Error::os(errno, format!("inspect {}", node.display())))?;
@@ -176,7 +176,7 @@ pub(crate) fn open_device(node: &Path, mode: u32, device: u64) -> Result<OwnedFd
     Ok(mount)
 }
 
-/// Cuts a clone off from what it was cloned from.
+/// Makes a clone independent of its source.
 fn make_slave(clone: &OwnedFd, source: &Path) -> Result<()> {
     mount::make_slave(clone.as_raw_fd()).map_err(|errno| {
         Error::os(errno, format!("set the propagation of the mount at {}", source.display()))

@@ -5,7 +5,7 @@ use super::*;
 use crate::program::Slot;
 use crate::program::blame::{Blame, Place};
 
-/// What a spawn fails with whose child does `op`, while the parent does `born` after its birth and `step` when asked.
+/// The failure of a spawn whose child does `op`, while the parent does `born` after its birth and `step` when asked.
 fn failure(
     op: Op,
     born: &mut dyn FnMut(&Spawned) -> Result<()>,

@@ -1,4 +1,4 @@
-//! Among whose mounts the parent opens what it clones for a child.
+//! In which mount namespace the parent opens what it clones for a child.
 
 use std::ffi::CString;
 use std::fs;
@@ -16,18 +16,18 @@ use crate::sys::{clone, mount};
 /// A view of the host's files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum View<'v> {
-    /// That of the runtime.
+    /// The runtime's.
     Own,
     /// That of the process behind a pidfd, which has the mounts of the container so far.
     Of(BorrowedFd<'v>),
 }
 
 impl<'v> View<'v> {
-    /// The child's, for what lies in the container's root: there an earlier mount of the container may cover what the
-    /// runtime sees, and it is the mount that the configuration means. Else the runtime's own, for in a user namespace
-    /// the mounts of the host are locked together.
+    /// The child's for paths in the container's root: there, an earlier mount of the container may cover what the
+    /// runtime sees, and the configuration means that mount. Otherwise the runtime's own, since in a user namespace the
+    /// mounts of the host are locked together.
     pub(crate) fn for_source(source: &Path, rootfs: &Path, child: BorrowedFd<'v>) -> Self {
-        // What is in an earlier mount only does not exist here.
+        // Paths inside an earlier mount do not exist here.
         let found = source.ancestors().find_map(|above| fs::canonicalize(above).ok());
         match (found, fs::canonicalize(rootfs)) {
             (Some(found), Ok(rootfs)) if found.starts_with(&rootfs) => Self::Of(child),
@@ -35,7 +35,7 @@ impl<'v> View<'v> {
         }
     }
 
-    /// Clones the mount (tree) at a path as a detached one. `follow`: a link at the end of the path.
+    /// Clones the mount (tree) at a path as a detached one. `follow` follows a link at the end of the path.
     pub(crate) fn clone_of(self, source: &Path, recursive: bool, follow: bool) -> Result<OwnedFd> {
         let context = |errno| Error::os(errno, format!("open the mount source {}", source.display()));
         let text = CString::new(source.as_os_str().as_bytes()).map_err(|_| context(Errno::EINVAL))?;
@@ -46,8 +46,8 @@ impl<'v> View<'v> {
     }
 }
 
-/// Protects mounts in another mount namespace, which is behind a pidfd or a descriptor of the namespace, as clones of nodes
-/// of the host are protected.
+/// Protects mounts in another mount namespace (behind a pidfd or a descriptor of the namespace) like clones of the
+/// host's nodes.
 #[cfg(feature = "criu")]
 pub(crate) fn protect_nodes(namespace: BorrowedFd<'_>, mounts: &[OwnedFd]) -> Result<()> {
     let attr = MountAttr { set: mount::HOST_NODE, ..MountAttr::default() };
@@ -59,8 +59,7 @@ pub(crate) fn protect_nodes(namespace: BorrowedFd<'_>, mounts: &[OwnedFd]) -> Re
     })
 }
 
-/// Does something in another mount namespace, in a thread that ends right after, so that nothing else of the caller is
-/// affected.
+/// Runs something in another mount namespace, on a short-lived thread, so that nothing else of the caller is affected.
 fn among_mounts_of<T: Send>(namespace: BorrowedFd<'_>, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         std::thread::Builder::new()

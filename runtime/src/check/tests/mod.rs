@@ -1,4 +1,4 @@
-//! A correct configuration, and what is found when one of its values is changed.
+//! A correct configuration, and the findings when one of its values changes.
 
 mod linux_rules;
 mod process_rules;

@@ -1,4 +1,4 @@
-//! Foreign documents, damaged documents, and the time it takes.
+//! Foreign documents, damaged documents, and the time that checking takes.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn the_test_data_of_the_schema() {
                 "zos-example" => &["/ociVersion", "/hostname"],
                 // Written before 1.0; its content is what counts, see below.
                 "spec-example" => &["/ociVersion"],
-                // It shows the shape, and leaves out the namespace that it takes.
+                // It shows the shape, and leaves out the namespace that it needs.
                 "linux-netdevice" if good => &["/linux/netDevices"],
                 _ => &[],
             };
@@ -40,7 +40,7 @@ fn the_test_data_of_the_schema() {
                 let pointers: Vec<_> = errors.iter().map(|finding| finding.pointer.as_str()).collect();
                 assert_eq!(pointers, refused, "{name}: {findings:?}");
             } else {
-                // What is wrong inside a section of another platform is not looked at.
+                // Errors inside another platform's section are not looked for.
                 assert!(!errors.is_empty() || name.starts_with("freebsd"), "{name}");
             }
             count += 1;
@@ -58,7 +58,7 @@ fn the_test_data_of_the_schema() {
 #[test]
 fn a_large_configuration_costs_little() {
     let mut config = full();
-    // The usual path: the Rust types take the document as it is.
+    // The usual path: the Rust types accept the document as it is.
     config["process"]["scheduler"]["flags"] = json!([]);
     config["process"]["execCPUAffinity"]["final"] = json!("0");
     let syscalls: Vec<_> = (0..350).map(|number| format!("system_call_{number}")).collect();
@@ -171,7 +171,7 @@ proptest! {
         }
     }
 
-    /// Nor do strange options, keys and lists.
+    /// Strange options, keys and lists do not panic either.
     #[test]
     fn strings_never_panic(text in "[a-z=,\"\\\\./0-9-]{0,24}") {
         let parsed = crate::linux::mount::options::parse(std::slice::from_ref(&text));

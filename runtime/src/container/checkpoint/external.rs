@@ -1,9 +1,8 @@
-//! Which mounts of a container criu must not save: those of something of the host, which is mounted again at the
-//! restore.
+//! Which mounts of a container criu must not save: those of host files, which are mounted again at the restore.
 //!
-//! Each gets a name that goes into the images. The name is made of the destination as the *configuration* has it, with
-//! everything but letters, digits and a few signs written as numbers. It is never made of a path inside the container,
-//! for an image can have links there with brackets and colons that criu would read as part of its own syntax
+//! Each gets a name that goes into the images. The name is made from the destination in the *configuration*, with
+//! everything but letters, digits and a few signs written as numbers. It is never made from a path inside the
+//! container, as an image can have links there with brackets and colons that criu would read as part of its own syntax
 //! (CVE-2026-119101, CVE-2026-115520).
 
 use std::ffi::CString;
@@ -28,28 +27,28 @@ use crate::sys::path;
 /// The name of the null device on masked files.
 pub(crate) const NULL: &str = "null";
 
-/// Something of the host that is mounted in the container.
+/// A host file or directory that is mounted in the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostMount {
     /// Its name in the images.
     pub(crate) key: String,
-    /// Where the configuration wants it.
+    /// Its configured destination.
     pub(crate) destination: PathBuf,
     /// What it is on the host.
     pub(crate) source: PathBuf,
-    /// With everything that is mounted below it.
+    /// Includes everything mounted below it.
     pub(crate) recursive: bool,
     /// The property of the configuration.
     pub(crate) pointer: String,
 }
 
-/// What of the host a configuration mounts, but for masked files.
+/// The host mounts of a configuration, except for masked files.
 pub(crate) fn host_mounts(spec: &Spec, bundle: &Path, views: &Views) -> Vec<HostMount> {
     let linux = spec.linux().as_ref();
     let namespaces = Namespaces::of(linux);
     let mut all: Vec<HostMount> = Vec::new();
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
-        // That it can be understood was checked when the container was created.
+        // Whether it can be parsed was checked when the container was created.
         let Ok(entry) = Entry::new(mount, Place::item("/mounts", index)) else { continue };
         let pointer = format!("/mounts/{index}/destination");
         if entry.options.remount {
@@ -105,7 +104,7 @@ pub(crate) fn masked_paths(spec: &Spec) -> &[String] {
     spec.linux().as_ref().and_then(|linux| linux.masked_paths().as_deref()).unwrap_or_default()
 }
 
-/// A name without any sign that criu could take for its own.
+/// A name without any sign that criu could interpret.
 fn key(kind: &str, path: &Path) -> String {
     let mut key = kind.to_owned();
     for &byte in path.as_os_str().as_bytes() {
@@ -141,9 +140,9 @@ impl MountView {
         Ok(Self { table: mountinfo::parse(&table), root })
     }
 
-    /// Opens a path as the process sees it, wherever links of the image lead inside; none if it is not there.
+    /// Opens a path as the process sees it, following the image's links inside; none if it does not exist.
     pub(crate) fn find(&self, path: &Path) -> Result<Option<OwnedFd>> {
-        // A slash at the end would ask for a directory.
+        // A trailing slash would ask for a directory.
         let path: PathBuf = path.components().collect();
         let Ok(text) = CString::new(path.as_os_str().as_bytes()) else { return Ok(None) };
         match path::find_in_root(&self.root, &text) {
@@ -163,7 +162,7 @@ impl MountView {
     pub(crate) fn mounted_on(&self, path: &Path) -> Result<Option<&MountInfo>> {
         let Some(fd) = self.find(path)? else { return Ok(None) };
         let Some(mount) = self.mount_of(&fd)? else { return Ok(None) };
-        // Else it is a place inside of the mount.
+        // Otherwise it is a path inside of the mount.
         let Some(top) = self.find(&mount.point)? else { return Ok(None) };
         let inode = |fd: &OwnedFd| path::fstat(fd.as_raw_fd()).map(|stat| (stat.st_dev, stat.st_ino)).ok();
         Ok((inode(&fd) == inode(&top)).then_some(mount))
@@ -177,7 +176,7 @@ pub(crate) fn mount_id(fdinfo: &str) -> Result<Option<u64>> {
     Ok(text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok()))
 }
 
-/// The mounts that came below the source of a recursive bind: relative path and the host's mount.
+/// The mounts below the source of a recursive bind: relative path and host mount.
 pub(crate) fn below<'t>(host: &'t [MountInfo], source: &Path) -> Vec<(PathBuf, &'t MountInfo)> {
     let Ok(source) = source.canonicalize() else { return Vec::new() };
     host.iter()
@@ -188,7 +187,7 @@ pub(crate) fn below<'t>(host: &'t [MountInfo], source: &Path) -> Vec<(PathBuf, &
         .collect()
 }
 
-/// The words for criu's option `external` at a checkpoint: `mnt[MOUNT POINT]:NAME`.
+/// The values of criu's option `external` at a checkpoint: `mnt[MOUNT POINT]:NAME`.
 pub(crate) fn words_for_dump(spec: &Spec, mounts: &[HostMount], view: &MountView) -> Result<Vec<String>> {
     let mut words = Vec::new();
     let mut add = |mount: &MountInfo, key: &str, pointer: &str| -> Result<()> {
@@ -213,7 +212,7 @@ pub(crate) fn words_for_dump(spec: &Spec, mounts: &[HostMount], view: &MountView
     );
     let mut seen = Vec::new();
     for mount in mounts {
-        // What the container has unmounted is not missed.
+        // A mount that the container has unmounted may be missing.
         let Some(found) = view.mounted_on(&mount.destination)? else { continue };
         if found.point == Path::new("/") || seen.contains(&found.id) {
             continue;
@@ -248,7 +247,7 @@ pub(crate) fn words_for_dump(spec: &Spec, mounts: &[HostMount], view: &MountView
     Ok(words)
 }
 
-/// The words at a restore: `mnt[NAME]:SOURCE`.
+/// The values at a restore: `mnt[NAME]:SOURCE`.
 pub(crate) fn words_for_restore(mounts: &[HostMount]) -> Result<Vec<String>> {
     let host = mountinfo::parse(
         &std::fs::read("/proc/self/mountinfo")

@@ -1,4 +1,4 @@
-//! What the standard streams of a container are, so that a restore can put others in their place.
+//! The standard streams of a container, described so that a restore can replace them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,10 +13,10 @@ use crate::linux::mountinfo;
 /// The standard streams of a container as criu knows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Streams {
-    /// One name for each stream: that of a pipe whose other end is outside, that of a file of the host, or else just
-    /// what the kernel calls it.
+    /// One name for each stream: that of a pipe whose other end is outside, that of a host file, or otherwise just what
+    /// the kernel calls it.
     pub(crate) names: Vec<String>,
-    /// The files of the host among them, for criu's option `external`.
+    /// The host files among them, for criu's option `external`.
     pub(crate) external: Vec<String>,
 }
 
@@ -31,16 +31,16 @@ struct Ends {
 struct Open {
     number: usize,
     name: String,
-    /// Only where the file is on a mount that the process does not see.
+    /// Only if the file is on a mount that the process does not see.
     foreign: Option<String>,
 }
 
-/// Looks at the descriptors of all processes, of which the first is init.
+/// Looks at the descriptors of all processes; the first is init.
 pub(crate) fn of_processes(pids: &[i32]) -> Streams {
     let mut pipes = BTreeMap::<String, Ends>::new();
     let mut all = Vec::new();
     for &pid in pids {
-        // A process that ends meanwhile has no streams.
+        // A process that has ended in the meantime has no streams.
         all.extend(descriptors(pid, &mut pipes).unwrap_or_default());
     }
     let has_end_outside = |name: &str| pipes.get(name).is_some_and(|ends| ends.read != ends.written);
@@ -95,7 +95,7 @@ fn access_mode(fdinfo: &str) -> Option<i32> {
     i32::from_str_radix(flags.trim(), 8).ok().map(|flags| flags & libc::O_ACCMODE)
 }
 
-/// criu's word for a file on a mount that is not the container's; none for terminals, which it treats apart.
+/// criu's name for a file on a mount that is not the container's; none for terminals, which criu treats separately.
 fn foreign_file(seen: &BTreeSet<u64>, fdinfo: &str, link: &std::path::Path) -> Result<Option<String>> {
     let Some(mount) = mount_id(fdinfo)?.filter(|id| !seen.contains(id)) else { return Ok(None) };
     let Ok(metadata) = fs::metadata(link) else { return Ok(None) };
@@ -104,10 +104,10 @@ fn foreign_file(seen: &BTreeSet<u64>, fdinfo: &str, link: &std::path::Path) -> R
     Ok((!is_terminal).then(|| format!("file[{mount:x}:{:x}]", metadata.ino())))
 }
 
-/// Which descriptors of the restore take the place of which streams.
+/// Which descriptors of the restore replace which streams.
 ///
-/// Of the names, which come out of the images, only those of pipes and of files of the host count: a name of anything
-/// else could be that of a file inside of the container.
+/// Of the names, which come from the images, only those of pipes and host files count: any other name could be that of
+/// a file inside the container.
 pub(crate) fn inherited<'f>(
     names: &[String],
     streams: &'f [std::os::fd::OwnedFd; 3],
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_pipe_that_leads_out_is_told_from_one_inside() {
-        // The inner `cat` reads from a pipe whose both ends are in these processes.
+        // The inner `cat` reads from a pipe with both ends in these processes.
         let mut shell = Command::new("/bin/sh")
             .args(["-c", "(read x; echo $x) | (echo ready >&2; cat)"])
             .stdin(Stdio::piped())

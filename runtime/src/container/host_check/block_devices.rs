@@ -1,4 +1,4 @@
-//! Block devices that limits name: whether the machine has them, and can weigh them.
+//! Block devices that limits name: whether the machine has them, and can weight them.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub(super) fn check(block_io: &LinuxBlockIo, layout: &CgroupLayout, findings: &m
     check_in(Path::new("/sys/dev/block"), block_io, v1, findings);
 }
 
-/// `devices`: where each device that the kernel knows has a directory with its numbers as the name (sysfs(5)).
+/// `devices` has a directory for each device that the kernel knows, named after its numbers (sysfs(5)).
 fn check_in(devices: &Path, block_io: &LinuxBlockIo, v1: bool, findings: &mut Vec<Finding>) {
     if !devices.is_dir() {
         return;
@@ -37,7 +37,7 @@ fn check_in(devices: &Path, block_io: &LinuxBlockIo, v1: bool, findings: &mut Ve
         if !device.exists() {
             findings.push(Finding::error(at, format!("this machine has no block device {number}")));
         } else if v1 && property == "weightDevice" {
-            // The other scheduler with weights, CFQ, was gone before the oldest kernel that wharf runs on.
+            // CFQ, the other scheduler with weights, was removed before the oldest kernel that wharf runs on.
             let schedulers = std::fs::read_to_string(device.join("queue/scheduler")).unwrap_or_default();
             if !schedulers.contains("[bfq]") {
                 let what =

@@ -1,4 +1,4 @@
-//! The cgroup of a container: its place, its limits, and the CPUs and memory nodes that the machine has.
+//! A container's cgroup: its place, its limits, and the machine's CPUs and memory nodes.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub(super) fn check(
     }
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let path = path.filter(|path| !path.as_os_str().is_empty());
-    // The id stands in paths that leave it open; those are not looked at.
+    // The id is part of default paths, which are not checked.
     match cgroups.plan(spec, "check", layout, rootless) {
         Err(error) => super::add(findings, [error]),
         Ok(plan) => {
@@ -46,8 +46,8 @@ pub(super) fn check(
     }
 }
 
-/// Tells of the highest number in a list if the machine can never have it. cpuset of version 1 refuses such a list;
-/// that of version 2 takes some of them, without effect.
+/// Reports the highest number in a list if the machine can never have it. Version 1's cpuset refuses such a list;
+/// version 2's accepts some of them, without effect.
 fn present(
     wanted: Option<&str>,
     at: &str,

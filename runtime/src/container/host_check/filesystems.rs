@@ -1,4 +1,4 @@
-//! Types of file systems and their options: which ones this kernel can know.
+//! Types of file systems and their options: which ones this kernel may know.
 
 use oci_spec::runtime::Spec;
 
@@ -15,7 +15,7 @@ pub(super) fn check(spec: &Spec, findings: &mut Vec<Finding>) {
             continue;
         }
         if !matches!(typ, "cgroup" | "cgroup2" | "bind" | "none") && !known(typ) {
-            // A module that makes it known may be loaded on demand.
+            // A module that provides it may be loaded on demand.
             findings.push(Finding::warning(
                 format!("/mounts/{index}/type"),
                 format!("the kernel does not know the file system {typ:?} (yet)"),

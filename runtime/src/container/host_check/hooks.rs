@@ -1,4 +1,4 @@
-//! Programs of hooks: whether they are there, and can be executed. What they will answer nobody knows.
+//! Programs of hooks: whether they exist and can be executed. Whether they will succeed cannot be known.
 
 use oci_spec::runtime::Spec;
 
@@ -7,7 +7,7 @@ use super::program;
 use crate::check::finding::Finding;
 use crate::hook::HookKind;
 
-/// `image`: where the startContainer hooks are looked up; all others are programs of the host.
+/// `image` is where startContainer hooks are looked up; all others are programs of the host.
 pub(super) fn check(spec: &Spec, image: Option<&Image>, findings: &mut Vec<Finding>) {
     let (Some(hooks), host) = (spec.hooks().as_ref(), Image::of_host()) else { return };
     for kind in HookKind::ALL {
@@ -56,7 +56,7 @@ mod tests {
         assert!(script.len() == 1 && script[0].contains("interpreter /none/sh does not exist"), "{script:?}");
         std::fs::write(&hook, "#!/bin/sh\n").unwrap();
         assert_eq!(told(0o755, &hook, "prestart"), [""; 0]);
-        // In the image there is no /bin/sh, and the host's path of the hook is not one of the image.
+        // The image has no /bin/sh, and the hook's path is on the host, not in the image.
         assert_eq!(told(0o755, Path::new("/hook"), "startContainer").len(), 1);
         assert_eq!(told(0o755, &hook, "startContainer").len(), 1);
     }

@@ -15,25 +15,25 @@ use crate::sys::path::{find_beneath, find_in_root, fstat};
 /// The root file system of a bundle, and what will be mounted over it.
 pub(super) struct Image {
     root: File,
-    /// The root as the kernel names it.
+    /// The root, by the kernel's name for it.
     name: PathBuf,
-    /// Destinations of the mounts, without dots, in their order.
+    /// Destinations of the mounts, without dots, in order.
     mounts: Vec<PathBuf>,
 }
 
 /// What is at a path.
 pub(super) enum Found {
-    /// This, reached by following links inside the image.
+    /// This entry, reached by following links inside the image.
     Here(Entry),
-    /// Nothing, for certain.
+    /// Certainly nothing.
     Missing,
     /// It will be covered, or cannot be looked at.
     Unknown,
 }
 
-/// Something of the image.
+/// An entry of the image.
 pub(super) struct Entry {
-    /// Only tells what it refers to.
+    /// Only refers to the entry.
     pub(super) fd: OwnedFd,
     /// Type and permissions.
     pub(super) mode: u32,
@@ -63,7 +63,7 @@ impl Image {
         Some(Self { root, name, mounts })
     }
 
-    /// The files of the host, as the runtime sees them.
+    /// The host's files, as the runtime sees them.
     pub(super) fn of_host() -> Option<Self> {
         Some(Self { root: File::open("/").ok()?, name: "/".into(), mounts: Vec::new() })
     }
@@ -73,7 +73,7 @@ impl Image {
         self.find_below(path, self.mounts.len())
     }
 
-    /// What is at a path once everything is mounted, be it a symbolic link.
+    /// What is at a path once everything is mounted, even if it is a symbolic link.
     pub(super) fn find_itself(&self, path: &Path) -> Found {
         let wanted = plain(path);
         let (Some(above), Some(name)) = (wanted.parent(), wanted.file_name()) else { return Found::Unknown };
@@ -81,7 +81,7 @@ impl Image {
             Found::Here(directory) => directory,
             other => return other,
         };
-        // What is mounted below a directory that links lead to is told by its name alone.
+        // For a path below a mount that links lead to, only the name counts.
         if self.mounts.iter().any(|mount| wanted.starts_with(mount)) || self.has_link(above) {
             return Found::Unknown;
         }
@@ -93,7 +93,7 @@ impl Image {
         }
     }
 
-    /// What a path leads to when the first `mounted` mounts are there.
+    /// What a path leads to once the first `mounted` mounts exist.
     pub(super) fn find_below(&self, path: &Path, mounted: usize) -> Found {
         let wanted = plain(path);
         let mounts = self.mounts.get(..mounted).unwrap_or_default();
@@ -113,7 +113,7 @@ impl Image {
                     _ => Found::Unknown,
                 }
             }
-            // A link may lead to what will be mounted: only a path without links certainly ends here.
+            // A link may lead to a later mount: only a path without links certainly ends here.
             Err(Errno::ENOENT | Errno::ENOTDIR) if !self.has_link(&wanted) => Found::Missing,
             Err(_) => Found::Unknown,
         }

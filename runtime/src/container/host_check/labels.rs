@@ -1,5 +1,5 @@
-//! Labels of security modules that the kernel does not know: a profile that is not loaded, a context that the policy
-//! does not have. The modules answer such questions to anybody, as far as their own policies let him ask.
+//! Labels that the kernel's security modules do not know: a profile that is not loaded, a context that is not in the
+//! policy. The modules answer such questions to any caller that their own policies allow to ask.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -42,19 +42,19 @@ pub(super) fn unknown(spec: &Spec) -> Vec<Error> {
         .collect()
 }
 
-/// The profiles of a label, which may be a stack of several: the kernel puts them together where they are applied.
+/// The profiles of a label, which may be a stack of several: the kernel combines them where they are applied.
 fn profiles(label: &str) -> impl Iterator<Item = &str> {
     label.strip_prefix('&').unwrap_or(label).split("//&")
 }
 
-/// What the profile allows of one kind of things: a profile that is not loaded ends the question with ENOENT.
+/// What the profile allows for one class of objects: if the profile is not loaded, the question fails with ENOENT.
 fn question(profile: &str) -> Vec<u8> {
     /// `AA_CLASS_FILE`; any would do.
     const CLASS: u8 = 2;
     [b"label\0", profile.as_bytes(), &[0, CLASS]].concat()
 }
 
-/// Puts a question. The file is one of the kernel, made for this; writing to it changes nothing.
+/// Asks a question. The kernel has this file for that purpose; writing to it changes nothing.
 fn ask(file: &str, question: &[u8]) -> nix::Result<()> {
     let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
     // No file, no answer: that is not the answer "unknown".

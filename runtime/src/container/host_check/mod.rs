@@ -1,7 +1,7 @@
-//! What `check` can tell of the host and of the image without changing them, as any user.
+//! What `check` can find out about the host and the image without changing them, as any user.
 //!
-//! The host may change before a container is created, so a creation does not ask: it tries. What cannot be looked at
-//! (for lack of rights, or because a mount will cover it) is no finding.
+//! The host may change before a container is created, so a creation does not check: it tries. What cannot be looked at
+//! (for lack of rights, or because a mount will cover it) is not a finding.
 
 mod block_devices;
 mod cgroups;
@@ -35,7 +35,7 @@ use crate::linux::lsm;
 use crate::sys::process;
 use image::Image;
 
-/// Everything of a bundle that the host or the image is not fit for.
+/// Everything in a bundle that the host or the image cannot satisfy.
 pub(super) fn check(bundle: &Bundle, cgroups: Cgroups, resctrl: Option<&Path>, findings: &mut Vec<Finding>) {
     let spec = bundle.spec();
     let host = match Host::probe() {
@@ -91,7 +91,7 @@ pub(super) fn check(bundle: &Bundle, cgroups: Cgroups, resctrl: Option<&Path>, f
     }
 }
 
-/// Whether a terminal can go where the call wants it.
+/// Whether a terminal can go where the options want it.
 pub(super) fn check_console(spec: &Spec, console: &Console, findings: &mut Vec<Finding>) {
     let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
     add(findings, terminal::check(terminal, console).err());
@@ -102,7 +102,8 @@ pub(super) fn hard_limit(resource: u32) -> Option<u64> {
     process::rlimit(0, resource).ok().map(|(_, hard)| hard)
 }
 
-/// Adds what an attempt would say, unless an error about the same property is there: one mistake is told once.
+/// Adds what an attempt would report, unless there is already an error about the same property: each mistake is
+/// reported once.
 fn add(findings: &mut Vec<Finding>, errors: impl IntoIterator<Item = Error>) {
     for error in errors {
         let pointer = error.pointer().unwrap_or_default().to_owned();

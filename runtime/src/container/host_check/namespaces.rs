@@ -1,4 +1,4 @@
-//! Namespaces that are joined by path: their kind, and whether one is the runtime's own.
+//! Joined namespaces: their kind, and whether one is the runtime's own.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -44,7 +44,7 @@ pub(super) fn check(spec: &Spec, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A namespace that is joined may be the runtime's own: then its parameters are the host's.
+/// A joined namespace may be the runtime's own: then its parameters are the host's.
 pub(in super::super) fn refuse_host_sysctls(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
     let sysctls = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
     for key in sysctls.into_iter().flat_map(std::collections::HashMap::keys) {
@@ -70,19 +70,19 @@ pub(in super::super) fn refuse_host_sysctls(spec: &Spec, namespaces: &Namespaces
 
 /// Opens what may be a namespace, if the caller can.
 pub(super) fn open(path: &Path) -> Option<File> {
-    // A pipe or device there would be opened with effects.
+    // Opening a pipe or device there would have side effects.
     let options = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).clone();
     let plain = path.metadata().is_ok_and(|metadata| metadata.is_file());
     plain.then(|| options.open(path).ok()).flatten()
 }
 
-/// Whether a path leads to the runtime's own namespace, as far as that can be told.
+/// Whether a path leads to the runtime's own namespace, as far as can be found out.
 pub(super) fn is_own(joined: &Path, own: &str) -> bool {
     let inode = |path: &Path| path.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
     match inode(joined) {
         Ok(joined) => inode(Path::new(own)).is_ok_and(|own| own == joined),
-        // The namespaces of others' processes cannot be looked at without privileges. The files of a network namespace
-        // can, and their inodes are its own: those of /proc/PID/net.
+        // Without privileges, the namespaces of other users' processes are not visible. The files of a network
+        // namespace are, and each has its own inodes: those of /proc/PID/net.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             let process = joined.to_str().and_then(|path| path.strip_suffix("/ns/net"));
             process.is_some_and(|process| {

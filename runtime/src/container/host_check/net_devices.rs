@@ -1,4 +1,4 @@
-//! Network devices for a namespace that is joined: names that are taken there, and whether it is the runtime's own.
+//! Network devices for a joined namespace: names that are already taken there, and whether it is the runtime's own.
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -28,13 +28,13 @@ pub(super) fn clashes(spec: &Spec) -> Vec<Error> {
 fn names_in(path: &Path) -> Option<Vec<String>> {
     let entered = open(path).and_then(|namespace| net_device::names_in(namespace.as_fd()).ok());
     entered.or_else(|| {
-        // Entering takes privileges, but anybody may read what the processes there see (proc_pid_net(5)).
+        // Entering takes privileges, but any user may read what the processes there see (proc_pid_net(5)).
         let process = path.to_str()?.strip_suffix("/ns/net")?;
         Some(names_of(&std::fs::read_to_string(Path::new(process).join("net/dev")).ok()?))
     })
 }
 
-/// The names in a table of /proc/PID/net/dev, which has two lines of titles.
+/// The names in a table of /proc/PID/net/dev, which has two header lines.
 fn names_of(table: &str) -> Vec<String> {
     let lines = table.lines().skip(2).filter_map(|line| line.split_once(':'));
     lines.map(|(name, _)| name.trim().to_owned()).collect()

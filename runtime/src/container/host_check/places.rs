@@ -1,4 +1,4 @@
-//! Places of the image for mounts and device nodes: what is there must be of the kind that is put there.
+//! Places in the image for mounts and device nodes: what exists there must be of the same kind.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::plan::mounts_of;
 
 pub(super) fn check(bundle: &Bundle, host: Option<Host>, image: &Image, findings: &mut Vec<Finding>) {
     let spec = bundle.spec();
-    // Without a mount namespace of its own nothing is mounted for the container.
+    // Without its own mount namespace nothing is mounted for the container.
     if !Namespaces::of(spec.linux().as_ref()).mount.is_own() {
         return;
     }
@@ -33,7 +33,7 @@ pub(super) fn check(bundle: &Bundle, host: Option<Host>, image: &Image, findings
         let Found::Here(entry) = image.find_itself(path) else { continue };
         let kind = node.mode & libc::S_IFMT;
         let is_same = entry.is(kind) && (kind == libc::S_IFIFO || entry.device == node.device);
-        // A node that is bound leaves an empty file for the next container.
+        // A bound node leaves an empty file for the next container.
         let is_place = binds && kind != libc::S_IFIFO && entry.is(libc::S_IFREG) && entry.size == 0;
         if is_same || is_place {
             continue;
@@ -48,7 +48,7 @@ pub(super) fn check(bundle: &Bundle, host: Option<Host>, image: &Image, findings
     }
 }
 
-/// What is wrong with the place of a mount, as the mounts before it leave it.
+/// What is wrong with a mount's place, as earlier mounts leave it.
 fn mount_point(bundle: &Path, mount: &Mount, index: usize, image: &Image) -> Option<String> {
     let options = options::parse(mount.options().as_deref().unwrap_or_default()).ok()?;
     if options.remount {
@@ -60,7 +60,7 @@ fn mount_point(bundle: &Path, mount: &Mount, index: usize, image: &Image) -> Opt
     if options.bind.is_none() && matches!(typ, "proc" | "sysfs") {
         let Found::Here(_) = found else { return None };
         if image.has_link(&plain(destination)) {
-            // CVE-2019-19921: behind a link another container could exchange what the masks are put on.
+            // CVE-2019-19921: behind a link, another container could replace what the masks are put on.
             return Some(format!(
                 "{} is or goes through a symbolic link of the image",
                 destination.display()

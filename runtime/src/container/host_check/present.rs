@@ -1,4 +1,4 @@
-//! Files of the host that a configuration names: whether they are there.
+//! Host files that a configuration names: whether they exist.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt as _;
@@ -27,7 +27,7 @@ fn mounts(bundle: &Bundle, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Whether somebody serves the socket only a connection would show, and he would take it for a container's.
+/// Only a connection would show whether a process serves the socket, and it would take that for a container's.
 fn listener(spec: &Spec, findings: &mut Vec<Finding>) {
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let Some(path) = seccomp.and_then(|seccomp| seccomp.listener_path().as_deref()) else { return };
@@ -39,7 +39,7 @@ fn listener(spec: &Spec, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Whether a path leads to nothing. What the caller may not see may be there.
+/// Whether nothing is at a path. What the caller may not see may exist.
 pub(super) fn is_missing(path: &Path) -> bool {
     let error = path.metadata().err().map(|error| error.kind());
     matches!(error, Some(ErrorKind::NotFound | ErrorKind::NotADirectory))

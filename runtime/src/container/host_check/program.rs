@@ -1,4 +1,4 @@
-//! Whether the program of the container is in its image and can be executed by this kernel.
+//! Whether the container's program is in its image and can be executed by this kernel.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,11 +13,12 @@ use super::image::{Entry, Found, Image};
 use crate::check::finding::Finding;
 use crate::plan::candidates;
 
-/// More than the kernel looks at in the head of a program (`BINPRM_BUF_SIZE`), and than the headers of an ELF file need.
+/// More than the kernel reads from the head of a program (`BINPRM_BUF_SIZE`), and more than the headers of an ELF file
+/// need.
 const HEAD: u64 = 4096;
 /// How many scripts may interpret one another (fs/exec.c, `exec_binprm`).
 const DEEPEST: u32 = 5;
-/// Formats of others are registered here.
+/// Further formats are registered here.
 const FORMATS: &str = "/proc/sys/fs/binfmt_misc";
 
 pub(super) fn check(spec: &Spec, image: &Image, findings: &mut Vec<Finding>) {
@@ -40,7 +41,7 @@ enum Answer {
     Unknown,
 }
 
-/// Looks where execvp(3) would. The words are those by which engines choose their exit code.
+/// Looks where execvp(3) would. Engines choose their exit code by the messages.
 fn find(process: &Process, program: &str, image: &Image) -> Answer {
     let env: Vec<&[u8]> = process.env().iter().flatten().map(String::as_bytes).collect();
     let (paths, named) = candidates(program.as_bytes(), &env);
@@ -63,7 +64,7 @@ fn find(process: &Process, program: &str, image: &Image) -> Answer {
     })
 }
 
-/// Why the kernel would not execute what is at a path, as far as that can be told.
+/// Why the kernel would not execute what is at a path, as far as can be found out.
 pub(super) fn refuses(path: &Path, image: &Image) -> Option<String> {
     match image.find(path) {
         Found::Missing => Some(format!("{} does not exist", path.display())),
@@ -75,7 +76,7 @@ pub(super) fn refuses(path: &Path, image: &Image) -> Option<String> {
     }
 }
 
-/// Why the kernel would not execute a file that is there.
+/// Why the kernel would not execute an existing file.
 fn refusal(path: &Path, entry: &Entry, image: &Image, depth: u32) -> Option<String> {
     let head = head(entry)?;
     let interpreter = match Format::of(&head) {
@@ -121,7 +122,7 @@ fn head(entry: &Entry) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// Whether somebody registered a program for such files, or may have.
+/// Whether a program is registered for such files, or may be.
 fn is_registered(path: &Path, head: &[u8]) -> bool {
     let entries = std::fs::read_dir(FORMATS).into_iter().flatten().flatten();
     entries.into_iter().any(|entry| {
@@ -130,7 +131,7 @@ fn is_registered(path: &Path, head: &[u8]) -> bool {
     })
 }
 
-/// Whether a registration (the text of its file, see binfmt-misc.rst of the kernel) takes a file.
+/// Whether a registration (the text of its file, see the kernel's binfmt-misc.rst) matches a file.
 fn takes(registration: &str, path: &Path, head: &[u8]) -> bool {
     let field = |name: &str| registration.lines().find_map(|line| line.strip_prefix(name));
     let bytes = |text: &str| -> Option<Vec<u8>> {
@@ -151,7 +152,7 @@ fn takes(registration: &str, path: &Path, head: &[u8]) -> bool {
     })
 }
 
-/// `e_machine` of what this kernel runs (elf.h), and of its 32-bit programs.
+/// `e_machine` of programs that this kernel runs (elf.h), and of its 32-bit programs.
 #[cfg(target_arch = "x86_64")]
 const OWN_MACHINE: u16 = 62;
 #[cfg(target_arch = "x86_64")]
@@ -181,7 +182,7 @@ impl Format {
         Self::elf(head).unwrap_or(Self::Unknown)
     }
 
-    /// The header of an ELF file, and the interpreter in it; none where it is beyond the head (elf(5)).
+    /// The header of an ELF file, and the interpreter in it; none if it is beyond the head (elf(5)).
     fn elf(head: &[u8]) -> Option<Self> {
         const LITTLE_ENDIAN: u8 = 1;
         const WIDE: u8 = 2;
@@ -233,7 +234,7 @@ mod tests {
         let Format::Elf { machine, .. } = Format::of(&own[..HEAD as usize]) else { panic!("no ELF file") };
         assert_eq!(machine, OWN_MACHINE);
         for length in 0..200 {
-            // However little is there.
+            // No panic, however little there is.
             drop(Format::of(&own[..length]));
         }
     }
@@ -288,7 +289,7 @@ mod tests {
         assert!(script.len() == 1 && script[0].contains("/bin/missing does not exist"), "{script:?}");
         let unknown = found(&program("tool", "echo\n", 0o755), path.clone());
         assert!(unknown.len() == 1 && unknown[0].contains("exec format error"), "{unknown:?}");
-        // A mount may bring it.
+        // A mount may provide it.
         assert_eq!(found(&|_| (), json!({"args": ["tool"], "env": ["PATH=/bin:/vol"]})), [""; 0]);
         assert_eq!(found(&|_| (), json!({"args": ["/vol/tool"]})), [""; 0]);
     }

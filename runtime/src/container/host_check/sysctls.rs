@@ -1,7 +1,7 @@
-//! Kernel parameters that are not there.
+//! Missing kernel parameters.
 //!
-//! The caller's /proc/sys stands for that of the container: namespaces of one kernel have the same parameters, but for
-//! those of network devices, and some that only the first namespace has.
+//! The caller's /proc/sys stands for the container's: all namespaces of a kernel have the same parameters, except those
+//! of network devices, and some that only the first namespace has.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::linux::namespace::{Namespaces, Origin};
 use crate::linux::net_device;
 use crate::linux::sysctl;
 
-/// Devices that modules of the kernel put into every new namespace (`net.core.fb_tunnels_only_for_init_net`).
+/// Devices that kernel modules put into every new namespace (`net.core.fb_tunnels_only_for_init_net`).
 const TUNNELS: [&str; 9] =
     ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"];
 
@@ -72,7 +72,7 @@ impl<'p> Device<'p> {
                 .into_iter()
                 .find_map(|family| Some((family, path.strip_prefix(family)?)))?;
         let (name, parameter) = rest.split_once('/')?;
-        // The table of new devices has all parameters but for mpls, where lo's has.
+        // The table for new devices has all parameters except mpls', which lo's has.
         let example = if family.starts_with("net/mpls") { "lo" } else { "default" };
         Some(Self { name, example: format!("{family}{example}/{parameter}") })
     }

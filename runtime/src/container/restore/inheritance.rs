@@ -1,4 +1,4 @@
-//! What the images do not tell of a process, which it inherits from criu instead. So criu is born with it.
+//! What a restored process inherits from criu, as the images do not have it. So criu is started with it.
 
 use std::ffi::CString;
 
@@ -9,7 +9,7 @@ use crate::id::ContainerId;
 use crate::linux::{affinity, ioprio, memory_policy, personality};
 use crate::sys::process;
 
-/// What a creation gives a process by its configuration, as far as criu does not restore it.
+/// What a creation gives a process by its configuration and criu does not restore.
 #[derive(Debug)]
 pub(super) struct Inheritance {
     keyring: CString,
@@ -39,9 +39,9 @@ impl Inheritance {
         Ok(Self { keyring, io_priority, memory_policy, personality })
     }
 
-    /// Gives it to the calling thread, and so to what that starts. Nothing of it concerns other threads.
+    /// Applies it to the calling thread, and so to what that thread starts. Other threads are not affected.
     pub(super) fn take(&self) -> Result<()> {
-        // As at a creation: the container has a cgroup for that, and the caller's own affinity is no business of its.
+        // As at a creation: the cgroup decides about the container's CPUs, not the caller's own affinity.
         if let Err(errno) = process::set_affinity(&affinity::ALL_CPUS) {
             log::warn!("{}", Error::os(errno, "reset the CPU affinity to the CPUs of the cgroup"));
         }

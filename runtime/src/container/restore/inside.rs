@@ -10,12 +10,12 @@ use crate::linux::mount::attributes::attr;
 use crate::sys::mount::{MountAttr, set_attributes_at};
 use crate::sys::process;
 
-/// criu leaves it down where it makes the network namespace.
+/// criu leaves it down if it makes the network namespace.
 pub(super) fn loopback_up(pid: i32) -> Result<()> {
     act(pid, ("net", CloneFlags::CLONE_NEWNET), "bring the loopback interface up", process::loopback_up)
 }
 
-/// criu makes the root writable, whatever it was.
+/// criu makes the root writable in any case.
 pub(super) fn make_root_read_only(pid: i32) -> Result<()> {
     act(pid, ("mnt", CloneFlags::CLONE_NEWNS), "make the root read-only", || {
         let read_only = MountAttr { set: attr::RDONLY, ..MountAttr::default() };
@@ -23,7 +23,7 @@ pub(super) fn make_root_read_only(pid: i32) -> Result<()> {
     })
 }
 
-/// Does something in a namespace of a process: by a thread that ends right after, as only a whole thread can be there.
+/// Runs something in a namespace of a process, on a short-lived thread, as only a whole thread can be there.
 fn act(
     pid: i32,
     (file, kind): (&str, CloneFlags),
@@ -33,7 +33,7 @@ fn act(
     let namespace = open_namespace(Path::new(&format!("/proc/{pid}/ns/{file}")))?;
     let done = std::thread::spawn(move || {
         if kind == CloneFlags::CLONE_NEWNS {
-            // A mount namespace comes with a root and a working directory, which threads share otherwise.
+            // A mount namespace comes with a root and a working directory, which threads otherwise share.
             unshare(CloneFlags::CLONE_FS)?;
         }
         setns(&namespace, kind)?;

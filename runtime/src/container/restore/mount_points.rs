@@ -1,4 +1,4 @@
-//! The mount points of a container in its root file system, which a creation makes on its way and criu expects.
+//! A container's mount points in its root file system, which a creation makes along the way and criu expects to find.
 
 use std::collections::VecDeque;
 use std::ffi::{CString, OsStr, OsString};
@@ -18,8 +18,8 @@ use crate::sys::path;
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
 const MOST_LINKS: u32 = 40;
 
-/// Makes what is missing. Below a file system that criu fills itself nothing is made; below a bind mount, it is made in
-/// the source of that.
+/// Makes missing mount points. Below a file system that criu fills itself nothing is made; below a bind mount, they are
+/// made in its source.
 pub(super) fn make(mounts: &[Mount], bundle: &Path, rootfs: &Path) -> Result<()> {
     let entries: Vec<Entry<'_>> = mounts
         .iter()
@@ -60,9 +60,10 @@ pub(super) fn make(mounts: &[Mount], bundle: &Path, rootfs: &Path) -> Result<()>
     Ok(())
 }
 
-/// Walks a path as if `root` were "/", making what is missing, also behind links that lead nowhere: images have them.
+/// Walks a path as if `root` were "/", making what is missing, even behind dangling links: images have them.
 ///
-/// `walked` holds real names only, so that each lookup can forbid links: one that appears meanwhile is an error.
+/// `walked` holds real names only, so that each lookup can forbid links: a link that appears in the meantime is an
+/// error.
 fn ensure(root: &OwnedFd, wanted: &Path, directory: bool) -> crate::sys::Result<()> {
     let mut rest: VecDeque<OsString> = names(wanted);
     let mut walked = PathBuf::from(".");

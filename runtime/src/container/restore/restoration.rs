@@ -1,4 +1,4 @@
-//! One restore under way: criu at work, and what it asks for.
+//! One restore in progress: criu at work, and what it asks for.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -24,13 +24,13 @@ use crate::error::{Error, Kind, Result};
 use crate::linux::namespace::{Namespaces, Origin};
 use crate::sys::{pidfd, tty};
 
-/// One restore under way.
+/// One restore in progress.
 pub(super) struct Restoration<'r, 'c> {
     pub(super) prepared: &'r Prepared<'r>,
     pub(super) options: &'r RestoreOptions,
     pub(super) cgroup_plan: &'r CgroupPlan,
     pub(super) creation: &'r mut Creation<'c>,
-    /// Where systemd makes the cgroup.
+    /// The manager, if systemd makes the cgroup.
     pub(super) scope: Option<Manager>,
     pub(super) rootfs: &'r Path,
     pub(super) terminal: bool,
@@ -38,7 +38,7 @@ pub(super) struct Restoration<'r, 'c> {
     pub(super) kept_console: Option<OwnedFd>,
     /// The restored first process.
     pub(super) init: Option<(i32, OwnedFd)>,
-    /// The process id of criu, and its cgroups, which are the container's.
+    /// The pid of criu, and its cgroups, which are the container's.
     pub(super) criu: i32,
     pub(super) cgroups: String,
     pub(super) verified: bool,
@@ -62,7 +62,7 @@ impl Restoration<'_, '_> {
         let directories: Vec<_> = [images].into_iter().chain(work.own()).collect();
         let (mut session, directories) =
             Session::start_apart(program.path(), launch, self.rootfs, &directories, &|| inheritance.take())?;
-        // The processes are born in the cgroups of criu, so no limit comes late.
+        // The processes are born in criu's cgroups, so no limit comes late.
         if let Some(manager) = &mut self.scope {
             let spec = self.prepared.bundle.spec();
             let (directory, cgroup) = (self.creation.directory, &mut self.creation.cgroup);
@@ -141,7 +141,7 @@ impl Restoration<'_, '_> {
         }
     }
 
-    /// The namespaces are there and nothing is in them: the time of the hooks that attach a network.
+    /// The namespaces exist and are still empty: run the hooks that attach a network.
     fn set_up_namespaces(&mut self, pid: i32) -> Result<()> {
         if self.prepared.namespaces.network.is_new() {
             loopback_up(pid)?;
@@ -162,7 +162,7 @@ impl Restoration<'_, '_> {
         Ok(())
     }
 
-    /// All is restored, and no process has run.
+    /// Everything is restored, and no process has run yet.
     fn examine(&mut self) -> Result<()> {
         let Some((pid, pidfd)) = &self.init else {
             return Err(Error::new(Kind::System, "criu did not tell which process it made"));
@@ -174,7 +174,7 @@ impl Restoration<'_, '_> {
             _ => Ok(()),
         };
         made.and_then(|()| self.compare(pid)).inspect_err(|_| {
-            // criu only notes the refusal at this point, and would let them run.
+            // At this point criu only notes the refusal, and would let them run.
             let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
             if let Some(cgroup) = &self.creation.cgroup {
                 cgroup.kill(libc::SIGKILL).ok();
@@ -185,7 +185,7 @@ impl Restoration<'_, '_> {
         }
         self.creation.record.init = Some(identity);
         if has_own_time(pid) {
-            // criu makes one for every container, to keep its clocks going on.
+            // criu makes one for every container, to keep its clocks going.
             self.creation.record.namespaces |= libc::CLONE_NEWTIME;
         }
         self.creation.directory.complete(&self.creation.record)?;
@@ -224,7 +224,7 @@ impl Restoration<'_, '_> {
     }
 }
 
-/// The namespaces of others that the images name.
+/// The joined namespaces that the images name.
 fn open_joined(namespaces: &Namespaces) -> Result<Vec<(&'static str, OwnedFd)>> {
     let mut opened = Vec::new();
     for (origin, _, key) in joined_namespaces(namespaces) {

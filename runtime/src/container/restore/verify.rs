@@ -1,8 +1,8 @@
-//! Whether restored processes are confined as the configuration says.
+//! Checks whether restored processes are confined as the configuration says.
 //!
-//! criu makes processes as the images describe them, and the images may come from anywhere. So everything that a creation
-//! would have set is looked up in the kernel when all is restored and before any process has run; what is not as
-//! configured ends the restore. Limits, which can only be set anew, are.
+//! criu makes processes as the images describe them, and the images may come from anywhere. So everything that a
+//! creation would have set is checked in the kernel once all is restored and before any process has run; any deviation
+//! ends the restore. Limits can only be set again, so they are.
 
 mod credentials;
 mod files;
@@ -33,18 +33,18 @@ const SYS_RESOURCE: u64 = 1 << 24;
 pub(super) struct Policy<'p> {
     pub(super) spec: &'p Spec,
     pub(super) namespaces: &'p Namespaces,
-    /// The sets of the configuration, without what the runtime cannot grant.
+    /// The sets of the configuration, without those that the runtime cannot grant.
     pub(super) capabilities: Masks,
     pub(super) rootfs: &'p std::path::Path,
     pub(super) host_mounts: &'p [HostMount],
     pub(super) seccomp: ExpectedSeccomp,
-    /// The cgroup of criu, which is the container's: the lines of its /proc/PID/cgroup.
+    /// criu's cgroup, which is the container's: the lines of its /proc/PID/cgroup.
     pub(super) cgroups: &'p str,
-    /// The process id of criu, whose mounts are copies of the host's.
+    /// The pid of criu, whose mounts are copies of the host's.
     pub(super) criu: &'p str,
-    /// The security label that criu was told, where it is not the configuration's.
+    /// The security label that criu was given, if it is not the configuration's.
     pub(super) label: Option<&'p str>,
-    /// Device and inode of the streams that the caller gave.
+    /// Device and inode of the caller's streams.
     pub(super) streams: &'p [(u64, u64)],
 }
 
@@ -54,7 +54,7 @@ fn refuse(what: impl std::fmt::Display, pointer: &str) -> Error {
         .at(pointer)
 }
 
-/// Compares everything; the processes are stopped by criu.
+/// Compares everything; criu has stopped the processes.
 pub(super) fn verify(init: i32, policy: &Policy<'_>) -> Result<()> {
     mounts::protect(init, &MountView::of(&init.to_string())?, policy)?;
     let view = MountView::of(&init.to_string())?;
@@ -85,7 +85,7 @@ fn verify_process(init: i32, pid: i32, view: &MountView, policy: &Policy<'_>) ->
     Ok(())
 }
 
-/// A process and all that descend from it.
+/// A process and all its descendants.
 fn descendants(init: i32) -> Result<Vec<i32>> {
     let mut all = vec![init];
     let mut next = 0;
@@ -99,7 +99,7 @@ fn descendants(init: i32) -> Result<Vec<i32>> {
     Ok(all)
 }
 
-/// A process in another cgroup than the container's would be neither limited nor killed with it.
+/// A process in a cgroup other than the container's would be neither limited nor killed with it.
 fn verify_cgroup(pid: i32, policy: &Policy<'_>) -> Result<()> {
     let text = read(&format!("/proc/{pid}/cgroup"))?;
     for line in policy.cgroups.lines() {
@@ -121,10 +121,10 @@ fn split_cgroup(line: &str) -> Option<(&str, &str)> {
     Some((line.get(..at)?, line.get(at + 1..)?))
 }
 
-/// Resource limits and the badness for the out-of-memory killer: never better than configured.
+/// Resource limits and the out-of-memory score adjustment: never better than configured.
 fn set_limits(pid: i32, policy: &Policy<'_>) -> Result<()> {
     let Some(process) = policy.spec.process() else { return Ok(()) };
-    // Who may raise limits may have raised them.
+    // Processes that may raise limits may have raised them.
     if policy.capabilities.bounding & SYS_RESOURCE != 0 {
         return Ok(());
     }
@@ -162,7 +162,7 @@ fn list(directory: &str) -> Result<BTreeSet<i32>> {
     Ok(all)
 }
 
-/// A property of the process, which is there: without one nothing can have been saved.
+/// A property of the process, which must exist: without one nothing can have been saved.
 fn process_of<'p>(policy: &Policy<'p>) -> Result<&'p Process> {
     policy.spec.process().as_ref().ok_or_else(|| refuse("there is no process to restore", "/process"))
 }

@@ -45,7 +45,7 @@ pub(super) fn verify(status: &ProcessStatus, policy: &Policy<'_>) -> Result<()> 
     Ok(())
 }
 
-/// Where neither a capability nor a set-user-id program can change ids, they are those of the configuration.
+/// If neither a capability nor a set-user-id program can change ids, they must be those of the configuration.
 fn verify_ids(
     status: &ProcessStatus,
     process: &Process,
@@ -79,7 +79,7 @@ fn verify_ids(
     Ok(())
 }
 
-/// Compares the AppArmor profile and the `SELinux` label, if there is to be one.
+/// Compares the AppArmor profile and the `SELinux` label, if one is configured.
 pub(super) fn verify_label(pid: i32, thread: &str, policy: &Policy<'_>) -> Result<()> {
     let process = process_of(policy)?;
     let wanted = |configured: &Option<String>, kind: &str| {
@@ -88,7 +88,7 @@ pub(super) fn verify_label(pid: i32, thread: &str, policy: &Policy<'_>) -> Resul
     };
     let directory = format!("/proc/{pid}/task/{thread}/attr");
     if let Some(profile) = wanted(process.apparmor_profile(), "apparmor:") {
-        // Kernels before 5.8 have one file for whichever module there is.
+        // Kernels before 5.8 have one file for whichever module is active.
         let file = [format!("{directory}/apparmor/current"), format!("{directory}/current")];
         let now = file.iter().find_map(|file| read(file).ok()).unwrap_or_default();
         if !has_profile(&now, &profile) {

@@ -1,4 +1,4 @@
-//! Open files and directories of restored processes: none of the host's, but the streams that the caller gave.
+//! Open files and directories of restored processes: none from the host, except the streams that the caller gave.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -38,7 +38,7 @@ pub(super) fn verify(pid: i32, policy: &Policy<'_>) -> Result<()> {
         let Some(id) = mount_id(&format!("/proc/{pid}/fdinfo/{fd}"))?.filter(|id| !own.contains(id)) else {
             continue;
         };
-        // Not on a mount of the host's: pipes, sockets, files in memory, on mounts of the kernel that nobody sees.
+        // Not on a host mount: pipes, sockets and files in memory are on kernel-internal mounts.
         if !host.contains(&id) {
             continue;
         }

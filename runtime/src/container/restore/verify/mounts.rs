@@ -1,4 +1,4 @@
-//! The mounts of restored processes: every one that is configured is there with what it restricts, and no other is.
+//! The mounts of restored processes: every configured one exists with its restrictions, and there are no others.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -17,13 +17,13 @@ use crate::spawn::protect_nodes;
 use crate::sys::mount::HOST_NODE;
 use crate::sys::path;
 
-/// What a mount restricts, as far as the table of mounts tells.
+/// The restrictions of a mount that the mount table shows.
 const RESTRICTIONS: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW;
 
 /// File systems that show the container itself and nothing of the host.
 const OWN: [&str; 7] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"];
 
-/// Makes the mounts of the host's nodes read-only, as they are after a creation: those on masked files, and devices that a
+/// Makes the mounts of host nodes read-only, as they are after a creation: those on masked files, and devices that a
 /// user namespace cannot make. criu mounts them as the images say.
 pub(super) fn protect(init: i32, view: &MountView, policy: &Policy<'_>) -> Result<()> {
     let devices = policy.host_mounts.iter().filter(|mount| mount.pointer.starts_with("/linux/devices"));
@@ -57,7 +57,7 @@ pub(super) fn verify(view: &MountView, policy: &Policy<'_>) -> Result<()> {
         .collect();
     for (at, entry) in entries.iter().enumerate() {
         let later = entries.get(at + 1..).unwrap_or_default();
-        // What a later entry covers cannot be seen, in either sense.
+        // What a later entry covers cannot be checked either way.
         if later.iter().any(|other| other.destination == entry.destination && !other.options.remount) {
             continue;
         }
@@ -77,7 +77,7 @@ pub(super) fn verify(view: &MountView, policy: &Policy<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Compares another process' mounts, if they are others: nothing of the host may be among them.
+/// Compares another process' mounts, if they differ: none may be of the host.
 pub(super) fn verify_process(init: i32, pid: i32, view: &MountView, policy: &Policy<'_>) -> Result<()> {
     let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
     if pid == init || namespace(pid) == namespace(init) {
@@ -121,7 +121,7 @@ fn verify_entry(
 ) -> Result<()> {
     let pointer = entry.place().pointer().unwrap_or_default();
     let Some(mount) = view.mounted_on(&entry.destination)? else {
-        // Who may unmount can have done it.
+        // Processes that may unmount can have done so.
         if policy.capabilities.bounding & SYS_ADMIN != 0 {
             return Ok(());
         }
@@ -149,7 +149,7 @@ fn verify_entry(
             verify_restrictions(found, wanted, &pointer)?;
         }
         if is_cgroup {
-            // Its hierarchies, one by one, are file systems of their own.
+            // Its hierarchies are file systems of their own.
             known.extend(view.table.iter().filter(|m| m.point.starts_with(&mount.point)).map(|m| m.id));
         } else if entry.options.bind != Some(crate::linux::mount::propagation::Reach::One) {
             known.extend(came_along(view, &mount.point, entry, policy));
@@ -162,7 +162,7 @@ fn verify_entry(
     verify_restrictions(mount, wanted, &pointer)
 }
 
-/// What was mounted below the source of a recursive bind, and is now below its destination.
+/// The mounts below the source of a recursive bind that are now below its destination.
 fn came_along(view: &MountView, point: &Path, entry: &Entry<'_>, policy: &Policy<'_>) -> Vec<u64> {
     let place = entry.place().property("/destination").pointer();
     let host = policy.host_mounts.iter().find(|host| Some(&host.pointer) == place.as_ref());
@@ -179,7 +179,7 @@ fn came_along(view: &MountView, point: &Path, entry: &Entry<'_>, policy: &Policy
         .collect()
 }
 
-/// Whether what is seen at the destination is what the host has at the source.
+/// Whether the destination shows what the host has at the source.
 fn is_same(view: &MountView, host: &HostMount) -> Result<bool> {
     let Some(fd) = view.find(&host.destination)? else { return Ok(false) };
     let found = path::fstat(fd.as_raw_fd()).map_err(|errno| Error::os(errno, "look at a mount"))?;
@@ -240,7 +240,7 @@ fn verify_paths(view: &MountView, policy: &Policy<'_>, known: &mut BTreeSet<u64>
     Ok(())
 }
 
-/// A mount that the configuration does not know.
+/// A mount that is not in the configuration.
 fn verify_other(
     mount: &MountInfo,
     view: &MountView,
@@ -255,7 +255,7 @@ fn verify_other(
         .iter()
         .any(|other| known.contains(&other.id) && other.point == mount.point && other.id != mount.id);
     let is_console = mount.point == Path::new("/dev/console") && mount.fs == "devpts";
-    // Somebody who may mount can have mounted file systems of the container's own, or parts of what it has anyway.
+    // A process that may mount can have mounted file systems of the container's own, or parts of what it has anyway.
     let may_mount = policy.capabilities.bounding & SYS_ADMIN != 0;
     let is_its_own = OWN.contains(&mount.fs.as_str())
         || view.table.iter().any(|other| known.contains(&other.id) && other.device == mount.device);

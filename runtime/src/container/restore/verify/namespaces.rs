@@ -26,9 +26,10 @@ fn inode(path: &str) -> Result<(u64, u64)> {
     Ok((file.dev(), file.ino()))
 }
 
-/// Compares the first process: new namespaces are not the runtime's, joined ones are those, the others are the runtime's.
+/// Compares the first process: new namespaces must not be the runtime's, joined ones must be those, and the others must
+/// be the runtime's.
 ///
-/// The time namespace is not compared: criu gives every container one, to keep its clocks going on.
+/// The time namespace is not compared: criu gives every container one, to keep its clocks going.
 pub(super) fn verify_init(init: i32, policy: &Policy<'_>) -> Result<()> {
     for (origin, name, word) in kinds(policy.namespaces) {
         let found = inode(&format!("/proc/{init}/ns/{name}"))?;
@@ -49,8 +50,8 @@ pub(super) fn verify_init(init: i32, policy: &Policy<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Compares another one: what is not the first one's namespace may be one that the container made, but none of the host.
-/// A user namespace of its own is not expected, as criu saves none; its capabilities would mean something else.
+/// Compares another process: a namespace that is not the first process' may be one that the container made, but not the
+/// host's. It must not have its own user namespace, as criu saves none, and its capabilities would mean something else.
 pub(super) fn verify_process(init: i32, pid: i32, policy: &Policy<'_>) -> Result<()> {
     if pid == init {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Seccomp filters of restored processes. The kernel shows a filter to a tracer only, which criu is while the processes
-//! are stopped; so the filters are compared in the images, and how many each thread has in the kernel.
+//! Seccomp filters of restored processes. The kernel shows a filter only to a tracer, which criu is while the processes
+//! are stopped; so the filters are compared in the images, and the number of each thread's filters in the kernel.
 
 use oci_spec::runtime::Spec;
 
@@ -14,14 +14,14 @@ use crate::plan::NATIVE;
 /// `SECCOMP_MODE_FILTER`.
 const MODE_FILTER: u32 = 2;
 
-/// How many filters lie below that of the configuration, itself included.
+/// How many filters lie below that of the configuration, including itself.
 pub(crate) type FilterDepth = u32;
 
 /// What each thread must have; none without a filter in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expected(Option<FilterDepth>);
 
-/// Finds the filter of the configuration in the images; refuses images in which a thread could be without it.
+/// Finds the configured filter in the images; refuses images in which a thread could lack it.
 pub(crate) fn expected(spec: &Spec, images: &ImageDirectory) -> Result<Expected> {
     let Some(seccomp) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else {
         return Ok(Expected(None));
@@ -40,11 +40,11 @@ pub(crate) fn expected(spec: &Spec, images: &ImageDirectory) -> Result<Expected>
     }
 }
 
-/// How deep the wanted filter lies in every chain of filters; none if there is a chain without it.
+/// How deep the wanted filter lies in every chain of filters; none if a chain lacks it.
 ///
-/// The images are a forest: each filter names the one that was there before it. A thread has one filter, with all before
-/// it. A filter that comes before the wanted one is not enough for a thread, but may stand there: the runtime itself
-/// can have been confined. The number of filters that the kernel reports tells the two apart.
+/// The images are a forest: each filter names the one before it. A thread has one filter and all before it. A filter
+/// that comes before the wanted one is not enough for a thread, but may exist: the runtime itself can have been
+/// confined. The number of filters that the kernel reports tells the two apart.
 fn depth_of(filters: &[SeccompFilter], wanted: &[u8]) -> Option<FilterDepth> {
     let chain = |from: usize| {
         let mut next = Some(from);
@@ -53,7 +53,7 @@ fn depth_of(filters: &[SeccompFilter], wanted: &[u8]) -> Option<FilterDepth> {
             indices.push(index);
             next = filters.get(index)?.previous.map(|previous| previous as usize);
         }
-        // More links than filters: a circle.
+        // More links than filters: a cycle.
         (indices.len() <= filters.len()).then_some(indices)
     };
     let mut below = vec![false; filters.len()];
@@ -61,7 +61,7 @@ fn depth_of(filters: &[SeccompFilter], wanted: &[u8]) -> Option<FilterDepth> {
     let mut depth = None;
     for from in 0..filters.len() {
         let indices = chain(from)?;
-        // The outermost occurrence: all that a thread below it has counts.
+        // The outermost occurrence: any thread below it has it.
         let place = indices.iter().rposition(|index| filters[*index].filter == wanted);
         if let Some(place) = place {
             let here = (indices.len() - place) as u32;
@@ -76,7 +76,8 @@ fn depth_of(filters: &[SeccompFilter], wanted: &[u8]) -> Option<FilterDepth> {
     lacking.iter().all(|index| below[*index]).then_some(depth).flatten()
 }
 
-/// Compares one thread. What confines the runtime confines the processes that criu makes, before their own filters.
+/// Compares one thread. The filters that confine the runtime also confine the processes that criu makes, before their
+/// own.
 pub(super) fn verify(status: &ProcessStatus, policy: &Policy<'_>) -> Result<()> {
     let Some(depth) = policy.seccomp.0 else { return Ok(()) };
     let own = super::read("/proc/self/status").ok().and_then(|text| process_status::parse(&text));

@@ -1,7 +1,7 @@
-//! Mounts that were added to a running container, found again for their removal.
+//! Finds mounts that were added to a running container, for their removal.
 //!
-//! A path of the container says nothing about what is mounted there: its processes rename directories and, where they
-//! may, mount and move mounts. So a mount is told by its id, which was written down before it was attached, and the path
+//! A path of the container says nothing about what is mounted there: its processes rename directories and, if they may,
+//! mount and move mounts. So a mount is identified by its id, which was recorded before it was attached, and the path
 //! is only where to look first.
 
 use std::os::fd::RawFd;
@@ -15,16 +15,16 @@ use crate::sys::mount_id::{self, MountId, Room};
 use crate::sys::path::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 use crate::sys::socket;
 
-/// How often a mount is looked for that is somewhere else each time.
+/// How often to look for a mount that is somewhere else each time.
 const TRIES: u32 = 64;
 
-/// A link that is mounted itself is what is meant; one on the way is not followed.
+/// A mounted link is what is meant; one on the way is not followed.
 const FLAGS: i32 = libc::O_PATH | libc::O_NOFOLLOW;
 const STRICT: u64 = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
 impl Child<'_> {
-    /// Finds a mount that is among the `known` ones: what is on top at the path, else the latest of those that were added
-    /// with this destination (`own`, numbers among the known ones), wherever it is now.
+    /// Finds a mount among the `known` ones: the one on top at the path, or else the latest of those added with this
+    /// destination (`own`, numbers among the known ones), wherever it is now.
     #[inline(never)]
     pub(super) fn find_added(&mut self, path: Text, known: Text, own: Text) -> Outcome {
         let (known, own) = (self.bytes(known), self.bytes(own));
@@ -72,7 +72,7 @@ impl Child<'_> {
         Ok(socket::send(self.sync, &Message::about(MessageKind::Found, number).encode(), -1)?)
     }
 
-    /// Tells the parent which of the known mounts are not there any more. Where the kernel cannot be asked, none is told.
+    /// Tells the parent which of the known mounts are gone. If the kernel cannot be asked, none is reported.
     #[inline(never)]
     pub(super) fn tell_gone(&self, known: Text) -> Outcome {
         let known = self.bytes(known);

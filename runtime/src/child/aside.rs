@@ -1,8 +1,8 @@
-//! mount(2) aside: in a mount namespace of its own, where no path of the container leads.
+//! Calls mount(2) aside: in a separate mount namespace, where no path of the container leads.
 //!
-//! mount(2) wants a place that is attached, and its mount has to be found again by that place. In the container's tree,
-//! a process that shares a volume could have put another mount there by then, which would get the attributes. So the
-//! place is in a namespace that nobody else is in, and what goes on from here is a detached clone, as with all other
+//! mount(2) needs an attached place, and its mount has to be found again by that place. In the container's tree, a
+//! process that shares a volume could have put another mount there by then, which would get the attributes. So the
+//! place is in a namespace with no other process, and what goes on from here is a detached clone, as with all other
 //! mounts.
 
 use std::os::fd::RawFd;
@@ -23,8 +23,8 @@ struct Way {
 }
 
 impl Child<'_> {
-    /// Mounts and holds a detached clone in the mount slot. Whether that works or not, the process is in the end where it
-    /// was: what undoes earlier steps counts on it.
+    /// Mounts, and holds a detached clone in the mount slot. Whether that works or not, the process ends up where it
+    /// was: undoing earlier steps relies on it.
     pub(super) fn mount_aside(&mut self, source: Text, fs: Text, flags: u32, data: Text) -> Outcome {
         let way = self.way_back()?;
         let made = self.mount_in_new_namespace(source, fs, flags, data);
@@ -37,7 +37,7 @@ impl Child<'_> {
     fn way_back(&self) -> Outcome<Way> {
         let own = self.slot(Slot::OWN_FDS);
         let namespace = if own < 0 {
-            // Before the container's mounts are in reach the procfs is the host's.
+            // Before the container's mounts are in reach, the procfs is the host's.
             path::openat(libc::AT_FDCWD, c"/proc/self/ns/mnt", libc::O_RDONLY, 0)?
         } else {
             path::openat(own, c"../ns/mnt", libc::O_RDONLY, 0)?
@@ -87,7 +87,7 @@ impl Child<'_> {
 }
 
 impl Way {
-    /// Joining a mount namespace makes its root the root of the process, which may have been another.
+    /// Joining a mount namespace changes the root of the process to the namespace's, so the old root is restored.
     fn go(self) -> Outcome {
         let result = clone::setns(self.namespace, libc::CLONE_NEWNS)
             .and_then(|()| path::change_directory_to(self.root))

@@ -1,4 +1,4 @@
-//! The moment of the clone: what the parent prepares for it, and what the child does first.
+//! The clone: what the parent prepares for it, and what the child does first.
 
 use std::cell::Cell;
 use std::ffi::c_char;
@@ -35,7 +35,7 @@ pub(crate) fn make(
     clone_with(born_with, cgroup, || child.run())
 }
 
-/// How many directories the child may make on the way to mount points, if a step asks which they were. Links on the way
+/// How many directories the child may make on the way to mount points, if a step needs to know which. Links on the way
 /// may lead to more.
 fn most_made(program: &Program, view: View<'_>) -> usize {
     const THROUGH_LINKS: usize = 64;
@@ -50,7 +50,7 @@ fn most_made(program: &Program, view: View<'_>) -> usize {
 }
 
 /// Makes a child that does nothing but hold a new user namespace until it is killed. With `announce` it lets its owner
-/// look at it, and sends one byte when that is done.
+/// inspect it, and then sends one byte.
 pub(crate) fn hold_user_namespace(announce: Option<RawFd>) -> Result<(i32, OwnedFd)> {
     clone_with(libc::CLONE_NEWUSER, None, || {
         if let Some(socket) = announce {

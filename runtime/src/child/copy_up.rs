@@ -1,4 +1,4 @@
-//! tmpcopyup: filling a tmpfs with what the image has where it is going to be mounted.
+//! tmpcopyup: fills a tmpfs with what the image has at its mount point.
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
@@ -18,7 +18,8 @@ const MOST_LEVELS: u32 = 48;
 const RECORD_LENGTH: usize = 16;
 const RECORD_NAME: usize = 19;
 
-/// What a copy may do that its owner could not: read what there is, and give the copy the same mode, owner and kind.
+/// The rights that a copy needs and its owner may lack: to read what exists, and to give the copy the same mode, owner
+/// and kind.
 const CAPABILITIES: u64 = 1 << number(Capability::Chown)
     | 1 << number(Capability::DacOverride)
     | 1 << number(Capability::DacReadSearch)
@@ -28,15 +29,14 @@ const CAPABILITIES: u64 = 1 << number(Capability::Chown)
 
 impl Child<'_> {
     /// Copies the directory at the mount point into the detached mount: directories, files, links and nodes, with mode
-    /// and owner. Nothing is followed on either side.
+    /// and owner. No link is followed on either side.
     ///
-    /// In a running container, its processes may exchange what is copied at any moment. So each thing is opened once,
-    /// without anything happening to it, and what was opened decides: only the content of a regular file is ever read, by
-    /// a descriptor that leads to that very file. Hence it makes no difference that this process is not in the
-    /// container's cgroup, where a pause would stop it halfway: device rules are about opening devices, and none is
-    /// opened. A node is copied as a node, which those rules judge when a process of the container opens it. And what the
-    /// runtime may do beyond the rights over files, such as to read memory of the kernel through a regular file of
-    /// procfs, is put aside meanwhile.
+    /// In a running container, its processes may replace what is copied at any moment. So each entry is opened once,
+    /// without side effects, and the opened object decides: only the content of a regular file is ever read, by a
+    /// descriptor of that very file. Hence it does not matter that this process is outside the container's cgroup,
+    /// where a pause would stop it halfway: device rules are about opening devices, and none is opened. A node is
+    /// copied as a node, and those rules apply when a process of the container opens it. Rights of the runtime beyond
+    /// those over files, such as reading kernel memory through a regular file of procfs, are dropped in the meantime.
     pub(super) fn copy_up(&self, mode: bool, uid: bool, gid: bool) -> Outcome {
         let all = process::capabilities()?;
         let few = all.effective & CAPABILITIES;
@@ -48,7 +48,7 @@ impl Child<'_> {
 
     fn copy_to_mount(&self, mode: bool, uid: bool, gid: bool) -> Outcome {
         let own = self.slot(Slot::OWN_FDS);
-        // Where this process makes the container, the procfs in reach is still the host's.
+        // If this process is creating the container, the procfs in reach is still the host's.
         let (own, opened) = if own < 0 {
             let flags = libc::O_PATH | libc::O_DIRECTORY;
             let fd = path::openat(libc::AT_FDCWD, c"/proc/self/fd", flags, 0)?;
@@ -71,7 +71,7 @@ impl Child<'_> {
         result
     }
 
-    /// Of a directory that the image brought; one that the program has made has nothing to say.
+    /// Only for a directory of the image; one that the program made has no attributes to keep.
     fn copy_attributes(&self, from: RawFd, to: RawFd, mode: bool, uid: bool, gid: bool) -> Outcome {
         let stat = path::fstat(from)?;
         if self.has_made(&stat) {
@@ -122,7 +122,7 @@ fn copy_entry(own: RawFd, from: RawFd, to: RawFd, name: &CStr, level: u32) -> Ou
     result
 }
 
-/// Copies what a descriptor refers to under a name that nothing has in the copy yet.
+/// Copies what a descriptor refers to under a name that does not exist in the copy yet.
 #[inline(never)]
 fn copy_held(own: RawFd, held: RawFd, to: RawFd, name: &CStr, level: u32) -> Outcome {
     let stat = path::fstat(held)?;
@@ -160,7 +160,7 @@ fn copy_link(held: RawFd, to: RawFd, name: &CStr) -> Outcome {
     Ok(path::symlinkat(target, to, name)?)
 }
 
-/// The content of a regular file, which was opened as such.
+/// The content of a regular file, which was opened as one.
 #[inline(never)]
 fn copy_file(own: RawFd, held: RawFd, to: RawFd, name: &CStr) -> Outcome {
     let mut number = PathBuffer::new();

@@ -12,7 +12,7 @@ use crate::sys::mount::{self, MountAttr};
 use crate::sys::path;
 
 impl<'p> Child<'p> {
-    /// Opens the directory of a path inside the root, making it if need be, and gives the last name.
+    /// Opens the directory of a path inside the root, making it if needed, and returns the last name.
     fn directory_of(&self, text: Text) -> Outcome<(RawFd, &'p CStr)> {
         let whole = self.cstr(text).to_bytes_with_nul();
         let (above, last) = split_last(whole);
@@ -20,7 +20,7 @@ impl<'p> Child<'p> {
         Ok((self.ensure_directory(above)?, name))
     }
 
-    /// Makes a device node. One that exists must be the same device; its owner and mode are the image's business.
+    /// Makes a device node. An existing one must be the same device; its owner and mode are up to the image.
     pub(super) fn device(&self, text: Text, mode: u32, device: u64, uid: u32, gid: u32) -> Outcome {
         let (directory, name) = self.directory_of(text)?;
         let result = match path::mknodat(directory, name, mode, device) {
@@ -33,8 +33,8 @@ impl<'p> Child<'p> {
         result
     }
 
-    /// Holds the place where a node of the host will be bound. An empty file is one that an earlier container of this
-    /// root file system needed for the same; anything else that is not the device belongs to the image.
+    /// Holds the place where a host node will be bound. An empty file is what an earlier container with this root file
+    /// system needed for the same purpose; anything else that is not the device belongs to the image.
     pub(super) fn device_place(&mut self, text: Text, mode: u32, device: u64) -> Outcome {
         let (directory, name) = self.directory_of(text)?;
         let result = open_place(directory, name, mode, device);
@@ -43,7 +43,7 @@ impl<'p> Child<'p> {
         Ok(())
     }
 
-    /// Clones a node of the host. The path is the configuration's, so what it leads to must be the device it names.
+    /// Clones a host node. The path is from the configuration, so what it leads to must be the device that it names.
     pub(super) fn host_device(&mut self, text: Text, mode: u32, device: u64) -> Outcome {
         let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(text), false)?;
         self.fill(Slot::MOUNT, fd);
@@ -55,7 +55,7 @@ impl<'p> Child<'p> {
         Ok(mount::set_attributes(fd, &attr, false)?)
     }
 
-    /// Makes a symbolic link for a mount whose source is one. What is there already must be that link.
+    /// Makes a symbolic link for a mount whose source is one. What already exists must be that link.
     #[inline(never)]
     pub(super) fn copied_link(&self, target: Text, text: Text) -> Outcome {
         let (directory, name) = self.directory_of(text)?;
@@ -68,7 +68,7 @@ impl<'p> Child<'p> {
         result
     }
 
-    /// Makes a symbolic link, unless what it would point to is absent.
+    /// Makes a symbolic link, unless its target does not exist.
     pub(super) fn link(&self, target: Text, text: Text, source: Option<Text>, replace: bool) -> Outcome {
         if let Some(source) = source {
             match path::open_in_root(
@@ -116,7 +116,7 @@ fn open_place(directory: RawFd, name: &CStr, mode: u32, device: u64) -> Outcome<
     let make = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_WRONLY;
     match path::openat(directory, name, make, 0o644) {
         Ok(made) => path::close(made),
-        // Whatever is there shows below; there may also be nothing to write on.
+        // Whatever exists shows below; the file system may also be read-only.
         Err(Errno::EEXIST | Errno::EROFS) => {}
         Err(errno) => return Err(errno.into()),
     }

@@ -1,11 +1,11 @@
-//! The step into a pid namespace that other processes are in: a second process, which has nothing of the host.
+//! The step into a pid namespace with other processes in it: a second process, which has nothing of the host.
 //!
-//! A process of the container with `CAP_SYS_PTRACE` reads everything of whatever it sees: the root directory, the
-//! working directory, descriptors, memory, environment (`/proc/PID`, ptrace(2)), and being non-dumpable is no
-//! protection from it. So the child does all that takes the host's view or rights while the namespace's processes cannot
-//! see it, and the process that they can see is born last: it inherits the container's root, working directory,
-//! credentials and capabilities, the few descriptors that are left, and of the memory the code, a new stack and the
-//! rest of the program.
+//! A process of the container with `CAP_SYS_PTRACE` can read everything of any process that it sees: the root
+//! directory, the working directory, descriptors, memory, environment (`/proc/PID`, ptrace(2)), and being non-dumpable
+//! does not protect from it. So the child does everything that takes the host's view or rights while the namespace's
+//! processes cannot see it, and the process that they can see is born last. It inherits the container's root, working
+//! directory, credentials and capabilities, the few descriptors that are left, and of the memory only the code, a new
+//! stack and the rest of the program.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{align_of, size_of};
@@ -20,7 +20,7 @@ use crate::program::View;
 use crate::sys::memory::{self, Code, LARGEST_PAGE};
 use crate::sys::{clone, path};
 
-/// Room for the deepest of the steps that come after: the hooks of a start, with paths on the stack.
+/// Room for the deepest of the later steps: the hooks of a start, with paths on the stack.
 const STACK: usize = 256 << 10;
 
 /// What the new process starts with.
@@ -28,11 +28,11 @@ struct Carried<'p> {
     child: Child<'p>,
     /// The step that comes next.
     next: u32,
-    /// Brings one byte when the parent has been told of the new process.
+    /// Delivers one byte when the parent knows of the new process.
     told: RawFd,
 }
 
-/// Hands out parts of a mapping, one after the other.
+/// Hands out consecutive parts of a mapping.
 struct Room {
     next: *mut u8,
     end: *mut u8,
@@ -42,14 +42,14 @@ impl Room {
     /// A copy of a slice.
     fn copy<'r, T: Copy>(&mut self, items: &[T]) -> Outcome<&'r mut [T]> {
         let start = self.take(items.len())?;
-        // SAFETY: the room is large enough, aligned, not used by anything else, and never given back; T is plain data.
+        // SAFETY: the room is large enough, aligned, not used by anything else, and never reused; T is plain data.
         unsafe {
             ptr::copy_nonoverlapping(items.as_ptr(), start, items.len());
             Ok(std::slice::from_raw_parts_mut(start, items.len()))
         }
     }
 
-    /// Room for so many items, aligned for them.
+    /// Room for this many items, aligned for them.
     #[allow(clippy::cast_ptr_alignment, reason = "aligned by hand")]
     fn take<T>(&mut self, count: usize) -> Outcome<*mut T> {
         let (skip, length) = (self.next.align_offset(align_of::<T>()), count * size_of::<T>());
@@ -64,7 +64,7 @@ impl Room {
 }
 
 impl Child<'_> {
-    /// Goes on in a new process, a child of our parent, that has this one's credentials and nothing of its memory.
+    /// Continues in a new process, a child of our parent, with this one's credentials and nothing of its memory.
     #[inline(never)]
     pub(super) fn emerge(&mut self, index: u32) -> Outcome {
         if !memory::SEPARABLE {
@@ -88,7 +88,7 @@ impl Child<'_> {
         let mut room = Room { next: thread_area.wrapping_add(above), end: start.wrapping_add(length) };
         let [told, tell] = path::pipe()?;
         let carried = self.pack(&mut room, index + 1, told)?;
-        // SAFETY: the area is part of the mapping just made, and of the size that was asked for.
+        // SAFETY: the area is part of the mapping just made, and has the requested size.
         unsafe { memory::prepare_thread_area(thread_area) };
         code.keep_only((start as usize, length))?;
         // SAFETY: `emerged` never returns and uses the stack, the packed state and the code, which are all that was kept.
@@ -97,7 +97,7 @@ impl Child<'_> {
         self.announce(pid, pidfd, tell)
     }
 
-    /// Tells the parent of the new process, lets that go on, and ends.
+    /// Tells the parent of the new process, lets that process go on, and ends.
     pub(super) fn announce(&self, pid: i32, pidfd: RawFd, tell: RawFd) -> ! {
         if self.hand_over(MessageKind::Reborn, pid as u32, pidfd).is_ok() {
             let _ = path::write_once(tell, &[1]);
@@ -131,7 +131,7 @@ impl Child<'_> {
                 arena.as_ptr().wrapping_add(distance).cast()
             };
         }
-        // Namespaces and slots were closed before this step; whoever comes later has nothing to close either.
+        // Namespaces and slots were closed before this step; the new process has none to close either.
         let child = Child {
             program: view,
             inherited: super::Inherited { namespaces: &[], keep: &[], marks: None, ..self.inherited },
@@ -160,7 +160,7 @@ extern "C" fn emerged(argument: *mut c_void) -> c_int {
     let Carried { child, next, told } = unsafe { &mut *argument.cast::<Carried<'_>>() };
     let answer = path::read(*told, &mut [0]);
     path::close(*told);
-    // Without the byte nobody knows of this process, and nobody would ever end it.
+    // Without the byte the parent does not know of this process, and nothing would ever end it.
     if answer != Ok(1) {
         clone::exit_now(1);
     }

@@ -12,7 +12,7 @@ use crate::sys::process::SchedAttr;
 use crate::sys::{clone, process};
 
 impl Child<'_> {
-    /// Enters the working directory. The first try has the runtime's capabilities, the last the user's: only one of
+    /// Enters the working directory. The first attempt has the runtime's capabilities, the last the user's: only one of
     /// them may be allowed in (a directory of root, or one on a network file system that root may not enter).
     pub(super) fn working_directory(&mut self, text: Text, last: bool) -> Outcome {
         if self.in_working_directory {
@@ -22,7 +22,7 @@ impl Child<'_> {
             Err(Errno::EACCES) if !last => return Ok(()),
             other => other?,
         }
-        // A directory that the kernel cannot name from the root is one of the host (CVE-2024-21626).
+        // A directory that the kernel cannot name from the root is on the host (CVE-2024-21626).
         if !path::working_directory_is_reachable()? {
             return Err(Failure::with(Errno::ENOENT, Detail::Unreachable));
         }
@@ -41,8 +41,8 @@ impl Child<'_> {
         Ok(process::set_scheduler(0, &attr)?)
     }
 
-    /// Chooses the first candidate that is an executable file. `named`: the configuration gave a path, and the reason
-    /// why it cannot be executed is told; in a search, as in execvp(3), what cannot be executed is passed over.
+    /// Chooses the first candidate that is an executable file. If `named`, the configuration gave a path, and the
+    /// reason why it cannot be executed is reported; in a search, as in execvp(3), what cannot be executed is skipped.
     pub(super) fn find_program(&mut self, candidates: List, named: bool) -> Outcome {
         for candidate in self.texts(candidates) {
             match executable(self.cstr(candidate)) {
@@ -57,8 +57,8 @@ impl Child<'_> {
         Err(Failure::with(Errno::ENOENT, Detail::NotInPath))
     }
 
-    /// Becomes the container's program. On failure the plain errno is told first, and then the reason as far as it
-    /// can be found out: a seccomp filter may end this process for looking.
+    /// Becomes the container's program. On failure the plain errno is sent first, and then the reason as far as it can
+    /// be found out: a seccomp filter may end this process for looking.
     pub(super) fn execute(&mut self, index: u32) -> Outcome {
         let (Some(program), Some(argv), Some(envp)) = (self.chosen, self.program.argv, self.program.envp)
         else {
@@ -79,7 +79,7 @@ impl Child<'_> {
     }
 }
 
-/// Whether a path is that of a program. Magic links are not followed: /proc/self/exe is the runtime's own binary, and
+/// Whether a path is a program. Magic links are not followed: /proc/self/exe is the runtime's own binary, and
 /// /proc/self/fd/N whatever the runtime has open (CVE-2019-5736, CVE-2024-21626).
 fn executable(path: &CStr) -> Outcome {
     let fd = path::openat2(libc::AT_FDCWD, path, libc::O_PATH, 0, RESOLVE_NO_MAGICLINKS)?;
@@ -92,7 +92,7 @@ fn executable(path: &CStr) -> Outcome {
     }
 }
 
-/// The file is there, but execve says ENOENT: what it needs to be interpreted by is not.
+/// The file exists, but execve returns ENOENT: its interpreter is missing.
 fn missing_interpreter(path: &CStr) -> Detail {
     let Ok(fd) = path::openat(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
     else {

@@ -1,4 +1,4 @@
-//! Talking to the parent, and waiting for `start`.
+//! Communication with the parent, and the wait for `start`.
 
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -16,7 +16,7 @@ impl Child<'_> {
         Ok(socket::send(self.sync, &Message::about(kind, a).encode(), fd)?)
     }
 
-    /// Receives the next message of the parent; its silence is the end of this process.
+    /// Receives the parent's next message; without one this process ends.
     fn receive(fd: RawFd) -> Outcome<(Message, RawFd)> {
         let mut packet = [0u8; MESSAGE_SIZE];
         let (length, with) = socket::receive(fd, &mut packet)?;
@@ -26,7 +26,7 @@ impl Child<'_> {
         }
     }
 
-    /// Lets the parent do a step, with a descriptor if that is not negative, and waits for its answer.
+    /// Has the parent take a step, with a descriptor unless that is negative, and waits for its answer.
     pub(super) fn ask(&mut self, step: u16, with: RawFd, into: Slot) -> Outcome {
         socket::send(self.sync, &Message::about(MessageKind::Ask, u32::from(step)).encode(), with)?;
         let (message, fd) = Self::receive(self.sync)?;
@@ -39,13 +39,13 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Goes on in a new process, a child of our parent, that is inside the pid namespace this one prepared.
+    /// Continues in a new process, a child of our parent, inside the pid namespace that this one prepared.
     ///
-    /// Only needed where the parent itself may not enter the namespace: it would have to enter the user namespace
-    /// that owns it first, and setns(2) refuses that to a process with threads.
+    /// Only needed if the parent itself may not enter the namespace: it would first have to enter the user namespace
+    /// that owns it, and setns(2) refuses that to a process with threads.
     ///
-    /// The new process waits until the parent has been told of it: what the parent hears from it, it would take for a
-    /// message of this one, do its steps to a process that ends, and write down the pid of that.
+    /// The new process waits until the parent knows of it. Otherwise the parent would take its messages for this one's,
+    /// take its steps for a process that is ending, and record that one's pid.
     pub(super) fn reborn(&mut self, kinds: i32) -> Outcome {
         let [told, tell] = path::pipe()?;
         // SAFETY: this process has one thread and calls nothing but system calls.
@@ -54,15 +54,15 @@ impl Child<'_> {
                 path::close(tell);
                 let answer = path::read(told, &mut [0]);
                 path::close(told);
-                // Without the byte nobody knows of this process, and nobody would ever end it.
+                // Without the byte the parent does not know of this process, and nothing would ever end it.
                 if answer == Ok(1) { Ok(()) } else { clone::exit_now(1) }
             }
             Forked::Parent(pid, pidfd) => self.announce(pid, pidfd.as_raw_fd(), tell),
         }
     }
 
-    /// Reports that the container is complete and waits until the parent has written that down. A parent that dies
-    /// before has not: this process must not outlive it, or nothing would ever find it.
+    /// Reports that the container is complete, and waits until the parent has recorded that. If the parent dies first,
+    /// this process must not outlive it, or nothing would ever find it.
     pub(super) fn created(&mut self) -> Outcome {
         socket::send(self.sync, &Message::new(MessageKind::Created).encode(), -1)?;
         match Self::receive(self.sync)? {
@@ -74,8 +74,8 @@ impl Child<'_> {
     /// Waits for a connection that says `Start`. Others only ask whether this process still waits.
     pub(super) fn gate(&mut self) -> Outcome {
         let listener = self.inherited.listener;
-        // A manager that gives up before the start sends one of these to what would be the container's process.
-        // Not for SIGHUP: a terminal that nobody holds until the start is no reason to end.
+        // A manager that gives up before the start sends one of these to what would be the container's process. Not
+        // for SIGHUP: a terminal that nothing holds open until the start is no reason to end.
         for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
             clone::end_by_signal(signal);
         }

@@ -1,4 +1,4 @@
-//! Mounts that the child keeps hold of, so that no later step has to look for them by a path of the container.
+//! Mounts that the child holds, so that no later step has to look for them by a path of the container.
 
 use nix::errno::Errno;
 
@@ -10,7 +10,7 @@ use crate::sys::path::{
 };
 
 impl Child<'_> {
-    /// Keeps hold of the mount in a slot.
+    /// Holds the mount in a slot.
     pub(super) fn hold(&mut self, mount: Slot, place: u16) -> Outcome {
         let fd = path::duplicate_above(self.slot(mount), 3)?;
         match self.held.get_mut(usize::from(place)) {
@@ -20,15 +20,14 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Puts what is held into a slot.
+    /// Puts a held mount into a slot.
     pub(super) fn use_held(&mut self, place: u16, into: Slot) -> Outcome {
         let fd = path::duplicate_above(self.held_at(place), 3)?;
         self.fill(into, fd);
         Ok(())
     }
 
-    /// Makes a directory in a mount that is held the mount point. Nothing of what a process may have put there meanwhile
-    /// is followed.
+    /// Makes a directory in a held mount the mount point. Nothing that a process may have put there is followed.
     pub(super) fn inside(&mut self, place: u16, name: Text) -> Outcome {
         let (held, name) = (self.held_at(place), self.cstr(name));
         match path::mkdirat(held, name, 0o755) {
@@ -41,7 +40,7 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Makes a symbolic link in a mount that is held.
+    /// Makes a symbolic link in a held mount.
     pub(super) fn link_inside(&self, place: u16, target: Text, name: Text) -> Outcome {
         match path::symlinkat(self.cstr(target), self.held_at(place), self.cstr(name)) {
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
@@ -49,8 +48,8 @@ impl Child<'_> {
         }
     }
 
-    /// Finds a mount that no step of this program has made, by its path. A link on the way would let what is changed be
-    /// chosen by those who can write there.
+    /// Finds, by its path, a mount that no step of this program made. If a link on the way were followed, a process
+    /// that can write there could choose what is changed.
     pub(super) fn foreign(&mut self, text: Text) -> Outcome {
         let strict = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
         match path::openat2(self.slot(Slot::ROOT), self.cstr(text), libc::O_PATH, 0, strict) {

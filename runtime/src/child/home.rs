@@ -1,9 +1,9 @@
-//! HOME from the container's passwd file, as runc supplies it when the configuration does not.
+//! HOME from the container's passwd file, which runc supplies if the configuration does not.
 
 use super::Child;
 use crate::sys::path::{self, RESOLVE_NO_MAGICLINKS};
 
-/// More of a passwd file is not read: it belongs to the image (CVE-2026-47262 is an unbounded read of it).
+/// How much of a passwd file is read at most: it belongs to the image (CVE-2026-47262 is an unbounded read of it).
 const MOST_BYTES: usize = 1 << 20;
 
 impl Child<'_> {
@@ -16,7 +16,7 @@ impl Child<'_> {
         }
         let home = self.home.as_ptr().cast();
         let places = self.pointers.get_mut(envp.0 as usize..).unwrap_or_default();
-        // The parent left one place before the end of the list.
+        // The parent left one free place at the end of the list.
         if let Some(place) = places.iter_mut().find(|place| place.is_null()) {
             *place = home;
         }

@@ -26,8 +26,8 @@ struct Launch {
 const STACK: usize = 16 * 1024;
 
 impl Child<'_> {
-    /// Runs hooks in their order; the first failure ends it. What each prints goes into a memory file, which a
-    /// failure hands over.
+    /// Runs hooks in order; the first failure ends that. What each prints goes into a memory file, which a failure
+    /// passes on.
     pub(super) fn run_hooks(&mut self, first: u16, count: u16, state: (Text, Text)) -> Outcome {
         if !self.in_working_directory {
             // Before the pivot the working directory is still the caller's; hooks start in the container's root.
@@ -35,7 +35,7 @@ impl Child<'_> {
         }
         let hooks = self.program.hooks.get(first as usize..).unwrap_or_default();
         for (number, hook) in (0..count).zip(hooks) {
-            // A new file for each: what an earlier hook printed is no part of a later one's failure.
+            // A new file for each: what an earlier hook printed is not part of a later one's failure.
             path::close(self.hook_output);
             self.hook_output = path::memfd(c"hook-output")?;
             let input = self.state_document(state)?;
@@ -58,7 +58,7 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// The container's state as the hook's standard input. The pid is the one that the hook can see.
+    /// The container's state as the hook's standard input, with the pid that the hook can see.
     #[inline(never)]
     fn state_document(&self, (before, after): (Text, Text)) -> Outcome<RawFd> {
         let fd = path::memfd(c"state")?;
@@ -80,7 +80,7 @@ fn run(launch: &mut Launch, timeout: i32) -> Outcome {
     let ended = socket::wait_readable([pidfd], timeout);
     let timed_out = matches!(ended, Ok([false]));
     if timed_out {
-        // The hook leads a process group: what it started goes with it.
+        // The hook leads a process group: what it started ends with it.
         let _ = process::kill(-pid, libc::SIGKILL);
     }
     let status = pidfd::wait(pidfd, 0);
@@ -101,18 +101,18 @@ fn run(launch: &mut Launch, timeout: i32) -> Outcome {
     }
 }
 
-/// The hook's process, in the memory of its parent, which waits.
+/// The hook's process, in the memory of its waiting parent.
 extern "C" fn start(argument: *mut c_void) -> libc::c_int {
-    // SAFETY: the parent passes its Launch and does not run meanwhile.
+    // SAFETY: the parent passes its Launch and does not run in the meantime.
     let launch = unsafe { &mut *argument.cast::<Launch>() };
     let streams = || {
         process::new_process_group()?;
         path::duplicate_to(launch.input, 0)?;
         path::duplicate_to(launch.output, 1)?;
         path::duplicate_to(launch.output, 2)?;
-        // The descriptor table is this process' own; that of the one that waits stays as it is.
+        // This process has its own descriptor table; that of the waiting one stays as it is.
         path::close_range(3, u32::MAX)?;
-        // The filter is this process' own, too: it meets the calls of the hook and not those of the one that waits.
+        // This process also has its own filter: it applies to the hook's calls and not to the waiting process'.
         if let Some((filter, length, flags)) = launch.filter {
             // SAFETY: the bytes are part of the program, which outlives this process.
             process::load_seccomp(unsafe { std::slice::from_raw_parts(filter, length) }, flags)?;

@@ -18,8 +18,9 @@
 //! | `Go` | parent | none: the creation is recorded, go on | none |
 //! | `Start` | `start` | none: become the program | none |
 //!
-//! End of file after `Go` or `Start` comes with `execve`, as every descriptor of the child is close-on-exec, and with the
-//! end of the child: no side trusts end of file alone. The parent watches the pidfd as well, and asks the kernel.
+//! End of file after `Go` or `Start` comes with `execve`, as every descriptor of the child is close-on-exec, and also
+//! with the end of the child: neither side relies on end of file alone. The parent also watches the pidfd, and asks the
+//! kernel.
 
 use crate::program::Op;
 
@@ -87,7 +88,7 @@ impl Message {
         [k[0], k[1], k[2], k[3], a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3]]
     }
 
-    /// The message in a packet, unless it is none.
+    /// The message in a packet, if it is one.
     pub(crate) fn decode(packet: &[u8]) -> Option<Self> {
         let word = |index: usize| {
             let bytes: [u8; 4] = packet.get(index * 4..index * 4 + 4)?.try_into().ok()?;
@@ -101,8 +102,8 @@ impl Message {
     }
 }
 
-/// What a process was at when it failed after its start. `start` has no plan in which it could look up the number of the
-/// operation: the container may be of another version of the program, or of a caller with other rights.
+/// What a process was doing when it failed after its start. `start` has no plan in which to look up the number of the
+/// operation: the container may be from another version of the program, or from a caller with other rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Late {
@@ -118,7 +119,7 @@ const LATE: [Late; 6] =
     [Late::Other, Late::Hooks, Late::Filter, Late::Capabilities, Late::Exec, Late::NoProcess];
 
 impl Late {
-    /// That of an operation.
+    /// The value for an operation.
     pub(crate) fn of(op: Option<&Op>) -> Self {
         match op {
             Some(Op::Hooks { .. }) => Self::Hooks,
@@ -145,7 +146,7 @@ pub(crate) enum Detail {
     WrongKind,
     /// A device node exists with another type or number.
     OtherDevice,
-    /// The file is not on the file system it must be on.
+    /// The file is not on the required file system.
     WrongFilesystem,
     /// The working directory is outside the container.
     Unreachable,
@@ -175,15 +176,15 @@ pub(crate) enum Detail {
     TooLarge,
     /// Nothing is mounted there, or the mount is locked.
     NotRemovable,
-    /// A mount that was to be taken away is a peer of one outside.
+    /// A mount that was to be removed is a peer of one outside.
     SharedOutside,
-    /// A symbolic link is in a path that may have none.
+    /// A path that may have no symbolic links has one.
     LinkOnTheWay,
     /// What is mounted there is not on record.
     NotAdded,
-    /// A mount on record is not there any more.
+    /// A recorded mount is gone.
     Unmounted,
-    /// A mount on record cannot be found, or another is over it.
+    /// A recorded mount cannot be found, or another covers it.
     OutOfReach,
 }
 

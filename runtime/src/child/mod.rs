@@ -1,11 +1,11 @@
 //! The child's half of a creation: it walks its program and becomes the container's program.
 //!
-//! Everything here runs in a copy-on-write copy of a process that may have had many threads. The heap may be locked
-//! for ever, so nothing allocates, formats, logs or panics; every call is a raw system call on memory that existed
-//! before the clone. A failure is one message: which operation, which errno, and a detail; the parent has the words.
+//! Everything here runs in a copy-on-write copy of a process that may have had many threads. The heap may be locked for
+//! ever, so nothing allocates, formats, logs or panics; every call is a raw system call on memory that existed before
+//! the clone. A failure is one message: which operation, which errno, and a detail; the parent has the words.
 //!
-//! What needs room on the stack is `#[inline(never)]`: each page that the child writes to is copied for it, and the
-//! frame of one function with everything inlined would be six of them.
+//! Functions that need room on the stack are `#[inline(never)]`: each page that the child writes to is copied for it,
+//! and one function with everything inlined would have a frame of six pages.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod added;
@@ -66,7 +66,7 @@ impl Failure {
 
 type Outcome<T = ()> = Result<T, Failure>;
 
-/// A place for a directory that has not been made. No inode has this number.
+/// The entry for a directory that has not been made. No inode has this number.
 const NONE_MADE: (u64, u64) = (0, 0);
 
 /// What the child gets from its parent besides the program: descriptors, by their numbers in the parent.
@@ -74,7 +74,7 @@ const NONE_MADE: (u64, u64) = (0, 0);
 pub(crate) struct Inherited<'p> {
     /// The socket to the parent.
     pub(crate) sync: RawFd,
-    /// The socket on which `start` is awaited, or -1.
+    /// The socket on which the child waits for `start`, or -1.
     pub(crate) listener: RawFd,
     /// What becomes standard input, output and error.
     pub(crate) streams: [RawFd; 3],
@@ -82,9 +82,9 @@ pub(crate) struct Inherited<'p> {
     pub(crate) namespaces: &'p [RawFd],
     /// Everything that must stay open, sorted.
     pub(crate) keep: &'p [RawFd],
-    /// Where it writes down when its steps begin, if anybody wants to know.
+    /// Where it records when its steps begin, if the log needs that.
     pub(crate) marks: Option<&'p Marks>,
-    /// Numbers among those to be preserved that were not open; whatever has them now is not preserved.
+    /// Numbers among the preserved ones that were not open; whatever has them now is not preserved.
     pub(crate) absent: &'p [RawFd],
 }
 
@@ -96,23 +96,23 @@ pub(crate) struct Child<'p> {
     pointers: &'p mut [*const c_char],
     /// The socket to the parent; -1 once the creation is recorded.
     sync: RawFd,
-    /// Where failures are told: the parent, later `start`.
+    /// Where failures are sent: the parent, later `start`.
     peer: RawFd,
     slots: [RawFd; Slot::COUNT],
-    /// By slot: whether the source of masks in it is itself the mask of some path by now.
+    /// By slot: whether the source of masks in it is itself the mask of a path by now.
     attached: [bool; Slot::COUNT],
-    /// Directories that were made, by device and inode.
+    /// Directories that it made, by device and inode.
     made: &'p [Cell<(u64, u64)>],
-    /// Mounts that later steps change; -1 where there is none yet.
+    /// Mounts that later steps change; -1 if not there yet.
     held: &'p mut [RawFd],
-    /// Mounts that were made, or are going to be removed, in a running container; -1 where there is none yet.
+    /// Mounts that were made in a running container, or will be removed from it; -1 if not there yet.
     remembered: &'p mut [RawFd],
     /// The program to execute.
     chosen: Option<Text>,
     in_working_directory: bool,
-    /// "HOME=..." when the environment lacks it.
+    /// "HOME=..." if the environment lacks it.
     home: [u8; 1024],
-    /// Where hooks write; a descriptor of a memory file once a hook ran.
+    /// Where hooks write; a descriptor of a memory file once a hook has run.
     hook_output: RawFd,
 }
 
@@ -165,9 +165,9 @@ impl<'p> Child<'p> {
         clone::exit_now(1)
     }
 
-    /// Tells the other side of a failure or a warning; nobody is left to hear that this fails.
+    /// Reports a failure or a warning to the other side; if that fails, no one is left to report it to.
     fn report(&self, kind: MessageKind, index: u32, failure: Failure) {
-        // After the gate it is `start` that hears it.
+        // After the gate the other side is `start`.
         let a = if self.sync >= 0 { index } else { Late::of(self.program.ops.get(index as usize)) as u32 };
         let message = Message { kind, a, b: failure.errno, c: failure.detail.encode(failure.hook) };
         let _ = socket::send(self.peer, &message.encode(), failure.fd);
@@ -181,7 +181,7 @@ impl<'p> Child<'p> {
         self.program.bytes(text)
     }
 
-    /// The pointers of a list, up to and including what follows it.
+    /// The pointers of a list, up to and including the terminator.
     fn list(&self, list: List) -> *const *const c_char {
         self.pointers.get(list.0 as usize..).unwrap_or_default().as_ptr()
     }
@@ -197,7 +197,8 @@ impl<'p> Child<'p> {
         self.slots.get(slot.0 as usize).copied().unwrap_or(-1)
     }
 
-    /// Closes every slot, everything that is held and every inherited namespace: a path through /proc/self/fd must lead nowhere.
+    /// Closes every slot, everything held and every inherited namespace: a path through /proc/self/fd must lead
+    /// nowhere.
     fn let_go(&mut self) {
         for place in &mut self.slots {
             path::close(*place);

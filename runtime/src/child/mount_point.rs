@@ -1,4 +1,4 @@
-//! Finding and making mount points inside the root, whatever symbolic links the image has put in the way.
+//! Finds and makes mount points inside the root, whatever symbolic links the image has put in the way.
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
@@ -40,14 +40,14 @@ impl Child<'_> {
         self.fill(Slot::TARGET, fd);
         match (is_directory(fd)?, last) {
             (true, Last::Directory) | (false, Last::File) => Ok(()),
-            // The kernel has one errno for a directory on a file and for a file on a directory, and engines look for its
+            // The kernel has one errno for a directory on a file and for a file on a directory. Engines look for its
             // words: they tell their users that one of the two paths is of the wrong kind.
             _ => Err(Failure::with(Errno::ENOTDIR, Detail::WrongKind)),
         }
     }
 
-    /// Holds a directory no part of whose path is a link. procfs and sysfs must be where their names say: behind a
-    /// link into a volume, another container could exchange what the masks are put on (CVE-2019-19921).
+    /// Holds a directory whose path has no links. procfs and sysfs must be where their names say: behind a link into a
+    /// volume, another container could replace what the masks are put on (CVE-2019-19921).
     fn plain_directory(&mut self, text: Text) -> Outcome {
         let strict = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
         let fd = match path::openat2(
@@ -78,7 +78,7 @@ impl Child<'_> {
         }
     }
 
-    /// Makes a mount point and what is missing above it.
+    /// Makes a mount point and its missing parents.
     fn make(&self, bytes: &[u8], last: Last) -> Outcome<RawFd> {
         match self.make_last(bytes, last)? {
             Some(fd) => Ok(fd),
@@ -86,8 +86,8 @@ impl Child<'_> {
         }
     }
 
-    /// Makes a mount point whose parent is there, as most are: three system calls. Nothing is made and nothing is told if
-    /// there is more to it.
+    /// Makes a mount point whose parent exists, as most do: three system calls. If it takes more, nothing is made or
+    /// reported.
     #[inline(never)]
     fn make_last(&self, bytes: &[u8], last: Last) -> Outcome<Option<RawFd>> {
         let mut whole = PathBuffer::new();
@@ -105,7 +105,7 @@ impl Child<'_> {
         let Ok(fd) = made else { return Ok(None) };
         let stat = path::fstat(fd)?;
         if stat.st_mode & libc::S_IFMT == libc::S_IFLNK {
-            // Somebody exchanged it.
+            // It was replaced.
             path::close(fd);
             return Ok(None);
         }
@@ -117,7 +117,7 @@ impl Child<'_> {
     ///
     /// The kernel creates nothing behind a dangling link, but images have them: /etc/resolv.conf often points to a
     /// place below /run that exists only on a booted system. `walked` holds real names only, so each lookup can forbid
-    /// links altogether: a link that appears meanwhile is an error, never a way out.
+    /// links altogether: a link that appears in the meantime is an error, never a way out.
     #[inline(never)]
     fn walk(&self, bytes: &[u8], last: Last) -> Outcome<RawFd> {
         let root = self.slot(Slot::ROOT);
@@ -126,7 +126,7 @@ impl Child<'_> {
         walked.push(b".")?;
         let mut rest = PathBuffer::new();
         rest.push(bytes)?;
-        // Up to here `rest` is done.
+        // `rest` is done up to here.
         let mut at = 0;
         let mut links = 0;
         let mut fd = path::openat2(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0, strict)?;
@@ -220,8 +220,7 @@ fn make_entry(directory: RawFd, name: &CStr, last: Last) -> crate::sys::Result<(
     }
 }
 
-/// Opens one name of a directory, itself if it is a link, without following the mount that may be on it: mounts are
-/// followed as in any lookup.
+/// Opens one name in a directory: the link itself if it is one. Mounts on it are followed as in any lookup.
 fn open_entry(directory: RawFd, name: &CStr) -> crate::sys::Result<RawFd> {
     path::openat(directory, name, libc::O_PATH | libc::O_NOFOLLOW, 0)
 }

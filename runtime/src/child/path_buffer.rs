@@ -1,4 +1,4 @@
-//! Paths put together where nothing may allocate.
+//! Builds paths without allocating.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -9,13 +9,13 @@ use super::Outcome;
 
 const SIZE: usize = libc::PATH_MAX as usize;
 
-/// A path or name in fixed space.
+/// A path or name in a fixed buffer.
 ///
-/// The space is not cleared: one page of zeros for each of some thirty short paths costs more than the system calls
-/// that they are for. For the same reason it is built in place and never handed on by value.
+/// The buffer is not cleared: zeroing a page for each of some thirty short paths costs more than the system calls that
+/// they are for. For the same reason it is built in place and never passed on by value.
 pub(super) struct PathBuffer {
     bytes: [MaybeUninit<u8>; SIZE],
-    /// All before it is written, and so is the byte at it: the NUL.
+    /// Everything before it is written, and so is the byte at it: the NUL.
     length: usize,
 }
 
@@ -27,7 +27,7 @@ impl PathBuffer {
         Self { bytes, length: 0 }
     }
 
-    /// Appends bytes; too long a path is the kernel's ENAMETOOLONG.
+    /// Appends bytes; for a path that is too long, fails with the kernel's ENAMETOOLONG.
     pub(super) fn push(&mut self, part: &[u8]) -> Outcome {
         let end = self.length + part.len();
         // One byte stays for the NUL.
@@ -81,7 +81,7 @@ impl PathBuffer {
         self.push(digits.get(start..).unwrap_or_default())
     }
 
-    /// The path up to its last slash, which becomes a NUL, and what is behind that.
+    /// The path up to its last slash, which becomes a NUL, and what follows it.
     pub(super) fn cut_last(&mut self) -> Option<(&CStr, &CStr)> {
         let at = self.as_bytes().iter().rposition(|byte| *byte == b'/')?;
         self.bytes.get_mut(at)?.write(0);

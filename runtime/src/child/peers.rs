@@ -1,16 +1,16 @@
-//! The rule that no mount is taken away as long as it is a peer of one outside: a debug build looks before it does.
+//! The rule that no mount is unmounted while it is a peer of one outside: a debug build checks first.
 //!
-//! To unmount what is mounted on a mount of a peer group unmounts it from its peers in every mount namespace. So the tree
-//! that goes is cut off first, and then nothing in it may be shared. Only the roots of volumes below the container's root
-//! may be, which stay.
+//! Unmounting what is mounted on a member of a peer group unmounts it from its peers in every mount namespace. So the
+//! tree is cut off first, and then nothing in it may be shared, except the roots of volumes below the container's root,
+//! which stay.
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 use super::Outcome;
 
-/// Fails if the mount that the descriptor is on, or one below it, is shared. `mountinfo` is where the file of this process
-/// is in a procfs of the host, from the directory; where there is none, nobody looks.
+/// Fails if the mount of the descriptor, or one below it, is shared. `mountinfo` is the path of this process' file in a
+/// procfs of the host, relative to the directory; if it does not exist, nothing is checked.
 #[cfg(debug_assertions)]
 pub(super) fn assert_none(mount: RawFd, directory: RawFd, mountinfo: &CStr) -> Outcome {
     use super::message::Detail;
@@ -45,7 +45,7 @@ pub(super) fn assert_none(_: RawFd, _: RawFd, _: &CStr) -> Outcome {
 
 #[cfg(debug_assertions)]
 mod look {
-    /// As many mounts are looked at: the space is fixed, since nothing may allocate.
+    /// How many mounts are checked: the space is fixed, since nothing may allocate.
     const MOST: usize = 1024;
     const SHARED: &[u8] = b"shared:";
 
@@ -58,15 +58,15 @@ mod look {
         below: bool,
     }
 
-    /// The mounts of /proc/PID/mountinfo, which comes byte by byte.
+    /// Parses the mounts of /proc/PID/mountinfo byte by byte.
     pub(super) struct Table {
         entries: [Entry; MOST],
         count: usize,
         current: Entry,
-        /// How many fields of the line are over, and how many bytes of the next.
+        /// How many fields of the line are complete, and how many bytes of the next.
         field: usize,
         length: usize,
-        /// Whether the field has begun as the tag of a peer group does.
+        /// Whether the field so far matches the tag of a peer group.
         tag: bool,
         /// Whether the optional fields are over.
         over: bool,
@@ -118,7 +118,7 @@ mod look {
         pub(super) fn is_shared_below(&mut self, top: u32) -> bool {
             let entries = self.entries.get_mut(..self.count).unwrap_or_default();
             let mut marked = Some(top);
-            // Until no mount is on one that is marked; they stand in no order.
+            // Until no mount is on a marked one; they come in no order.
             while marked.is_some() {
                 marked = None;
                 for index in 0..entries.len() {

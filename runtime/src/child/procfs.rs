@@ -1,9 +1,9 @@
 //! A procfs of a pid namespace with foreign processes in it, on kernels that give one only to a process in there
 //! (before Linux 6.18).
 //!
-//! Whoever can see such a process may have it do what it has the right to do. So it is born in an empty root directory,
-//! in a user namespace of its own where its rights reach nothing, with one socket and without the caller's memory; and
-//! it only opens the context. What is made of that is made outside, by those who have the rights.
+//! A process that can see such a process may make it use its rights. So it is born in an empty root directory, in a
+//! user namespace of its own where its rights reach nothing, with one socket and without the caller's memory; and it
+//! only opens the context. Mounting that happens outside, in a process that has the rights.
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -18,7 +18,7 @@ use crate::sys::{Result, clone, path, pidfd, process, socket};
 
 /// Room for a few calls.
 const STACK: usize = 64 << 10;
-/// Milliseconds that a process may take which others can stop.
+/// How many milliseconds a process may take that others can stop.
 const PATIENCE: i32 = 10_000;
 
 /// Opens the context of a procfs that shows the pid namespace.
@@ -38,7 +38,7 @@ pub(crate) fn open_in(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
         Ok([false]) => Err(Errno::ETIMEDOUT),
         Err(errno) => Err(errno),
     };
-    // It waits for the one that it made; only what has been stopped in there is left behind.
+    // It waits for the process that it made; only one that was stopped in there is left behind.
     if !matches!(socket::wait_readable([maker.as_raw_fd()], PATIENCE), Ok([true])) {
         let _ = pidfd::send_signal(maker.as_fd(), libc::SIGKILL);
     }
@@ -50,11 +50,11 @@ pub(crate) fn open_in(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     }
 }
 
-/// Leaves everything of the host but the rights over the namespace, and joins that for the child.
+/// Drops everything of the host except the rights over the namespace, and joins that for the child.
 fn prepare(socket: RawFd, pid_namespace: RawFd) -> Result<()> {
     process::set_not_dumpable()?;
     clone::setns(pid_namespace, libc::CLONE_NEWPID)?;
-    // What is taken away here must not be taken from the host.
+    // What is unmounted here must not be unmounted from the host.
     let slave = MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() };
     mount::set_attributes_at(libc::AT_FDCWD, c"/", &slave, true)?;
     let fs = mount::fsopen(c"tmpfs")?;
@@ -73,14 +73,14 @@ fn prepare(socket: RawFd, pid_namespace: RawFd) -> Result<()> {
     path::close_range(kept + 1, u32::MAX)
 }
 
-/// Makes the process that is seen, and waits for its end: as an orphan it would be left to a process of the container.
+/// Makes the visible process and waits for its end: as an orphan it would be left to a process of the container.
 fn send_one_in(code: &Code, socket: RawFd) -> Result<()> {
     let (below, above) = code.thread_area();
     let length = (LARGEST_PAGE + STACK + below + above).next_multiple_of(LARGEST_PAGE);
     let start = memory::map(length)?;
     let stack_end = start.wrapping_add(LARGEST_PAGE + STACK);
     let thread_area = stack_end.wrapping_add(below);
-    // SAFETY: the area is part of the mapping just made, and of the size that was asked for.
+    // SAFETY: the area is part of the mapping just made, and has the requested size.
     unsafe { memory::prepare_thread_area(thread_area) };
     code.keep_only((start as usize, length))?;
     let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;

@@ -1,4 +1,4 @@
-//! The container's root: taking hold of it, closing it against the host, and covering paths inside it.
+//! The container's root: holds it, closes it off from the host, and covers paths inside it.
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
@@ -21,9 +21,9 @@ const MOST_COVERS: usize = 1000;
 
 impl Child<'_> {
     /// Clones the root file system with everything mounted below it, and attaches the clone over the original, since
-    /// `pivot_root` wants a mount. The descriptor of the clone is the root from here on: no path leads to it again.
+    /// `pivot_root` needs a mount. From here on the descriptor of the clone is the root: no path leads to it again.
     ///
-    /// The clone gets its propagation types before it can be seen, the tree first.
+    /// The clone gets its propagation types before it is visible, the tree first.
     pub(super) fn open_root(&mut self, text: Text, tree: u32, root: u32) -> Outcome {
         let fd = mount::clone_tree(libc::AT_FDCWD, self.cstr(text), true)?;
         self.fill(Slot::ROOT, fd);
@@ -36,12 +36,12 @@ impl Child<'_> {
         Ok(mount::attach_at(fd, self.cstr(text))?)
     }
 
-    /// Opens a procfs of the process' pid namespace that is attached nowhere, so that no mount of the container, of
-    /// an image or of a volume can stand in for one of its files (CVE-2019-16884, CVE-2025-52881).
+    /// Opens a detached procfs of the process' pid namespace, so that no mount of the container, an image or a volume
+    /// can stand in for one of its files (CVE-2019-16884, CVE-2025-52881).
     pub(super) fn open_proc(&mut self) -> Outcome {
         let fd = match fresh_proc() {
             // Inside a container whose own /proc is partly covered, the kernel refuses new instances; a clone of the
-            // one that this process sees is as private.
+            // one that this process sees is just as private.
             Err(Errno::EPERM | Errno::EBUSY) => mount::clone_tree(libc::AT_FDCWD, c"/proc", false)?,
             other => other?,
         };
@@ -53,7 +53,7 @@ impl Child<'_> {
         }
     }
 
-    /// Writes to a file below the private procfs, following nothing.
+    /// Writes to a file below the private procfs, following no links.
     #[inline(never)]
     pub(super) fn write_proc(&self, name: &[u8], bytes: &[u8]) -> Outcome {
         let mut buffer = PathBuffer::new();
@@ -75,12 +75,12 @@ impl Child<'_> {
         self.write_proc(path.as_bytes(), bytes)
     }
 
-    /// Makes a file system of the kernel, or clones that of the host where the kernel refuses: a sysfs shows a network
+    /// Makes a file system of the kernel, or clones the host's if the kernel refuses: a sysfs shows a network
     /// namespace, and a procfs a pid namespace, that the user namespace does not own, or the runtime is in a container
-    /// that has parts of its own covered.
+    /// with parts of its own covered.
     ///
-    /// All mounts of the clone are read-only before anybody can see it: below /sys there is, for example, a cgroup
-    /// tree that the user may write to (CVE-2023-25809). Nothing is taken away from their flags, which are locked.
+    /// All mounts of the clone are read-only before any other process can see it: below /sys, for example, there is a
+    /// cgroup tree that the user may write to (CVE-2023-25809). Their flags are locked, so none is cleared.
     pub(super) fn make_or_clone(&mut self, fs: Text, source: Text, attributes: u32, host: Text) -> Outcome {
         let made = mount::fsopen(self.cstr(fs)).and_then(|context| {
             let made = mount::fsconfig_string(context, c"source", self.cstr(source))
@@ -104,7 +104,7 @@ impl Child<'_> {
 
     /// Takes a detached bind mount of the host's null device. The container's own could be anything (CVE-2025-31133).
     ///
-    /// Read-only, or root in the container could change mode and owner of the host's node through any mask of it.
+    /// Read-only, or root in the container could change mode and owner of the host's node through any mask.
     pub(super) fn null_device(&mut self) -> Outcome {
         let fd = mount::clone_tree(libc::AT_FDCWD, c"/dev/null", false)?;
         self.fill(Slot::NULL_DEVICE, fd);
@@ -134,7 +134,7 @@ impl Child<'_> {
     }
 
     /// Makes the root the root of the mount namespace. With both arguments ".", `pivot_root` stacks the old root over
-    /// the new one, and one lazy unmount takes it away with everything below it (`pivot_root(2)`, NOTES).
+    /// the new one, and one lazy unmount removes it with everything below it (`pivot_root(2)`, NOTES).
     pub(super) fn pivot(&self) -> Outcome {
         path::change_directory_to(self.slot(Slot::ROOT))?;
         let old = if cfg!(debug_assertions) {
@@ -157,9 +157,9 @@ impl Child<'_> {
         Err(Errno::ELOOP.into())
     }
 
-    /// Moves the root mount over "/" and enters it, where `pivot_root` is impossible because the host's root is a ramfs.
-    /// The host's tree stays below, so its procfs and sysfs go first: a process that found its way down there must
-    /// not find them unmasked.
+    /// Moves the root mount over "/" and enters it, if `pivot_root` is impossible because the host's root is a ramfs.
+    /// The host's tree stays below, so its procfs and sysfs go first: a process that found its way down there must not
+    /// find them unmasked.
     pub(super) fn move_root(&self) -> Outcome {
         for host in [c"/sys", c"/proc"] {
             if cfg!(debug_assertions)
@@ -197,7 +197,7 @@ impl Child<'_> {
 
     /// Covers a path: a directory with an empty read-only tmpfs, anything else with the null device.
     ///
-    /// The path is looked up first; a mount that fails would wait for a grace period of the kernel.
+    /// The path is looked up first; a failed mount would wait for a grace period of the kernel.
     pub(super) fn mask_path(&mut self, text: Text, label: Option<Text>) -> Outcome {
         let target = match path::open_in_root(self.slot(Slot::ROOT), self.cstr(text), libc::O_PATH, 0) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
@@ -217,8 +217,8 @@ impl Child<'_> {
         result
     }
 
-    /// The first path gets the source itself and the others clones of it: a mount that never found a place makes whoever
-    /// closes it wait for a grace period of the kernel.
+    /// The first path gets the source itself and the others get clones of it: closing a mount that was never attached
+    /// waits for a grace period of the kernel.
     fn attach_mask(&mut self, source: Slot, target: RawFd) -> Outcome {
         let fd = self.slot(source);
         let Some(attached) = self.attached.get_mut(source.0 as usize).filter(|attached| !**attached) else {

@@ -246,7 +246,7 @@ impl Child<'_> {
         }
     }
 
-    /// Raises ambient capabilities; the spec wants a warning where the kernel refuses one.
+    /// Raises ambient capabilities; the spec asks for a warning if the kernel refuses one.
     fn ambient(&self, index: u32, mask: u64) -> Outcome {
         process::ambient_clear()?;
         for capability in 0..64 {
@@ -270,7 +270,7 @@ impl Child<'_> {
     }
 }
 
-/// Closes what is not in the sorted list.
+/// Closes everything that is not in the sorted list.
 fn close_others(keep: &[i32]) -> Outcome {
     let mut next = 0;
     for fd in keep {
@@ -290,10 +290,10 @@ fn preserve(count: u32, absent: &[i32]) -> Outcome {
     Ok(())
 }
 
-/// Becomes root of the user namespace that the parent has mapped, and leaves the caller's groups.
+/// Becomes root of the user namespace that the parent has mapped, and drops the caller's groups.
 fn root_ids(uid: u32, gid: u32, keep_groups: bool) -> Outcome {
     if !keep_groups {
-        // Where setgroups is denied (a map written without privilege) the groups are the caller's own.
+        // If setgroups is denied (a map written without privilege), the groups stay the caller's.
         match process::set_groups(&[]) {
             Ok(()) | Err(Errno::EPERM) => {}
             Err(errno) => return Err(errno.into()),
@@ -301,7 +301,7 @@ fn root_ids(uid: u32, gid: u32, keep_groups: bool) -> Outcome {
     }
     process::set_gid(gid)?;
     process::set_uid(uid)?;
-    // The kernel made the process dumpable or not by its own rule when the ids changed.
+    // When the ids changed, the kernel decided by its own rule whether the process is dumpable.
     Ok(process::set_not_dumpable()?)
 }
 
@@ -318,8 +318,8 @@ fn bounding_set(keep: u64) -> Outcome {
     for capability in (0..64).filter(|capability| keep >> capability & 1 == 0) {
         match process::bounding_drop(capability) {
             Ok(()) => {}
-            // The kernel knows no capability of that number, nor of a higher one, if it says so when it is asked, too. One
-            // refusal alone can come from a filter that the caller runs under.
+            // A capability number is unknown to the kernel, like all higher ones, if reading it fails as well. A single
+            // refusal can also come from a filter that the caller runs under.
             Err(Errno::EINVAL)
                 if capability > LAST_CERTAIN && process::bounding_has(capability) == Err(Errno::EINVAL) =>
             {

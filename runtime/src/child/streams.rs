@@ -1,4 +1,4 @@
-//! The standard streams: put in place, given to the container's user, and cut off from the host's null device.
+//! The standard streams: put in place, given to the container's user, and separated from the host's null device.
 
 use std::os::fd::RawFd;
 
@@ -13,11 +13,11 @@ use crate::sys::{Result, mount};
 const NULL_DEVICE: (u32, u32) = (1, 3);
 
 impl Child<'_> {
-    /// Puts the container's own null device in the place of each stream that is the host's: through /proc/self/fd/0, root
-    /// in the container could change mode and owner of the host's node.
+    /// Replaces each stream that is the host's null device with the container's own: through /proc/self/fd/0, root in
+    /// the container could change mode and owner of the host's node.
     ///
-    /// A container without a null device, or with something else in its place, gets a node that nothing else has. Where
-    /// that cannot be made, in a user namespace, nobody inside has rights over the host's node, and the stream stays.
+    /// A container without a null device, or with something else in its place, gets a node of its own. If that cannot
+    /// be made, in a user namespace, no process inside has rights over the host's node, and the stream stays.
     pub(super) fn null_streams(&mut self) -> Outcome {
         let mut own = -1;
         for stream in 0..3 {
@@ -36,8 +36,8 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Opens the container's null device. What is there is looked at before it is opened, and again after, as it may be a
-    /// volume's, in which another container exchanges it.
+    /// Opens the container's null device. It is checked before it is opened, and again after, as it may be on a volume
+    /// where another container replaces it.
     fn open_null(&self) -> Result<RawFd> {
         let strict = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
         for flags in [libc::O_PATH, libc::O_RDWR | libc::O_NOCTTY] {
@@ -55,7 +55,7 @@ impl Child<'_> {
     }
 }
 
-/// Opens a new node of the null device, on a file system that ends with the last descriptor of it.
+/// Opens a new node of the null device, on a file system that ends with its last descriptor.
 fn make_null() -> Result<RawFd> {
     let fs = mount::fsopen(c"tmpfs")?;
     let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
@@ -69,7 +69,7 @@ fn make_null() -> Result<RawFd> {
     opened
 }
 
-/// Whether this is the null device, whatever its name is.
+/// Whether this is the null device, whatever its name.
 pub(super) fn is_null_device(stat: &libc::stat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFCHR
         && (libc::major(stat.st_rdev), libc::minor(stat.st_rdev)) == NULL_DEVICE
@@ -77,7 +77,7 @@ pub(super) fn is_null_device(stat: &libc::stat) -> bool {
 
 /// Makes three descriptors the standard streams, whatever their numbers are.
 pub(super) fn streams(fds: [i32; 3]) -> Outcome {
-    // First away from 0..2, so that no copy overwrites the source of another.
+    // First away from 0..2, so that no copy overwrites another's source.
     let mut away = [-1; 3];
     for ((place, fd), to) in away.iter_mut().zip(fds).zip(0..) {
         if fd != to {
@@ -95,8 +95,8 @@ pub(super) fn streams(fds: [i32; 3]) -> Outcome {
     Ok(())
 }
 
-/// Gives a stream to the container's user, so that it can open it again through /dev/stdout: a pipe, or a file that is
-/// written to. What is only read from stays its owner's, and so do sockets, terminals and other devices.
+/// Gives a stream to the container's user, so that the user can reopen it through /dev/stdout: a pipe, or a file that
+/// is written to. What is only read stays its owner's, and so do sockets, terminals and other devices.
 pub(crate) fn give(stream: RawFd, uid: u32) -> Result<()> {
     let Ok(stat) = path::fstat(stream) else { return Ok(()) };
     let gives = match stat.st_mode & libc::S_IFMT {
@@ -108,7 +108,7 @@ pub(crate) fn give(stream: RawFd, uid: u32) -> Result<()> {
         return Ok(());
     }
     match path::chown_at(stream, c"", uid, u32::MAX) {
-        // Not ours to give away: the process can still write to what it holds.
+        // Not ours to give away: the process can still write to the open stream.
         Err(Errno::EPERM | Errno::EACCES | Errno::EROFS | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(()),
         other => other,
     }

@@ -1,4 +1,4 @@
-//! The container's terminal: made in the container's own devpts, handed to the parent, bound to /dev/console.
+//! The container's terminal: made in the container's own devpts, passed to the parent, bound to /dev/console.
 
 use nix::errno::Errno;
 
@@ -12,7 +12,8 @@ use crate::sys::{mount, tty};
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 
 impl Child<'_> {
-    /// Opens a pty, sends its master to the parent and makes the other end the standard streams. The other end is opened through the master (TIOCGPTPEER), never by name (CVE-2025-52565).
+    /// Opens a pty, sends its master to the parent and makes the other end the standard streams. The other end is
+    /// opened through the master (TIOCGPTPEER), never by name (CVE-2025-52565).
     pub(super) fn terminal(&mut self, rows: u16, columns: u16, uid: u32, console: Option<Text>) -> Outcome {
         let strict = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
         let master =

@@ -1,8 +1,8 @@
-//! Mounts in a running container: taken away again when a later step fails, and removed on demand.
+//! Mounts in a running container: removed again if a later step fails, and removed on request.
 //!
-//! A mount is detached through a descriptor of its root, never by its path: what the container's processes have put
-//! in the way meanwhile cannot lead to another one. `umount(2)` takes a path only, so the descriptor is named through
-//! the host's procfs, which was held before the container's mounts came into reach.
+//! A mount is detached through a descriptor of its root, never by its path: whatever the container's processes put in
+//! the way cannot lead to another one. `umount(2)` only takes a path, so the descriptor is named through the host's
+//! procfs, which was held before the container's mounts came into reach.
 
 use nix::errno::Errno;
 
@@ -19,7 +19,7 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Notes the mount in a slot. A child that makes a container remembers nothing: its mounts end with their
+    /// Notes the mount in a slot. A child that creates a container remembers nothing: its mounts end with their
     /// namespace.
     pub(super) fn remember(&mut self, slot: Slot) -> Outcome {
         let fd = self.slot(slot);
@@ -43,11 +43,11 @@ impl Child<'_> {
         }
     }
 
-    /// Detaches all that is remembered, the latest first. What was detached together with a mount below which it was
+    /// Detaches everything remembered, latest first. If one was already detached together with the mount above it, that
     /// is no error.
     ///
-    /// A bind mount that the host shares is its peer, and with it goes what is mounted below: cut off first, it takes nothing
-    /// from the host.
+    /// A bind mount that the host shares is its peer, and unmounting it would unmount what is below there too: it is
+    /// cut off first, so that nothing of the host is unmounted.
     #[inline(never)]
     pub(super) fn detach_remembered(&self) -> Outcome {
         let mut result = Ok(());
@@ -55,7 +55,7 @@ impl Child<'_> {
             let mut name = PathBuffer::new();
             self.enter_descriptors(*fd, &mut name)?;
             match mount::make_slave(*fd) {
-                // EINVAL: detached by now, and not a mount of this namespace any more.
+                // EINVAL: already detached, and no longer a mount of this namespace.
                 Ok(()) | Err(Errno::EINVAL) => {}
                 Err(errno) => {
                     result = Err(errno.into());
@@ -72,17 +72,17 @@ impl Child<'_> {
         result
     }
 
-    /// After a failed step: nothing that the program has made may stay.
+    /// After a failed step: nothing that the program made may stay.
     pub(super) fn undo(&self) {
         if self.program.undoes {
-            // The failure that led here is the one to tell.
+            // Report the failure that led here.
             if self.come_back().and_then(|()| self.detach_remembered()).is_ok() {
                 let _ = socket::send(self.sync, &Message::new(MessageKind::Undone).encode(), -1);
             }
         }
     }
 
-    /// From a view of the host's mounts to those of the container, if a step failed there.
+    /// Returns from a view of the host's mounts to the container's, if a step failed there.
     fn come_back(&self) -> Outcome {
         match self.inherited.namespaces.first() {
             Some(init) if self.slot(Slot::VIEW) >= 0 => Ok(clone::setns(*init, libc::CLONE_NEWNS)?),

@@ -1,5 +1,5 @@
-//! The directory of a checkpoint. Who can hand in an archive chooses what is in it, so nothing in it is followed,
-//! waited for or read without end.
+//! The directory of a checkpoint. An attacker can choose everything in an archive, so nothing in it is followed, waited
+//! for or read without limit.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -19,7 +19,7 @@ use super::message::{SeccompEntry, SeccompFilter};
 use super::pages;
 use crate::error::{Error, Kind, Result};
 
-/// The names of what the standard streams were, in the order of their numbers; the form is runc's.
+/// The names of the standard streams, in the order of their numbers, in runc's format.
 const DESCRIPTORS: &str = "descriptors.json";
 /// Longer than the names of three streams can be.
 const LONGEST_DESCRIPTORS: u64 = 64 << 10;
@@ -39,7 +39,7 @@ pub(crate) struct ImageDirectory {
 }
 
 impl ImageDirectory {
-    /// Makes the directory, unless it exists, for images to be written.
+    /// Makes a directory for images, if it does not exist.
     pub(crate) fn make(path: &Path) -> Result<Self> {
         DirBuilder::new()
             .recursive(true)
@@ -57,7 +57,7 @@ impl ImageDirectory {
         Ok(Self { path, dir })
     }
 
-    /// Opens it by its path once more, in the mount namespace of the calling thread.
+    /// Reopens it by its path, in the mount namespace of the calling thread.
     pub(crate) fn reopen(&self) -> Result<Self> {
         let again = Self::open(&self.path)?;
         let fail = |errno| Error::os(errno, format!("look at {}", self.path.display()));
@@ -79,9 +79,9 @@ impl ImageDirectory {
         self.dir.as_fd()
     }
 
-    /// Refuses a directory with anything in it that would make criu read or write elsewhere, or wait: links (but the
-    /// one to the parent images), pipes, sockets, devices, memory that is cut off; and one that others can change while
-    /// it is read. `lazy`: the server of memory pages, `criu lazy-pages`, has its socket in its working directory, which may
+    /// Refuses a directory with anything in it that would make criu read or write elsewhere, or wait: links (except the
+    /// one to the parent images), pipes, sockets, devices, truncated memory; and one that others can change while it is
+    /// read. `lazy`: the server of memory pages, `criu lazy-pages`, has its socket in its working directory, which may
     /// be this one.
     pub(crate) fn examine(&self, lazy: bool) -> Result<()> {
         let mut directory =
@@ -97,7 +97,7 @@ impl ImageDirectory {
         Err(Error::new(Kind::Corrupt, format!("{} has more than {DEEPEST} parents", self.path.display())))
     }
 
-    /// Refuses a log file that is there and is not a file.
+    /// Refuses an existing log file that is not a regular file.
     pub(crate) fn examine_file(&self, name: &str) -> Result<()> {
         match fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) if kind(stat.st_mode) != SFlag::S_IFREG => Err(self.not_plain(name)),
@@ -113,7 +113,8 @@ impl ImageDirectory {
     pub(crate) fn write_descriptors(&self, names: &[String]) -> Result<()> {
         let path = self.path.join(DESCRIPTORS);
         let fail = |errno| Error::os(errno, format!("write {}", path.display()));
-        // A new file, whatever was there: neither a link nor somebody's hold on the old one matters then.
+        // A new file, whatever existed: neither a link nor another process' open descriptor of the old one matters
+        // then.
         match unlinkat(&self.dir, DESCRIPTORS, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(fail(errno)),
@@ -151,7 +152,7 @@ impl ImageDirectory {
         }
     }
 
-    /// Reads a plain file that is not longer than `most`.
+    /// Reads a regular file that is not longer than `most`.
     fn read(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
         let fail = |errno| Error::os(errno, format!("open {}", self.path.join(name).display()));
         let flags =
@@ -178,14 +179,14 @@ impl ImageDirectory {
         Ok(Some(bytes))
     }
 
-    /// The log that criu wrote, for its end.
+    /// criu's log, for its end.
     pub(crate) fn open_log(&self, name: &str) -> Option<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         openat(&self.dir, name, flags, Mode::empty()).ok().map(File::from)
     }
 }
 
-/// Checks that `parent`, relative to the directory of images, is a directory. That need not exist yet.
+/// Checks that `parent`, relative to the directory of images, is a directory. The latter need not exist yet.
 pub(crate) fn check_parent(images: &Path, parent: &Path) -> Result<()> {
     if parent.is_absolute() {
         return Err(Error::new(Kind::InvalidSpec, "--parent-path must be relative"));
@@ -212,7 +213,7 @@ fn kind(mode: u32) -> SFlag {
     SFlag::from_bits_truncate(mode & libc::S_IFMT)
 }
 
-/// What somebody else could write to could change between the look and the use.
+/// Refuses what others could write to: it could change between check and use.
 fn examine_owner(directory: &File, path: &Path) -> Result<()> {
     let metadata =
         directory.metadata().map_err(|error| Error::io(&error, format!("look at {}", path.display())))?;
@@ -225,7 +226,7 @@ fn examine_owner(directory: &File, path: &Path) -> Result<()> {
         .hint("give the directory to root, without write permission for others"))
 }
 
-/// Examines one directory; the answer is its parent.
+/// Examines one directory; returns its parent.
 fn examine_one(directory: &File, path: &Path, lazy: bool) -> Result<Option<File>> {
     let fail = |errno| Error::os(errno, format!("read the directory {}", path.display()));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -332,7 +333,7 @@ mod tests {
         images.examine(true).unwrap();
         images.examine(false).unwrap_err();
         std::fs::remove_file(images.path().join("lazy-pages.socket")).unwrap();
-        // Parents are followed and examined, a circle of them ends.
+        // Parents are followed and examined; a cycle of them ends.
         std::fs::create_dir(images.path().join("../pre")).unwrap();
         symlink("../pre", images.path().join("parent")).unwrap();
         images.examine(false).unwrap();

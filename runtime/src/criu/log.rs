@@ -3,18 +3,19 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-/// How much of the end of a log is looked at.
+/// How much of a log's end is examined.
 const WINDOW: u64 = 256 << 10;
-/// How many lines before the first error are quoted: criu marks not every reason as an error.
+/// How many lines before the first error are quoted: criu does not mark every reason as an error.
 const BEFORE: usize = 4;
 /// How many lines are quoted.
 const LINES: usize = 10;
 /// How long a quoted line may be.
 const LONGEST: usize = 200;
-/// What criu reports as an error without one, to everybody who lacks `CAP_SYS_RESOURCE`.
+/// What criu always reports as an error to callers without `CAP_SYS_RESOURCE`, although it is none.
 const HARMLESS: &str = "Can't setup RLIMIT_NOFILE for self";
 
-/// The errors at the end of a log and what led to them, or its last lines if there are none; empty if it cannot be read.
+/// The errors at the end of a log with the lines that led to them, or its last lines if there are none; empty if it is
+/// not readable.
 pub(super) fn tail(log: &mut File) -> String {
     let length = log.metadata().map_or(0, |metadata| metadata.len());
     let mut bytes = Vec::new();
@@ -34,7 +35,7 @@ fn quote(text: &str) -> String {
     let before = before.iter().skip(before.len().saturating_sub(BEFORE));
     let quoted = before.chain(after.iter().filter(|line| is_error(line))).take(LINES);
     let shown = quoted.map(|line| {
-        // "(00.012345)   1234: Error (criu/mount.c:1): ...": time and process say nothing here.
+        // "(00.012345)   1234: Error (criu/mount.c:1): ...": time and process are of no use here.
         let words = line.split_once(") ").map_or(*line, |(_, words)| words);
         words.trim().chars().take(LONGEST).collect::<String>()
     });

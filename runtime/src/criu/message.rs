@@ -1,10 +1,10 @@
-//! The messages of the service protocol (images/rpc.proto of CRIU), as far as wharf speaks it.
+//! The messages of the service protocol (CRIU's images/rpc.proto), as far as wharf uses it.
 //!
-//! The field numbers are the protocol; an older criu skips the fields that it does not know.
+//! The field numbers are the protocol; an older criu skips fields that it does not know.
 
 use prost::{Enumeration, Message};
 
-/// What is asked for.
+/// The kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub(crate) enum RequestType {
@@ -28,7 +28,7 @@ pub(crate) enum CgroupMode {
     Default = 6,
 }
 
-/// How connections are kept still while they are dumped.
+/// How connections are frozen while they are dumped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub(crate) enum NetworkLockMethod {
@@ -221,7 +221,7 @@ pub(crate) struct Response {
 pub(crate) struct SeccompFilter {
     #[prost(bytes = "vec", required, tag = "1")]
     pub(crate) filter: Vec<u8>,
-    /// The index of the filter that was there before it.
+    /// The index of the filter before it.
     #[prost(uint32, optional, tag = "2")]
     pub(crate) previous: Option<u32>,
 }
@@ -233,28 +233,28 @@ pub(crate) struct SeccompEntry {
     pub(crate) filters: Vec<SeccompFilter>,
 }
 
-/// A process in `pstree.img` (images/pstree.proto), of which only its id counts here.
+/// A process in `pstree.img` (images/pstree.proto); only its id is used here.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct TreeEntry {
     #[prost(uint32, required, tag = "1")]
     pub(crate) pid: u32,
 }
 
-/// A process in `core-*.img` (images/core.proto), of which only its state counts here.
+/// A process in `core-*.img` (images/core.proto); only its state is used here.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct CoreEntry {
     #[prost(message, optional, tag = "3")]
     pub(crate) task: Option<TaskCore>,
 }
 
-/// What belongs to the process and not to one of its threads.
+/// The part that belongs to the process and not to one of its threads.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(crate) struct TaskCore {
     #[prost(uint32, optional, tag = "1")]
     pub(crate) state: Option<u32>,
 }
 
-/// The first message of `pagemap-*.img` (images/pagemap.proto): the number of the file of pages.
+/// The first message of `pagemap-*.img` (images/pagemap.proto): the number of the pages file.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct PagemapHead {
     #[prost(uint32, required, tag = "1")]
@@ -266,7 +266,7 @@ pub(crate) struct PagemapHead {
 pub(crate) struct PagemapEntry {
     #[prost(uint64, required, tag = "1")]
     pub(crate) address: u64,
-    /// How many, unless `pages` says it.
+    /// How many pages, unless `pages` says it.
     #[prost(uint32, required, tag = "2")]
     pub(crate) few_pages: u32,
     #[prost(bool, optional, tag = "3")]

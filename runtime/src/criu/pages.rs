@@ -1,7 +1,7 @@
-//! The memory among the images: each `pagemap-*.img` tells how many pages are in its `pages-*.img`.
+//! The memory in the images: each `pagemap-*.img` says how many pages are in its `pages-*.img`.
 //!
-//! criu reads a file of pages that is shorter than that again and again, without end (seen with 4.1.1), so a copy
-//! that was cut off is found here.
+//! If a pages file is shorter than that, criu reads it again and again without end (seen with 4.1.1), so a truncated
+//! copy is detected here.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -20,23 +20,23 @@ use crate::error::{Error, Kind, Result};
 const MAGIC: [u32; 2] = [0x5456_4319, 0x5608_4025];
 /// The page is in the parent images.
 const IN_PARENT: u32 = 1;
-/// The page is in the file of pages (criu/include/pagemap.h).
+/// The page is in the pages file (criu/include/pagemap.h).
 const PRESENT: u32 = 1 << 2;
 /// The states of a process that has ended and waits for its parent (criu/include/pstree.h).
 const WITHOUT_MEMORY: [u32; 2] = [2, 6];
-/// Longer than the map of any container: some ten bytes for each run of pages.
+/// Longer than the map of any container: some ten bytes per run of pages.
 const LONGEST: u64 = 256 << 20;
 
-/// Whose memory a map is, as its name tells.
+/// The owner of a map's memory, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
-    /// Of the process with this id.
+    /// The process with this id.
     Process(u32),
-    /// Of a piece of memory that is shared.
+    /// A piece of shared memory.
     Shared,
 }
 
-/// Whether a file among the images is such a map.
+/// Whether a file in the images is such a map.
 pub(super) fn is_map(name: &str) -> bool {
     owner(name).is_some()
 }
@@ -49,10 +49,10 @@ fn owner(name: &str) -> Option<Owner> {
 /// Refuses maps, by their names, whose pages are not all there.
 ///
 /// A directory that was used for two checkpoints may have maps of processes that had ended before the second. Nothing
-/// reads those, and the file of their pages may have been written anew for another process. So only the maps of the
-/// processes in the tree count, and of shared memory those whose file is not that of a process.
+/// reads those, and their pages file may have been rewritten for another process. So only the maps of processes in the
+/// tree count, and those of shared memory whose file is not that of a process.
 pub(super) fn examine(directory: &File, path: &Path, names: &[String]) -> Result<()> {
-    // Images before the last ones of a series have no tree.
+    // Only the last images of a series have a tree.
     let tree = read(directory, path, "pstree.img").ok().and_then(|bytes| parse_tree(&bytes));
     let has_memory = |pid: &u32| {
         let core = read(directory, path, &format!("core-{pid}.img")).ok();
@@ -110,7 +110,7 @@ fn page_size() -> u64 {
     sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
 }
 
-/// What a map says of its file.
+/// What a map says about its file.
 #[derive(Debug, PartialEq, Eq)]
 struct Map {
     /// The number in the file's name.
@@ -211,7 +211,7 @@ mod tests {
         let entries = [
             entry(2, None, Some(PRESENT), None),
             entry(4, None, Some(PRESENT | 2), None),
-            // Fetched when it is used; in the parent; without flags; more than 32 bits can count.
+            // Fetched lazily; in the parent; without flags; more than fits into 32 bits.
             entry(8, None, Some(2), None),
             entry(16, Some(true), None, None),
             entry(32, None, Some(IN_PARENT), None),
@@ -273,7 +273,7 @@ mod tests {
         examine().unwrap();
         put("pstree.img", &tree(&[1, 9]));
         examine().unwrap_err();
-        // One that has ended, and is there only for its parent, has none.
+        // A process that has ended and only waits for its parent has none.
         let task = TaskCore { state: Some(6) };
         let core = CoreEntry { task: Some(task) }.encode_to_vec();
         let head = [MAGIC[0], 1, core.len() as u32];
@@ -281,7 +281,7 @@ mod tests {
         bytes.extend(core);
         put("core-9.img", &bytes);
         examine().unwrap();
-        // A tree that is cut off lets nothing pass.
+        // With a truncated tree, nothing passes.
         let whole = tree(&[1]);
         put("pstree.img", &whole[..whole.len() - 1]);
         examine().unwrap_err();

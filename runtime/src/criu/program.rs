@@ -1,4 +1,4 @@
-//! Finding criu, and whether it can do what is asked of it on this kernel.
+//! Finds criu, and checks whether it can do what is needed on this kernel.
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 /// The oldest version that takes a configuration file and joins external network namespaces.
 const OLDEST: Version = Version(3, 11, 0);
 
-/// Directories to look in when PATH is not set.
+/// Directories to search if PATH is not set.
 const DIRECTORIES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Major, minor and sub-level.
@@ -25,7 +25,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// A criu that answers.
+/// A working criu.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     path: PathBuf,
@@ -33,7 +33,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Finds criu and asks for its version; without a name, `criu` in the absolute directories of PATH.
+    /// Finds criu and asks for its version; without a name, searches for `criu` in the absolute directories of PATH.
     pub(crate) fn find(name: Option<&Path>) -> Result<Self> {
         let name = name.unwrap_or(Path::new("criu"));
         let directories = std::env::var_os("PATH").unwrap_or_else(|| DIRECTORIES.into());
@@ -58,12 +58,12 @@ impl Program {
         Ok(program)
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Refuses a version that is too old for something.
+    /// Refuses a version that is too old for a feature.
     pub(crate) fn needs(&self, oldest: Version, what: &str) -> Result<()> {
         if self.version >= oldest {
             return Ok(());
@@ -78,7 +78,7 @@ impl Program {
         self.version >= version
     }
 
-    /// Lets it look at the kernel: refuses one on which it cannot work at all, or lacks what is wanted.
+    /// Has it check the kernel: refuses one on which it cannot work at all, or which lacks a wanted feature.
     pub(crate) fn examine_kernel(&self, wanted: Features) -> Result<()> {
         let mut session = Session::start(&self.path, Launch::default())?;
         let mut request = Request::new(RequestType::FeatureCheck);
@@ -108,7 +108,7 @@ impl Program {
     }
 }
 
-/// The program, if it can be executed. A relative entry of PATH would make the working directory choose it.
+/// The program, if it can be executed. With a relative entry in PATH, the working directory would choose it.
 fn locate(name: &Path, directories: &std::ffi::OsStr) -> Option<PathBuf> {
     let executable = |path: &PathBuf| {
         std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)

@@ -1,4 +1,4 @@
-//! One run of criu: started with a socket, asked one thing, answered while it asks back.
+//! One run of criu: started with a socket, given one request, answered while it asks back.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -22,15 +22,15 @@ use crate::sys::{process, socket};
 
 /// Longer than any message of criu.
 const LONGEST_MESSAGE: usize = 64 << 10;
-/// All that the helpers of criu (tar, ip, iptables) need; nothing of the caller's environment reaches them.
+/// Everything that criu's helpers (tar, ip, iptables) need; nothing of the caller's environment reaches them.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How criu is started.
 #[derive(Debug, Default)]
 pub(crate) struct Launch<'a> {
-    /// The standard streams; if none, the null device twice, and a standard error that [`Session::end`] returns.
+    /// The standard streams; without any, two null devices and a standard error that [`Session::end`] returns.
     pub(crate) streams: Option<[OwnedFd; 3]>,
-    /// Descriptors that it gets under their numbers, which are above the streams'.
+    /// Descriptors that it gets with the same numbers, which are above the streams'.
     pub(crate) kept: &'a [BorrowedFd<'a>],
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Session {
     said: Option<File>,
 }
 
-/// Answers a notification of criu, with the descriptor that came with it. An error makes criu stop.
+/// Answers a notification from criu, with its descriptor. An error makes criu stop.
 pub(crate) type Answer<'a> = dyn FnMut(&str, Option<i32>, Option<OwnedFd>) -> Result<()> + 'a;
 
 impl Session {
@@ -52,7 +52,7 @@ impl Session {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .map_err(fail)?;
-        // The copy has a number above those of the streams.
+        // The copy's number is above those of the streams.
         let theirs = theirs
             .as_fd()
             .try_clone_to_owned()
@@ -68,7 +68,7 @@ impl Session {
         if let Some([input, output, error]) = launch.streams {
             command.stdin(input).stdout(output).stderr(error);
         } else {
-            // A file and no pipe: nobody has to read while criu writes.
+            // A file, not a pipe: nothing has to read while criu writes.
             let file = memfd_create(c"criu", MFdFlags::MFD_CLOEXEC).map(File::from).map_err(fail)?;
             let copy = file.try_clone().map_err(|error| Error::io(&error, "duplicate a file for criu"))?;
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(copy);
@@ -81,11 +81,11 @@ impl Session {
         Ok(Self { child, socket: Some(ours), said })
     }
 
-    /// The same in a mount namespace of its own, in which `root` is a mount point, as criu wants it. Mounts of the host
-    /// still come there, and none go back. `dress` gives the thread that starts it what it is to inherit.
+    /// The same in a separate mount namespace, in which `root` is a mount point, as criu requires. Host mounts still
+    /// appear there, and none go back. `dress` gives the starting thread what it should inherit.
     ///
-    /// The directories are opened once more in that namespace: criu takes them from this process by number, and could
-    /// not mount anything in a directory of another namespace.
+    /// The directories are reopened in that namespace: criu takes them from this process by number, and could not mount
+    /// anything in a directory of another namespace.
     pub(crate) fn start_apart(
         program: &Path,
         launch: Launch<'_>,
@@ -103,17 +103,17 @@ impl Session {
             dress()?;
             Ok((Self::start(program, launch)?, again))
         };
-        // Only a whole thread can be in another namespace; this one ends with it.
+        // Only a whole thread can be in another namespace; the namespace ends with it.
         std::thread::scope(|scope| scope.spawn(start).join())
             .unwrap_or_else(|_| Err(Error::new(Kind::System, "the thread that starts criu ended")))
     }
 
-    /// Its process id.
+    /// Its pid.
     pub(crate) fn pid(&self) -> i32 {
         self.child.id() as i32
     }
 
-    /// Sends the request and answers notifications until criu has an answer itself, or none any more.
+    /// Sends the request and answers notifications until criu itself answers, or cannot any more.
     pub(crate) fn ask(&mut self, request: &Request, answer: &mut Answer<'_>) -> Result<Response> {
         let mut buffer = vec![0_u8; LONGEST_MESSAGE];
         let mut refusal = None;
@@ -146,7 +146,7 @@ impl Session {
             if let Err(error) = answered {
                 refusal.get_or_insert(error);
             }
-            // The refusal may have ended criu already.
+            // The refusal may already have ended criu.
             self.send(&reply).map_err(|error| refusal.take().unwrap_or(error))?;
         }
     }
@@ -162,20 +162,20 @@ impl Session {
         socket::receive_owned(socket.as_fd(), buffer)
     }
 
-    /// Hangs up and waits until criu has ended; the answer is what it said on its standard error, if that was kept.
+    /// Hangs up and waits until criu has ended; returns its standard error, if that was kept.
     pub(crate) fn end(mut self) -> String {
         self.socket = None;
         self.child.wait().ok();
         let mut said = String::new();
         if let Some(mut file) = self.said.take() {
-            // Never an obstacle: what is not text is left out.
+            // Never an obstacle: invalid text is left out.
             file.rewind().and_then(|()| file.take(8 << 10).read_to_string(&mut said)).ok();
         }
         said
     }
 }
 
-/// A criu that was hung up on ends by itself, and leaves the processes that it had stopped as they were.
+/// A criu whose connection is closed ends by itself, and leaves the processes that it had stopped as they were.
 impl Drop for Session {
     fn drop(&mut self) {
         self.socket = None;
@@ -183,7 +183,7 @@ impl Drop for Session {
     }
 }
 
-/// The error for an answer that is not what was hoped for, with the reason from criu's log.
+/// The error for an unexpected answer, with the reason from criu's log.
 pub(crate) fn failure(what: &str, response: &Response, log: Option<&mut File>, log_path: &Path) -> Error {
     let mut reason = log.map(log::tail).unwrap_or_default();
     if reason.is_empty() {
@@ -202,7 +202,7 @@ pub(crate) fn failure(what: &str, response: &Response, log: Option<&mut File>, l
     Error::new(Kind::System, sentence).hint(format!("see {}", log_path.display()))
 }
 
-/// criu's complaint of an inherited stream, a file, that does not have the size that it had at the checkpoint.
+/// criu's error about an inherited stream, a file, with a size other than at the checkpoint.
 fn of_other_size(reason: &str) -> Option<&str> {
     let (_, rest) = reason.split_at(reason.find("File fd/")?);
     let complaint = rest.split(';').next()?;

@@ -3,7 +3,7 @@
 /// As many CPUs as any kernel can have.
 pub(crate) const ALL_CPUS: [u8; 8192 / 8] = [0xff; 8192 / 8];
 
-/// The mask of a list, of whole 8-byte words; `None` if the text is no list. Numbers above 65,535 are none.
+/// The mask for a list, in whole 8-byte words; `None` if the text is not a list. Numbers above 65,535 are not valid.
 pub(crate) fn mask(list: &str) -> Option<Vec<u8>> {
     let mut mask = Vec::new();
     for part in list.split(',') {

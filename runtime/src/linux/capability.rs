@@ -91,8 +91,8 @@ impl Masks {
         })
     }
 
-    /// Leaves out what the runtime itself does not hold: the spec wants a warning, not a failure (config.md,
-    /// capabilities). The answer tells what was left out.
+    /// Leaves out what the runtime itself does not hold: the spec asks for a warning, not a failure (config.md,
+    /// capabilities). Returns what was left out.
     pub(crate) fn limit(&mut self, grantable: u64) -> u64 {
         let asked = self.bounding | self.effective | self.inheritable | self.permitted | self.ambient;
         for set in [
@@ -115,13 +115,13 @@ impl Masks {
         );
     }
 
-    /// The step that drops `kept` in the end, unless the final sets hold it themselves.
+    /// The step that finally drops `kept`, unless the final sets include it.
     pub(crate) fn shed(&self, kept: u64) -> Option<Op> {
         let Self { effective, permitted, inheritable, .. } = *self;
         (effective & permitted & kept != kept).then_some(Op::Shed { effective, permitted, inheritable })
     }
 
-    /// The steps that set the others, after the ids changed; `keep` is held beyond them until it is shed.
+    /// The steps that set the other sets, after the ids changed; `keep` is held in addition until it is shed.
     pub(crate) fn plan_sets(&self, program: &mut Program, keep: u64) {
         let place = Place::of("/process/capabilities");
         let Self { effective, permitted, inheritable, .. } = *self;
@@ -129,7 +129,7 @@ impl Masks {
             Op::Capabilities { effective: effective | keep, permitted: permitted | keep, inheritable },
             Blame::new("set the capabilities", place),
         );
-        // The kernel raises only what is both permitted and inheritable; the rest was warned about by the check.
+        // The kernel raises only what is both permitted and inheritable; the check has warned about the rest.
         program.push(
             Op::Ambient(self.ambient & permitted & inheritable),
             Blame::new("raise an ambient capability", Place::of("/process/capabilities/ambient")),

@@ -17,7 +17,7 @@ pub(crate) const DEFAULT: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
-/// The links that every container has, if what they point to exists (runtime-linux.md, Dev symbolic links).
+/// The links that every container has, if their targets exist (runtime-linux.md, Dev symbolic links).
 const LINKS: [(&str, &str, &str); 4] = [
     ("/proc/self/fd", "/dev/fd", "/proc/self/fd"),
     ("/proc/self/fd/0", "/dev/stdin", "/proc/self/fd"),
@@ -25,7 +25,7 @@ const LINKS: [(&str, &str, &str); 4] = [
     ("/proc/self/fd/2", "/dev/stderr", "/proc/self/fd"),
 ];
 
-/// Mode of a device node whose configuration has none.
+/// The default mode of a device node.
 pub(crate) const DEFAULT_MODE: u32 = 0o666;
 
 /// One node to make.
@@ -40,7 +40,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A configured device. Its path is absolute and its numbers fit: that was checked.
+    /// A configured device. That its path is absolute and its numbers fit has been checked.
     pub(crate) fn of(device: &LinuxDevice, index: usize) -> Self {
         let kind = match device.typ() {
             LinuxDeviceType::B => libc::S_IFBLK,
@@ -53,7 +53,7 @@ impl Node {
             libc::makedev(device.major() as u32, device.minor() as u32)
         };
         Self {
-            // Without what makes the same path look like another: "//", "/." and a slash at the end.
+            // Without what makes the same path look different: "//", "/." and a trailing slash.
             path: device.path().components().collect::<PathBuf>().to_string_lossy().into_owned(),
             mode: kind | device.file_mode().unwrap_or(DEFAULT_MODE) & 0o7777,
             device: number,
@@ -82,7 +82,7 @@ impl Node {
     }
 }
 
-/// All nodes: the configured ones, and the default ones that are not configured otherwise.
+/// All nodes: the configured ones, and the default ones that are not configured.
 pub(crate) fn nodes(configured: Option<&Vec<LinuxDevice>>) -> Vec<Node> {
     let configured: Vec<Node> =
         configured.into_iter().flatten().enumerate().map(|(index, device)| Node::of(device, index)).collect();
@@ -100,7 +100,7 @@ pub(crate) fn plan_links(program: &mut Program) {
     for (target, path, source) in LINKS {
         plan_link(program, target, path, Some(source), false);
     }
-    // An image's own ptmx would be that of another devpts.
+    // An image's own ptmx would belong to another devpts.
     plan_link(program, "pts/ptmx", "/dev/ptmx", None, true);
 }
 

@@ -25,17 +25,17 @@ impl IdMaps {
         Self { uids: uids.cloned().unwrap_or_default(), gids: gids.cloned().unwrap_or_default() }
     }
 
-    /// Whether there is nothing in them.
+    /// Whether both are empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.uids.is_empty() && self.gids.is_empty()
     }
 
-    /// User and group that set up the container: root, or, where root is not mapped, whoever is.
+    /// User and group that set up the container: root or, if root is not mapped, the lowest mapped ids.
     pub(crate) fn root(&self) -> (u32, u32) {
         (first(&self.uids), first(&self.gids))
     }
 
-    /// The id of the host for a user of the container.
+    /// The host id of a container user.
     pub(crate) fn host_uid(&self, uid: u32) -> Option<u32> {
         outside(&self.uids, uid)
     }
@@ -48,11 +48,11 @@ impl IdMaps {
 }
 
 fn first(mappings: &[LinuxIdMapping]) -> u32 {
-    // A range that holds 0 starts with it.
+    // A range that includes 0 starts with it.
     mappings.iter().map(LinuxIdMapping::container_id).min().unwrap_or(0)
 }
 
-/// Whether the map is the one that every user may write: one id, and that his own (`user_namespaces(7)`).
+/// Whether the map is one that every user may write: just the user's own id (`user_namespaces(7)`).
 pub(crate) fn is_own_id(mappings: &[LinuxIdMapping], own: u32) -> bool {
     matches!(mappings, [only] if only.size() == 1 && only.host_id() == own)
 }
@@ -70,7 +70,7 @@ pub(crate) fn parse(text: &str) -> Vec<[u32; 3]> {
     lines
 }
 
-/// Whether the mappings say what the kernel shows, in whatever order.
+/// Whether the mappings equal what the kernel shows, in any order.
 pub(crate) fn is_map(mappings: &[LinuxIdMapping], shown: &str) -> bool {
     let mut ours: Vec<[u32; 3]> =
         mappings.iter().map(|one| [one.container_id(), one.host_id(), one.size()]).collect();

@@ -7,7 +7,7 @@ pub(crate) fn is_real_time(io: &LinuxIOPriority) -> bool {
     matches!(io.class(), IOPriorityClass::IoprioClassRt)
 }
 
-/// Class and priority in one number; that the priority is 0 to 7 was checked.
+/// Class and priority in one number; that the priority is 0 to 7 has been checked.
 pub(crate) fn value(io: &LinuxIOPriority) -> i32 {
     const CLASS_SHIFT: u32 = 13;
     let class = match io.class() {

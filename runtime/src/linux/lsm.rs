@@ -1,6 +1,6 @@
 //! Labels of Linux security modules: AppArmor profiles and SELinux contexts.
 //!
-//! A process gets them from files below /proc/PID/attr (lsm(7)), mounts from an option of their file system.
+//! Processes get them through files below /proc/PID/attr (lsm(7)), mounts through an option of their file system.
 
 use std::path::Path;
 
@@ -8,61 +8,60 @@ use oci_spec::runtime::{Linux, Process};
 
 use crate::error::{Error, Kind, Result};
 
-/// The file below /proc/PID that takes the AppArmor profile for the next execve, and the text to write. It is
-/// AppArmor's own, so it works beside other modules, unlike `attr/exec` (Linux 5.8).
+/// The file below /proc/PID for the AppArmor profile of the next execve, and the text to write. It is AppArmor's own,
+/// so it works beside other modules, unlike `attr/exec` (Linux 5.8).
 pub(crate) fn apparmor_exec(profile: &str) -> (&'static str, String) {
     ("attr/apparmor/exec", format!("exec {profile}"))
 }
 
-/// The file below /proc/PID that takes the SELinux context for the next execve.
+/// The file below /proc/PID for the SELinux context of the next execve.
 pub(crate) const SELINUX_EXEC: &str = "attr/exec";
 
-/// The file that takes the SELinux context of the keys that the process makes; a newline takes it back.
+/// The file for the SELinux context of keys that the process makes; a newline resets it.
 pub(crate) const SELINUX_KEYS: &str = "/proc/thread-self/attr/keycreate";
 
 /// The option of a file system that gives all of its files one SELinux context.
 pub(crate) const CONTEXT: &str = "context";
 
-/// Options by which a mount has chosen its SELinux contexts itself.
+/// Options with which a mount chooses its SELinux contexts itself.
 pub(crate) const CONTEXTS: [&str; 4] = [CONTEXT, "fscontext", "defcontext", "rootcontext"];
 
-/// Whether mounts of this type get the mount label: the files of procfs and sysfs have contexts of the policy.
+/// Whether mounts of this type get the mount label: the files of procfs and sysfs have contexts from the policy.
 pub(crate) fn labels_mounts_of(fs: &str) -> bool {
     !matches!(fs, "proc" | "sysfs")
 }
 
-/// The AppArmor profile of a process; empty is none, as callers write it.
+/// The AppArmor profile of a process; callers write an empty one for none.
 pub(crate) fn apparmor_profile(process: &Process) -> Option<&str> {
     process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty())
 }
 
-/// Whether a kernel without AppArmor gives what this profile asks for: engines write it for privileged containers on
-/// every host.
+/// Whether a kernel without AppArmor satisfies this profile: engines write it for privileged containers on every host.
 pub(crate) fn is_unconfined(profile: &str) -> bool {
     profile == "unconfined"
 }
 
-/// The SELinux context of a process; empty is none.
+/// The SELinux context of a process; an empty one is none.
 pub(crate) fn selinux_label(process: &Process) -> Option<&str> {
     process.selinux_label().as_deref().filter(|label| !label.is_empty())
 }
 
-/// The SELinux context of the container's mounts; empty is none.
+/// The SELinux context of the container's mounts; an empty one is none.
 pub(crate) fn mount_label(linux: Option<&Linux>) -> Option<&str> {
     linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty())
 }
 
-/// What is wrong with a text that has not the form of an SELinux context.
+/// The error for a text that does not have the form of an SELinux context.
 pub(crate) const NO_CONTEXT: &str =
     "not an SELinux label, which has the form user:role:type or user:role:type:level";
 
 /// Whether a text has the form of an SELinux context: USER:ROLE:TYPE, often with a level. Only the policy knows whether
-/// it is one.
+/// it is valid.
 pub(crate) fn is_context(label: &str) -> bool {
     label.split(':').take(3).filter(|part| !part.is_empty()).count() == 3
 }
 
-/// Refuses labels of a security module that the kernel runs without. `at` is the pointer of the process object.
+/// Refuses labels for a security module that the kernel does not have. `at` is the pointer of the process object.
 ///
 /// # Errors
 ///
@@ -101,12 +100,12 @@ impl Module {
         }
     }
 
-    /// Whether the kernel below this root directory enforces or at least loads the module's policies.
+    /// Whether the kernel below this root directory enforces, or at least loads, the module's policies.
     fn runs(self, root: &Path) -> bool {
         let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
         match self {
             Self::AppArmor => read("sys/module/apparmor/parameters/enabled").starts_with('Y'),
-            // The file system is registered only when the module was not switched off at boot.
+            // The file system is registered only if the module was not disabled at boot.
             Self::SeLinux => read("proc/filesystems")
                 .lines()
                 .any(|line| line.split_whitespace().last() == Some("selinuxfs")),

@@ -24,13 +24,13 @@ pub(crate) fn mode(policy: &LinuxMemoryPolicy) -> i32 {
     })
 }
 
-/// What is said of a list of nodes without a mask.
+/// The error for a list of nodes without a mask.
 pub(crate) fn malformed() -> Error {
     Error::new(Kind::InvalidSpec, "the memory nodes are not a list of numbers and ranges")
         .at("/linux/memoryPolicy/nodes")
 }
 
-/// The node mask; empty when no nodes are named. `None` if the list is malformed.
+/// The node mask; empty if no nodes are named. `None` if the list is malformed.
 pub(crate) fn nodes(policy: &LinuxMemoryPolicy) -> Option<Vec<u8>> {
     match policy.nodes().as_deref() {
         None | Some("") => Some(Vec::new()),

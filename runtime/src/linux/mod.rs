@@ -1,5 +1,5 @@
-//! One file per kernel facility: how a property of `config.json` becomes steps. They do not know of each other; the
-//! order is `plan/`'s.
+//! One file per kernel facility: how a property of `config.json` becomes steps. They do not know of each other; `plan/`
+//! decides the order.
 
 pub(crate) mod affinity;
 pub(crate) mod capability;

@@ -1,4 +1,4 @@
-//! The table of mounts of a process: /proc/PID/mountinfo (`proc_pid_mountinfo(5)`).
+//! A process' table of mounts: /proc/PID/mountinfo (`proc_pid_mountinfo(5)`).
 
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
@@ -13,14 +13,14 @@ pub(crate) struct MountInfo {
     pub(crate) device: String,
     /// The directory or file of the file system that is mounted.
     pub(crate) root: PathBuf,
-    /// Where, seen from the root of the process.
+    /// The mount point, seen from the root of the process.
     pub(crate) point: PathBuf,
-    /// The flags of the mount that restrict, as bits of `mount_setattr(2)`.
+    /// The restricting flags of the mount, as bits of `mount_setattr(2)`.
     pub(crate) attributes: u64,
     pub(crate) fs: String,
 }
 
-/// Reads a table; lines that make no sense are left out.
+/// Parses a table; malformed lines are left out.
 pub(crate) fn parse(table: &[u8]) -> Vec<MountInfo> {
     table.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
 }

@@ -17,7 +17,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// Whether the container has a namespace that is not the runtime's (as far as can be known without looking).
+    /// Whether the container's namespace is not the runtime's (as far as can be known without looking).
     pub(crate) fn is_own(&self) -> bool {
         !matches!(self, Self::Inherited)
     }
@@ -50,7 +50,7 @@ pub(crate) struct Namespaces {
 }
 
 impl Namespaces {
-    /// Reads the list; that no kind occurs twice was checked.
+    /// Reads the list; that no kind occurs twice has been checked.
     pub(crate) fn of(linux: Option<&Linux>) -> Self {
         let mut all = Self::default();
         let listed = linux.and_then(|linux| linux.namespaces().as_ref()).into_iter().flatten();
@@ -64,7 +64,7 @@ impl Namespaces {
         all
     }
 
-    /// The kinds that a user namespace can share with the host: a network made by an engine, for example.
+    /// The kinds that may belong to the host even with a user namespace: an engine's network, for example.
     pub(crate) const HOST_OWNED: i32 =
         libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
 
@@ -81,9 +81,9 @@ impl Namespaces {
         }
     }
 
-    /// The `CLONE_NEW*` flags of the new namespaces among those that the child unshares by itself: all but user and
-    /// pid (which it must be born into) and cgroup (which must come after it is in its cgroup, or the root of the
-    /// namespace would be the wrong one).
+    /// The `CLONE_NEW*` flags of the new namespaces that the child unshares itself: all but user and pid (which it must
+    /// be born into) and cgroup (which must come after it is in its cgroup, or the root of the namespace would be the
+    /// wrong one).
     pub(crate) fn unshared(&self) -> i32 {
         let flags = [
             (&self.mount, libc::CLONE_NEWNS),
@@ -95,7 +95,8 @@ impl Namespaces {
         flags.into_iter().filter(|(origin, _)| origin.is_new()).fold(0, |all, (_, flag)| all | flag)
     }
 
-    /// The `CLONE_NEW*` flags of every namespace that is not the runtime's, new or joined: what an exec has to join.
+    /// The `CLONE_NEW*` flags of every namespace that is not the runtime's, new or joined: those that an exec has to
+    /// join.
     pub(crate) fn flags(&self) -> i32 {
         [
             (&self.mount, libc::CLONE_NEWNS),
@@ -112,8 +113,8 @@ impl Namespaces {
         .fold(0, |all, (_, flag)| all | flag)
     }
 
-    /// The namespaces to join in the order of joining: the user namespace first, for it gives the right to join the
-    /// others; the mount namespace last, for the others' paths are the host's. Pid namespaces are joined before birth.
+    /// The namespaces to join, in order: the user namespace first, as it gives the right to join the others; the mount
+    /// namespace last, as the others' paths are the host's. Pid namespaces are joined before birth.
     ///
     /// A runtime with privileges joins those of [`Namespaces::HOST_OWNED`] before the user namespace: they may belong
     /// to the host, and then a process of the user namespace has no right to them.

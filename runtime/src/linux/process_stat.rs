@@ -1,4 +1,4 @@
-//! What /proc/PID/stat tells about the doings of a process (`proc_pid_stat(5)`), and words for it.
+//! What /proc/PID/stat says about a process' activity (`proc_pid_stat(5)`), in words.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
@@ -8,7 +8,7 @@ use crate::sys::{pidfd, proc_file, socket};
 
 /// `PF_FORKNOEXEC`: the process has not called execve(2) since it was made (linux/sched.h).
 const NEVER_EXECUTED: u32 = 0x40;
-/// `PF_EXITING`: it is on its way out.
+/// `PF_EXITING`: it is exiting.
 const EXITING: u32 = 0x4;
 
 /// State and flags of a process.
@@ -18,16 +18,16 @@ struct ProcessStat {
     state: char,
     /// The kernel's flags, field 9.
     flags: u32,
-    /// How it ended, as of `waitpid(2)`: field 52, for who may know.
+    /// How it ended, as for `waitpid(2)`: field 52, for readers with the right to it.
     end: Option<i32>,
 }
 
-/// What is known of a process whose close-on-exec descriptors are closed.
+/// What is known about a process whose close-on-exec descriptors are closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Executed {
-    /// It has become its program, and perhaps ended since.
+    /// It has become its program, and may have ended since.
     Yes,
-    /// It lives and has not, so far.
+    /// It lives, and has not so far.
     NotYet,
     /// It ended, or is about to, before it became its program.
     Never,
@@ -35,14 +35,14 @@ pub(crate) enum Executed {
     Forgotten,
 }
 
-/// Whether a process has called execve(2) with success. End of file on a descriptor that is closed by execve(2) does not
-/// tell: the end of the process closes it as well.
+/// Whether a process' execve(2) has succeeded. End of file on a close-on-exec descriptor does not prove it: the end of
+/// the process closes the descriptor as well.
 ///
-/// The kernel notes the first execve(2) in the flags of the process, before it closes the descriptors, and they can be read
-/// until the parent takes the status.
+/// The kernel notes the first execve(2) in the flags of the process, before it closes the descriptors, and they can be
+/// read until the parent takes the status.
 pub(crate) fn has_executed(pid: i32, pidfd: BorrowedFd<'_>) -> Executed {
     let stat = read(pid);
-    // Only now it is sure that the number still was that of this process: it stays so until the status is taken.
+    // Only now is it certain that the pid still belonged to this process: it does until the status is taken.
     let Some(stat) = stat else { return Executed::Forgotten };
     if pidfd::send_signal(pidfd, 0) == Err(Errno::ESRCH) {
         Executed::Forgotten
@@ -55,17 +55,17 @@ pub(crate) fn has_executed(pid: i32, pidfd: BorrowedFd<'_>) -> Executed {
     }
 }
 
-/// Whether a process whose close-on-exec descriptors are closed has become its program, and if not, by which signal it was
-/// ended (0 if by none, or by one that cannot be known).
+/// Whether a process whose close-on-exec descriptors are closed has become its program; if not, the signal that ended
+/// it (0 if there was none, or it cannot be known).
 pub(crate) fn became_program(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), i32> {
     match has_executed(pid, pidfd) {
         Executed::Yes => Ok(()),
         Executed::NotYet | Executed::Never => {
-            // Its end is seen a moment after it let go of its descriptors.
+            // Its end is reported a moment after its descriptors are closed.
             let _ = socket::wait_readable([pidfd.as_raw_fd()], 1000);
             Err(read(pid).and_then(|stat| stat.end).map_or(0, |code| code & 0x7f))
         }
-        // A program that is quick, with a parent that is quicker: these signals would have ended it before.
+        // A quick program with a quicker parent: these signals would have ended it before.
         Executed::Forgotten => match pidfd::exit_signal(pidfd) {
             Some(signal @ (libc::SIGKILL | libc::SIGSYS)) => Err(signal),
             _ => Ok(()),
@@ -73,7 +73,7 @@ pub(crate) fn became_program(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), i32>
     }
 }
 
-/// Why a process does not get on, as far as it can be seen from outside.
+/// Why a process makes no progress, as far as can be seen from outside.
 pub(crate) fn doing(pid: i32) -> String {
     let Some(stat) = read(pid) else { return "it cannot be looked at".to_owned() };
     let place = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
@@ -107,7 +107,7 @@ fn read(pid: i32) -> Option<ProcessStat> {
     parse(proc_file::stat(pid, &mut [0; 1536]).ok()?)
 }
 
-/// The fields are counted from the end of the command name, which may hold anything.
+/// Fields are counted from the end of the command name, which can contain anything.
 fn parse(text: &[u8]) -> Option<ProcessStat> {
     let end = text.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;

@@ -1,4 +1,4 @@
-//! What /proc/PID/status tells about the privileges of a process (`proc_pid_status(5)`).
+//! What /proc/PID/status says about the privileges of a process (`proc_pid_status(5)`).
 
 use super::capability::Masks;
 
@@ -13,11 +13,11 @@ pub(crate) struct ProcessStatus {
     pub(crate) no_new_privileges: bool,
     /// `SECCOMP_MODE_*`: 2 with a filter.
     pub(crate) seccomp: u32,
-    /// How many filters are on top of each other (Linux 5.9).
+    /// How many filters are stacked (Linux 5.9).
     pub(crate) seccomp_filters: Option<u32>,
 }
 
-/// Reads the file; none if a field is missing that every kernel with seccomp has.
+/// Parses the file; none if a field is missing that every kernel with seccomp has.
 pub(crate) fn parse(text: &str) -> Option<ProcessStatus> {
     let field =
         |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);

@@ -30,7 +30,7 @@ pub(crate) fn resource(kind: PosixRlimitType) -> u32 {
     number
 }
 
-/// A limit as the kernel takes it: number, soft, hard.
+/// A limit in the kernel's form: number, soft, hard.
 pub(crate) fn values(limit: &PosixRlimit) -> (u32, u64, u64) {
     (resource(limit.typ()), limit.soft(), limit.hard())
 }

@@ -12,7 +12,7 @@ pub(crate) fn attributes(scheduler: &Scheduler) -> SchedAttr {
         LinuxSchedulerPolicy::SchedFifo => 1,
         LinuxSchedulerPolicy::SchedRr => 2,
         LinuxSchedulerPolicy::SchedBatch => 3,
-        // The number is reserved; the kernel refuses it, and its word is reported.
+        // The number is reserved; the kernel refuses it, and its error is reported.
         LinuxSchedulerPolicy::SchedIso => 4,
         LinuxSchedulerPolicy::SchedIdle => 5,
         LinuxSchedulerPolicy::SchedDeadline => 6,

@@ -1,4 +1,4 @@
-//! The groups of one container: looking, making, joining, removing.
+//! The groups of one container: finding, making, joining and removing them.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 
 const AT: &str = "/linux/intelRdt";
 
-/// Which groups a container is in, as its record has it.
+/// Which groups a container is in, for its record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Membership {
     pub(super) root: PathBuf,
@@ -22,15 +22,16 @@ pub(crate) struct Membership {
     /// The directory of its monitoring group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) monitor: Option<PathBuf>,
-    /// Whether the class of service ends with the container: it bears the container's id, and was not there before.
+    /// Whether the class of service ends with the container: it has the container's id as its name, and did not exist
+    /// before.
     remove_clos: bool,
-    /// What this process has made, and undoes if the creation fails.
+    /// What this process made, and undoes if the creation fails.
     #[serde(skip)]
     made: Vec<PathBuf>,
 }
 
 impl Membership {
-    /// Looks whether everything that is wished can be had, without changing anything.
+    /// Checks whether everything that is asked for is available, without changing anything.
     pub(crate) fn prepare(wish: &Wish, root: &Path) -> Result<Self> {
         let invalid = |message: String, property: &str| {
             Error::new(Kind::InvalidSpec, message).at(format!("{AT}{property}"))
@@ -83,7 +84,7 @@ impl Membership {
         Ok(Self { root: root.to_owned(), clos, monitor, remove_clos, made: Vec::new() })
     }
 
-    /// Makes the class of service, unless it is there.
+    /// Makes the class of service, if it does not exist.
     pub(crate) fn make_clos(&mut self, wish: &Wish) -> Result<()> {
         if wish.clos == Clos::Default {
             return Ok(());
@@ -119,7 +120,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Makes the monitoring group, if there is to be one.
+    /// Makes the monitoring group, if one is wanted.
     pub(crate) fn make_monitor(&mut self) -> Result<()> {
         let Some(monitor) = &self.monitor else { return Ok(()) };
         fs::create_dir(monitor).map_err(|error| {
@@ -130,7 +131,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Puts a process in: first into the class, whose monitoring group takes only tasks of it.
+    /// Adds a process: first to the class, as its monitoring group only takes tasks of the class.
     pub(crate) fn assign(&self, pid: i32) -> Result<()> {
         for group in [Some(&self.clos), self.monitor.as_ref()].into_iter().flatten() {
             let tasks = group.join("tasks");
@@ -140,7 +141,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Changes what the class gives, for everybody in it.
+    /// Changes what the class gives, for all of its members.
     pub(crate) fn update(&self, schemata: &Schemata) -> Result<()> {
         for (wished, resources) in
             [(schemata.l3.is_some(), &["L3", "L3CODE", "L3DATA"][..]), (schemata.memory.is_some(), &["MB"])]
@@ -155,7 +156,7 @@ impl Membership {
         self.write(schemata)
     }
 
-    /// Removes what ends with the container. Tasks that are left fall back to the groups above.
+    /// Removes what ends with the container. Remaining tasks fall back to the groups above.
     pub(crate) fn remove(&self) -> Result<()> {
         let clos = self.remove_clos.then_some(&self.clos);
         for group in [self.monitor.as_ref(), clos].into_iter().flatten() {
@@ -164,8 +165,8 @@ impl Membership {
         Ok(())
     }
 
-    /// Removes them where no task is in them: after an interrupted creation nothing tells whether it made a group or was
-    /// about to find that somebody else had.
+    /// Removes them if they have no tasks: after an interrupted creation it is unknown whether it made a group or was
+    /// about to find that it already existed.
     pub(crate) fn remove_unused(&self) -> Result<()> {
         let clos = self.remove_clos.then_some(&self.clos);
         for group in [self.monitor.as_ref(), clos].into_iter().flatten() {
@@ -179,7 +180,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Removes what was made here, also a class that would stay when the container is deleted: it was never created.
+    /// Removes what was made here, including a class that would outlive the container: it was never created.
     pub(crate) fn undo(&mut self) {
         for group in self.made.drain(..).rev() {
             if let Err(error) = remove_dir(&group) {
@@ -188,7 +189,7 @@ impl Membership {
         }
     }
 
-    /// A failed operation, with the words that the kernel has for the last one.
+    /// A failed operation, with the kernel's message for the last one.
     fn failed(&self, error: &io::Error, what: String) -> Error {
         let status = fs::read_to_string(self.root.join("info/last_cmd_status")).unwrap_or_default();
         let failed = Error::io(error, what);
@@ -202,7 +203,7 @@ impl Membership {
     }
 }
 
-/// A class that is there must give what is wished. What `schemata` has is written to it in any case.
+/// An existing class must give what is asked for. What `schemata` has is written to it in any case.
 fn compare(clos: &Path, root: &Path, schemata: &Schemata) -> Result<()> {
     let wished = [(&schemata.l3, "l3CacheSchema"), (&schemata.memory, "memBwSchema")];
     if wished.iter().all(|(text, _)| text.is_none()) {
@@ -231,7 +232,7 @@ fn compare(clos: &Path, root: &Path, schemata: &Schemata) -> Result<()> {
     Ok(())
 }
 
-/// One write: the kernel takes a file whole.
+/// One write: the kernel takes a file as a whole.
 fn overwrite(file: &Path, text: &str) -> io::Result<()> {
     File::options().write(true).truncate(true).open(file)?.write_all(text.as_bytes())
 }

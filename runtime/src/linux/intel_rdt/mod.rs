@@ -1,8 +1,8 @@
-//! Shares of processor caches and memory bandwidth, by the resctrl file system (config-linux.md, `IntelRdt`; the
+//! Shares of processor caches and memory bandwidth, through the resctrl file system (config-linux.md, `IntelRdt`; the
 //! kernel's Documentation/filesystems/resctrl.rst).
 //!
-//! A class of service (CLOS) is a directory; its `schemata` says what its tasks get, and its `tasks` who they are. A
-//! monitoring group is a directory below its `mon_groups`. Children inherit both, so one write puts a container in.
+//! A class of service (CLOS) is a directory; its `schemata` says what its tasks get, and its `tasks` lists them. A
+//! monitoring group is a directory below its `mon_groups`. Children inherit both, so one write adds a container.
 
 mod group;
 mod root;
@@ -23,11 +23,11 @@ const RESERVED: [&str; 3] = ["info", "mon_groups", "mon_data"];
 /// Which class of service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Clos {
-    /// The default one, which is the root of the file system.
+    /// The default one, the root of the file system.
     Default,
-    /// One with a name that the configuration gives.
+    /// One that the configuration names.
     Named(String),
-    /// One of the container's own, named by its id.
+    /// The container's own, named after its id.
     Own(String),
 }
 
@@ -36,7 +36,7 @@ pub(crate) enum Clos {
 pub(crate) struct Wish {
     pub(crate) clos: Clos,
     pub(crate) schemata: Schemata,
-    /// The name of the monitoring group, if there is to be one.
+    /// The name of the monitoring group, if one is wanted.
     pub(crate) monitor: Option<String>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Schemata {
 }
 
 impl Wish {
-    /// Reads the configuration of the container with this id; none if it has nothing to do with resctrl.
+    /// Reads the configuration of the container with this id; none if it does not use resctrl.
     pub(crate) fn of(linux: Option<&Linux>, id: &str) -> Option<Self> {
         let rdt = linux?.intel_rdt().as_ref()?;
         Some(Self {
@@ -64,7 +64,7 @@ impl Wish {
     }
 }
 
-/// Callers write an empty text where they mean none.
+/// Callers write an empty text if they mean none.
 fn given(text: Option<&String>) -> Option<String> {
     text.filter(|text| !text.is_empty()).cloned()
 }
@@ -79,13 +79,13 @@ impl Schemata {
         }
     }
 
-    /// Whether nothing is to be written.
+    /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.l3.is_none() && self.memory.is_none() && self.lines.is_empty()
     }
 
-    /// The writes, each with the property that asks for it. They are separate: a write that names a resource twice is
-    /// refused, and `schemata` may overrule the others.
+    /// The writes, each with the property that asks for it. They are separate: the kernel refuses a write that names a
+    /// resource twice, and `schemata` may override the others.
     fn writes(&self) -> Vec<(&'static str, String)> {
         let line = |property, text: &String| (property, format!("{text}\n"));
         let lines: String = self.lines.iter().flat_map(|line| [line, "\n"]).collect();
@@ -114,7 +114,7 @@ impl fmt::Display for Wish {
     }
 }
 
-/// Whether a class of service can have this name, or why not.
+/// Checks whether a class of service can have this name; the error says why not.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     if name.contains('/') {
         Err(format!("{name:?} has a slash; only \"/\" alone, the default class, may"))

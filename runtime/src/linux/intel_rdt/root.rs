@@ -1,4 +1,4 @@
-//! Where the resctrl file system is mounted. Only a container that asks for it pays for the search.
+//! Where the resctrl file system is mounted. Only containers that use it pay for the search.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use nix::sys::statfs::statfs;
 
 use crate::error::{Error, Kind, Result};
 
-/// Where it belongs; the kernel makes the directory where the processor has something to share.
+/// Its usual place; the kernel makes the directory if the processor has something to share.
 const USUAL: &str = "/sys/fs/resctrl";
 
 /// `RDTGROUP_SUPER_MAGIC` (include/uapi/linux/magic.h).
@@ -48,7 +48,7 @@ fn mount_point(line: &str) -> Option<PathBuf> {
         return None;
     }
     let path = mount.split(' ').nth(4)?;
-    // What would end a field is written in octal.
+    // Characters that would end a field are written in octal.
     let mut plain = String::new();
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('\\') {

@@ -9,17 +9,17 @@ pub(crate) struct Line {
     domains: BTreeMap<u32, Value>,
 }
 
-/// What one domain gives. The kernel writes numbers in another way than it takes them (leading zeros, spaces), so only
+/// What one domain gives. The kernel writes numbers in another form than it takes them (leading zeros, spaces), so only
 /// their values can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Value {
     Number(u64),
-    /// Something that a later kernel has.
+    /// Something that a later kernel added.
     Text(String),
 }
 
 impl Line {
-    /// Parses a line; `None` if it is none, or names a domain twice, which the kernel refuses.
+    /// Parses a line; `None` if it is malformed, or names a domain twice, which the kernel refuses.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (resource, rest) = line.split_once(':')?;
         let resource = resource.trim();
@@ -36,8 +36,9 @@ impl Line {
             .then(|| Self { resource: resource.to_owned(), domains })
     }
 
-    /// Whether a group whose lines are these gives what this line asks for, or what it gives instead. Domains that this
-    /// line leaves out do not matter. Bandwidth is rounded up to a multiple of `step`, as the kernel does.
+    /// Checks whether a group with these lines gives what this line asks for; the error says what it gives instead.
+    /// Domains that this line leaves out do not matter. Bandwidth is rounded up to a multiple of `step`, as in the
+    /// kernel.
     pub(crate) fn is_met_by(&self, lines: &[Self], step: u64) -> Result<(), String> {
         let Some(line) = lines.iter().find(|line| line.resource == self.resource) else {
             return Err(format!("it has no {}", self.resource));
@@ -96,7 +97,7 @@ fn digits(text: &str, radix: u32) -> Option<u64> {
     text.chars().all(|c| c.is_digit(radix)).then(|| u64::from_str_radix(text, radix).ok()).flatten()
 }
 
-/// The lines of a file `schemata`; what is no line in there is left out.
+/// The lines of a `schemata` file, without malformed ones.
 pub(crate) fn lines(file: &str) -> Vec<Line> {
     file.lines().filter_map(Line::parse).collect()
 }
@@ -163,7 +164,7 @@ mod tests {
             drop(lines(&text));
         }
 
-        /// However the kernel puts it, a group gives what was written to it.
+        /// Whatever form the kernel writes it in, a group gives what was written to it.
         #[test]
         fn a_line_meets_itself_in_any_form(
             masks in proptest::collection::btree_map(0u32..64, 1u64..0xfffff, 1..8),

@@ -9,7 +9,7 @@ use crate::sys::mount_id::MountId;
 /// One mount with its id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AddedMount {
-    /// The destination as it was asked for, from the container's root on and without `.`, `..` and repeated slashes.
+    /// The requested destination, from the container's root, without `.`, `..` and repeated slashes.
     pub(crate) destination: PathBuf,
     pub(crate) mount: MountId,
 }

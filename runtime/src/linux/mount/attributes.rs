@@ -1,4 +1,4 @@
-//! The flags of one mount, as the words of its options set and clear them.
+//! The flags of one mount, as its options set and clear them.
 
 /// The flags of one mount (`mount_setattr(2)`, `linux/mount.h`).
 pub(crate) mod attr {
@@ -15,8 +15,8 @@ pub(crate) mod attr {
     pub(crate) const NOSYMFOLLOW: u64 = 0x20_0000;
 }
 
-/// Flags to set and flags to clear. What is in neither stays as it is: a bind mount keeps the flags of its source
-/// unless a word says otherwise.
+/// Flags to set and flags to clear. Any others stay as they are: a bind mount keeps the flags of its source unless an
+/// option changes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flags {
     pub(crate) set: u64,
@@ -60,21 +60,21 @@ impl Attributes {
             }
     }
 
-    /// The value for `attr_clr` of `mount_setattr(2)`, which wants the whole access-time field cleared to change it.
+    /// The value for `attr_clr` of `mount_setattr(2)`, which needs the whole access-time field cleared to change it.
     pub(crate) fn to_clear(self) -> u64 {
         self.flags.clear | if self.atime.is_some() { attr::ATIME } else { 0 }
     }
 
-    /// Whether no word spoke about these flags.
+    /// Whether no option concerns these flags.
     pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
     }
 
-    /// Takes one word without its `r`; false when it is not about the flags of a mount.
+    /// Takes one word without its `r`; false if it is not about the flags of a mount.
     pub(super) fn take(&mut self, word: &str) -> bool {
         let flags = &mut self.flags;
         match word {
-            // A flag and its opposite. The opposite is what un-does the flag that a bind mount inherits.
+            // A flag and its opposite, which undoes the flag that a bind mount inherits.
             "ro" => flags.set(attr::RDONLY),
             "rw" => flags.clear(attr::RDONLY),
             "nosuid" => flags.set(attr::NOSUID),
@@ -91,7 +91,7 @@ impl Attributes {
             "noatime" => self.atime = Some(Atime::No),
             "relatime" => self.atime = Some(Atime::Relative),
             "strictatime" => self.atime = Some(Atime::Strict),
-            // The opposites only take their own mode back; the kernel's default is relative.
+            // The opposites only undo their own mode; the kernel's default is relative.
             "atime" if self.atime != Some(Atime::Strict) => self.atime = Some(Atime::Relative),
             "nostrictatime" if self.atime != Some(Atime::No) => self.atime = Some(Atime::Relative),
             "norelatime" if self.atime == Some(Atime::Relative) => self.atime = None,

@@ -1,6 +1,6 @@
-//! The options of the file systems that containers get most, for `check`: only the kernel knows for certain.
+//! The options of the file systems that containers use most, for `check`: only the kernel knows for certain.
 
-/// Options that security modules take for every file system (selinux(8), smack).
+/// Options that security modules accept for every file system (selinux(8), smack).
 const LABELS: [&str; 8] = [
     "context",
     "fscontext",
@@ -12,8 +12,8 @@ const LABELS: [&str; 8] = [
     "smackfstransmute",
 ];
 
-/// What the file systems of Linux 6.18 take (mm/shmem.c, fs/proc/root.c, fs/devpts/inode.c); sysfs and mqueue take
-/// nothing.
+/// The options of Linux 6.18's file systems (mm/shmem.c, fs/proc/root.c, fs/devpts/inode.c); sysfs and mqueue have
+/// none.
 const OPTIONS: [(&str, &[&str]); 5] = [
     (
         "tmpfs",
@@ -46,7 +46,7 @@ const OPTIONS: [(&str, &[&str]); 5] = [
     ("mqueue", &[]),
 ];
 
-/// Whether a file system takes an option; nothing where this list does not know the file system.
+/// Whether a file system accepts an option; none if this list does not know the file system.
 pub(crate) fn takes(typ: &str, option: &str) -> Option<bool> {
     let (_, options) = OPTIONS.iter().find(|(name, _)| *name == typ)?;
     Some(option == "source" || options.contains(&option) || LABELS.contains(&option))

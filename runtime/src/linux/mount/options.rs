@@ -1,8 +1,8 @@
-//! The words of `mounts[].options`: what each asks for, without doing any of it.
+//! Parses `mounts[].options`: what each word asks for, without doing any of it.
 //!
-//! The vocabulary is the table of config.md, "Linux mount options", plus the words of mount(8) that say how an fstab
-//! line is handled, and those of crun about links; what is in none of them is for the file system. A later word
-//! overrides an earlier one, as in mount(8).
+//! The vocabulary is the table of config.md, "Linux mount options", plus mount(8)'s words about the handling of an
+//! fstab line, and crun's about links; any other word is for the file system. A later word overrides an earlier one, as
+//! in mount(8).
 
 use super::attributes::{Attributes, Flags};
 use super::propagation::{Propagation, Reach};
@@ -34,30 +34,29 @@ pub(crate) struct MountOptions {
     pub(crate) mount: Attributes,
     /// Flags of this mount and everything below it, from the words that start with `r`.
     pub(crate) recursive: Attributes,
-    /// Flags of the superblock; not for bind mounts, whose superblock belongs to somebody else.
+    /// Flags of the superblock; not for bind mounts, which do not own their superblock.
     pub(crate) superblock: Flags,
-    /// Changes of the propagation type, in their order: `rslave` then `shared` is more than `shared`.
+    /// Changes of the propagation type, in order: `rslave` then `shared` is more than `shared`.
     pub(crate) propagation: Vec<Propagation>,
     /// `bind` or `rbind`; the type of the mount is then a dummy.
     pub(crate) bind: Option<Reach>,
-    /// Change the mount that is there already.
+    /// Change the existing mount.
     pub(crate) remount: bool,
     /// `idmap` or `ridmap`.
     pub(crate) idmap: Option<Reach>,
     /// Fill the new tmpfs with what the directory held before.
     pub(crate) tmpcopyup: bool,
-    /// Make the link that the source of a bind is, instead of binding what it leads to.
+    /// Copy the link that is the source of a bind, instead of binding its target.
     pub(crate) copy_symlink: bool,
     /// Bind the source itself if it is a link.
     pub(crate) src_nofollow: bool,
     /// Mount on the destination itself if it is a link.
     pub(crate) dest_nofollow: bool,
-    /// What the file system takes, in order, with quotes removed.
+    /// Options for the file system, in order, with quotes removed.
     pub(crate) data: Vec<(String, Option<String>)>,
 }
 
-/// Every word that means something to the runtime itself, for the `features` document; a test holds it against the
-/// parser.
+/// Every word with a meaning for the runtime itself, for the `features` document; a test compares it with the parser.
 pub(crate) const WORDS: [&str; 65] = [
     "async",
     "atime",
@@ -126,9 +125,9 @@ pub(crate) const WORDS: [&str; 65] = [
     "unbindable",
 ];
 
-/// Reads the options of one mount. The error is the index of the option and what is wrong with it.
+/// Parses the options of one mount. The error is the index of the option and what is wrong with it.
 ///
-/// One option may hold several words with commas between them, as in an fstab line.
+/// One option may have several words, separated by commas, as in an fstab line.
 pub(crate) fn parse(options: &[String]) -> Result<MountOptions, (usize, String)> {
     let mut parsed = MountOptions::default();
     for (index, option) in options.iter().enumerate() {
@@ -175,7 +174,7 @@ impl MountOptions {
     /// Flags of a mount, plain (`nosuid`) and recursive (`rnosuid`).
     fn mount_flag(&mut self, word: &str) -> bool {
         if self.mount.take(word) {
-            // For a new file system, "read-only" is also a matter of its superblock.
+            // For a new file system, "read-only" also concerns its superblock.
             match word {
                 "ro" => self.superblock.set(superblock::RDONLY),
                 "rw" => self.superblock.clear(superblock::RDONLY),
@@ -209,7 +208,7 @@ impl MountOptions {
     /// What kind of operation this is, and what the runtime does around it.
     fn action(&mut self, word: &str) -> bool {
         match word {
-            // As the flags of mount(2), the two add up.
+            // Like the flags of mount(2), the two add up.
             "bind" => self.bind = self.bind.or(Some(Reach::One)),
             "rbind" => self.bind = Some(Reach::Tree),
             "remount" => self.remount = true,
@@ -228,8 +227,8 @@ impl MountOptions {
     }
 }
 
-/// The words of mount(8) about the handling of an fstab line: who may mount, when, and what other programs note there.
-/// The kernel knows none of them. Four of them imply flags, which later words can take back.
+/// mount(8)'s words about the handling of an fstab line: who may mount, when, and what other programs note there. The
+/// kernel knows none of them. Four of them imply flags, which later words can undo.
 fn fstab_word(word: &str) -> Option<&'static [&'static str]> {
     match word {
         "defaults" | "auto" | "noauto" | "nouser" | "nousers" | "noowner" | "nogroup" | "_netdev"

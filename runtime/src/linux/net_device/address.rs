@@ -11,13 +11,13 @@ const IFA_FLAGS: u16 = 8;
 const IFA_TARGET_NETNSID: u16 = 10;
 const IFA_PROTO: u16 = 11;
 
-/// `IFAPROT_KERNEL_LL`: the link-local address that the kernel gives a device that comes up.
+/// `IFAPROT_KERNEL_LL`: the link-local address that the kernel adds when a device comes up.
 const KERNEL_LINK_LOCAL: u8 = 3;
 
 /// The longest label, as the longest device name: `IFNAMSIZ` without the NUL (netdevice(7)).
 const MOST_LABEL: usize = 15;
 
-/// What the kernel takes from a request; the other flags are its own findings.
+/// Flags that the kernel accepts in a request; it sets the others itself.
 fn settable() -> AddressFlags {
     AddressFlags::Nodad
         | AddressFlags::Optimistic
@@ -27,7 +27,7 @@ fn settable() -> AddressFlags {
         | AddressFlags::Mcautojoin
 }
 
-/// An address as the kernel told it.
+/// An address as the kernel reported it.
 struct Told {
     header: AddressHeader,
     attributes: Vec<Attribute>,
@@ -38,7 +38,7 @@ impl Told {
     fn of(packet: &Packet) -> Option<Self> {
         let header = AddressHeader::parse(&packet.body).ok()?;
         let attributes = packet.attributes(header.buffer_len());
-        // The header has room for eight flags only.
+        // The header has room for only eight flags.
         let flags = attributes
             .iter()
             .find(|attribute| attribute.kind == IFA_FLAGS)
@@ -47,7 +47,7 @@ impl Told {
         Some(Self { header, attributes, flags: AddressFlags::from_bits_retain(flags) })
     }
 
-    /// One bit says `secondary` for IPv4, which the kernel works out, and `temporary` for IPv6 (RFC 8981).
+    /// The same bit means `secondary` for IPv4, which the kernel works out, and `temporary` for IPv6 (RFC 8981).
     fn is_temporary(&self) -> bool {
         self.header.family == AddressFamily::Inet6 && self.flags.contains(AddressFlags::Secondary)
     }
@@ -59,7 +59,7 @@ impl Told {
     }
 }
 
-/// Whether an address is of the device with this number.
+/// Whether an address belongs to the device with this number.
 pub(super) fn is_of(packet: &Packet, index: u32) -> bool {
     packet.kind == libc::RTM_NEWADDR
         && AddressHeader::parse(&packet.body).is_ok_and(|header| header.index == index)
@@ -74,13 +74,13 @@ pub(super) fn is_kept(packet: &Packet) -> bool {
     })
 }
 
-/// Whether the host gets the address again when the device comes back: all but those that the kernel makes anew.
+/// Whether the host gets the address again when the device comes back: all except those that the kernel makes itself.
 pub(super) fn is_restored(packet: &Packet) -> bool {
     Told::of(packet).is_some_and(|told| !told.is_temporary() && !told.is_kernel_link_local())
 }
 
-/// The order of adding them that leads to the same order again: the kernel puts an IPv6 address before the others of its
-/// scope, and an IPv4 address behind, which makes it secondary to one of the same network.
+/// The order in which to add them so that they end up in the same order: the kernel puts an IPv6 address before the
+/// others of its scope, and an IPv4 address after, which makes it secondary to one of the same network.
 pub(super) fn in_order(addresses: &[Packet]) -> impl Iterator<Item = &Packet> {
     let is_v6 = |packet: &&Packet| {
         AddressHeader::parse(&packet.body).is_ok_and(|header| header.family == AddressFamily::Inet6)
@@ -88,7 +88,7 @@ pub(super) fn in_order(addresses: &[Packet]) -> impl Iterator<Item = &Packet> {
     addresses.iter().filter(move |packet| !is_v6(packet)).chain(addresses.iter().rev().filter(is_v6))
 }
 
-/// The request that adds the address to the device with this number. `rename`: the device's names before and now.
+/// The request that adds the address to the device with this number. `rename` has the device's old and new names.
 pub(super) fn request(packet: &Packet, index: u32, rename: (&str, &str)) -> Option<Packet> {
     let Told { header, attributes, flags } = Told::of(packet)?;
     let flags = flags & settable();
@@ -106,7 +106,7 @@ pub(super) fn request(packet: &Packet, index: u32, rename: (&str, &str)) -> Opti
     Some(Packet::new(libc::RTM_NEWADDR, &header, &attributes))
 }
 
-/// A label that begins with the device's name follows it, as it does when a device is renamed where it is.
+/// A label that begins with the device's name follows a change of it, as when a device is renamed in place.
 fn relabel(label: &str, (before, now): (&str, &str)) -> String {
     match label.strip_prefix(before) {
         Some(rest) if rest.is_empty() || rest.starts_with(':') => {

@@ -1,4 +1,4 @@
-//! One device as it is now, or was before it was moved.
+//! One device as it is now, or was before its move.
 
 use netlink_packet_core::Emitable as _;
 use netlink_packet_route::AddressFamily;
@@ -11,13 +11,13 @@ use super::{Wish, address, route};
 use crate::sys::ethtool;
 use crate::sys::netlink::{Attribute, Netlink, Packet, Refusal};
 
-/// `RTEXT_FILTER_SKIP_STATS`: counters are most of an answer otherwise.
+/// `RTEXT_FILTER_SKIP_STATS`: without it, an answer is mostly counters.
 const SKIP_STATS: u32 = libc::RTEXT_FILTER_SKIP_STATS as u32;
 
 /// `IFLA_NETNS_IMMUTABLE` (`linux/if_link.h`), which libc does not have.
 const NETNS_IMMUTABLE: u16 = 67;
 
-/// What a namespace tells of a device.
+/// What a namespace reports about a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) index: u32,
@@ -27,17 +27,17 @@ pub(super) struct Link {
     pub(super) hardware: Vec<u8>,
     /// The number of the bridge or bond that it is a port of.
     pub(super) master: Option<u32>,
-    /// Whether it stays in its namespace, where netlink tells that (Linux 6.15).
+    /// Whether it stays in its namespace, if netlink reports that (Linux 6.15).
     immutable: Option<bool>,
 }
 
-/// A device as it was on the host, with everything that a move takes away.
+/// A device as it was on the host, with everything that a move removes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Device {
     pub(super) wish: Wish,
     /// Its number on the host.
     pub(super) index: u32,
-    /// Its number in the container, chosen before the move: that is how it is found there whatever its name.
+    /// Its number in the container, chosen before the move: that identifies it there, whatever its name.
     pub(super) index_inside: u32,
     pub(super) up: bool,
     pub(super) hardware: Vec<u8>,
@@ -46,7 +46,7 @@ pub(super) struct Device {
     pub(super) routes: Vec<Packet>,
 }
 
-/// How to ask for a device.
+/// How to look up a device.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key<'k> {
     Index(u32),
@@ -76,14 +76,14 @@ impl Link {
         Some(link)
     }
 
-    /// Whether the kernel will not move it. `self` is of the calling thread's namespace.
+    /// Whether the kernel will not move it. `self` is in the calling thread's namespace.
     pub(super) fn stays(&self) -> bool {
-        // Before Linux 6.12 that was a feature; in between it was told nowhere.
+        // Before Linux 6.12 that was a feature; in between it was not reported anywhere.
         let feature = || ethtool::feature(&self.name, "netns-local");
         self.immutable.or_else(feature).unwrap_or(false)
     }
 
-    /// The device, if the namespace has it. A name may be one of its alternative names.
+    /// The device, if the namespace has it. The name may be one of its alternative names.
     pub(super) fn find(netlink: &Netlink, key: Key<'_>) -> Result<Option<Self>, Refusal> {
         let (index, name) = match key {
             Key::Index(index) => (index, None),
@@ -106,7 +106,7 @@ impl Link {
         Ok(netlink.dump(query)?.iter().filter_map(Self::of).collect())
     }
 
-    /// Changes a device: attributes, and whether it is up where that is to be decided.
+    /// Changes a device: attributes, and whether it is up, if that is given.
     pub(super) fn change(
         netlink: &Netlink,
         index: u32,
@@ -124,7 +124,7 @@ impl Link {
 }
 
 impl Device {
-    /// Takes down what the move will take away.
+    /// Records what the move will remove.
     pub(super) fn look(netlink: &Netlink, wish: &Wish, link: Link) -> Result<Self, Refusal> {
         let index = link.index;
         let header = AddressHeader { index, ..AddressHeader::default() };
@@ -139,7 +139,7 @@ impl Device {
                 Ok(found) => {
                     routes.extend(found.into_iter().filter(|packet| route::is_restored(packet, index)));
                 }
-                // A kernel without that family, or without a table of it.
+                // A kernel without that family, or without a table for it.
                 Err(Refusal { errno: Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::ENOENT, .. }) => {}
                 Err(refusal) => return Err(refusal),
             }
@@ -156,14 +156,14 @@ impl Device {
         })
     }
 
-    /// Whether a link is this device, as far as can be told without its number: the name is one that it may have now,
-    /// and the link-layer address is the same.
+    /// Whether a link is this device, as far as can be found out without its number: its name is one that it may have
+    /// now, and the link-layer address is the same.
     pub(super) fn may_be(&self, link: &Link) -> bool {
         link.hardware == self.hardware && matches_name(self.wish.name_inside(), &link.name)
     }
 }
 
-/// Whether a name is the wished one, or one that the kernel makes of the template.
+/// Whether a name is the requested one, or one that the kernel makes from the template.
 fn matches_name(wished: &str, name: &str) -> bool {
     match wished.split_once("%d") {
         None => wished == name,

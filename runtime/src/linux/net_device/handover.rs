@@ -1,4 +1,4 @@
-//! Moving devices into the container's namespace, and back where the creation fails.
+//! Moves devices into the container's namespace, and back if the creation fails.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::sys::namespace;
 use crate::sys::netlink::{Attribute, Netlink, Packet, Refusal};
 
-/// So many numbers are tried for a device in a namespace where others make devices at the same time.
+/// How many numbers to try for a device in a namespace where others make devices at the same time.
 const TRIES: u32 = 16;
 
 /// The devices of one creation.
@@ -28,18 +28,18 @@ pub(crate) struct Handover {
     begun: usize,
 }
 
-/// What is written down before the first device is moved, for a clean-up after this process was killed.
+/// What is recorded before the first device is moved, for a clean-up if this process is killed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Intent {
     /// Device and inode number of the runtime's network namespace.
     host: (u64, u64),
-    /// The path of the container's, if it is not the container's alone.
+    /// The path of the container's namespace, if it is not the container's alone.
     joined: Option<PathBuf>,
     devices: Vec<Device>,
 }
 
 impl Handover {
-    /// Looks whether the devices are there, without changing anything. None where no device is wished.
+    /// Checks whether the devices exist, without changing anything. None if no device is asked for.
     pub(crate) fn prepare(wishes: Vec<Wish>) -> Result<Option<Self>> {
         if wishes.is_empty() {
             return Ok(None);
@@ -52,18 +52,18 @@ impl Handover {
         Ok(Some(Self { wishes, host, container: None, devices: Vec::new(), begun: 0 }))
     }
 
-    /// Whether the namespace is another one than the runtime's.
+    /// Refuses the runtime's own namespace.
     pub(crate) fn refuse_own(path: &Path) -> Result<()> {
         let own = std::fs::metadata("/proc/thread-self/ns/net").map(|own| (own.dev(), own.ino()));
         match (std::fs::metadata(path).map(|joined| (joined.dev(), joined.ino())), own) {
             (Ok(joined), Ok(own)) if joined == own => Err(shared(&path.display().to_string())),
-            // What cannot be looked at now fails where it is joined.
+            // If it cannot be inspected now, joining it will fail.
             _ => Ok(()),
         }
     }
 
-    /// Looks at the container's namespace, by the pidfd of its process: nothing may be in the way there. Takes down what
-    /// the devices are, and gives what has to be written down before they are moved.
+    /// Inspects the container's namespace, by the pidfd of its process: nothing may be in the way there. Records the
+    /// devices, and returns what must be written down before they are moved.
     pub(crate) fn enter(&mut self, process: BorrowedFd<'_>, joined: Option<&Path>) -> Result<Intent> {
         let container = Netlink::open_in(process)
             .map_err(|refusal| refused(refusal, "open the routing netlink of the container"))?;
@@ -90,7 +90,7 @@ impl Handover {
         Ok(Intent { host, joined: joined.map(Path::to_owned), devices: self.devices.clone() })
     }
 
-    /// Moves the devices, sets them up and brings them up. After a failure some may be in the container.
+    /// Moves the devices, configures them and brings them up. After a failure some may be in the container.
     pub(crate) fn carry_out(&mut self) -> Result<()> {
         let Some(container) = &self.container else { return Ok(()) };
         for device in &mut self.devices {
@@ -117,8 +117,8 @@ impl Handover {
         Ok(())
     }
 
-    /// Gives the host every device back that was moved, as it was. What fails is only worth a warning: this is the end
-    /// of a creation that has failed already.
+    /// Gives the host back every moved device as it was. Failures are only warnings: this is the end of a creation that
+    /// has already failed.
     pub(crate) fn give_back(&mut self) {
         let Some(container) = &self.container else { return };
         for device in self.devices[..self.begun].iter().rev() {
@@ -139,8 +139,8 @@ impl Handover {
 }
 
 impl Intent {
-    /// Gives the host the devices back that an interrupted creation had moved: those in a namespace that outlives the
-    /// container, and those that the kernel returned by itself, under another name, when the namespace ended.
+    /// Gives the host back the devices that an interrupted creation had moved: those in a namespace that outlives the
+    /// container, and those that the kernel itself returned under another name when the namespace ended.
     pub(crate) fn undo(&self) {
         if let Err(error) = self.try_undo() {
             log::warn!("{error}");
@@ -200,7 +200,7 @@ fn refused(Refusal { errno, words }: Refusal, what: &str) -> Error {
     }
 }
 
-/// The devices would be moved to where they are.
+/// The devices would be moved to where they already are.
 pub(crate) fn shared(what: &str) -> Error {
     Error::new(
         Kind::InvalidSpec,
@@ -229,7 +229,7 @@ fn find_on_host(host: &Netlink, wish: &Wish) -> Result<Link> {
         )
         .at(wish.pointer())),
         Ok(Some(link)) if link.name == wish.name => Ok(link),
-        // The host may know it by an alternative name, which is not what would be given back.
+        // The host may know it by an alternative name, which would not be restored.
         Ok(_) => Err(Error::os(Errno::ENODEV, what)
             .at(wish.pointer())
             .hint("no network device of the runtime's network namespace has this name")),
@@ -237,7 +237,7 @@ fn find_on_host(host: &Netlink, wish: &Wish) -> Result<Link> {
     }
 }
 
-/// Two devices of one namespace cannot have one name; a template leaves the choice to the kernel.
+/// Two devices in a namespace cannot have the same name; with a template the kernel chooses.
 fn refuse_clash(container: &Netlink, wish: &Wish) -> Result<()> {
     if wish.is_template() {
         return Ok(());
@@ -252,7 +252,7 @@ fn refuse_clash(container: &Netlink, wish: &Wish) -> Result<()> {
     }
 }
 
-/// The name that a device is to get is taken.
+/// The new name of a device is taken.
 pub(crate) fn clash(wish: &Wish) -> Error {
     let inside = wish.name_inside();
     let what = format!("move network device {wish}: the container has a network device {inside} already");
@@ -269,12 +269,12 @@ pub(crate) fn names_in(namespace: BorrowedFd<'_>) -> Result<Vec<String>> {
     Ok(all.into_iter().map(|link| link.name).collect())
 }
 
-/// The number that a device has, or the lowest above all that are taken.
+/// The device's number, or the lowest above all that are taken.
 fn free_index(wished: u32, taken: &[u32]) -> u32 {
     if taken.contains(&wished) { taken.iter().max().map_or(1, |most| most + 1) } else { wished }
 }
 
-/// Moves a device; the number that it was to get may have been taken meanwhile.
+/// Moves a device; its new number may have been taken in the meantime.
 fn move_in(host: &Netlink, container: &Netlink, device: &mut Device) -> Result<(), Refusal> {
     let mut tries = 0..TRIES;
     loop {
@@ -288,7 +288,7 @@ fn move_in(host: &Netlink, container: &Netlink, device: &mut Device) -> Result<(
     }
 }
 
-/// Moves a device from one namespace to another under a name, and a number if that matters (Linux 5.13).
+/// Moves a device from one namespace to another, with a name, and a number if that matters (Linux 5.13).
 fn push(from: &Netlink, to: &Netlink, index: u32, name: &str, new_index: Option<u32>) -> Result<(), Refusal> {
     let mut attributes = vec![
         Attribute::text(libc::IFLA_IFNAME, name),
@@ -298,7 +298,7 @@ fn push(from: &Netlink, to: &Netlink, index: u32, name: &str, new_index: Option<
     Link::change(from, index, None, &attributes)
 }
 
-/// Brings a device home, from the container's namespace or under its old name where it is, and makes it what it was.
+/// Brings a device home, from the container's namespace or from another name on the host, and restores it.
 fn give_back(host: &Netlink, container: Option<&Netlink>, device: &Device, index: u32) {
     let home = match container {
         Some(container) => bring_home(host, container, device, index),
@@ -312,13 +312,13 @@ fn give_back(host: &Netlink, container: Option<&Netlink>, device: &Device, index
     }
 }
 
-/// Only a device that is down can be renamed, on older kernels.
+/// Older kernels can only rename a device that is down.
 fn rename(host: &Netlink, device: &Device, index: u32) -> Result<(), Refusal> {
     Link::change(host, index, Some(false), &[])?;
     Link::change(host, index, None, &[Attribute::text(libc::IFLA_IFNAME, &device.wish.name)])
 }
 
-/// Gives a device back what it lost by its moves.
+/// Restores what a device lost in its moves.
 fn restore(host: &Netlink, device: &Device, index: u32) {
     let warn = |refusal, what: &str| {
         log::warn!(
@@ -351,7 +351,7 @@ fn restore(host: &Netlink, device: &Device, index: u32) {
     }
 }
 
-/// Moves a device back, under the name and number that it had if nobody else has taken them meanwhile.
+/// Moves a device back, with its old name and number unless they have been taken.
 fn bring_home(host: &Netlink, container: &Netlink, device: &Device, index: u32) -> Result<u32, Refusal> {
     let name = &device.wish.name;
     match push(container, host, index, name, Some(device.index)) {
@@ -367,7 +367,7 @@ fn bring_home(host: &Netlink, container: &Netlink, device: &Device, index: u32) 
     log::warn!(
         "the host has another network device {name} now: the one from the container gets another name"
     );
-    // The kernel moves first and renames then, so the device may be home already.
+    // The kernel moves first and then renames, so the device may already be home.
     match Link::find(host, Key::Index(device.index))? {
         Some(link) if link.hardware == device.hardware => {}
         _ => push(container, host, index, "dev%d", Some(device.index))?,

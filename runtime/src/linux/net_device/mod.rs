@@ -1,11 +1,11 @@
-//! Network devices of the host that become the container's (config-linux.md, Network Devices).
+//! Host network devices that become the container's (config-linux.md, Network Devices).
 //!
-//! The kernel moves a device in one step, with a new name if that is wished, and closes it: it loses its addresses and
-//! routes, and keeps everything else. So the parent looks first, moves, adds the permanent global addresses again as
-//! they were, and brings the device up. From then on it is the container's, and nobody here touches it.
+//! The kernel moves a device in one step, with a new name if asked, and closes it: it loses its addresses and routes,
+//! and keeps everything else. So the parent inspects it first, moves it, adds the permanent global addresses again as
+//! they were, and brings the device up. From then on it is the container's, and the runtime does not touch it.
 //!
-//! Until the creation is complete it can all be undone: the parent holds the container's namespace open, so the device
-//! outlives the container's processes, and is handed back with its name, number, addresses, routes and state.
+//! Until the creation is complete, everything can be undone: the parent holds the container's namespace open, so the
+//! device outlives the container's processes, and is returned with its name, number, addresses, routes and state.
 
 mod address;
 mod device;
@@ -19,12 +19,12 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use handover::{Handover, Intent, clash, names_in, shared};
 
-/// One device that is to be moved.
+/// A device to move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Wish {
     /// Its name in the runtime's network namespace.
     pub(crate) name: String,
-    /// Its name in the container's, or a template for one (`eth%d`); none if it keeps its name.
+    /// Its name in the container's namespace, or a template for one (`eth%d`); none if it keeps its name.
     pub(crate) rename: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for Wish {
     }
 }
 
-/// The devices that a configuration names, by name. An empty new name is none, as callers write it.
+/// The devices that a configuration names, by name. Callers write an empty new name for none.
 pub(crate) fn wishes(linux: Option<&Linux>) -> Vec<Wish> {
     let mut all: Vec<_> = linux
         .and_then(|linux| linux.net_devices().as_ref())

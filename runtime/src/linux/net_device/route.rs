@@ -1,5 +1,5 @@
-//! The routes that a device has on the host: the move takes them away, and a device that comes back needs them again
-//! (rtnetlink(7), `RTM_NEWROUTE`). A container gets none: they are the business of whoever runs its network.
+//! The routes of a device on the host: the move removes them, and a returning device needs them again (rtnetlink(7),
+//! `RTM_NEWROUTE`). A container gets none: they are up to whatever sets up its network.
 
 use netlink_packet_core::Emitable as _;
 use netlink_packet_route::AddressFamily;
@@ -14,19 +14,19 @@ const RTA_CACHEINFO: u16 = 12;
 const RTA_VIA: u16 = 18;
 const RTA_NH_ID: u16 = 30;
 
-/// `RTNH_F_ONLINK`: the only flag of a route that is a wish and no finding.
+/// `RTNH_F_ONLINK`: the only flag of a route that can be requested.
 const ONLINK: u32 = 4;
 /// `RTPROT_RA`: learnt from a router, which the kernel asks again.
 const ROUTER_ADVERTISEMENT: u8 = 9;
 
-/// The question for the routes of a device.
+/// The query for a device's routes.
 pub(super) fn query(family: AddressFamily, index: u32) -> Packet {
     let header = RouteHeader { address_family: family, ..RouteHeader::default() };
     Packet::new(libc::RTM_GETROUTE, &header, &[Attribute::number(RTA_OIF, index)])
 }
 
 /// Whether a route is to be added again: not one that comes with an address, with the device, or with a router's
-/// message; nor one that has other devices too, which the kernel keeps.
+/// message; nor one with further devices, which the kernel keeps.
 pub(super) fn is_restored(packet: &Packet, index: u32) -> bool {
     let Ok(header) = RouteHeader::parse(&packet.body) else { return false };
     let attributes = packet.attributes(header.buffer_len());
@@ -58,7 +58,7 @@ pub(super) fn request(packet: &Packet, index: u32) -> Option<Packet> {
     Some(Packet::new(libc::RTM_NEWROUTE, &RouteHeader { flags, ..header }, &attributes))
 }
 
-/// Routes with the direct ones first: a gateway must be reachable when a route names it.
+/// Routes, direct ones first: a route's gateway must be reachable when it is added.
 pub(super) fn in_order(routes: &[Packet]) -> impl Iterator<Item = &Packet> {
     let has_gateway = |packet: &&Packet| {
         RouteHeader::parse(&packet.body).is_ok_and(|header| {

@@ -1,4 +1,4 @@
-//! What the ABIs differ in: audit token, width, byte order, syscall numbers, multiplexers.
+//! How the ABIs differ: audit token, width, byte order, system call numbers, multiplexers.
 
 use oci_spec::runtime::Arch;
 
@@ -10,13 +10,13 @@ pub(super) const X32_BIT: u32 = 0x4000_0000;
 /// `AUDIT_ARCH_X86_64` of linux/audit.h.
 pub(super) const X86_64: u32 = 0xc000_003e;
 
-/// From here on ARM numbers its private calls (`__ARM_NR_BASE`), far above the ordinary ones.
+/// ARM numbers its private calls from here on (`__ARM_NR_BASE`), far above the ordinary ones.
 pub(super) const ARM_PRIVATE: u32 = 0xf_0000;
 
-/// In linux/audit.h a token has this bit when the architecture is little-endian.
+/// In linux/audit.h a token has this bit if the architecture is little-endian.
 const LITTLE_ENDIAN: u32 = 0x4000_0000;
 
-/// In linux/audit.h a token has this bit when the architecture is a 64-bit one (MIPS n32 included).
+/// In linux/audit.h a token has this bit if the architecture is 64-bit (MIPS n32 included).
 const WIDE: u32 = 0x8000_0000;
 
 /// The columns of [`TABLE`].
@@ -50,7 +50,7 @@ pub(super) struct Abi {
     /// Arguments are compared over 64 bits, not 32.
     pub(super) wide: bool,
     column: Column,
-    /// The numbers of `socketcall` and `ipc`, where these carry calls that other ABIs have numbers for.
+    /// The numbers of `socketcall` and `ipc`, if they carry calls that have their own numbers in other ABIs.
     multiplexers: Option<(u32, u32)>,
 }
 
@@ -71,10 +71,10 @@ pub(super) fn lookup(name: &str) -> Option<&'static Row> {
     lookup_from(0, name).map(|(_, row)| row)
 }
 
-/// Finds a system call by name, and its place in the table. `before` is the place of the one that was looked for before:
-/// profiles list their names in the order of the alphabet, so the next one is mostly a step or two further on.
+/// Finds a system call by name, and its place in the table. `before` is the place of the previous one: profiles list
+/// names alphabetically, so the next one is mostly a step or two further on.
 pub(super) fn lookup_from(before: usize, name: &str) -> Option<(usize, &'static Row)> {
-    // Names that differ in length are told apart without a look at them.
+    // Names of different lengths are told apart without comparing them.
     let mut nearby = TABLE.iter().enumerate().skip(before).take(4);
     if let Some(found) = nearby.find(|(_, row)| row.0 == name) {
         return Some(found);
@@ -84,12 +84,12 @@ pub(super) fn lookup_from(before: usize, name: &str) -> Option<(usize, &'static 
 }
 
 impl Abi {
-    /// The ABI behind an architecture name; `Native` is the given one.
+    /// The ABI of an architecture name; `Native` is the given one.
     pub(super) fn of(arch: Arch, native: Arch) -> Self {
         let arch = if arch == Arch::ScmpArchNative { native } else { arch };
         let (column, multiplexers) = match arch {
             Arch::ScmpArchX86 => (Column::X86, Some((102, 117))),
-            // compile() refuses a `native` that names no machine.
+            // compile() refuses a `native` that is not a machine.
             Arch::ScmpArchNative | Arch::ScmpArchX86_64 => (Column::X86_64, None),
             Arch::ScmpArchX32 => (Column::X32, None),
             Arch::ScmpArchArm => (Column::Arm, None),
@@ -117,7 +117,7 @@ impl Abi {
         Self { token, wide: token & WIDE != 0 && !narrow, column, multiplexers }
     }
 
-    /// Whether the higher half of an argument comes first in memory.
+    /// Whether the upper half of an argument comes first in memory.
     pub(super) fn big_endian(self) -> bool {
         self.token & LITTLE_ENDIAN == 0
     }
@@ -132,7 +132,7 @@ impl Abi {
         self.column == Column::Arm
     }
 
-    /// Whether the kernel shows calls with a number that it does not know as number 0 (the old `setup`).
+    /// Whether the kernel shows calls with unknown numbers as number 0 (the old `setup`).
     pub(super) fn unknown_is_zero(self) -> bool {
         matches!(self.column, Column::S390 | Column::S390x)
     }

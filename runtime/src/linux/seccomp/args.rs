@@ -17,7 +17,7 @@ pub(super) struct Test {
 }
 
 impl Test {
-    /// The test as an ABI sees it that passes only 32 bits.
+    /// The test for an ABI that passes only 32 bits.
     pub(super) fn narrowed(self) -> Self {
         Self { mask: self.mask & 0xffff_ffff, value: self.value & 0xffff_ffff, ..self }
     }

@@ -1,4 +1,4 @@
-//! A mount of type `cgroup`: the container's own cgroups, in the form that the host has them.
+//! A mount of type `cgroup`: the container's own cgroups, in the host's form.
 
 use std::path::Path;
 
@@ -8,33 +8,33 @@ use crate::plan::{ParentStep, Plan};
 use crate::program::blame::Blame;
 use crate::program::{Like, Op, Slot};
 
-/// One hierarchy that the container gets to see.
+/// One hierarchy that the container can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     /// The name of its directory below the mount: "memory", "cpu,cpuacct", "systemd".
     pub(crate) name: String,
-    /// The controllers, or for a named hierarchy its name.
+    /// The controllers, or the name of a named hierarchy.
     pub(crate) controllers: Vec<String>,
     pub(crate) named: bool,
     /// The container's cgroup on the host.
     pub(crate) directory: std::path::PathBuf,
-    /// Whether it is the container's own, and not that of the runtime, of which the container may only read.
+    /// Whether it is the container's own; the runtime's is read-only for the container.
     pub(crate) is_own: bool,
 }
 
-/// What of the cgroup file systems a container gets to see.
+/// The part of the cgroup file systems that the container can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Views {
-    /// The unified hierarchy: as the fields of a [`View`].
+    /// The unified hierarchy: the fields are those of a [`View`].
     Unified { directory: std::path::PathBuf, is_own: bool },
     /// Version 1, one directory per hierarchy.
     Split(Vec<View>),
 }
 
 impl Entry<'_> {
-    /// The steps. With a cgroup namespace of its own the container gets fresh mounts, which show it its own cgroup as
-    /// the root. Without one it gets bind mounts of its cgroups: a fresh cgroup2 mount would show the host's tree, and
-    /// could change the host's mount options.
+    /// The steps. With its own cgroup namespace the container gets new mounts, which show its own cgroup as the root.
+    /// Without one it gets bind mounts of its cgroups: a new cgroup2 mount would show the host's tree, and could change
+    /// the host's mount options.
     pub(crate) fn plan_cgroup(
         &self,
         plan: &mut Plan,
@@ -76,7 +76,7 @@ impl Entry<'_> {
                 );
                 program.push(Op::Target { path: destination, like: Like::Directory }, blame);
                 program.push(Op::Attach, blame);
-                // What comes into it is never looked for by the path of the container.
+                // The mounts in it are never looked up by a path of the container.
                 let place = program.hold(Slot::MOUNT, blame);
                 self.keep(plan, around.remounts, Some(place));
                 for view in views {
@@ -133,7 +133,7 @@ impl Entry<'_> {
         let name = program.text(&view.name);
         program.push(Op::Inside { place, name }, blame);
         program.push(Op::Attach, blame);
-        // "cpu,cpuacct" is found under both names.
+        // "cpu,cpuacct" is available under both names.
         if view.controllers.len() > 1 {
             for controller in &view.controllers {
                 let link = program.text(controller);
@@ -142,8 +142,9 @@ impl Entry<'_> {
         }
     }
 
-    /// The attributes that are asked for. A cgroup that the container shares with its runtime is read-only: a user to
-    /// whom it is delegated could change his own limits, and those of his other processes, from inside.
+    /// The requested attributes. A cgroup that the container shares with its runtime is read-only: if it is delegated
+    /// to a user, the user could otherwise change the user's own limits, and those of the user's other processes, from
+    /// inside.
     fn cgroup_attributes(&self, is_own: bool) -> u32 {
         let read_only = if is_own { 0 } else { libc::MOUNT_ATTR_RDONLY as u32 };
         self.options.mount.to_set() as u32 | read_only
@@ -159,7 +160,7 @@ impl Entry<'_> {
     ) {
         if around.host == Reaches::ByParent {
             let source = directory.to_owned();
-            // Nobody shares cgroups with the host as one shares a volume.
+            // Cgroups are not shared with the host like volumes.
             let shared = u64::from(around.propagation) == libc::MS_SHARED;
             let propagation = if shared { libc::MS_SLAVE as u32 } else { around.propagation };
             let step =

@@ -1,5 +1,5 @@
-//! Which way the options for a file system go to the kernel: word by word through fsconfig(2), or as one text through
-//! mount(2), where only that can express them.
+//! How the options of a file system reach the kernel: one by one through fsconfig(2) or, if only that can express them,
+//! as one text through mount(2).
 
 use super::entry::Entry;
 use super::overlay;
@@ -10,12 +10,12 @@ use crate::linux::mount::options::{LONGEST_DATA, LONGEST_VALUE, superblock};
 const ONLY_MOUNT_CALL: u64 = superblock::I_VERSION | superblock::SILENT;
 
 impl Entry<'_> {
-    /// Whether a value is one of an overlay that fsconfig(2) takes only in another form.
+    /// Whether a value belongs to an overlay, which fsconfig(2) takes only in another form.
     pub(super) fn is_layered(&self, key: &str, value: &str) -> bool {
         self.fs() == "overlay" && overlay::names_directories(key) && value.len() > LONGEST_VALUE
     }
 
-    /// Why mount(2) and fsconfig(2) both cannot take the options, if that is so.
+    /// Why neither mount(2) nor fsconfig(2) can take the options, if that is so.
     pub(crate) fn too_long(&self) -> Option<String> {
         let length = self.data(None).len();
         (!self.is_bind() && self.only_mount_call(true) && length > LONGEST_DATA).then(|| {
@@ -25,7 +25,8 @@ impl Entry<'_> {
         })
     }
 
-    /// Whether fsconfig(2) cannot express the options, `layered` even with each directory of an overlay by itself.
+    /// Whether fsconfig(2) cannot express the options, not even (`layered`) with each directory of an overlay by
+    /// itself.
     fn only_mount_call(&self, layered: bool) -> bool {
         let long = |text: &str| text.len() > LONGEST_VALUE;
         self.options.superblock.set & ONLY_MOUNT_CALL != 0
@@ -37,8 +38,8 @@ impl Entry<'_> {
             })
     }
 
-    /// The options as mount(2) takes them, if only that can express them. An overlay with more than that takes has its
-    /// directories one by one, as far as the kernel can do that.
+    /// The options for mount(2), if only that can express them. An overlay with more than mount(2) takes gets its
+    /// directories one by one, as far as the kernel supports that.
     pub(super) fn data_of_mount_call(&self, label: Option<&str>) -> Option<String> {
         let data = self.only_mount_call(false).then(|| self.data(label))?;
         (data.len() <= LONGEST_DATA || self.only_mount_call(true)).then_some(data)

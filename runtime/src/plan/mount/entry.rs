@@ -1,4 +1,4 @@
-//! One entry of `mounts` as steps: make the mount detached, give it its attributes, find its place, attach it.
+//! The steps for one entry of `mounts`: make the mount detached, set its attributes, find its place, attach it.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -14,12 +14,12 @@ use crate::plan::{MapSource, ParentStep, Plan};
 use crate::program::blame::{Blame, Place};
 use crate::program::{Like, Op, Program, Slot, Text};
 
-/// File systems of the kernel itself: `ro` is a matter of the mount only, for their superblocks are shared or must
-/// stay writable while the runtime fills them.
+/// The kernel's own file systems: `ro` only concerns the mount, as their superblocks are shared or must stay writable
+/// while the runtime fills them.
 const PSEUDO: [&str; 9] =
     ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "bpf", "securityfs"];
 
-/// One entry with its options understood.
+/// One entry with its options parsed.
 #[derive(Debug)]
 pub(crate) struct Entry<'m> {
     pub(crate) mount: &'m Mount,
@@ -30,7 +30,7 @@ pub(crate) struct Entry<'m> {
 }
 
 impl<'m> Entry<'m> {
-    /// Understands an entry; the error is the index of the option and the reason.
+    /// Parses an entry; the error is the index of the option and the reason.
     pub(crate) fn new(mount: &'m Mount, place: Place) -> Result<Self, (usize, String)> {
         let options = options::parse(mount.options().as_deref().unwrap_or_default())?;
         Ok(Self { mount, place, options, destination: plain(mount.destination()) })
@@ -41,12 +41,12 @@ impl<'m> Entry<'m> {
         self.mount.typ().as_deref().unwrap_or_default()
     }
 
-    /// Whether something of the host is bound.
+    /// Whether it binds something of the host.
     pub(crate) fn is_bind(&self) -> bool {
         self.options.bind.is_some() || self.fs() == "bind"
     }
 
-    /// Whether the cgroup hierarchy is asked for, in whatever form the host has it.
+    /// Whether it asks for the cgroup hierarchy, in whatever form the host has it.
     pub(crate) fn is_cgroup(&self) -> bool {
         !self.is_bind() && matches!(self.fs(), "cgroup" | "cgroup2")
     }
@@ -76,7 +76,7 @@ impl<'m> Entry<'m> {
         }
     }
 
-    /// What is mounted on the root is the root from then on: it would be left behind below the one that is entered.
+    /// A mount on the root becomes the root: otherwise it would stay behind, below the root that is entered.
     pub(super) fn plan_root(&self, program: &mut Program) {
         if clean(&self.destination) == Path::new("/") {
             let blame = Blame::new("make the mount the root", self.place().property("/destination"));
@@ -84,7 +84,7 @@ impl<'m> Entry<'m> {
         }
     }
 
-    /// Where the link leads that the source is, if it is to be copied.
+    /// The target of the source link, if the link is to be copied.
     fn copied_link<'s>(&self, around: &Surroundings<'s>) -> Option<&'s Path> {
         let source = around.bundle.join(self.mount.source().as_deref()?);
         let links = around.links.iter().filter(|_| self.options.copy_symlink);
@@ -98,12 +98,11 @@ impl<'m> Entry<'m> {
         program.push(Op::CopiedLink { target, path: destination }, blame.on(destination).and("to", target));
     }
 
-    /// Holds the mount for the later entry that changes it: its place would be looked up again, and by then a container
-    /// that shares a volume may have put another mount there.
-    /// `held`: its place, if it is held already.
+    /// Holds the mount for the later entry that changes it: otherwise its place would be looked up again, and by then a
+    /// container that shares a volume may have put another mount there. `held` is its place, if it is already held.
     pub(super) fn keep(&self, plan: &mut Plan, remounts: &[PathBuf], held: Option<u16>) {
         let destination = clean(&self.destination);
-        // What is mounted over others covers them.
+        // A mount covers those below it.
         plan.kept.retain(|(kept, _)| !kept.starts_with(&destination));
         if remounts.contains(&destination) {
             let blame = Blame::new("hold the mount for its remount", self.place());
@@ -135,7 +134,7 @@ impl<'m> Entry<'m> {
                 plan.program.push(Op::Reconfigure { on: Slot::TARGET, options }, blame);
             }
         }
-        // What follows (propagation) works on the mount slot.
+        // The following steps (propagation) work on the mount slot.
         plan.program.push(Op::Adopt { from: Slot::TARGET, to: Slot::MOUNT }, blame);
     }
 
@@ -169,7 +168,7 @@ impl<'m> Entry<'m> {
         let fs = plan.program.text(self.fs());
         let blame = Blame::new("mount", self.place()).on(fs).and("on", destination);
         let like = if matches!(self.fs(), "proc" | "sysfs") { Like::PlainDirectory } else { Like::Directory };
-        // mount(2) makes the procfs of the pid namespace that the caller is in.
+        // mount(2) makes the procfs of the caller's own pid namespace.
         let fits = self.fs() != "proc" || around.procfs.is_none();
         let data = self.data_of_mount_call(self.label(around)).filter(|_| fits);
         if let (None, Some(host)) = (&data, self.host_instance(around)) {
@@ -185,13 +184,13 @@ impl<'m> Entry<'m> {
             return;
         }
         let program = &mut plan.program;
-        // The kernel lets a user namespace have a new procfs or sysfs only where one is to be seen uncovered.
+        // The kernel lets a user namespace have a new procfs or sysfs only if it can see an uncovered one.
         let visits = matches!(self.fs(), "proc" | "sysfs");
         if visits {
             around.host.plan_leave(program, blame);
         }
         let mut attributes = self.options.mount.to_set() as u32;
-        // A tmpfs is filled, or given its mode, before it is made read-only.
+        // A tmpfs is filled, or given its mode, before it becomes read-only.
         let read_only = libc::MOUNT_ATTR_RDONLY as u32;
         let then_read_only = self.fs() == "tmpfs" && attributes & read_only != 0 && !self.is_late_read_only();
         if then_read_only || self.is_late_read_only() {
@@ -223,8 +222,8 @@ impl<'m> Entry<'m> {
         self.plan_attach(&mut plan.program, destination, like, then_read_only);
     }
 
-    /// The host's instance of the file system, if it may stand in for one of the container's own. A procfs of other
-    /// pids than the container's would be of no use, and tell of strangers.
+    /// The host's instance of the file system, if it may stand in for the container's own. A procfs with pids other
+    /// than the container's would be useless, and reveal other processes.
     fn host_instance(&self, around: &Surroundings<'_>) -> Option<&'static str> {
         let plain =
             around.in_user_namespace && self.options.data.is_empty() && self.options.recursive.is_empty();
@@ -271,7 +270,7 @@ impl<'m> Entry<'m> {
         }
     }
 
-    /// The directories of an overlay, each by itself: by name, or by descriptor where even one name is too long.
+    /// The directories of an overlay, each by itself: by name, or by descriptor if even one name is too long.
     fn plan_layers(&self, program: &mut Program, key: &str, value: &str) {
         for (key, directory) in overlay::directories(key, value) {
             if directory.len() <= LONGEST_VALUE {
@@ -316,7 +315,7 @@ impl<'m> Entry<'m> {
         })
     }
 
-    /// The SELinux context that the mount gets, unless it has chosen one itself.
+    /// The SELinux context for the mount, unless its options choose one.
     fn label<'s>(&self, around: &Surroundings<'s>) -> Option<&'s str> {
         let chosen = || self.options.data.iter().any(|(key, _)| lsm::CONTEXTS.contains(&key.as_str()));
         around.label.filter(|_| lsm::labels_mounts_of(self.fs()) && !chosen())
@@ -380,7 +379,7 @@ impl<'m> Entry<'m> {
         }
     }
 
-    /// The id maps that the entry asks for: its own, else the container's.
+    /// The id maps that the entry asks for: its own, or else the container's.
     fn id_map(&self, around: &Surroundings<'_>) -> Option<(MapSource, bool)> {
         let own = IdMaps::of(self.mount.uid_mappings().as_ref(), self.mount.gid_mappings().as_ref());
         let has_own = !own.uids.is_empty() || !own.gids.is_empty();
@@ -410,12 +409,12 @@ impl<'m> Entry<'m> {
     }
 }
 
-/// A path of the container from its root on, without "//", "/." and a slash at the end, which a file cannot have.
+/// A path in the container, from its root, without "//", "/." and a trailing slash, which a file cannot have.
 pub(crate) fn plain(path: &Path) -> PathBuf {
     Path::new("/").join(path).components().collect()
 }
 
-/// A destination without `.`, `..` and repeated slashes, to be compared with others.
+/// A destination without `.`, `..` and repeated slashes, for comparison with others.
 pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for part in path.components() {
@@ -437,7 +436,7 @@ pub(super) fn plan_label(program: &mut Program, label: &str) {
     );
 }
 
-/// A propagation type as the kernel takes it, and whether it reaches the whole tree.
+/// A propagation type for the kernel, and whether it applies to the whole tree.
 pub(crate) fn propagation(propagation: Propagation) -> (u32, bool) {
     let kind = match propagation.typ {
         PropagationType::Private => libc::MS_PRIVATE,

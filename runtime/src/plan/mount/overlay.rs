@@ -1,6 +1,6 @@
 //! The directories of an overlay, one by one.
 //!
-//! mount(2) has all lower directories in one option, with colons between them; a page holds some forty of an image store.
+//! mount(2) takes all lower directories in one option, separated by colons; a page holds some forty of an image store.
 //! fsconfig(2) takes one at a time (Linux 6.8), and also by descriptor (Linux 6.13).
 
 /// Whether an option names directories.
@@ -8,13 +8,13 @@ pub(super) fn names_directories(key: &str) -> bool {
     matches!(key, "lowerdir" | "upperdir" | "workdir" | "lowerdir+" | "datadir+")
 }
 
-/// What an option says, as options of one directory each and without the backslashes that mount(2) wants. Behind `::`
-/// come the directories that hold data only.
+/// Splits an option into options of one directory each, without the backslashes that mount(2) needs. Directories after
+/// `::` hold only data.
 pub(super) fn directories(key: &str, value: &str) -> Vec<(&'static str, String)> {
     match key {
         "upperdir" => return vec![("upperdir", unescaped(value))],
         "workdir" => return vec![("workdir", unescaped(value))],
-        // These were one directory each from the beginning, and have no escapes.
+        // These have always been one directory each, and have no escapes.
         "datadir+" => return vec![("datadir+", value.to_owned())],
         "lowerdir+" => return vec![("lowerdir+", value.to_owned())],
         _ => {}

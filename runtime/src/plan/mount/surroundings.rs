@@ -1,4 +1,4 @@
-//! What the steps of a mount depend on besides its entry: the container around it, and how it comes by what the host owns.
+//! What the steps of a mount depend on besides its entry: the container around it, and how it gets at host mounts.
 
 use std::path::{Path, PathBuf};
 
@@ -6,27 +6,27 @@ use crate::linux::idmap::IdMaps;
 use crate::program::blame::Blame;
 use crate::program::{Op, Program, Slot};
 
-/// How a child comes by mounts of the host.
+/// How a child gets at host mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reaches {
     /// They are around it, and it has the right to clone them.
     Itself,
-    /// It cannot, being in a user namespace or among the mounts of a running container: the parent does.
+    /// It cannot, as it is in a user namespace or among the mounts of a running container: the parent does it.
     ByParent,
-    /// The parent may not either: the child holds a mount namespace with what the host shows, and goes there from that of the
-    /// container (the number of the inherited descriptor) and back.
+    /// The parent may not either: the child holds a mount namespace with the host's view, and goes there from the
+    /// container's (the number of the inherited descriptor) and back.
     ByVisit(u8),
 }
 
 impl Reaches {
-    /// To where the host's mounts are.
+    /// Goes to the host's mounts.
     pub(crate) fn plan_leave(self, program: &mut Program, blame: Blame) {
         if let Self::ByVisit(_) = self {
             program.push(Op::EnterView, blame);
         }
     }
 
-    /// Back to where the container's are.
+    /// Returns to the container's.
     pub(crate) fn plan_return(self, program: &mut Program, blame: Blame) {
         if let Self::ByVisit(namespace) = self {
             program.push(Op::Enter { namespace, kinds: libc::CLONE_NEWNS }, blame);
@@ -37,20 +37,20 @@ impl Reaches {
 /// What the steps of a mount depend on besides its entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Surroundings<'s> {
-    /// Relative bind sources are relative to it.
+    /// The directory that relative bind sources are relative to.
     pub(crate) bundle: &'s Path,
-    /// How the child comes by what the host owns.
+    /// How the child gets at what the host owns.
     pub(crate) host: Reaches,
-    /// What the propagation of the host's mounts becomes in the container. What the parent opens is not reached by the
-    /// change that the child makes to its own copies.
+    /// The propagation of host mounts in the container. The child's change to its own copies does not affect what the
+    /// parent opens.
     pub(crate) propagation: u32,
-    /// The mounts around the child are the host's own, so that its clones are peers of them, too.
+    /// The mounts around the child are the host's own, so its clones are peers of them, too.
     pub(crate) among_the_hosts: bool,
-    /// The container cannot count on instances of its own of sysfs and procfs.
+    /// The container may not be able to have its own sysfs and procfs.
     pub(crate) in_user_namespace: bool,
     /// The container has a pid namespace of its own.
     pub(crate) own_pids: bool,
-    /// The number of the pid namespace that a procfs shows, where that is not the child's: the parent opens it.
+    /// The number of the pid namespace that a procfs shows, if that is not the child's: the parent opens it.
     pub(crate) procfs: Option<u8>,
     /// The id maps of its user namespace, for entries that want mapped ids without naming maps.
     pub(crate) maps: &'s IdMaps,
@@ -58,14 +58,14 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) joined_user: Option<&'s Path>,
     /// The SELinux context of every mount that can have one.
     pub(crate) label: Option<&'s str>,
-    /// Sources that are to be copied as the links that they are: the path and where it leads.
+    /// Sources to copy as links: the path and its target.
     pub(crate) links: &'s [(PathBuf, PathBuf)],
     /// What later entries change with `remount`, by destination.
     pub(crate) remounts: &'s [PathBuf],
 }
 
 impl Surroundings<'_> {
-    /// Cuts the clone of a mount of the host off from it, unless all around the child was cut off before.
+    /// Cuts the clone of a host mount off from its source, unless everything around the child was cut off before.
     pub(crate) fn plan_cut(&self, program: &mut Program, blame: Blame) {
         if self.among_the_hosts {
             let propagation = self.propagation;

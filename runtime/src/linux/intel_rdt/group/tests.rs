@@ -1,5 +1,5 @@
-//! On a faked tree of plain files, as no processor of the usual test machines has the real thing. The kernel's part, the
-//! files of a new directory and their end with it, is played by [`Fake`] between the steps.
+//! Uses a fake tree of plain files, as the usual test machines do not have such a processor. Between the steps,
+//! [`Fake`] plays the kernel's part: the files of a new directory, and their end with it.
 
 use std::io::Read as _;
 
@@ -59,7 +59,7 @@ impl Fake {
         }
     }
 
-    /// What the kernel takes out of a directory that is removed.
+    /// What the kernel removes from a directory that is removed.
     fn drain(&self, group: &str) {
         let group = self.path(group);
         for entry in fs::read_dir(&group).expect("the group").flatten() {
@@ -150,7 +150,7 @@ fn a170_fake_tree_writes_come_in_order() {
     let wish = wish(own(), Some("L3:0=f"), Some("MB:0=20"), &["L3:0=ff", "L2:0=3"], false);
     let mut membership = fake.prepare(&wish).expect("nothing in the way");
     membership.make_clos(&wish).expect("make");
-    // A pipe keeps what a file would forget: each write of its own, in order.
+    // A pipe keeps what a file would lose: each write by itself, in order.
     let file = fake.path("web/schemata");
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
     let mut reader = File::options().read(true).write(true).open(&file).expect("both ends never wait");
@@ -206,7 +206,7 @@ fn a173_fake_tree_only_what_the_container_made_for_itself_is_removed() {
     named.remove().expect("nothing to do");
     assert!(fake.path("silver/tasks").exists(), "closID is set");
 
-    // Across processes: the record has it.
+    // Across processes: it is on record.
     let fake = Fake::new();
     let made = fake.join(&wish(own(), None, None, &[], true), 5).expect("join");
     let text = serde_json::to_string(&made).expect("a document");

@@ -8,7 +8,7 @@ fn of(options: &[&str]) -> MountOptions {
     parse(&options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>()).unwrap()
 }
 
-/// The parser takes every listed word for its own, and takes every word for its own that is built like them.
+/// The parser recognises every listed word, and lists every word of that form that it recognises.
 #[test]
 fn the_listed_words_are_those_of_the_parser() {
     let own = |word: &str| {
@@ -158,7 +158,7 @@ fn the_rest_is_for_the_file_system() {
         [pair("context", Some("u:r:t:s0:c1,c2")), pair("uid", Some("0"))]
     );
     assert_eq!(data(&["mode="]), [pair("mode", Some(""))]);
-    // Words that only look like ours.
+    // Words that only resemble ours.
     assert_eq!(data(&["errors=remount-ro", "r", "rr", "rro2", "ruser"]).len(), 5);
     assert_eq!(of(&["ro,nosuid"]).mount.to_set(), attr::RDONLY | attr::NOSUID);
 }

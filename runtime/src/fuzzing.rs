@@ -10,12 +10,13 @@ use crate::host::Host;
 use crate::plan::mount::cgroup::Views;
 use crate::plan::{Gate, Plan, Request};
 
-/// Reads a configuration and checks it; true if nothing is wrong with it.
+/// Parses and checks a configuration; true if nothing is wrong with it.
 pub fn config(bytes: &[u8]) -> bool {
     checked(bytes).is_some()
 }
 
-/// Reads and checks a configuration and plans the creation of its container, on two kinds of machine; the number of plans.
+/// Parses and checks a configuration and plans the creation of its container, on two kinds of machines; returns the
+/// number of plans.
 pub fn plan(bytes: &[u8]) -> usize {
     plans(bytes, |plan| {
         // The words of a plan come from the same offsets that the child follows.

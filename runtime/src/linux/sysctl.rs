@@ -9,11 +9,11 @@ pub(crate) enum Scope {
     Uts,
 }
 
-/// The path below `/proc/sys` of a key, by the rule of sysctl(8): the first separator in the key, `.` or `/`, is the
-/// separator, and the other character stands for the separator's own one inside a name.
+/// The path below `/proc/sys` for a key, by the rule of sysctl(8): the first separator in the key, `.` or `/`, is the
+/// separator, and the other character stands for it inside a name.
 ///
-/// `net.ipv4.conf.eth0/100.forwarding` and `net/ipv4/conf/eth0.100/forwarding` are both the file
-/// `net/ipv4/conf/eth0.100/forwarding`. `None` when the result would not be a path of plain names.
+/// `net.ipv4.conf.eth0/100.forwarding` and `net/ipv4/conf/eth0.100/forwarding` both mean the file
+/// `net/ipv4/conf/eth0.100/forwarding`. `None` if the result would not be a path of plain names.
 pub(crate) fn path(key: &str) -> Option<String> {
     let dotted = key.find(['.', '/']).is_some_and(|first| key.as_bytes().get(first) == Some(&b'.'));
     let path: String = if dotted {
@@ -34,7 +34,7 @@ pub(crate) fn path(key: &str) -> Option<String> {
     plain.then_some(path)
 }
 
-/// The namespace that holds the parameter at this path; `None` when the whole machine shares it, or nobody knows.
+/// The namespace that holds the parameter at this path; `None` if the whole machine shares it, or it is unknown.
 pub(crate) fn scope(path: &str) -> Option<Scope> {
     // ipc_namespaces(7), uts_namespaces(7), network_namespaces(7), and namespaces(7) for /proc/sys/user.
     match path {

@@ -5,8 +5,8 @@ use oci_spec::runtime::User;
 use crate::program::blame::{Blame, Place};
 use crate::program::{Op, Program};
 
-/// The umask where `config.json` sets none: that of runc and crun. The caller's own could make every file of a
-/// container writable for all, or none readable.
+/// The default umask: that of runc and crun. The caller's own could make every file of a container world-writable, or
+/// none readable.
 const DEFAULT_UMASK: u32 = 0o022;
 
 /// The supplementary groups as the kernel's array.
@@ -14,14 +14,14 @@ pub(crate) fn groups(user: &User) -> Vec<u8> {
     user.additional_gids().iter().flatten().flat_map(|gid| gid.to_ne_bytes()).collect()
 }
 
-/// The step that replaces the caller's supplementary groups, unless they are to be kept. Then those that the configuration
-/// names have no effect: the kept ones may have no id inside, so no list could hold both.
+/// The step that replaces the caller's supplementary groups, unless they are to be kept. Then those that the
+/// configuration names have no effect: the kept ones may have no id inside, so no list could hold both.
 pub(crate) fn plan_groups(program: &mut Program, user: &User, keep: bool) {
     if keep {
         return;
     }
     let gids = groups(user);
-    // Without any to set, a user namespace that may not call setgroups keeps the groups it has.
+    // With no groups to set, a user namespace that may not call setgroups keeps the ones it has.
     let optional = gids.is_empty();
     let gids = program.text(gids);
     program.push(

@@ -1,26 +1,26 @@
-//! A wait that may last says, after a second, what it waits for.
+//! A wait that may be long logs, after a second, what it waits for.
 
 use std::os::fd::RawFd;
 
 use super::process_stat::doing;
 use crate::sys::{Result, socket};
 
-/// How many milliseconds a wait may last without a word.
+/// How many milliseconds a wait may last without a log message.
 pub(crate) const UNTOLD: i32 = 1000;
 
-/// Whether the wait has been spoken of.
+/// Whether the wait has been logged.
 #[derive(Debug, Default)]
 pub(crate) struct Told(bool);
 
 impl Told {
-    /// Says, the first time, that process `pid` is waited for, and why it does not get on.
+    /// Logs, the first time only, that it waits for process `pid`, and why that makes no progress.
     pub(crate) fn of_process(&mut self, pid: i32, what: &str) {
         if !std::mem::replace(&mut self.0, true) {
             log::warn!("waiting for process {pid} {what}: {}", doing(pid));
         }
     }
 
-    /// Says something the first time.
+    /// Logs something the first time only.
     pub(crate) fn once(&mut self, words: impl FnOnce() -> String) {
         if !std::mem::replace(&mut self.0, true) {
             log::warn!("{}", words());
@@ -28,8 +28,8 @@ impl Told {
     }
 }
 
-/// Waits until one of the descriptors is readable, as long as it takes; after a second it says that process `pid` is
-/// waited for, `what` it is to do, and why it does not get on.
+/// Waits until one of the descriptors is readable, however long it takes; after a second it logs that it waits for
+/// process `pid`, `what` that process is to do, and why it makes no progress.
 pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], pid: i32, what: &str) -> Result<[bool; N]> {
     let answer = socket::wait_readable(fds, UNTOLD)?;
     if answer.contains(&true) {

@@ -1,7 +1,7 @@
 //! The part of `bpf(2)` that a device filter of cgroup v2 needs: load, attach, replace, detach, list.
 //!
-//! Every call passes a zeroed attribute of 256 bytes, though the kernel is told only the size in use: Linux 6.17 to 7.2
-//! write the `revision` of a `BPF_PROG_QUERY` even behind the end that a shorter caller declared.
+//! Every call passes a zeroed attribute of 256 bytes, though the kernel is told only the used size: Linux 6.17 to 7.2
+//! write the `revision` of a `BPF_PROG_QUERY` even beyond the size that a shorter caller declared.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -57,7 +57,7 @@ const ATTACH_CGROUP_DEVICE: u32 = 6;
 const F_ALLOW_MULTI: u32 = 1 << 1;
 const F_REPLACE: u32 = 1 << 2;
 
-/// `union bpf_attr`, with room for whatever a kernel may write back.
+/// `union bpf_attr`, with room for anything that a kernel may write back.
 #[repr(C, align(8))]
 struct Attr([u8; 256]);
 
@@ -80,15 +80,15 @@ impl Attr {
         u32::from_ne_bytes(bytes)
     }
 
-    /// Makes the call; the kernel is told that `used` bytes count.
+    /// Makes the call; the kernel is told to use `used` bytes.
     ///
     /// # Safety
-    /// Every pointer put into the attribute must be valid for what `command` reads or writes through it.
+    /// Every pointer in the attribute must be valid for what `command` reads or writes through it.
     unsafe fn call(&mut self, command: libc::c_int, used: libc::c_uint) -> nix::Result<libc::c_long> {
         loop {
-            // SAFETY: the attribute is 256 bytes, more than any kernel writes; its pointers are the caller's promise.
+            // SAFETY: the attribute is 256 bytes, more than any kernel writes; the caller guarantees its pointers.
             match Errno::result(unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), used) }) {
-                // The verifier gives way to signals with EAGAIN (bpf(2)).
+                // The verifier returns EAGAIN on signals (bpf(2)).
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 other => return other,
             }
@@ -120,7 +120,7 @@ pub(crate) fn load_device_program(program: &[Insn]) -> nix::Result<OwnedFd> {
     unsafe { attr.call(PROG_LOAD, 72) }.map(owned)
 }
 
-/// Attaches a device program to a cgroup, beside others or in the place of `replaced`.
+/// Attaches a device program to a cgroup, beside others or instead of `replaced`.
 pub(crate) fn attach_device_program(
     cgroup: BorrowedFd<'_>,
     program: BorrowedFd<'_>,
@@ -149,7 +149,7 @@ pub(crate) fn detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<
     unsafe { attr.call(PROG_DETACH, 20) }.map(drop)
 }
 
-/// Whether a program is one that [`load_device_program`] has loaded, as its name tells.
+/// Whether [`load_device_program`] loaded a program, judging by its name.
 pub(crate) fn is_own(program: BorrowedFd<'_>) -> nix::Result<bool> {
     const NAME_AT: usize = 64; // in `struct bpf_prog_info`
     let mut info = [0_u8; 256];

@@ -1,4 +1,4 @@
-//! Making processes and moving them between namespaces: clone3, setns, unshare, execve.
+//! Makes processes and moves them between namespaces: clone3, setns, unshare, execve.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
@@ -25,7 +25,7 @@ struct CloneArgs {
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Who returns from [`fork_into`].
+/// Which process returns from [`fork_into`].
 pub(crate) enum Forked {
     /// The caller, with the child's pid in its own pid namespace and a pidfd.
     Parent(i32, OwnedFd),
@@ -39,7 +39,7 @@ pub(crate) enum Forked {
 ///
 /// # Safety
 ///
-/// In the child only async-signal-safe functions may be called: it has one thread, and any lock may be held for ever.
+/// The child may only call async-signal-safe functions: it has one thread, and any lock may be held for ever.
 pub(crate) unsafe fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
@@ -57,7 +57,7 @@ pub(crate) unsafe fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Re
     if pid == 0 {
         return Ok(Forked::Child);
     }
-    // SAFETY: CLONE_PIDFD stored a new descriptor that nobody else owns.
+    // SAFETY: CLONE_PIDFD stored a new descriptor that nothing else owns.
     Ok(Forked::Parent(pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
@@ -67,14 +67,14 @@ pub(crate) unsafe fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Re
 /// # Safety
 ///
 /// `child` runs on `stack` in the caller's memory: it must not return normally into shared state, must only make system
-/// calls, and ends with `_exit`.
+/// calls, and must end with `_exit`.
 pub(crate) unsafe fn vfork_with(
     stack: &mut [u8],
     child: extern "C" fn(*mut libc::c_void) -> libc::c_int,
     argument: *mut libc::c_void,
 ) -> Result<(i32, RawFd)> {
     let mut pidfd: RawFd = -1;
-    // clone(2) wants the highest address, aligned to 16 bytes (System V ABI; AArch64 asks the same).
+    // clone(2) needs the highest address, aligned to 16 bytes (System V ABI; AArch64 requires the same).
     let top = (stack.as_mut_ptr() as usize + stack.len()) & !15;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     // SAFETY: the stack is exclusively borrowed for the whole suspension; the C library's clone passes `argument` on.
@@ -82,15 +82,15 @@ pub(crate) unsafe fn vfork_with(
     check(libc::c_long::from(pid)).map(|pid| (pid as i32, pidfd))
 }
 
-/// Makes a copy-on-write child that goes on in `child`, on a stack and in a thread area of its own. Returns the pid and a
-/// pidfd to the caller. `flags` are `CLONE_NEW*` flags and `CLONE_PARENT`.
+/// Makes a copy-on-write child that continues in `child`, on its own stack and thread area. Returns the pid and a pidfd
+/// to the caller. `flags` are `CLONE_NEW*` flags and `CLONE_PARENT`.
 ///
-/// By clone(2) and not clone3(2), which profiles for seccomp tend to forbid.
+/// Uses clone(2) and not clone3(2), which seccomp profiles tend to forbid.
 ///
 /// # Safety
 ///
-/// `child` never returns, makes system calls only, and finds all that it uses in memory that the child has: what is
-/// marked as not to be copied is not there. `stack_end` is the end of a mapping that is large enough, and
+/// `child` never returns, only makes system calls, and finds everything that it uses in memory that the child has:
+/// memory marked as not to be copied is missing. `stack_end` is the end of a mapping that is large enough, and
 /// `thread_area` was prepared by [`super::memory::prepare_thread_area`].
 pub(crate) unsafe fn fork_onto(
     flags: i32,
@@ -109,8 +109,8 @@ pub(crate) unsafe fn fork_onto(
     if pid < 0 { Err(Errno::from_raw(-pid as i32)) } else { Ok((pid as i32, pidfd)) }
 }
 
-/// clone(2) whose child calls a function on its new stack. The C libraries' wrappers do not take `CLONE_SETTLS` from
-/// everyone (musl refuses it).
+/// clone(2) whose child calls a function on its new stack. Not every C library's wrapper accepts `CLONE_SETTLS` (musl
+/// refuses it).
 ///
 /// # Safety
 ///
@@ -124,7 +124,7 @@ unsafe fn raw_clone(
     argument: *mut libc::c_void,
 ) -> isize {
     let result: isize;
-    // SAFETY: the child starts behind the system call with the same registers, but for the result, the stack and the
+    // SAFETY: the child starts after the system call with the same registers, except for the result, the stack and the
     // thread pointer, and never leaves the function that it calls.
     #[cfg(target_arch = "x86_64")]
     unsafe {
@@ -210,7 +210,7 @@ pub(crate) fn unshare(kinds: i32) -> Result<()> {
     check_unit(unsafe { libc::syscall(libc::SYS_unshare, kinds) })
 }
 
-/// Ends the calling process at once, without any exit handler.
+/// Ends the calling process at once, without exit handlers.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: neither returns, unless a seccomp filter denies it.
     unsafe {
@@ -220,9 +220,9 @@ pub(crate) fn exit_now(code: i32) -> ! {
     fault()
 }
 
-/// Ends the calling process by a fault, which no filter can deny it.
+/// Ends the calling process by a fault, which no filter can prevent.
 fn fault() -> ! {
-    // SAFETY: an instruction that the processor refuses; the kernel ends the process, for want of a handler.
+    // SAFETY: an instruction that the processor refuses; without a handler, the kernel ends the process.
     #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
     unsafe {
         std::arch::asm!("ud2", options(noreturn, nomem, nostack))
@@ -245,7 +245,7 @@ fn fault() -> ! {
         target_arch = "riscv32"
     )))]
     loop {
-        // SAFETY: no pointers. A parent that waits kills this process in the end.
+        // SAFETY: no pointers. A waiting parent eventually kills this process.
         unsafe { libc::syscall(libc::SYS_kill, libc::syscall(libc::SYS_getpid), libc::SIGKILL) };
     }
 }
@@ -278,7 +278,7 @@ pub(crate) fn set_signal_mask(mask: u64) -> Result<u64> {
     Ok(old)
 }
 
-/// Gives every signal its default action again; Rust's start-up code ignores SIGPIPE, and an embedder may ignore more.
+/// Resets every signal to its default action; Rust's start-up code ignores SIGPIPE, and an embedder may ignore more.
 pub(crate) fn default_signals() {
     for signal in 1..=64 {
         if signal != libc::SIGKILL && signal != libc::SIGSTOP {
@@ -287,13 +287,13 @@ pub(crate) fn default_signals() {
     }
 }
 
-/// Gives one signal its default action.
+/// Resets one signal to its default action.
 pub(crate) fn default_signal(signal: i32) {
     set_action(signal, libc::SIG_DFL);
 }
 
-/// Lets a signal end this process, even where it is the first of a pid namespace, which the kernel spares without a
-/// handler (`pid_namespaces(7)`). Until execve(2).
+/// Lets a signal end this process even if it is the first in a pid namespace, which the kernel spares without a handler
+/// (`pid_namespaces(7)`). Until execve(2).
 pub(crate) fn end_by_signal(signal: i32) {
     extern "C" fn end(signal: libc::c_int) {
         exit_now(128 + signal)
@@ -311,11 +311,11 @@ fn set_action(signal: i32, handler: usize) {
     }
     let mut action = KernelSigaction { handler, flags: 0, restorer: 0, mask: 0 };
     if cfg!(any(target_arch = "x86_64", target_arch = "x86")) && handler != libc::SIG_DFL {
-        // These ports have no way back from a handler without one; this handler does not come back.
+        // On these ports a handler without a restorer cannot return; this one never does.
         const SA_RESTORER: libc::c_ulong = 0x0400_0000;
         (action.flags, action.restorer) = (SA_RESTORER, handler);
     }
-    // SAFETY: the structure is the kernel's sigaction on x86-64; where a port has no restorer field the remaining bytes
+    // SAFETY: the structure is the kernel's sigaction on x86-64; if a port has no restorer field the remaining bytes
     // are zero as well, which is the empty mask. A handler ends the process, and touches no memory.
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, std::ptr::null::<u8>(), 8) };
 }

@@ -11,15 +11,16 @@ use super::{Result, check_unit};
 const GET_STRINGS: u32 = 0x1b;
 const GET_SET_INFO: u32 = 0x37;
 const GET_FEATURES: u32 = 0x3a;
-/// The set of strings that are the names of features.
+/// The set of strings with the names of features.
 const FEATURES: u32 = 4;
 /// The bytes of a string, with its NULs (`ETH_GSTRING_LEN`).
 const STRING: usize = 32;
-/// Features that one block of an answer has, and the bytes of that block: four words, of which the third is what is on.
+/// How many features one block of an answer has, and its size in bytes: four words, the third of which says which are
+/// on.
 const PER_BLOCK: usize = 32;
 const BLOCK: usize = 16;
 
-/// Whether a device of the calling thread's network namespace has a feature, and has it on. None if the kernel knows no
+/// Whether a device in the calling thread's network namespace has a feature, and has it on. None if the kernel knows no
 /// such feature or device.
 pub(crate) fn feature(device: &str, feature: &str) -> Option<bool> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
@@ -58,7 +59,7 @@ fn ethtool(socket: &impl std::os::fd::AsFd, device: &str, request: &mut [u8]) ->
     }
     call.ifr_ifru.ifru_data = request.as_mut_ptr().cast();
     // SAFETY: the name ends with a NUL, and the data is a request with room for the answer: for as many features as the
-    // kernel has, a number that stays while it runs.
+    // kernel has, a number that does not change while it runs.
     check_unit(unsafe {
         libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut call)
     })

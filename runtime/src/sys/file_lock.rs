@@ -1,8 +1,8 @@
-//! A lock on a file (flock(2)) that ends with the process that took it, whatever copies of it exist.
+//! A lock on a file (flock(2)) that ends with the process that took it, whatever copies of the process exist.
 //!
-//! A lock belongs to an open file, and a child that was cloned has all open files of its parent: one that is frozen or
-//! stopped before it could close them would keep the lock after the parent's death. So the open file is held by a
-//! mapping that no clone inherits, and the descriptor is closed.
+//! A lock belongs to an open file, and a cloned child has all open files of its parent: a child that is frozen or
+//! stopped before it could close them would keep the lock after the parent's death. So a mapping that no clone inherits
+//! holds the open file, and the descriptor is closed.
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use super::{Result, check_unit, retry};
 
-/// One page is the least that can be mapped; it is never touched.
+/// One page is the smallest possible mapping; it is never touched.
 const LENGTH: usize = 1;
 
 /// A lock that is held until this is dropped.
@@ -20,13 +20,13 @@ const LENGTH: usize = 1;
 pub(crate) struct FileLock {
     #[cfg_attr(not(test), expect(dead_code, reason = "held, not read"))]
     mapping: Option<Mapping>,
-    /// Held instead where the file system cannot map files.
+    /// Held instead if the file system cannot map files.
     _file: Option<File>,
 }
 
 impl FileLock {
-    /// Takes the lock of a file, shared or exclusive; none if somebody else has it. `prepare` may use the file while it is
-    /// locked, and before its descriptor is closed.
+    /// Takes the lock of a file, shared or exclusive; none if it is already taken. `prepare` may use the file while it
+    /// is locked, and before its descriptor is closed.
     pub(crate) fn try_take<T>(
         file: File,
         shared: bool,
@@ -53,7 +53,7 @@ impl FileLock {
     }
 }
 
-/// Holds a file open at an address that nobody touches.
+/// Holds a file open at an address that is never touched.
 #[derive(Debug)]
 struct Mapping(usize);
 

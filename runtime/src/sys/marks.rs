@@ -1,4 +1,4 @@
-//! Times that a child writes down where its parent can read them.
+//! Times that a child records where its parent can read them.
 
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,8 +36,8 @@ impl Marks {
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.count) }
     }
 
-    /// Writes down that a step begins. Neither allocates nor, where the kernel gives the time without one, makes a
-    /// system call.
+    /// Records that a step begins. Does not allocate or, if the kernel provides the time without one, make a system
+    /// call.
     pub(crate) fn set(&self, index: usize) {
         if let Some(mark) = self.all().get(index) {
             mark.store(now(), Ordering::Relaxed);

@@ -1,9 +1,9 @@
-//! What of its memory a process gives to its children: for one that must have nothing of the caller, the program's code
-//! and what was put into a region of its own.
+//! What a process passes on of its memory to its children. A child that must have nothing of the caller gets the
+//! program's code, and what was put into a region of its own.
 //!
-//! A process in a foreign pid namespace can be read there by whoever holds `CAP_SYS_PTRACE`: all its memory, its
-//! environment and its arguments. So it is made by a process that first marks everything that it has as not to be
-//! copied (`MADV_DONTFORK`, madvise(2)), but for the code. What is never copied need not be wiped, and costs nothing.
+//! In a foreign pid namespace, any process with `CAP_SYS_PTRACE` can read such a child: all its memory, its environment
+//! and its arguments. So its maker first marks everything that it has, except the code, as not to be copied
+//! (`MADV_DONTFORK`, madvise(2)). What is never copied need not be wiped, and costs nothing.
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::{Result, check, check_unit};
 
-/// Whether this build can give a child a thread area of its own; elsewhere it is an ordinary copy.
+/// Whether this build can give a child its own thread area; otherwise it is an ordinary copy.
 pub(crate) const SEPARABLE: bool =
     cfg!(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"));
 
@@ -29,7 +29,7 @@ const RSEQ_SIGNATURE: u32 = if cfg!(target_arch = "aarch64") {
 } else {
     0x5305_3053
 };
-/// The length that is registered unless the kernel has more features (`AT_RSEQ_FEATURE_SIZE`, `AT_RSEQ_ALIGN`).
+/// The registered length, unless the kernel has more features (`AT_RSEQ_FEATURE_SIZE`, `AT_RSEQ_ALIGN`).
 const RSEQ_LENGTHS: [usize; 3] = [32, 64, 20];
 
 /// Facts about the program that its copies need, collected before the first of them is made.
@@ -37,14 +37,14 @@ const RSEQ_LENGTHS: [usize; 3] = [32, 64, 20];
 pub(crate) struct Code {
     /// The parts of the program and its libraries that are never written to: start and length.
     ranges: Vec<(usize, usize)>,
-    /// Where `errno` is from the thread pointer.
+    /// The offset of `errno` from the thread pointer.
     errno: isize,
-    /// Where the C library's restartable sequences area is from the thread pointer, if it has registered one.
+    /// The offset of the C library's restartable sequences area from the thread pointer, if it has registered one.
     rseq: Option<isize>,
 }
 
 impl Code {
-    /// Looks once; the program's own code is loaded by then.
+    /// Collects them once; the program's own code is loaded by then.
     pub(crate) fn of_this_program() -> &'static Self {
         static CODE: OnceLock<Code> = OnceLock::new();
         CODE.get_or_init(|| {
@@ -54,17 +54,17 @@ impl Code {
         })
     }
 
-    /// How much room a thread area needs: up to the thread pointer, and from there on.
+    /// How much room a thread area needs: before the thread pointer, and after it.
     pub(crate) fn thread_area(&self) -> (usize, usize) {
-        // More than the structure of any C library that stands at the pointer.
+        // More than any C library's structure at the pointer.
         const STRUCTURE: usize = 8 << 10;
         let distance = self.errno.unsigned_abs() + 64;
         let round = |length: usize| length.next_multiple_of(64).max(STRUCTURE);
         if self.errno < 0 { (round(distance), STRUCTURE) } else { (STRUCTURE, round(distance)) }
     }
 
-    /// Marks everything that this process has as not to be copied, but for the code and the region. Neither allocates
-    /// nor changes what this process itself sees.
+    /// Marks everything that this process has as not to be copied, except for the code and the region. Does not
+    /// allocate, and does not change what this process itself sees.
     pub(crate) fn keep_only(&self, region: (usize, usize)) -> Result<()> {
         self.leave_rseq();
         // ENOMEM: parts of the range are not mapped, which is the normal case; the mapped ones are marked.
@@ -79,13 +79,13 @@ impl Code {
         advise(region, libc::MADV_DOFORK)
     }
 
-    /// The kernel writes to the area that was registered whenever the thread is scheduled; a copy inherits the
-    /// registration, and would be killed for having nothing there.
+    /// The kernel writes to the registered area whenever the thread is scheduled; a copy inherits the registration, and
+    /// would be killed because the area is missing.
     fn leave_rseq(&self) {
         let Some(offset) = self.rseq else { return };
         let area = thread_pointer().wrapping_add_signed(offset);
         for length in RSEQ_LENGTHS {
-            // SAFETY: the area is that of this thread, as the C library says; it is only forgotten.
+            // SAFETY: the area is that of this thread, according to the C library; it is only forgotten.
             let left = check_unit(unsafe {
                 libc::syscall(libc::SYS_rseq, area, length, RSEQ_UNREGISTER, RSEQ_SIGNATURE)
             });
@@ -96,7 +96,7 @@ impl Code {
     }
 }
 
-/// More than any process can have mapped with four levels of page tables; five are used on demand only.
+/// More than any process can map with four levels of page tables; five are used only on request.
 const ADDRESSES: usize =
     if cfg!(target_pointer_width = "64") { (1 << 56) - LARGEST_PAGE } else { 0xffff_0000 };
 
@@ -109,7 +109,7 @@ fn advise((start, length): (usize, usize), advice: c_int) -> Result<()> {
 pub(crate) fn map(length: usize) -> Result<*mut u8> {
     let (protection, flags) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
-    // SAFETY: a new mapping where the kernel likes.
+    // SAFETY: a new mapping at an address of the kernel's choice.
     let start = check(unsafe {
         libc::syscall(libc::SYS_mmap, 0usize, length, protection, flags, -1 as RawFd, 0usize)
     })?;
@@ -122,10 +122,10 @@ pub(crate) fn map(length: usize) -> Result<*mut u8> {
 ///
 /// # Safety
 ///
-/// Around the pointer there is as much room as [`Code::thread_area`] says, and nobody else uses it.
+/// Around the pointer there is as much room as [`Code::thread_area`] says, and nothing else uses it.
 pub(crate) unsafe fn prepare_thread_area(pointer: *mut u8) {
-    // On x86-64 the pointer is found by reading it (System V ABI, thread-local storage); the C libraries have a
-    // second copy 16 bytes on. Elsewhere it is in a register.
+    // On x86-64 the pointer is found by reading it (System V ABI, thread-local storage); C libraries have a second copy
+    // 16 bytes further on. On other architectures it is in a register.
     if cfg!(target_arch = "x86_64") {
         // SAFETY: the caller's promise.
         unsafe {
@@ -160,7 +160,7 @@ fn thread_pointer() -> usize {
     pointer
 }
 
-/// glibc tells where its area is (`__rseq_offset`, since 2.35); musl registers none.
+/// glibc says where its area is (`__rseq_offset`, since 2.35); musl registers none.
 #[cfg(target_env = "gnu")]
 fn rseq_offset() -> Option<isize> {
     // SAFETY: the names are C strings; the symbols, where they exist, are an unsigned int and a ptrdiff_t that never
@@ -177,14 +177,14 @@ fn rseq_offset() -> Option<isize> {
     None
 }
 
-/// Everything that is loaded and never written to: code, constants, and what the loader has made read-only.
+/// Everything loaded that is never written to: code, constants, and what the loader has made read-only.
 fn loaded_code() -> Vec<(usize, usize)> {
     let mut ranges: Vec<(usize, usize)> = Vec::new();
     // SAFETY: the callback gets the vector and runs during this call only.
     unsafe { libc::dl_iterate_phdr(Some(add_object), (&raw mut ranges).cast()) };
     ranges.sort_unstable();
     ranges.dedup_by(|later, earlier| {
-        // Neighbours are one range: one call each time.
+        // Neighbours become one range: one call each time.
         let joined = later.0 <= earlier.0 + earlier.1;
         if joined {
             earlier.1 = earlier.1.max(later.0 + later.1 - earlier.0);
@@ -196,12 +196,12 @@ fn loaded_code() -> Vec<(usize, usize)> {
 
 /// Adds the read-only segments of one loaded object.
 unsafe extern "C" fn add_object(object: *mut libc::dl_phdr_info, _: usize, ranges: *mut c_void) -> c_int {
-    // SAFETY: dl_iterate_phdr(3) passes a valid structure and our vector, which nobody else uses meanwhile.
+    // SAFETY: dl_iterate_phdr(3) passes a valid structure and our vector, which nothing else uses in the meantime.
     let (object, ranges) = unsafe { (&*object, &mut *ranges.cast::<Vec<(usize, usize)>>()) };
     if object.dlpi_phdr.is_null() {
         return 0;
     }
-    // SAFETY: the object has so many program headers there.
+    // SAFETY: the object has this many program headers there.
     let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
     let page = page_size();
     for header in headers {

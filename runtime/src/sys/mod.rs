@@ -33,7 +33,7 @@ use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
-/// What a system call answers: a value or the errno.
+/// The result of a system call: a value or the errno.
 pub(crate) type Result<T> = std::result::Result<T, Errno>;
 
 /// Turns the return value of `syscall(2)` into a result.
@@ -51,7 +51,7 @@ fn check_unit(value: libc::c_long) -> Result<()> {
     check(value).map(|_| ())
 }
 
-/// Calls again while a signal interrupts the call.
+/// Repeats the call while a signal interrupts it.
 pub(crate) fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
         match call() {

@@ -26,9 +26,9 @@ const FSPICK_EMPTY_PATH: u32 = 8;
 const MOVE_MOUNT_F_EMPTY_PATH: u32 = 4;
 const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
 
-/// What the clone of a device node of the host is mounted with: it can be read and written like any other, but nobody
-/// changes its mode, its owner or its times through it. Without `noexec`, which would forbid to map the device as
-/// executable memory, as `/dev/sgx_enclave` has to be.
+/// The attributes for the clone of a host device node: it can be read and written as usual, but its mode, owner and
+/// times cannot be changed through it. Without `noexec`, which would forbid mapping the device as executable memory, as
+/// `/dev/sgx_enclave` requires.
 pub(crate) const HOST_NODE: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
 
 /// `struct mount_attr` of `mount_setattr(2)`.
@@ -66,7 +66,7 @@ pub(crate) fn fsconfig_flag(fs: RawFd, key: &CStr) -> Result<()> {
 /// Opens the context of a procfs that shows a pid namespace other than the caller's (Linux 6.18; before, `EINVAL`).
 pub(crate) fn procfs_of(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     let fs = fsopen(c"proc")?;
-    // SAFETY: fsopen has just returned the descriptor; nobody else owns it.
+    // SAFETY: fsopen has just returned the descriptor; nothing else owns it.
     let fs = unsafe { OwnedFd::from_raw_fd(fs) };
     let (context, key, namespace) = (fs.as_raw_fd(), c"pidns", pid_namespace.as_raw_fd());
     // SAFETY: a C string; the command takes no value but the descriptor.
@@ -128,7 +128,7 @@ pub(crate) fn fsmount(fs: RawFd, attributes: u32) -> Result<RawFd> {
     check_fd(unsafe { libc::syscall(libc::SYS_fsmount, fs, FSMOUNT_CLOEXEC, attributes) })
 }
 
-/// Clones the mount (tree) at `path`, or at `dir` itself when `path` is empty, as a detached one.
+/// Clones the mount (tree) at `path`, or at `dir` itself if `path` is empty, as a detached one.
 pub(crate) fn clone_tree(dir: RawFd, path: &CStr, recursive: bool) -> Result<RawFd> {
     let mut flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
     if recursive {
@@ -138,7 +138,7 @@ pub(crate) fn clone_tree(dir: RawFd, path: &CStr, recursive: bool) -> Result<Raw
     check_fd(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })
 }
 
-/// The same for a path of the host, whose last name may be left alone if it is a link.
+/// The same for a host path; a link at its end is followed only if asked.
 pub(crate) fn clone_source(path: &CStr, recursive: bool, follow: bool) -> Result<RawFd> {
     let mut flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
     if recursive {
@@ -153,7 +153,7 @@ pub(crate) fn clone_source(path: &CStr, recursive: bool, follow: bool) -> Result
 
 /// The same for the parent: a descriptor that closes itself.
 pub(crate) fn clone_source_owned(path: &CStr, recursive: bool, follow: bool) -> Result<OwnedFd> {
-    // SAFETY: open_tree has just returned the descriptor; nobody else owns it.
+    // SAFETY: open_tree has just returned the descriptor; nothing else owns it.
     clone_source(path, recursive, follow).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -202,8 +202,8 @@ pub(crate) fn set_attributes_at(dir: RawFd, path: &CStr, attr: &MountAttr, recur
     })
 }
 
-/// Cuts a mount tree off from its peers: what happens to it from here on happens to nothing else. What they get still comes
-/// to it, which keeps nothing of theirs busy.
+/// Cuts a mount tree off from its peers: from here on, what happens to it happens to nothing else. It still receives
+/// what they get, which keeps nothing of theirs busy.
 pub(crate) fn make_slave(mount: RawFd) -> Result<()> {
     set_attributes(mount, &MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() }, true)
 }
@@ -228,14 +228,14 @@ pub(crate) fn detach(path: &CStr) -> Result<()> {
     check_unit(unsafe { libc::syscall(libc::SYS_umount2, path.as_ptr(), libc::MNT_DETACH) })
 }
 
-/// Detaches the mount whose root the descriptor of that name in the working directory refers to, lazily; the working
-/// directory is a `/proc/PID/fd`.
+/// Lazily detaches the mount whose root is open as the descriptor with that name in the working directory, which is a
+/// `/proc/PID/fd`.
 pub(crate) fn detach_held(name: &CStr) -> Result<()> {
     detach(name)
 }
 
-/// Whether the mount whose root the descriptor of that name refers to could be unmounted, which leaves it as it is:
-/// `MNT_EXPIRE` unmounts nothing that somebody holds (`umount(2)`), and the descriptor holds it.
+/// Whether the mount whose root is open as the descriptor with that name could be unmounted, without unmounting it:
+/// `MNT_EXPIRE` unmounts nothing that is in use (`umount(2)`), and the descriptor uses it.
 pub(crate) fn can_detach_held(name: &CStr) -> Result<()> {
     // SAFETY: a C string.
     match check_unit(unsafe { libc::syscall(libc::SYS_umount2, name.as_ptr(), libc::MNT_EXPIRE) }) {

@@ -1,7 +1,8 @@
 //! Which mount a descriptor is on, and where a mount is now (`statx(2)`, `statmount(2)`).
 //!
-//! The number of a mount is given to another one as soon as it is gone. Since Linux 6.8 each mount has a second one that
-//! no other mount gets as long as the machine runs; on older kernels the inode of the mount's root has to do as well.
+//! The kernel reuses the number of a mount as soon as the mount is gone. Since Linux 6.8 each mount also has a unique
+//! one, which no other mount gets as long as the machine runs; on older kernels the inode of the mount's root has to be
+//! compared as well.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -13,32 +14,32 @@ use serde::{Deserialize, Serialize};
 
 use super::{Result, check_unit};
 
-/// The same on every architecture but alpha, which Rust does not know.
+/// The same on every architecture except alpha, which Rust does not support.
 const SYS_STATMOUNT: libc::c_long = 457;
 const STATX_INO: u32 = 0x100;
 const STATX_MNT_ID: u32 = 0x1000;
 const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 const STATX_ATTR_MOUNT_ROOT: u64 = 0x2000;
-/// Not to wait for a server that a file system may have.
+/// Do not wait for a file system's server.
 const AT_STATX_DONT_SYNC: i32 = 0x4000;
 const STATMOUNT_MNT_POINT: u64 = 0x10;
-/// Where `struct statmount` tells which of its members are filled, and where among the texts the mount point begins.
+/// The offsets in `struct statmount` of the mask of filled members, and of the mount point's place among the texts.
 const MASK: usize = 8;
 const POINT: usize = 108;
-/// Where the texts begin.
+/// The offset of the texts.
 const TEXTS: usize = 512;
 
-/// A mount, as something to recognize it by.
+/// The identity of a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum MountId {
-    /// The id that no other mount has had since the machine was booted.
+    /// The id that no other mount has had since boot.
     Unique(u64),
     /// On a kernel without such ids: one that no other mount has at the same time, and its root.
     Reused { id: u64, device: (u32, u32), inode: u64 },
 }
 
-/// The size of one that is packed.
+/// The size of a packed one.
 pub(crate) const PACKED: usize = 32;
 
 impl MountId {
@@ -57,7 +58,7 @@ impl MountId {
         bytes
     }
 
-    /// The one that was packed at that place of a list.
+    /// The one packed at that place in a list.
     pub(crate) fn unpack(list: &[u8], number: u32) -> Option<Self> {
         let bytes = list.chunks_exact(PACKED).nth(number as usize)?;
         let mut words = bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_ne_bytes));
@@ -69,7 +70,7 @@ impl MountId {
     }
 }
 
-/// The mount that a descriptor is on, as the kernel tells it best, and whether the descriptor is on its root.
+/// The mount that a descriptor is on, by the best id that the kernel has, and whether the descriptor is on its root.
 pub(crate) fn of(fd: RawFd) -> Result<(MountId, bool)> {
     ask(fd, STATX_MNT_ID_UNIQUE)
 }
@@ -83,7 +84,7 @@ pub(crate) fn is_root_of(fd: RawFd, mount: MountId) -> bool {
     ask(fd, kind) == Ok((mount, true))
 }
 
-/// `kind` is 0 for the id that is given again to others.
+/// `kind` is 0 for the id that is reused.
 fn ask(fd: RawFd, kind: u32) -> Result<(MountId, bool)> {
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: an empty C string, and room for what the kernel writes.
@@ -108,7 +109,7 @@ fn ask(fd: RawFd, kind: u32) -> Result<(MountId, bool)> {
     Ok((id, stat.stx_attributes & STATX_ATTR_MOUNT_ROOT != 0))
 }
 
-/// Room for what the kernel tells of a mount.
+/// Room for what the kernel says about a mount.
 #[repr(C, align(8))]
 pub(crate) struct Room([u8; TEXTS + libc::PATH_MAX as usize]);
 
@@ -131,7 +132,7 @@ struct Wanted {
     what: u64,
 }
 
-/// Where a mount of the caller's mount namespace is, from the caller's root on. `ENOENT`: there is no such mount.
+/// Where a mount of the caller's mount namespace is, from the caller's root. `ENOENT`: there is no such mount.
 pub(crate) fn point_of(id: u64, room: &mut Room) -> Result<&CStr> {
     let size = size_of::<Wanted>() as u32;
     let wanted = Wanted { size, namespace: 0, id, what: STATMOUNT_MNT_POINT };
@@ -186,7 +187,7 @@ mod tests {
         let mut room = Room::new();
         match point_of(unique, &mut room) {
             Ok(point) => assert_eq!(point, c"/proc"),
-            // A sandbox around the tests may know no such call.
+            // A sandbox around the tests may not allow the call.
             Err(errno) => assert!(matches!(errno, Errno::ENOSYS | Errno::EPERM), "{errno}"),
         }
         if !matches!(point_of(unique, &mut room), Err(Errno::ENOSYS | Errno::EPERM)) {

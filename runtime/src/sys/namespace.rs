@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 
 use super::{Result, check, path};
 
-/// Magic number of the file system that namespaces are files of (linux/magic.h).
+/// Magic number of the file system of namespaces (linux/magic.h).
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// `_IO(0xb7, 3)` of linux/nsfs.h.
@@ -21,8 +21,8 @@ pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<i32> {
     check(unsafe { libc::syscall(libc::SYS_ioctl, fd.as_raw_fd(), NS_GET_NSTYPE) }).map(|kind| kind as i32)
 }
 
-/// Opens a namespace by path. Whatever else is there is only looked at: a fifo would be waited for, and some devices do
-/// something when they are opened. `EINVAL` if it is no namespace.
+/// Opens a namespace by path. Anything else there is only inspected: opening a fifo would block, and opening some
+/// devices has side effects. `EINVAL` if it is not a namespace.
 pub(crate) fn open(name: &Path) -> Result<OwnedFd> {
     let held = fcntl::open(name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     if path::filesystem_magic(held.as_raw_fd())? != NSFS_MAGIC {

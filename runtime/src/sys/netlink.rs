@@ -1,7 +1,7 @@
 //! Requests to routing netlink (rtnetlink(7)), one at a time, with their answers.
 //!
-//! Attributes are kept as bytes: what is carried from one namespace to another must not depend on which attributes
-//! anybody here has heard of.
+//! Attributes are kept as bytes, so that all of them can be carried from one namespace to another, even those unknown
+//! to this code.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -32,7 +32,7 @@ pub(crate) struct Packet {
     pub(crate) body: Vec<u8>,
 }
 
-/// Why the kernel refused a request: the errno, and its own words where it has some.
+/// Why the kernel refused a request: the errno, and its own message if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) errno: Errno,
@@ -48,12 +48,12 @@ pub(crate) struct Netlink {
 }
 
 impl Attribute {
-    /// An attribute of a number.
+    /// An attribute with a number.
     pub(crate) fn number(kind: u16, value: u32) -> Self {
         Self { kind, value: value.to_ne_bytes().to_vec() }
     }
 
-    /// An attribute of a text, with the NUL that the kernel wants.
+    /// An attribute with a text, including the NUL that the kernel requires.
     pub(crate) fn text(kind: u16, text: &str) -> Self {
         Self { kind, value: text.bytes().chain([0]).collect() }
     }
@@ -64,7 +64,7 @@ impl Attribute {
         String::from_utf8_lossy(&self.value[..end]).into_owned()
     }
 
-    /// The number, if it is one of 32 bits.
+    /// The number, if it has 32 bits.
     pub(crate) fn as_number(&self) -> Option<u32> {
         Some(u32::from_ne_bytes(self.value.as_slice().try_into().ok()?))
     }
@@ -94,7 +94,7 @@ impl Packet {
         Self { kind, body }
     }
 
-    /// The attributes behind a header of that length; what is malformed ends the list.
+    /// The attributes after a header of that length; malformed data ends the list.
     pub(crate) fn attributes(&self, header: usize) -> Vec<Attribute> {
         NlasIterator::new(self.body.get(header..).unwrap_or_default())
             .map_while(Result::ok)
@@ -143,7 +143,7 @@ impl Netlink {
         let namespace = File::open("/proc/thread-self/ns/net")?.into();
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
-        // An error comes with the kernel's words and without a copy of the request.
+        // An error comes with the kernel's message and without a copy of the request.
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
         // Dumps honour the filters in their requests.
@@ -153,7 +153,7 @@ impl Netlink {
 
     /// Opens another namespace: that of a process (a pidfd), or a descriptor of the namespace itself.
     ///
-    /// setns(2) moves one thread: this one is made for it, and ends right after. A netlink socket stays in the namespace
+    /// setns(2) moves one thread: one is made for it, and ends right after. A netlink socket stays in the namespace
     /// that it was made in.
     pub(crate) fn open_in(namespace: BorrowedFd<'_>) -> Result<Self, Refusal> {
         std::thread::scope(|scope| {
@@ -185,7 +185,7 @@ impl Netlink {
 
     /// Asks for all objects of a kind.
     pub(crate) fn dump(&self, packet: Packet) -> Result<Vec<Packet>, Refusal> {
-        /// A table that changes all the time is seen with a seam rather than not at all.
+        /// A table that changes all the time is better read inconsistently than not at all.
         const TRIES: u32 = 8;
         for _ in 1..TRIES {
             match self.exchange(packet.clone(), NLM_F_DUMP) {
@@ -247,7 +247,7 @@ impl Netlink {
     }
 }
 
-/// The kernel's words in an extended acknowledgement: behind the header of the request (linux/netlink.h).
+/// The kernel's message in an extended acknowledgement: after the header of the request (linux/netlink.h).
 fn words(payload: &[u8]) -> Option<String> {
     const NLMSGERR_ATTR_MSG: u16 = 1;
     const REQUEST_HEADER: usize = 16;

@@ -1,4 +1,4 @@
-//! Files by descriptor: openat2 that cannot leave the root, and the calls that make, inspect and change what it found.
+//! Files by descriptor: openat2 that cannot leave the root, and calls that make, inspect and change what it found.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -23,8 +23,8 @@ pub(crate) const RESOLVE_NO_SYMLINKS: u64 = 0x04;
 pub(crate) const RESOLVE_BENEATH: u64 = 0x08;
 pub(crate) const RESOLVE_IN_ROOT: u64 = 0x10;
 
-/// How often EAGAIN is answered by another try: the kernel gives it when a rename or mount elsewhere raced with a
-/// `..` of the walk, and an attacker can provoke it, so the number is bounded.
+/// How often to retry after EAGAIN: the kernel returns it when a rename or mount elsewhere raced with a `..` in the
+/// walk, and an attacker can provoke that, so the number is bounded.
 const AGAIN: u32 = 4096;
 
 /// openat2(2); `O_CLOEXEC` is always added.
@@ -54,38 +54,38 @@ pub(crate) fn open_regular_in_root(root: &File, path: &str) -> Result<File> {
     let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
     let fd = open_in_root(root.as_raw_fd(), &path, flags, 0)?;
-    // SAFETY: openat2 has just returned it; nobody else owns it.
+    // SAFETY: openat2 has just returned it; nothing else owns it.
     let file = unsafe { File::from_raw_fd(fd) };
     if fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFREG { Ok(file) } else { Err(Errno::EINVAL) }
 }
 
-/// Finds a place as if `root` were the root directory, for the parent: a descriptor that only tells what it refers to.
+/// Finds a place as if `root` were the root directory, for the parent: a descriptor that only refers to it.
 pub(crate) fn find_in_root(root: impl std::os::fd::AsFd, path: &CStr) -> Result<std::os::fd::OwnedFd> {
     let fd = open_in_root(root.as_fd().as_raw_fd(), path, libc::O_PATH, 0)?;
-    // SAFETY: openat2 has just returned it; nobody else owns it.
+    // SAFETY: openat2 has just returned it; nothing else owns it.
     Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
 }
 
-/// Finds a place below a directory, for the parent, following nothing.
+/// Finds a place below a directory, for the parent, following no links.
 pub(crate) fn find_beneath(dir: impl std::os::fd::AsFd, path: &CStr) -> Result<std::os::fd::OwnedFd> {
     let strict = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
     let fd = openat2(dir.as_fd().as_raw_fd(), path, libc::O_PATH | libc::O_NOFOLLOW, 0, strict)?;
-    // SAFETY: openat2 has just returned it; nobody else owns it.
+    // SAFETY: openat2 has just returned it; nothing else owns it.
     Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
 }
 
 /// Takes hold of a directory by a path that the caller trusts.
 pub(crate) fn hold_directory(path: &CStr) -> Result<std::os::fd::OwnedFd> {
     let fd = openat(libc::AT_FDCWD, path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
-    // SAFETY: openat has just returned it; nobody else owns it.
+    // SAFETY: openat has just returned it; nothing else owns it.
     Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
 }
 
-/// Opens a path that the caller trusts, magic links of procfs included: a descriptor that only tells what it refers to.
+/// Opens a path that the caller trusts, including magic links of procfs: a descriptor that only refers to it.
 #[cfg(feature = "criu")]
 pub(crate) fn open_path(path: &CStr) -> Result<std::os::fd::OwnedFd> {
     let fd = openat(libc::AT_FDCWD, path, libc::O_PATH, 0)?;
-    // SAFETY: openat has just returned it; nobody else owns it.
+    // SAFETY: openat has just returned it; nothing else owns it.
     Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn mount_id_at(dir: RawFd, path: &CStr) -> Result<u64> {
     Ok(unsafe { stat.assume_init() }.stx_mnt_id)
 }
 
-/// openat(2) with `O_CLOEXEC`, for single names under a directory that the caller holds and for trusted paths.
+/// openat(2) with `O_CLOEXEC`, for single names in a directory that the caller holds, and for trusted paths.
 pub(crate) fn openat(dir: RawFd, path: &CStr, flags: i32, mode: u32) -> Result<RawFd> {
     retry(|| {
         // SAFETY: path is a C string.
@@ -122,7 +122,7 @@ pub(crate) fn openat(dir: RawFd, path: &CStr, flags: i32, mode: u32) -> Result<R
     })
 }
 
-/// close(2); the descriptor is gone whatever it answers.
+/// close(2); the descriptor is closed whatever it returns.
 pub(crate) fn close(fd: RawFd) {
     if fd >= 0 {
         // SAFETY: no pointers.
@@ -195,7 +195,7 @@ pub(crate) fn unlinkat(dir: RawFd, name: &CStr) -> Result<()> {
     check_unit(unsafe { libc::syscall(libc::SYS_unlinkat, dir, name.as_ptr(), 0) })
 }
 
-/// readlinkat(2) into a buffer; the answer is the part that was filled.
+/// readlinkat(2) into a buffer; returns the filled part.
 pub(crate) fn readlinkat<'b>(dir: RawFd, name: &CStr, buffer: &'b mut [u8]) -> Result<&'b [u8]> {
     // SAFETY: the buffer has the length that is passed.
     let length = check(unsafe {
@@ -211,7 +211,7 @@ pub(crate) fn chown_at(dir: RawFd, name: &CStr, uid: u32, gid: u32) -> Result<()
     check_unit(unsafe { libc::syscall(libc::SYS_fchownat, dir, name.as_ptr(), uid, gid, flags) })
 }
 
-/// fchmodat(2) on a name that the caller has just made in a directory it holds.
+/// fchmodat(2) on a name that the caller has just made in a directory that it holds.
 pub(crate) fn chmod_at(dir: RawFd, name: &CStr, mode: u32) -> Result<()> {
     // SAFETY: a C string.
     check_unit(unsafe { libc::syscall(libc::SYS_fchmodat, dir, name.as_ptr(), mode) })
@@ -225,7 +225,7 @@ pub(crate) fn may_execute(path: &CStr) -> Result<()> {
     })
 }
 
-/// write(2) of the whole text in one call, as files of /proc and cgroups want it.
+/// write(2) of the whole text in one call, as files of /proc and cgroups require.
 pub(crate) fn write_once(fd: RawFd, text: &[u8]) -> Result<()> {
     // SAFETY: the slice has the length that is passed.
     let written = retry(|| check(unsafe { libc::syscall(libc::SYS_write, fd, text.as_ptr(), text.len()) }))?;
@@ -281,7 +281,7 @@ pub(crate) fn set_close_on_exec(fd: RawFd, on: bool) -> Result<()> {
     })
 }
 
-/// A pipe, close-on-exec: the end to read from and the end to write to.
+/// A pipe, close-on-exec: the read end and the write end.
 pub(crate) fn pipe() -> Result<[RawFd; 2]> {
     let mut ends = [-1; 2];
     // SAFETY: room for two descriptors.
@@ -319,7 +319,7 @@ pub(crate) fn change_root(path: &CStr) -> Result<()> {
     check_unit(unsafe { libc::syscall(libc::SYS_chroot, path.as_ptr()) })
 }
 
-/// Whether the kernel can name the working directory from the root; if not it answers "(unreachable)...".
+/// Whether the kernel can name the working directory from the root; if not, it returns "(unreachable)...".
 pub(crate) fn working_directory_is_reachable() -> Result<bool> {
     let mut buffer = [0u8; libc::PATH_MAX as usize];
     // SAFETY: the buffer has the length that is passed.

@@ -1,4 +1,4 @@
-//! Process descriptors: the only way to signal or await a process that cannot hit a stranger with a reused pid.
+//! Process descriptors: the only way to signal or wait for a process that cannot hit another one with a reused pid.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
@@ -6,7 +6,7 @@ use super::{Result, check_fd, check_unit, retry};
 
 /// Opens a pidfd (close-on-exec by definition, Linux 5.3).
 pub(crate) fn open(pid: i32) -> Result<OwnedFd> {
-    // SAFETY: no pointers; the new descriptor is owned by nobody else.
+    // SAFETY: no pointers; nothing else owns the new descriptor.
     let fd = check_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     // SAFETY: as above.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -57,10 +57,10 @@ fn wait_id(kind: libc::idtype_t, id: i32, flags: i32) -> Result<Option<(i32, i32
     Ok((pid != 0).then_some((pid, info.si_code, status)))
 }
 
-/// The signal that ended a process whose status its parent has taken, where the kernel still tells (Linux 6.15); 0 if it
+/// The signal that ended a process whose status its parent has taken, if the kernel still knows (Linux 6.15); 0 if it
 /// exited by itself.
 pub(crate) fn exit_signal(pidfd: BorrowedFd<'_>) -> Option<i32> {
-    /// `struct pidfd_info` of linux/pidfd.h, as far as it goes back.
+    /// `struct pidfd_info` of linux/pidfd.h, as far as it is written back.
     #[repr(C)]
     #[derive(Default)]
     struct Info {

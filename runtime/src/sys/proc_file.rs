@@ -6,12 +6,12 @@ use nix::errno::Errno;
 
 use super::{Result, path};
 
-/// Reads a file whose text is not longer than `buffer`, with three system calls: procfs gives such a file whole at once.
-/// The standard library does not know its size and grows a buffer from 32 bytes.
+/// Reads a file whose text is not longer than `buffer`, with three system calls: procfs returns such a file whole. The
+/// standard library does not know its size and grows a buffer from 32 bytes.
 ///
 /// # Errors
 ///
-/// That of the kernel; `ENAMETOOLONG` if the path does not fit into 64 bytes, `EFBIG` if the text fills the buffer.
+/// The kernel's error; `ENAMETOOLONG` if the path does not fit into 64 bytes, `EFBIG` if the text fills the buffer.
 pub(crate) fn read<'b>(name: &str, buffer: &'b mut [u8]) -> Result<&'b [u8]> {
     let mut bytes = [0; 64];
     let room = bytes.get_mut(..name.len()).filter(|_| name.len() < 64).ok_or(Errno::ENAMETOOLONG)?;

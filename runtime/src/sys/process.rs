@@ -15,12 +15,12 @@ fn prctl(option: i32, a: u64, b: u64, c: u64, d: u64) -> Result<i64> {
     check(unsafe { libc::syscall(libc::SYS_prctl, option, a, b, c, d) }).map(i64::from)
 }
 
-/// Lets the user that the process belongs to look into /proc/PID of it, and trace it.
+/// Lets the user that owns the process look into its /proc/PID, and trace it.
 pub(crate) fn set_dumpable() -> Result<()> {
     prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0).map(drop)
 }
 
-/// Makes /proc/PID of the process, and ptrace on it, the business of privileged processes only.
+/// Restricts /proc/PID of the process, and ptrace on it, to privileged processes.
 pub(crate) fn set_not_dumpable() -> Result<()> {
     prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0).map(drop)
 }
@@ -30,12 +30,12 @@ pub(crate) fn set_no_new_privileges() -> Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).map(drop)
 }
 
-/// Keeps the permitted capabilities over a change of all uids from 0.
+/// Keeps the permitted capabilities when all uids change from 0.
 pub(crate) fn keep_capabilities(keep: bool) -> Result<()> {
     prctl(libc::PR_SET_KEEPCAPS, u64::from(keep), 0, 0, 0).map(drop)
 }
 
-/// Takes a capability out of the bounding set.
+/// Drops a capability from the bounding set.
 pub(crate) fn bounding_drop(capability: u32) -> Result<()> {
     prctl(libc::PR_CAPBSET_DROP, u64::from(capability), 0, 0, 0).map(drop)
 }
@@ -143,7 +143,7 @@ pub(crate) fn new_process_group() -> Result<()> {
     check_unit(unsafe { libc::syscall(libc::SYS_setpgid, 0, 0) })
 }
 
-/// The process id in the caller's pid namespace, from the kernel and not from a C library's cache.
+/// The pid in the caller's pid namespace, from the kernel and not from a C library's cache.
 pub(crate) fn pid() -> i32 {
     // SAFETY: no arguments.
     unsafe { libc::syscall(libc::SYS_getpid) as i32 }
@@ -177,8 +177,7 @@ pub(crate) fn close_on_exec(command: &mut Command) {
     }
 }
 
-/// Lets a command inherit these descriptors under the numbers that they have, besides its standard streams, and nothing
-/// else.
+/// Lets a command inherit these descriptors with the same numbers, besides its standard streams, and nothing else.
 #[cfg(feature = "criu")]
 pub(crate) fn inherit_only(command: &mut Command, kept: Vec<std::os::fd::RawFd>) {
     close_on_exec(command);
@@ -287,23 +286,23 @@ pub(crate) fn set_domainname(name: &[u8]) -> Result<()> {
     check_unit(unsafe { libc::syscall(libc::SYS_setdomainname, name.as_ptr(), name.len()) })
 }
 
-/// Joins a session keyring of that name, or makes it (keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`).
+/// Joins a session keyring with that name, or makes it (keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`).
 pub(crate) fn join_session_keyring(name: &CStr) -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
     // SAFETY: a C string.
     check_unit(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })
 }
 
-/// Joins a new session keyring that has no name.
+/// Joins a new session keyring without a name.
 pub(crate) fn join_new_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
-    // SAFETY: a null name means a keyring that nobody else can join.
+    // SAFETY: a null name means a keyring that no other process can join.
     check_unit(unsafe {
         libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, ptr::null::<libc::c_char>())
     })
 }
 
-/// Loads a seccomp filter of `length` instructions at `instructions`; the answer is the listener with `NEW_LISTENER`.
+/// Loads a seccomp filter of `length` instructions at `instructions`; with `NEW_LISTENER`, returns the listener.
 pub(crate) fn load_seccomp(instructions: &[u8], flags: u32) -> Result<i32> {
     #[repr(C)]
     struct Program {

@@ -1,12 +1,12 @@
-//! Reading a regular file with as few calls as it takes.
+//! Reads a regular file with as few calls as possible.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 
-/// Reads at most `most` bytes. `size` is what the file is thought to have; one that grows meanwhile is read to its end.
+/// Reads at most `most` bytes. `size` is the expected size; a file that grows in the meantime is read to its end.
 ///
-/// A regular file gives fewer bytes than were asked for at its end only (read(2)), so asking for one more than there
-/// should be saves the call that would find nothing.
+/// A regular file returns fewer bytes than were asked for only at its end (read(2)), so asking for one more than
+/// expected saves the call that would find nothing.
 pub(crate) fn read(file: &File, size: u64, most: u64) -> io::Result<Vec<u8>> {
     let expected = usize::try_from(size.min(most)).unwrap_or(0);
     let mut bytes = vec![0; expected + 1];

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::{Result, check, check_fd, retry};
 
-/// Room for one control message with one descriptor, aligned as `cmsghdr` wants it.
+/// Room for one control message with one descriptor, aligned as `cmsghdr` requires.
 #[repr(C, align(8))]
 struct Control([u8; 24]);
 
@@ -17,7 +17,7 @@ fn control_length() -> usize {
     unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) as usize }
 }
 
-/// Sends one packet, with a descriptor when `fd` is not negative. A vanished peer is EPIPE, never a signal.
+/// Sends one packet, with a descriptor unless `fd` is negative. A vanished peer is EPIPE, never a signal.
 pub(crate) fn send(socket: RawFd, bytes: &[u8], fd: RawFd) -> Result<()> {
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut control = Control([0; 24]);
@@ -44,7 +44,7 @@ pub(crate) fn send(socket: RawFd, bytes: &[u8], fd: RawFd) -> Result<()> {
     if sent as usize == bytes.len() { Ok(()) } else { Err(Errno::EMSGSIZE) }
 }
 
-/// Receives one packet and perhaps a descriptor (-1 if none), which is close-on-exec. Length 0 means end of file.
+/// Receives one packet and possibly a descriptor (-1 if none), which is close-on-exec. Length 0 means end of file.
 pub(crate) fn receive(socket: RawFd, buffer: &mut [u8]) -> Result<(usize, RawFd)> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut control = Control([0; 24]);
@@ -76,7 +76,7 @@ pub(crate) fn receive(socket: RawFd, buffer: &mut [u8]) -> Result<(usize, RawFd)
 pub(crate) fn receive_owned(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
     let (length, fd) = receive(socket.as_fd().as_raw_fd(), buffer)?;
     let owned = (fd >= 0).then(|| {
-        // SAFETY: recvmsg has just installed the descriptor; nobody else owns it.
+        // SAFETY: recvmsg has just installed the descriptor; nothing else owns it.
         unsafe { OwnedFd::from_raw_fd(fd) }
     });
     Ok((length, owned))
@@ -85,7 +85,7 @@ pub(crate) fn receive_owned(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usi
 /// Accepts a connection, close-on-exec.
 pub(crate) fn accept(listener: RawFd) -> Result<RawFd> {
     retry(|| {
-        // SAFETY: the peer's address is not wanted.
+        // SAFETY: the peer's address is not needed.
         check_fd(unsafe {
             libc::syscall(
                 libc::SYS_accept4,
@@ -99,7 +99,7 @@ pub(crate) fn accept(listener: RawFd) -> Result<RawFd> {
 }
 
 /// Waits until one of the descriptors is readable or hung up, at most `milliseconds` (-1: for ever). Negative
-/// descriptors are skipped. The answer tells for each whether anything happened; all false after a time-out.
+/// descriptors are skipped. Returns for each whether anything happened; all false after a timeout.
 pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], milliseconds: i32) -> Result<[bool; N]> {
     let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     let timeout = libc::timespec {

@@ -1,4 +1,4 @@
-//! A timer that is a descriptor, for those who wait on descriptors (`timerfd_create(2)`).
+//! A timer as a descriptor, for event loops (`timerfd_create(2)`).
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
@@ -11,16 +11,16 @@ use super::{Result, check_fd, check_unit};
 pub(crate) struct Timer(OwnedFd);
 
 impl Timer {
-    /// One that is not set.
+    /// A timer that is not set.
     pub(crate) fn new() -> Result<Self> {
         let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
         // SAFETY: the call takes numbers by value.
         let fd = check_fd(unsafe { libc::syscall(libc::SYS_timerfd_create, libc::CLOCK_MONOTONIC, flags) })?;
-        // SAFETY: the descriptor is new, and of nobody else.
+        // SAFETY: the descriptor is new, and nothing else owns it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Sets it; nothing takes the time back, and with it what was to be read.
+    /// Sets it; none disarms it, and clears anything to be read.
     pub(crate) fn set(&self, after: Option<Duration>) -> Result<()> {
         let after = after.unwrap_or_default();
         let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -12,10 +12,10 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use super::{Result, path};
 
-/// How many seconds a peer whose queue is full may take to accept or read: one that does neither is none.
+/// How many seconds a peer with a full queue may take to accept or read: one that does neither does not count.
 const PATIENCE: i64 = 10;
 
-/// Connects a stream to the socket at a path. Neither this nor what is sent over it waits for ever.
+/// Connects a stream to the socket at a path. Neither this nor sending over it waits for ever.
 pub(crate) fn connect_stream(to: &Path) -> Result<OwnedFd> {
     let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&stream, SendTimeout, &TimeVal::seconds(PATIENCE))?;
@@ -24,7 +24,7 @@ pub(crate) fn connect_stream(to: &Path) -> Result<OwnedFd> {
         Err(Errno::ENAMETOOLONG) => {
             let text = CString::new(to.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
             let fd = path::openat(libc::AT_FDCWD, &text, libc::O_PATH, 0)?;
-            // SAFETY: openat has just returned it; nobody else owns it.
+            // SAFETY: openat has just returned it; nothing else owns it.
             let held = unsafe { OwnedFd::from_raw_fd(fd) };
             let short = format!("/proc/self/fd/{}", held.as_raw_fd());
             connect(stream.as_raw_fd(), &UnixAddr::new(short.as_str())?)?;

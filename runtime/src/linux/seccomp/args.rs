@@ -40,7 +40,7 @@ pub(super) struct Clause {
     pub(super) action: u32,
 }
 
-/// The clauses of one call, tried one after the other.
+/// The clauses of one call, tried in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Chain {
     /// Whether arguments have 64 bits.
@@ -75,7 +75,7 @@ fn same_word(one: &Clause, other: &Clause, wide: bool) -> bool {
         && a.value >> 32 == b.value >> 32
 }
 
-/// One load for a list of values, as personality(2) has in most profiles.
+/// One load for a list of values, as most profiles have for personality(2).
 fn emit_any_of(program: &mut Assembler, group: &[Clause], wide: bool, no: Label) -> Label {
     let yes = program.ret(group[0].action);
     let mut next = no;
@@ -105,7 +105,7 @@ fn emit_low(program: &mut Assembler, test: Test, yes: Label, no: Label) -> Label
     load_masked(program, Word::Low(test.arg), test.mask as u32, compare)
 }
 
-/// The higher words decide, unless they are equal: then the lower words do.
+/// The upper words decide, unless they are equal: then the lower words do.
 fn emit_wide(program: &mut Assembler, test: Test, yes: Label, no: Label) -> Label {
     let (high_mask, high) = ((test.mask >> 32) as u32, (test.value >> 32) as u32);
     if high_mask == 0 {

@@ -1,8 +1,8 @@
-//! Writes a BPF program from its end to its start.
+//! Writes a BPF program from end to start.
 //!
-//! BPF jumps only forwards, so a program written backwards knows every target before it is jumped to. A conditional jump
-//! reaches 255 instructions; a target farther away is brought near by a copy, if it is a return, or by an unconditional
-//! jump, whose offset has 32 bits.
+//! BPF only jumps forwards, so a program that is written backwards knows every target before it is jumped to. A
+//! conditional jump reaches 255 instructions; a more distant target is brought near by a copy, if it is a return, or by
+//! an unconditional jump, whose offset has 32 bits.
 
 use super::SockFilter;
 
@@ -42,7 +42,7 @@ pub(super) enum Word {
     Token,
     /// The lower half of an argument.
     Low(u8),
-    /// The higher half of an argument.
+    /// The upper half of an argument.
     High(u8),
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Label(usize);
 #[derive(Debug)]
 pub(super) struct Assembler {
     reversed: Vec<SockFilter>,
-    /// The newest return of each action; programs have few.
+    /// The latest return of each action; programs have only a few.
     returns: Vec<(u32, Label)>,
     big_endian: bool,
 }
@@ -132,7 +132,7 @@ impl Assembler {
         label
     }
 
-    /// How many instructions the next one would have to skip to get to `target`.
+    /// How many instructions the next one would have to skip to reach `target`.
     fn distance(&self, target: Label) -> usize {
         self.reversed.len() - 1 - target.0
     }
@@ -166,7 +166,7 @@ mod tests {
         let mut program = Assembler::new(false);
         let far = program.ret(7);
         let far_block = program.load(Word::Token, far);
-        // A chain of 600 comparisons, all of whose misses lead to the far ends.
+        // A chain of 600 comparisons, all of which jump to the far ends on a miss.
         let mut next = far_block;
         for k in 0..600 {
             let yes = program.ret(1000 + k % 3);

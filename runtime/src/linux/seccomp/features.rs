@@ -1,4 +1,4 @@
-//! The names that this compiler knows, for the `features` document, with what the kernel calls them.
+//! The names that this compiler knows, for the `features` document, with the kernel's names.
 
 pub(super) const KILL_PROCESS: u32 = 0x8000_0000;
 pub(super) const KILL_THREAD: u32 = 0;

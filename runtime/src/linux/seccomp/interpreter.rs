@@ -31,7 +31,7 @@ pub(super) fn run(program: &[SockFilter], data: &Data, big_endian: bool) -> u32 
     }
 }
 
-/// Whether the kernel would load the program: known operations, and every jump lands inside.
+/// Whether the kernel would load the program: it has known operations, and every jump lands inside.
 pub(super) fn check(program: &[SockFilter]) {
     assert!(
         !program.is_empty() && program.len() <= super::MAX_INSTRUCTIONS,

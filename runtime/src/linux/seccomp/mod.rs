@@ -1,36 +1,36 @@
 //! The seccomp filter of a container: `linux.seccomp` compiled to classic BPF.
 //!
-//! Container managers hand over the profiles that they tested with libseccomp and runc, so the filter must give the
-//! same verdict on every call; the tests compare with libseccomp (cargo feature `libseccomp`). What is our own is the
-//! shape: per architecture a binary search over *ranges* of numbers with one verdict, and every argument check emitted
-//! once. That is half the instructions, and no cache is needed since compiling costs less than reading one.
+//! Container managers pass profiles that they tested with libseccomp and runc, so the filter must give the same verdict
+//! on every call; the tests compare it with libseccomp (cargo feature `libseccomp`). Only the structure is our own: per
+//! architecture a binary search over *ranges* of numbers with one verdict, and every argument check emitted once. That
+//! halves the number of instructions, and needs no cache, since compiling costs less than reading one.
 //!
 //! # What the filter decides
 //!
 //! 1. `seccomp_data.arch` selects a section. The machine's own architecture always has one, listed or not; the kernel
 //!    kills the thread that uses an architecture without one (`SECCOMP_RET_KILL_THREAD`, libseccomp's default, which
-//!    runc leaves as it is). x32 shares the token of `x86_64`: where only one of the two is listed, the numbers of the
-//!    other are treated like a foreign architecture. The number -1 is exempt, since a tracer uses it to skip a call.
+//!    runc keeps). x32 shares the token of `x86_64`: if only one of the two is listed, the numbers of the other are
+//!    treated like a foreign architecture. The number -1 is exempt, since a tracer uses it to skip a call.
 //! 2. The number selects a verdict. A name is looked up for each architecture; one that no architecture knows is
 //!    skipped with a warning.
-//! 3. An entry whose action equals the default action changes nothing and is skipped, as runc does.
-//! 4. If several entries name one call, the first *unconditional* one decides, wherever it stands. Else the conditional
-//!    ones are tried in the order that [`order`] explains, and if none fires, the default action applies.
-//! 5. All conditions of an entry must hold. But if two of them test the same argument, then all of the entry's
-//!    conditions are alternatives: profiles written for the first Docker versions rely on it, and runc kept it.
+//! 3. An entry whose action equals the default action changes nothing and is skipped, as in runc.
+//! 4. If several entries name one call, the first *unconditional* one decides, wherever it is. Otherwise the
+//!    conditional ones are tried in the order that [`order`] explains, and if none fires, the default action applies.
+//! 5. All conditions of an entry must hold. But if two of them test the same argument, all of the entry's conditions
+//!    are alternatives: profiles written for the first Docker versions rely on that, and runc kept it.
 //! 6. On 32-bit ABIs (x32 and MIPS n32 included) only the lower 32 bits of arguments and values are compared: the upper
 //!    half of the register is not part of the argument. Everywhere else all 64 bits are.
 //! 7. Where `socketcall` and `ipc` exist, a rule for `socket` also covers `socketcall` with `SYS_SOCKET` as its first
-//!    argument. The rule's own condition on the first argument is lost there, because the real arguments lie in memory
+//!    argument. The rule's own condition on the first argument is lost there, because the real arguments are in memory,
 //!    which no filter can read; libseccomp does the same. Denying `socketcall` is the only safe answer to that.
 //!
 //! # Calls that the profile's author could not know
 //!
-//! glibc tries new system calls and falls back on ENOSYS, but not on EPERM. So unless the default action lets calls pass
-//! (ALLOW, LOG, TRACE), every number above the largest one that the profile mentions for the ABI gets ENOSYS, as with
-//! runc. On s390 the kernel shows calls that it does not know as number 0, which is answered alike. We differ in two
-//! points: a call that a rule names is never hidden this way, and ARM's private numbers (0xf0000 and up) are left out: one
-//! of them as the largest, which Docker's profile has, would switch the whole thing off.
+//! glibc tries new system calls and falls back on ENOSYS, but not on EPERM. So unless the default action lets calls
+//! pass (ALLOW, LOG, TRACE), every number above the largest one that the profile mentions for the ABI gets ENOSYS, as
+//! in runc. On s390 the kernel shows unknown calls as number 0, which is answered in the same way. We differ in two
+//! points: a call that a rule names is never hidden this way, and ARM's private numbers (0xf0000 and up) are left out:
+//! if the largest were one of them, as in Docker's profile, the whole mechanism would have no effect.
 
 mod arch;
 mod args;
@@ -63,10 +63,10 @@ pub(crate) use features::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
 pub(crate) use notify::Listener;
 pub(crate) use validate::validate;
 
-/// The kernel takes no longer program (`BPF_MAXINSNS` of `linux/bpf_common.h`).
+/// The kernel accepts no longer program (`BPF_MAXINSNS` of `linux/bpf_common.h`).
 const MAX_INSTRUCTIONS: usize = 4096;
 
-/// Something wrong with the profile, and where.
+/// Something wrong with the profile, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     /// RFC 6901 pointer into config.json, for example `/linux/seccomp/syscalls/3/args/0`.
@@ -110,7 +110,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// The program as the kernel takes it and gives it back: 8 bytes for each instruction.
+    /// The program in the form that the kernel takes and returns: 8 bytes for each instruction.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.instructions.len() * 8);
         for SockFilter { code, jt, jf, k } in &self.instructions {
@@ -121,7 +121,7 @@ impl Filter {
     }
 }
 
-/// Whether some architecture has a system call of this name.
+/// Whether any architecture has a system call with this name.
 pub(crate) fn knows(name: &str) -> bool {
     arch::lookup(name).is_some()
 }
@@ -150,7 +150,7 @@ fn compile_with(seccomp: &LinuxSeccomp, native: Arch, stub: bool) -> Result<Filt
     if !rules.problems.is_empty() {
         return Err(rules.problems);
     }
-    // A clause is at least one instruction: there is no use in writing what cannot fit.
+    // A clause takes at least one instruction: do not write what cannot fit.
     let clauses: usize = rules.chains.iter().map(|chain| chain.clauses.len()).sum();
     if clauses > MAX_INSTRUCTIONS {
         return Err(vec![too_long(clauses)]);
@@ -172,7 +172,7 @@ fn too_long(least: usize) -> Problem {
     Problem::new("", message)
 }
 
-/// The ABIs to make sections for, each once, the machine's own first.
+/// The ABIs that need sections, each once, the machine's own first.
 fn abis(seccomp: &LinuxSeccomp, native: Arch, warnings: &mut Vec<Problem>) -> Result<Vec<Abi>, Vec<Problem>> {
     if native == Arch::ScmpArchNative {
         return Err(vec![Problem::new("", "the architecture of this machine is not known")]);
@@ -195,7 +195,7 @@ fn abis(seccomp: &LinuxSeccomp, native: Arch, warnings: &mut Vec<Problem>) -> Re
 
 /// The `SECCOMP_RET_*` value of an action.
 fn action_word(action: LinuxSeccompAction, data: Option<u32>) -> u32 {
-    // runc and crun take EPERM for both actions that carry a number.
+    // runc and crun use EPERM for both actions that carry a number.
     let data = data.unwrap_or(1) & 0xffff;
     match action {
         LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => features::KILL_THREAD,
@@ -209,7 +209,7 @@ fn action_word(action: LinuxSeccompAction, data: Option<u32>) -> u32 {
     }
 }
 
-/// Whether a call that nobody thought of goes through, or to a tracer who must know what to do with it.
+/// Whether an unforeseen call goes through, or to a tracer that must know what to do with it.
 fn passes(action: LinuxSeccompAction) -> bool {
     matches!(
         action,
@@ -224,11 +224,12 @@ fn uses_notify(seccomp: &LinuxSeccomp) -> bool {
 }
 
 fn flags(seccomp: &LinuxSeccomp, notify: bool) -> u32 {
-    // As runc: who says nothing of flags wants no slower program, and an empty list says that there are none.
+    // As in runc: a profile without flags should not slow the program down, and an empty list means that there are
+    // none.
     let mut flags = if seccomp.flags().is_none() { features::FLAG_SPEC_ALLOW } else { 0 };
     for flag in seccomp.flags().iter().flatten() {
         flags |= match flag {
-            // The process that loads the filter has no other threads, so there is nothing to be in step with.
+            // The process that loads the filter has no other threads, so there is nothing to synchronise.
             LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
             LinuxSeccompFilterFlag::SeccompFilterFlagLog => features::FLAG_LOG,
             LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => features::FLAG_SPEC_ALLOW,

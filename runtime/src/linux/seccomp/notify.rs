@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{ContainerProcessState, SECCOMP_FD_NAME, State};
 
-/// Where the listener of a filter goes, and with what.
+/// Where the listener of a filter goes, and what goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listener {
     /// The agent's `AF_UNIX` stream socket; absolute.
     pub(crate) path: PathBuf,
-    /// `listenerMetadata`, passed through unread.
+    /// `listenerMetadata`, passed through as it is.
     pub(crate) metadata: Option<String>,
 }
 
 impl Listener {
-    /// The listener of a profile that [`validate`](super::validate) found no fault with.
+    /// The listener of a profile in which [`validate`](super::validate) found no mistake.
     pub(crate) fn of(seccomp: &oci_spec::runtime::LinuxSeccomp) -> Option<Self> {
         let path = seccomp.listener_path().clone()?;
         Some(Self { path, metadata: seccomp.listener_metadata().clone() })
@@ -28,9 +28,9 @@ impl Listener {
 
 /// The container process state of the runtime specification, as JSON.
 ///
-/// One connection carries one such object, sent in one message whose `SCM_RIGHTS` array holds exactly the fds named in
-/// it: the listener alone. `pid` is the process that loaded the filter, as the runtime sees it; for exec it differs from
-/// that in `state`, which stays the container's first process.
+/// One connection carries one such object, sent in one message whose `SCM_RIGHTS` array holds exactly the fds that it
+/// names: the listener alone. `pid` is the process that loaded the filter, as the runtime sees it; for exec it differs
+/// from that in `state`, which stays the container's first process.
 fn process_state(state: &State, pid: i32, metadata: Option<String>) -> serde_json::Result<Vec<u8>> {
     let mut message = ContainerProcessState::default();
     message.set_version(state.version().clone());

@@ -1,4 +1,4 @@
-//! The compiler against libseccomp, driven like runc drives it (`cargo test --features libseccomp`, needs the library).
+//! Compares the compiler with libseccomp, driven as by runc (`cargo test --features libseccomp`, needs the library).
 
 use std::io::{Read, Seek};
 use std::sync::mpsc;
@@ -42,7 +42,7 @@ fn library_arch(arch: Arch) -> Option<ScmpArch> {
     })
 }
 
-/// The number that the library has for a name; none if it is older than the call.
+/// The library's number for a name; none if it is older than the call.
 fn library_number(name: &str, arch: Arch) -> Option<u32> {
     let number = i32::from(ScmpSyscall::from_name_by_arch(name, library_arch(arch)?).ok()?);
     u32::try_from(number).ok()
@@ -84,7 +84,7 @@ fn comparison(arg: &LinuxSeccompArg) -> ScmpArgCompare {
     ScmpArgCompare::new(arg.index() as u32, op, datum)
 }
 
-/// The library's program, or its refusal.
+/// The library's program, or its error.
 fn library_filter(seccomp: &LinuxSeccomp, native: Arch) -> Result<Vec<SockFilter>, String> {
     let default = library_action(seccomp.default_action(), seccomp.default_errno_ret());
     let mut context = ScmpFilterContext::new(default).map_err(|error| error.to_string())?;
@@ -137,7 +137,7 @@ fn library_filter(seccomp: &LinuxSeccomp, native: Arch) -> Result<Vec<SockFilter
         .collect())
 }
 
-/// The library's program, unless its merging of entries takes forever (seen with 2.5.4, at profile 337).
+/// The library's program, unless its merging of entries takes for ever (seen with 2.5.4, at profile 337).
 fn patient_library_filter(seccomp: &LinuxSeccomp, native: Arch) -> Result<Vec<SockFilter>, String> {
     let (sender, receiver) = mpsc::channel();
     let seccomp = seccomp.clone();
@@ -146,7 +146,7 @@ fn patient_library_filter(seccomp: &LinuxSeccomp, native: Arch) -> Result<Vec<So
     receiver.recv_timeout(limit).map_err(|error| format!("the library's answer: {error}"))?
 }
 
-/// Leaves only names that the library, perhaps older than our table, numbers alike everywhere.
+/// Leaves only names to which the library, which may be older than our table, gives the same numbers everywhere.
 fn common_names(seccomp: &LinuxSeccomp) -> LinuxSeccomp {
     let mut common = seccomp.clone();
     let known = |name: &String| {
@@ -172,13 +172,13 @@ fn multiplexed(name: &str, arch: Arch) -> bool {
     lookup(name).is_some_and(|row| Abi::of(arch, arch).targets(row)[1].is_some())
 }
 
-/// How a comparison went.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 struct Tally {
     calls: u64,
-    /// Calls that entries with different actions match, and on which both programs agree all the same.
+    /// Calls that match entries with different actions, on which both programs still agree.
     overlaps: u64,
-    /// Calls on which the library contradicts the profile itself, as the reference reads it.
+    /// Calls on which the library contradicts the profile itself, as the reference interprets it.
     faults: u64,
     /// Calls on which both verdicts are defensible, or ours is not.
     differences: Vec<String>,
@@ -186,9 +186,10 @@ struct Tally {
 
 /// Runs both programs over the same calls.
 ///
-/// The library (2.5.4 here, and by its source 2.6 as well) has faults that the reference must tell from ours:
+/// The library (2.5.4 here, and 2.6 as well, judging by its source) has faults that the reference must tell from ours:
 /// a section whose first entry has no number on that ABI compares the numbers with the token; entries that compare one
-/// 64-bit argument with `<`, `<=`, `>` or `>=` are merged as if their higher words were equal; and after a condition on
+/// 64-bit argument with `<`, `<=`, `>` or `>=` are merged as if their upper words were equal; and after a condition on
+/// a later argument fails, the next entry may test that argument instead of its own.
 /// a later argument failed, the next entry may test that argument instead of its own.
 fn compare(seccomp: &LinuxSeccomp, native: Arch) -> Result<Tally, String> {
     let own = compile_with(seccomp, native, false).map_err(|problems| format!("{problems:?}"))?;
@@ -205,7 +206,7 @@ fn compare(seccomp: &LinuxSeccomp, native: Arch) -> Result<Tally, String> {
                 let ours = run(&own.instructions, &data, big_endian);
                 let mut theirs = run(&library, &data, big_endian);
                 if big_endian && theirs != ours {
-                    // On a machine of the other byte order the library writes some actions the wrong way round.
+                    // On a machine with the other byte order the library writes some actions in the wrong byte order.
                     theirs = theirs.swap_bytes();
                 }
                 tally.calls += 1;
@@ -227,7 +228,7 @@ fn compare(seccomp: &LinuxSeccomp, native: Arch) -> Result<Tally, String> {
     Ok(tally)
 }
 
-/// Whether the library comes to our verdict once the conditions are gone that do not match the call anyway.
+/// Whether the library agrees with our verdict once the conditions that do not match the call anyway are removed.
 fn swayed(seccomp: &LinuxSeccomp, native: Arch, data: &Data, ours: u32) -> bool {
     let default = action_word(seccomp.default_action(), seccomp.default_errno_ret());
     let mut alone = seccomp.clone();

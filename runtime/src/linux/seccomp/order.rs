@@ -1,43 +1,43 @@
-//! In which order the conditional entries of one call are tried.
+//! The order in which the conditional entries of a call are tried.
 //!
-//! The order matters only where entries with different actions match the same arguments. The specification says nothing
-//! about it; what profiles rely on is what libseccomp does, which is roughly "the more specific first" and never the
-//! order of the profile:
+//! The order matters only if entries with different actions match the same arguments. The specification does not define
+//! it; profiles rely on what libseccomp does, which is roughly "the more specific first" and never the order of the
+//! profile:
 //!
-//! * Clauses are compared by their conditions, which stand in the order of their arguments.
+//! * Clauses are compared by their conditions, in the order of their arguments.
 //! * A condition on a later argument comes before one on an earlier argument.
 //! * `==`, `!=` and masked equality come before `<` and `<=`, these before `>` and `>=`.
-//! * Of `<` and `<=` the smaller value comes first, of all others the larger one; higher words first, where arguments
-//!   have two. Masks do not count: where only they differ, the first in the profile comes first,
-//!   and a full mask is not the same as none.
+//! * Of `<` and `<=` the smaller value comes first, of all others the larger one; upper words first, if arguments have
+//!   two. Masks do not count: if only they differ, the first in the profile comes first, and a full mask is not the
+//!   same as none.
 //! * A clause whose conditions are the beginning of another's comes before it, so the longer one never fires.
 //!
-//! libseccomp refuses the profile when two entries have the same conditions and different actions, and so do we. It also
-//! refuses some profiles (but, depending on the order of entries, accepts others) in which one entry's conditions are
-//! the beginning of another's; we accept all of them and warn.
+//! libseccomp refuses a profile in which two entries have the same conditions and different actions, and so do we. It
+//! also refuses some profiles (but, depending on the order of entries, accepts others) in which one entry's conditions
+//! are the beginning of another's; we accept all of them and warn.
 //!
-//! One difference remains on 64-bit ABIs, in 1 of 1,700 random profiles: of "`>= 2`" and "`>= 3` and another argument", the
-//! longer one comes first here for all values. libseccomp compares the higher word first, finds that both entries ask
-//! for the same there, and takes the shorter one for the values from 2^32 on, the longer one for the others.
+//! One difference remains on 64-bit ABIs, in 1 of 1,700 random profiles: of "`>= 2`" and "`>= 3` and another argument",
+//! the longer one comes first here for all values. libseccomp compares the upper word first, finds that both entries
+//! test the same there, and takes the shorter one for values from 2^32 on, and the longer one for the others.
 
 use std::collections::HashMap;
 
 use super::args::{Clause, Test};
 use super::assembler::Compare;
 
-/// A clause with the number of its origin, which only the caller can read.
+/// A clause with the number of its origin, which only the caller interprets.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) clause: Clause,
     pub(super) origin: usize,
 }
 
-/// Two candidates that cannot both have their way.
+/// Two candidates that cannot both apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Conflict {
-    /// Same conditions, other action.
+    /// Same conditions, different actions.
     Contradiction { winner: usize, loser: usize },
-    /// The loser's conditions begin with all of the winner's, and its action is another.
+    /// The loser's conditions begin with all of the winner's, and its action differs.
     Shadow { winner: usize, loser: usize },
 }
 
@@ -52,7 +52,7 @@ pub(super) fn arrange(candidates: Vec<Candidate>, wide: bool) -> (Vec<Candidate>
     let mut kept: Vec<Candidate> = Vec::with_capacity(keyed.len());
     let mut conflicts = Vec::new();
     for (_, candidate) in keyed {
-        // All clauses that begin with the same conditions stand together, the shortest at their head.
+        // All clauses that begin with the same conditions are together, the shortest first.
         let Some(last) = kept.last().filter(|last| candidate.clause.tests.starts_with(&last.clause.tests))
         else {
             kept.push(candidate);
@@ -82,7 +82,7 @@ impl Seen {
         let mut keys = Vec::with_capacity(2 * tests.len());
         for test in tests {
             if wide {
-                // On the higher word `>=` is tested as `>`, then as `==`.
+                // On the upper word `>=` is tested as `>`, then as `==`.
                 let compare = if test.compare == Compare::Equal { Compare::Equal } else { Compare::Greater };
                 keys.push(self.key(test, true, compare));
             }

@@ -1,4 +1,4 @@
-//! What a profile means for one call, read entry by entry: slow, and written apart from the compiler.
+//! What a profile means for one call, evaluated entry by entry: slow, and written independently of the compiler.
 
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall};
 

@@ -1,4 +1,4 @@
-//! From the entries of a profile to one verdict a number.
+//! From the entries of a profile to one verdict per number.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,20 +18,20 @@ const MAX_RULES: usize = 1 << 18;
 pub(super) enum Verdict {
     /// The same for all arguments: a `SECCOMP_RET_*` value.
     Return(u32),
-    /// The arguments decide: an index into [`Rules::chains`].
+    /// Depends on the arguments: an index into [`Rules::chains`].
     Check(usize),
 }
 
 /// The verdicts of one ABI.
 #[derive(Debug)]
 pub(super) struct Verdicts {
-    /// By number, ascending; a number that is not listed gets the default action.
+    /// By number, ascending; an unlisted number gets the default action.
     pub(super) list: Vec<(u32, Verdict)>,
-    /// The largest ordinary number that the profile mentions, with whatever action.
+    /// The largest ordinary number that the profile mentions, with any action.
     pub(super) largest: Option<u32>,
 }
 
-/// The entries of a profile, and what was learnt on the way.
+/// The entries of a profile, and what was found out along the way.
 #[derive(Debug)]
 pub(super) struct Rules {
     clauses: Vec<Clause>,
@@ -43,11 +43,11 @@ pub(super) struct Rules {
     pub(super) problems: Vec<Problem>,
     /// Parts of the profile without effect.
     pub(super) warnings: Vec<Problem>,
-    /// What was reported already: the same is found again in the next ABI.
+    /// What has been reported: the next ABI finds the same again.
     reported: HashSet<(u32, u32)>,
 }
 
-/// One name of one entry, and the rules that the entry became.
+/// One name in an entry, and the rules that the entry became.
 #[derive(Debug)]
 struct Mention {
     entry: usize,
@@ -184,7 +184,7 @@ impl Rules {
         &self.clauses[hit.rule as usize]
     }
 
-    /// The rule as the ABI can check it.
+    /// The rule in a form that the ABI can check.
     fn clause(&self, abi: Abi, hit: &Hit) -> Clause {
         let rule = self.rule(hit);
         let mut tests = Vec::with_capacity(rule.tests.len() + 1);
@@ -227,7 +227,7 @@ impl Rules {
         }
     }
 
-    /// An entry with the default action is no exception from another entry, although it reads like one.
+    /// An entry with the default action is not an exception from another entry, although it looks like one.
     fn warn_of_skipped(&mut self, skipped: &[usize]) {
         if skipped.is_empty() {
             return;
@@ -338,20 +338,19 @@ fn test(arg: &LinuxSeccompArg) -> Test {
     Test { arg: arg.index().min(5) as u8, compare, negated, masked, mask, value }
 }
 
-/// The one of two actions that the kernel would choose between two filters: the smaller signed number.
-/// By number; the hits of one number stay in the order of the profile.
+/// Sorts hits by number; the hits of one number stay in the order of the profile.
 fn by_number(hits: Vec<Hit>) -> Vec<Hit> {
     let numbers = || hits.iter().map(|hit| hit.number);
     let (Some(low), Some(high)) = (numbers().min(), numbers().max()) else { return hits };
     let span = (high - low) as usize;
     if span > 4 * hits.len() + 1024 {
-        // A few numbers far away from the others, such as ARM's private ones. Plain integers sort fastest.
+        // A few numbers are far from the others, such as ARM's private ones. Plain integers sort fastest.
         let mut order: Vec<u64> =
             numbers().zip(0..).map(|(number, at)| u64::from(number) << 32 | at).collect();
         order.sort_unstable();
         return order.iter().map(|key| hits[*key as u32 as usize]).collect();
     }
-    // Where the hits of each number start: all the places that smaller numbers need come before.
+    // The start of each number's hits: after all the places that smaller numbers need.
     let mut starts = vec![0_usize; span + 2];
     for number in numbers() {
         starts[(number - low) as usize + 1] += 1;
@@ -368,6 +367,7 @@ fn by_number(hits: Vec<Hit>) -> Vec<Hit> {
     sorted
 }
 
+/// The one of two actions that the kernel would choose between two filters: the smaller signed number.
 fn stricter(one: u32, other: u32) -> u32 {
     if (other as i32) < (one as i32) { other } else { one }
 }

@@ -1,12 +1,13 @@
-//! The numbers of the system calls: one row a name, one column an ABI, in the order of [`Column`](super::arch::Column).
+//! The numbers of the system calls: one row per name, one column per ABI, in the order of
+//! [`Column`](super::arch::Column).
 //!
 //! A plain table of facts: the `__NR_` macros of the kernel's exported headers (Linux 6.1 for every architecture, see
-//! syscall(2)) and the numbers handed out since, which are the same everywhere (451 `cachestat` to 471
-//! `rseq_slice_yield`, Linux 7.0). The names are sorted: [`lookup`](super::arch::lookup) searches them by halves. MIPS
-//! numbers contain the base of their ABI (4000, 5000, 6000), those of x32 lack their marker bit, and the private calls
-//! of ARM, which start at 0xf0000, are written as 0xf000 and up.
+//! syscall(2)) and the numbers assigned since, which are the same everywhere (451 `cachestat` to 471
+//! `rseq_slice_yield`, Linux 7.0). The names are sorted: [`lookup`](super::arch::lookup) uses a binary search. MIPS
+//! numbers include the base of their ABI (4000, 5000, 6000), those of x32 lack their marker bit, and ARM's private
+//! calls, which start at 0xf0000, are written as 0xf000 and up.
 
-/// The ABI has no call of this name.
+/// The ABI has no call with this name.
 pub(super) const N: u16 = u16::MAX;
 
 #[rustfmt::skip]

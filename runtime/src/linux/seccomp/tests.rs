@@ -15,7 +15,7 @@ use super::{Filter, Problem, compile, compile_with};
 
 const X86_64: Arch = Arch::ScmpArchX86_64;
 
-/// The architectures a random profile is compiled for, with one that is listed besides.
+/// The machines that a random profile is compiled for, each with the architectures that the profile lists.
 pub(super) const MACHINES: [(Arch, &[Arch]); 12] = [
     (X86_64, &[Arch::ScmpArchX86, Arch::ScmpArchX32]),
     (X86_64, &[Arch::ScmpArchX86_64]),
@@ -86,7 +86,7 @@ pub(super) fn arguments(seccomp: &LinuxSeccomp) -> Vec<[u64; 6]> {
             args[index] = *value;
             all.push(args);
         }
-        // A multiplexer's call in front.
+        // Preceded by a multiplexer's call.
         all.push([1 + turn as u64 % 24, *value, *value, *value, 0, 0]);
     }
     all
@@ -127,7 +127,7 @@ fn condition() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Few names, so that entries meet; the rest of the table, so that every ABI has some.
+/// Only a few names, so that entries overlap; the rest of the table, so that every ABI has some.
 fn name() -> impl Strategy<Value = &'static str> {
     prop_oneof![
         3 => prop::sample::select(&["read", "socket", "socketcall", "ipc", "semop", "bind", "accept4", "no_such"][..]),
@@ -165,7 +165,7 @@ fn agrees_with_reference(seccomp: &LinuxSeccomp, native: Arch, stub: bool) -> Re
     let arguments = arguments(seccomp);
     for token in tokens(seccomp, native) {
         for number in numbers(token) {
-            // Arguments matter where the verdict depends on them.
+            // Arguments matter if the verdict depends on them.
             let sets = if matters(seccomp, native, number) { &arguments[..] } else { &arguments[..2] };
             for args in sets {
                 let data = Data { number, token, args: *args };
@@ -201,7 +201,7 @@ proptest! {
 
     #[test]
     fn random_profiles_agree_with_the_reference((seccomp, native) in random_profile(), stub: bool) {
-        // A contradiction is the only reason to refuse what the strategy makes.
+        // A contradiction is the only reason to refuse what the strategy generates.
         if let Err(problems) = agrees_with_reference(&seccomp, native, stub) {
             prop_assert!(problems.iter().all(|problem| problem.message.starts_with("contradicts ")), "{problems:?}");
         }
@@ -225,7 +225,7 @@ fn docker_default_is_small() {
     assert_eq!(filter.warnings, []);
 }
 
-/// Prints the figures; the time depends on the machine and is only held against a bound that no debug build reaches.
+/// Prints the figures; the time depends on the machine and is only compared with a bound that every debug build meets.
 #[test]
 fn docker_default_is_fast() {
     let seccomp = docker_default();

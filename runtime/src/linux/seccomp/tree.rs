@@ -23,7 +23,7 @@ pub(super) struct Section {
 #[derive(Debug, Default)]
 struct Ranges(Vec<(u32, Verdict)>);
 
-/// A range whose verdict holds but for a few numbers.
+/// A range whose verdict holds except for a few numbers.
 #[derive(Debug)]
 struct Leaf {
     start: u32,
@@ -72,13 +72,13 @@ fn x86(rules: &mut Rules, plain: Option<&Abi>, x32: Option<&Abi>, default: u32, 
         ranges.fill(X32_BIT, u32::MAX, &rules.verdicts(*abi), default, enosys);
     } else {
         ranges.push(X32_BIT, Verdict::Return(KILL_THREAD));
-        // A tracer skips a call by setting its number to -1, and since Linux 4.8 filters see that.
+        // A tracer skips a call by setting its number to -1, and filters see that since Linux 4.8.
         ranges.push(u32::MAX, Verdict::Return(default));
     }
     ranges
 }
 
-/// `asm/errno.h` has other numbers on MIPS and PA-RISC.
+/// `asm/errno.h` has different numbers on MIPS and PA-RISC.
 fn enosys_of(abi: Abi) -> u32 {
     match abi.token & 0xffff {
         0x08 => 89,
@@ -123,7 +123,7 @@ impl Ranges {
         }
     }
 
-    /// Joins a range, a single number and a range like the first into one leaf, again and again.
+    /// Repeatedly joins a range, a single number and a range like the first into one leaf.
     fn leaves(&self) -> Vec<Leaf> {
         let ranges = &self.0;
         let mut leaves = Vec::with_capacity(ranges.len());
@@ -167,7 +167,7 @@ pub(super) fn emit(
 struct Emitter<'a> {
     program: Assembler,
     chains: &'a [Chain],
-    /// Where each chain stands, once it does.
+    /// The place of each chain, once it has one.
     places: Vec<Option<Label>>,
     default: u32,
 }

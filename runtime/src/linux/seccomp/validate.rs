@@ -6,19 +6,19 @@ use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag
 
 use super::{Problem, uses_notify};
 
-/// The kernel cuts a larger errno down to this one (`MAX_ERRNO`), which would hide the mistake.
+/// The kernel reduces a larger errno to this one (`MAX_ERRNO`), which would hide the mistake.
 const MAX_ERRNO: u32 = 4095;
 
-/// `SECCOMP_RET_DATA`: what a tracer can be told.
+/// `SECCOMP_RET_DATA`: what a tracer can be passed.
 const MAX_TRACE_DATA: u32 = 0xffff;
 
-/// The calls by which the child hands the listener over after the filter is in force.
+/// The calls with which the child passes the listener on after the filter is in force.
 ///
 /// If one of them waited for the agent's answer, the agent would wait for the listener, and the container would hang at
 /// its start (opencontainers/runc#4328 shows the effect).
 const HANDOVER: [&str; 2] = ["write", "sendmsg"];
 
-/// Checks a profile without compiling it; empty means that nothing is wrong.
+/// Checks a profile without compiling it; empty if nothing is wrong.
 pub(crate) fn validate(seccomp: &LinuxSeccomp) -> Vec<Problem> {
     let mut problems = Vec::new();
     check_errno(

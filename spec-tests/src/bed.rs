@@ -24,9 +24,9 @@ use tempfile::TempDir;
 
 /// Where a test works.
 pub struct Bed<'a> {
-    /// The runtime that is judged.
+    /// The runtime under test.
     pub runtime: &'a Runtime,
-    /// What this machine is.
+    /// Facts about this machine.
     pub host: &'a Host,
     dir: TempDir,
     serial: Cell<u32>,
@@ -42,7 +42,7 @@ impl<'a> Bed<'a> {
     /// A fresh bed under `parent`.
     pub fn new(runtime: &'a Runtime, host: &'a Host, parent: &Path) -> Outcome<Self> {
         let mut builder = tempfile::Builder::new();
-        // Processes of a user namespace must be able to walk through.
+        // Processes in a user namespace must be able to pass through.
         let dir = builder.prefix("bed").permissions(fs::Permissions::from_mode(0o755)).tempdir_in(parent)?;
         Ok(Self {
             runtime,
@@ -56,12 +56,12 @@ impl<'a> Bed<'a> {
         })
     }
 
-    /// How often a race is tried, or how many cases of a sweep: `full`, or a tenth of it where this run is a quick one.
+    /// How often a race is tried, or how many cases of a sweep are: `full`, or a tenth of that in a quick run.
     pub fn rounds(&self, full: usize) -> usize {
         if self.runtime.quick { full.div_ceil(10) } else { full }
     }
 
-    /// Of the `full` cases of a sweep every how many-th is tried.
+    /// The step between the tried cases of a sweep with `full` cases.
     pub fn sample(&self, full: usize) -> usize {
         (full / self.rounds(full).max(1)).max(1)
     }
@@ -147,12 +147,12 @@ impl<'a> Bed<'a> {
         self.run(spec)?.ok()?.json()
     }
 
-    /// Runs a script of the probe and gives the answers, one per operation.
+    /// Runs a script of the probe and returns the answers, one per operation.
     pub fn tries(&self, spec: &Spec, script: &[&[&str]]) -> Outcome<Vec<Answer>> {
         self.tries_in(&self.bundle(&script_spec(spec.clone(), script))?)
     }
 
-    /// Runs a bundle made with [`script_spec`] and gives the answers.
+    /// Runs a bundle made with [`script_spec`] and returns the answers.
     pub fn tries_in(&self, bundle: &Bundle) -> Outcome<Vec<Answer>> {
         answers(&self.run_bundle(bundle)?.ok()?)
     }
@@ -169,7 +169,7 @@ impl<'a> Bed<'a> {
         self.call(["create", "--console-socket", &path, "--bundle", &dir, &bundle.id])
     }
 
-    /// The container of a bundle that was created by a call of its own.
+    /// The container of a bundle that was created by a separate call.
     pub fn adopt(&self, bundle: &Bundle) -> Container<'_, 'a> {
         Container { bed: self, bundle: bundle.clone(), out: PathBuf::from("/dev/null") }
     }
@@ -188,8 +188,8 @@ impl<'a> Bed<'a> {
         Ok(container)
     }
 
-    /// `create` must refuse this configuration, name one of these words, and leave nothing. A runtime that has a `check`
-    /// command must find it without privileges, too.
+    /// `create` must refuse this configuration, name one of these words, and leave nothing behind. If the runtime has a
+    /// `check` command, that must find the mistake too, without privileges.
     pub fn refuses(&self, spec: &Spec, words: &[&str]) -> Outcome {
         self.refuses_bundle(&self.bundle(spec)?, words)
     }
@@ -200,12 +200,12 @@ impl<'a> Bed<'a> {
         self.refuses_bundle_when_tried(bundle, words)
     }
 
-    /// As [`Bed::refuses`], for what only the attempt can show, because nobody knows the answer before.
+    /// As [`Bed::refuses`], for mistakes that only an attempt can show, because the outcome cannot be known before.
     pub fn refuses_bundle_when_tried(&self, bundle: &Bundle, words: &[&str]) -> Outcome {
         self.refuses_to_create(bundle, &[], words)
     }
 
-    /// As [`Bed::refuses`], for what is wrong with the call: `create` gets these options, too.
+    /// As [`Bed::refuses`], for mistakes in the call: `create` gets these options, too.
     pub fn refuses_call(&self, spec: &Spec, options: &[&str], words: &[&str]) -> Outcome {
         let bundle = self.bundle(spec)?;
         crate::checks::finds_call(self, &bundle, options, words)?;
@@ -219,7 +219,7 @@ impl<'a> Bed<'a> {
         check(left.is_empty(), || format!("create failed and left {}", left.join(", ")))
     }
 
-    /// Leaves the directory with its bundles, and names it.
+    /// Keeps the directory with its bundles, and returns its path.
     pub fn keep(self) -> PathBuf {
         self.dir.keep()
     }

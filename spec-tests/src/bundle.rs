@@ -1,4 +1,4 @@
-//! Bundles: a directory with config.json and a rootfs that holds the probe.
+//! Bundles: a directory with config.json and a rootfs with the probe.
 
 use crate::PROBE;
 use crate::outcome::Outcome;
@@ -24,7 +24,7 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Makes the directories, the probe and config.json; `ids` are those of a user who is not root.
+    /// Makes the directories, the probe and config.json; `ids` are those of a user other than root.
     pub fn make(dir: PathBuf, id: String, spec: &Spec, ids: Option<Ids>) -> Outcome<Self> {
         let rootfs = dir.join("rootfs");
         for name in ["proc", "sys", "dev", "tmp", "etc", "run", "mnt", "data"] {
@@ -37,7 +37,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Writes config.json again, as this user can run it.
+    /// Rewrites config.json so that this user can run it.
     pub fn write_spec(&self, spec: &Spec) -> Outcome {
         match &self.ids {
             Some(ids) => self.write_raw(&rootless::adapt(spec, ids)?),
@@ -45,7 +45,7 @@ impl Bundle {
         }
     }
 
-    /// Writes config.json again, word for word.
+    /// Rewrites config.json, word for word.
     pub fn write_raw(&self, spec: &Spec) -> Outcome {
         fs::write(self.dir.join("config.json"), serde_json::to_vec_pretty(&spec.0)?)?;
         Ok(())
@@ -56,7 +56,7 @@ impl Bundle {
         Ok(serde_json::from_slice(&fs::read(self.dir.join("config.json"))?)?)
     }
 
-    /// What is mounted in its directory, as this process sees it; what is mounted on a mount comes after that.
+    /// The mounts in its directory, as this process sees them; a mount on another one comes after that.
     pub fn mounts(&self) -> Vec<String> {
         let dir = self.dir.to_string_lossy();
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -79,7 +79,7 @@ impl Bundle {
             .collect()
     }
 
-    /// A copy of the probe inside the rootfs; each is an inode of its own, by which its processes are found.
+    /// A copy of the probe inside the rootfs; each is a separate inode, by which its processes are found.
     pub fn program(&self, path: &str) -> io::Result<()> {
         write_program(&self.rootfs.join(path))
     }

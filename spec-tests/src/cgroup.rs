@@ -15,7 +15,7 @@ pub struct Hierarchy {
     root: PathBuf,
     /// Its controllers on v1.
     controllers: Vec<String>,
-    /// Is it the v2 one?
+    /// Whether it is the v2 one.
     pub v2: bool,
 }
 
@@ -37,12 +37,12 @@ impl Hierarchy {
         Some(Self { mount: left.get(4)?.into(), root: left.get(3)?.into(), controllers, v2 })
     }
 
-    /// Does this v1 hierarchy have the controller, or does the v2 one offer it where this user makes cgroups?
+    /// Whether this v1 hierarchy has the controller, or the v2 one offers it where this user makes cgroups.
     pub(crate) fn has(&self, controller: &str) -> bool {
         if !self.v2 {
             return self.controllers.iter().any(|one| one == controller);
         }
-        // Root makes cgroups at the top; another user below what belongs to it.
+        // Root makes cgroups at the top; another user below its own.
         let top = delegated().unwrap_or_default().trim_start_matches('/');
         let offered = fs::read_to_string(self.mount.join(top).join("cgroup.controllers")).unwrap_or_default();
         offered.split_whitespace().any(|one| one == controller)
@@ -65,12 +65,12 @@ impl Hierarchy {
     }
 }
 
-/// A cgroup of a container in the hierarchy that has a certain controller.
+/// A container's cgroup in the hierarchy with a particular controller.
 #[derive(Debug, Clone)]
 pub struct Cgroup {
     /// Its directory.
     pub dir: PathBuf,
-    /// Is that hierarchy the v2 one?
+    /// Whether that hierarchy is the v2 one.
     pub v2: bool,
 }
 
@@ -85,7 +85,7 @@ impl Cgroup {
     }
 }
 
-/// The hierarchy with a controller, which is named as on v1; skips when there is none.
+/// The hierarchy with a controller, given by its v1 name; skips if there is none.
 pub fn hierarchy(controller: &str) -> Outcome<Hierarchy> {
     let all = Hierarchy::all();
     let v1 = all.iter().find(|one| !one.v2 && one.has(controller));
@@ -102,12 +102,12 @@ pub fn hierarchy(controller: &str) -> Outcome<Hierarchy> {
     }
 }
 
-/// The cgroup of a process in the hierarchy with a controller; skips when the host has no such controller.
+/// The cgroup of a process in the hierarchy with a controller; skips if the host has no such controller.
 pub fn of(pid: Pid, controller: &str) -> Outcome<Cgroup> {
     place(pid, &hierarchy(controller)?)
 }
 
-/// The cgroup of a process in the v2 hierarchy; skips when the host has none.
+/// The cgroup of a process in the v2 hierarchy; skips if the host has none.
 pub fn unified_of(pid: Pid) -> Outcome<Cgroup> {
     match Hierarchy::all().iter().find(|one| one.v2) {
         Some(found) => place(pid, found),
@@ -161,7 +161,7 @@ pub fn remove(path: &Path) {
     }
 }
 
-/// The cgroup below which the containers of this run are made.
+/// The cgroup below which this run makes its containers.
 pub fn parent() -> &'static str {
     static PARENT: LazyLock<String> = LazyLock::new(|| {
         let above = delegated().unwrap_or_default().trim_end_matches('/');
@@ -172,13 +172,13 @@ pub fn parent() -> &'static str {
 
 static BY_SYSTEMD: OnceLock<()> = OnceLock::new();
 
-/// Says, before anything else is asked, that systemd makes the cgroups of containers: those of a user are then where his
-/// systemd is, and not where he is.
+/// Says, before anything else is asked, that systemd makes the cgroups of containers: a user's are then below the
+/// user's systemd, and not below the user's own cgroup.
 pub fn by_systemd() {
     BY_SYSTEMD.get_or_init(|| ());
 }
 
-/// The cgroup of v2 that belongs to this user, who is not root; nothing where there is none.
+/// The v2 cgroup that belongs to this user, if the user is not root; none if there is none.
 pub fn delegated() -> Option<&'static str> {
     static DELEGATED: LazyLock<Option<String>> = LazyLock::new(|| {
         if rustix::process::geteuid().is_root() {

@@ -1,4 +1,5 @@
-//! The `check` command, for runtimes that have it: what `create` refuses, it must find, for anybody and without a trace.
+//! The `check` command, for runtimes that have it: it must find whatever `create` refuses, for any user and without a
+//! trace.
 
 use crate::bed::Bed;
 use crate::bundle::Bundle;
@@ -9,14 +10,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// What the command says of a good configuration to a user without privileges, where the runtime has it and can be
-/// executed by such a user.
+/// The command's output for a good configuration and a user without privileges, if the runtime has the command and such
+/// a user can execute it.
 type Usual = Option<Arc<[String]>>;
 
 static KNOWN: LazyLock<Mutex<HashMap<PathBuf, Usual>>> = LazyLock::new(Mutex::default);
 
-/// Passes when `check`, called by a user without privileges, exits with an error, names one of the words and leaves
-/// nothing; and when the runtime has no such command.
+/// Passes if `check`, called by a user without privileges, exits with an error, names one of the words and leaves
+/// nothing behind; and if the runtime has no such command.
 pub(crate) fn finds(bed: &Bed<'_>, bundle: &Bundle, words: &[&str]) -> Outcome {
     find(bed, bundle, &[], words, None)
 }
@@ -37,7 +38,7 @@ fn find(bed: &Bed<'_>, bundle: &Bundle, options: &[&str], words: &[&str], networ
     let before = (root.exists(), bed.leftovers(bundle));
     let call = nobody(bed, &[&["check"], options, &[&*bundle.dir.to_string_lossy()]].concat());
     let mut called = network.into_iter().fold(call, Invocation::in_network).call()?;
-    // What such a user cannot do at all is not what is wrong with this configuration.
+    // What such a user cannot do at all does not count as a mistake in this configuration.
     let ours = called.stdout.lines().filter(|line| !usual.iter().any(|one| one == line));
     called.stdout = ours.collect::<Vec<_>>().join("\n");
     called.refused(words)?;

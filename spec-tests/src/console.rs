@@ -20,13 +20,13 @@ pub struct Receiver {
     pub path: PathBuf,
 }
 
-/// What came in one message.
+/// The contents of one message.
 pub struct Received {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// The file descriptors.
     pub fds: Vec<OwnedFd>,
-    /// Did the sender close the connection afterwards?
+    /// Whether the sender closed the connection afterwards.
     pub closed: bool,
 }
 
@@ -37,7 +37,7 @@ impl Receiver {
         Ok(Self { listener: UnixListener::bind(&path)?, path })
     }
 
-    /// Listens at a path below `dir` that is longer than the address of a socket can be.
+    /// Listens at a path below `dir` that is longer than a socket address.
     pub fn listen_far(dir: &Path, name: &str) -> Outcome<Self> {
         let listener = UnixListener::bind(dir.join(name))?;
         let far = dir.join("d".repeat(150));
@@ -47,7 +47,7 @@ impl Receiver {
         Ok(Self { listener, path })
     }
 
-    /// What becomes readable with a connection.
+    /// Becomes readable with a connection.
     pub fn socket(&self) -> &UnixListener {
         &self.listener
     }
@@ -75,7 +75,7 @@ impl Receiver {
     }
 }
 
-/// Whether a terminal turns `\n` into `\r\n` on output; either end tells.
+/// Whether a terminal turns `\n` into `\r\n` on output; either end shows it.
 pub fn straightens(terminal: impl AsFd) -> Outcome<bool> {
     let output = tcgetattr(terminal)?.output_modes;
     check(output.contains(OutputModes::OPOST), || "the terminal does not process output".into())?;
@@ -105,7 +105,7 @@ fn message(stream: &UnixStream, bytes: &mut [u8]) -> Outcome<(usize, Vec<OwnedFd
     Ok((got.bytes, fds))
 }
 
-/// Reads from a terminal until a word comes or the other side hangs up.
+/// Reads from a terminal until a word appears or the other side hangs up.
 pub fn read_until(terminal: &mut File, word: &str) -> Outcome<String> {
     let end = Instant::now() + Duration::from_secs(10);
     let mut text = Vec::new();

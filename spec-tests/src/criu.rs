@@ -1,4 +1,4 @@
-//! Checkpoints: finding a criu that works on this machine, and the calls that the tests of it have in common.
+//! Checkpoints: finds a criu that works on this machine, and makes the calls that its tests share.
 
 use crate::bed::{Bed, Container};
 use crate::bundle::Bundle;
@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What runtimes find beside criu.
+/// Where runtimes find criu's helpers.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The directory of the criu in the suite's own PATH, or where programs usually are; or why checkpoints cannot be tested here.
+/// The directory of criu in the suite's own PATH, or where programs usually are; or why checkpoints cannot be tested
+/// here.
 fn directory() -> &'static Result<PathBuf, String> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -33,7 +34,7 @@ fn directory() -> &'static Result<PathBuf, String> {
     })
 }
 
-/// A PATH in which criu is found; skips the test where none works.
+/// A PATH with a working criu; skips the test if there is none.
 pub fn search_path() -> Outcome<String> {
     match directory() {
         Ok(dir) => Ok(format!("{}:{PATH}", dir.display())),
@@ -54,12 +55,12 @@ pub struct Counter<'b, 'a> {
 }
 
 impl<'b, 'a> Counter<'b, 'a> {
-    /// Starts the container. Its streams are the null device: what runtimes make of others differs.
+    /// Starts the container. Its streams are the null device: runtimes treat others differently.
     pub fn start(bed: &'b Bed<'a>, spec: &Spec) -> Outcome<Self> {
         Self::start_as(bed, &spec.clone().args(&["/probe", "count", "/data/count"]), |_| Ok(()))
     }
 
-    /// The same with another program, and changes to the bundle before.
+    /// The same with another program, and changes to the bundle first.
     pub fn start_as(
         bed: &'b Bed<'a>,
         spec: &Spec,
@@ -116,7 +117,7 @@ impl<'b, 'a> Counter<'b, 'a> {
         self.call(args).call()
     }
 
-    /// `restore` of this bundle, with these options besides.
+    /// `restore` of this bundle, with further options.
     pub fn restore_command(&self, options: &[&str]) -> Invocation {
         let (images, work) = (self.images.to_string_lossy(), self.work.to_string_lossy());
         let dir = self.bundle.dir.to_string_lossy();
@@ -138,7 +139,7 @@ impl<'b, 'a> Counter<'b, 'a> {
         brief(&text.lines().filter(|line| line.contains("Error")).collect::<Vec<_>>().join("\n"))
     }
 
-    /// The numbers that the container has written: it fails if one is missing or twice there.
+    /// The numbers that the container has written: fails if one is missing or repeated.
     pub fn counted(&self) -> Outcome<usize> {
         let text = fs::read_to_string(self.bundle.rootfs.join("data/count"))?;
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);

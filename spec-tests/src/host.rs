@@ -1,4 +1,4 @@
-//! What this machine is: the reasons why a test may have to be skipped.
+//! Facts about this machine: the reasons why a test may have to be skipped.
 
 use crate::cgroup::Hierarchy;
 use crate::outcome::{Outcome, skip};
@@ -34,7 +34,7 @@ impl CgroupMode {
 /// Facts about the host, read once.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// Are we root in the first user namespace?
+    /// Whether we are root in the first user namespace.
     pub root: bool,
     /// How cgroups are mounted.
     pub cgroups: CgroupMode,
@@ -46,14 +46,14 @@ pub struct Host {
     pub bounding: u64,
     /// What this user may map, unless it is root.
     pub ids: Option<Ids>,
-    /// Are the device nodes in /dev this run's own, which a runtime may spoil without harm to the machine?
+    /// Whether the device nodes in /dev are this run's own, which a runtime may damage without harm to the machine.
     pub own_devices: bool,
-    /// Runtimes that refused the host for having v1 and v2 cgroups; the v2 hierarchy is hidden since.
+    /// Runtimes that refused the host for having v1 and v2 cgroups; the v2 hierarchy has been hidden since.
     pub refused_hybrid: Vec<PathBuf>,
 }
 
 impl Host {
-    /// Looks at the host.
+    /// Probes the host.
     pub fn probe() -> Self {
         let found = Hierarchy::all();
         let hierarchies = found.iter().map(|one| one.mount.clone()).collect();
@@ -90,12 +90,12 @@ impl Host {
         if self.root { Ok(()) } else { skip("needs root") }
     }
 
-    /// Skips unless we are root, telling why it has to be root.
+    /// Skips unless we are root, with the reason.
     pub fn needs_root_because(&self, reason: &str) -> Outcome {
         if self.root { Ok(()) } else { skip(format!("needs root: {reason}")) }
     }
 
-    /// The directory of a v1 controller; skips when there is none.
+    /// The directory of a v1 controller; skips if there is none.
     pub fn v1(&self, controller: &str) -> Outcome<PathBuf> {
         let found = Hierarchy::all().into_iter().find(|one| !one.v2 && one.has(controller));
         found.map_or_else(|| skip(format!("no cgroup v1 hierarchy with {controller}")), |one| Ok(one.mount))
@@ -115,7 +115,7 @@ impl Host {
         if self.kernel >= (major, minor) { Ok(()) } else { skip(format!("needs Linux {major}.{minor}")) }
     }
 
-    /// Skips where an attack on the host's device nodes would hit those of the machine.
+    /// Skips if an attack on the host's device nodes would hit the machine's own.
     pub fn needs_own_devices(&self) -> Outcome {
         if self.own_devices { Ok(()) } else { skip("this run has no device nodes of its own to attack") }
     }

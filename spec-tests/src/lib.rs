@@ -1,11 +1,11 @@
 //! A conformance suite that judges any OCI runtime binary.
 //!
-//! A [`Runtime`] is a program that speaks the common command line (`create`, `start`, `state`, `kill`, `delete`,
-//! `run`, `exec`). Each [`Test`] gets a [`Bed`]: a directory of its own, a fresh `--root`, and ways to make bundles
-//! whose payload is the static probe. After the test the bed deletes what the test left and reports leaks: state,
-//! cgroups, mounts, processes; and what no test may change must be as it was ([`untouched`]). [`session::prepare`] must have been called first; it puts this process into a private
-//! mount namespace.
-// The error of an `Outcome` is always the same thing: why the test does not pass.
+//! A [`Runtime`] is a program with the common command line (`create`, `start`, `state`, `kill`, `delete`, `run`,
+//! `exec`). Each [`Test`] gets a [`Bed`]: a directory of its own, a fresh `--root`, and ways to make bundles whose
+//! payload is the static probe. After the test the bed deletes what the test left and reports leaks (state, cgroups,
+//! mounts, processes), and what no test may change must be unchanged ([`untouched`]). Call [`session::prepare`] first;
+//! it moves this process into a private mount namespace.
+// An `Outcome`'s error is always the same: why the test does not pass.
 #![allow(clippy::missing_errors_doc)]
 
 pub mod attacks;
@@ -57,7 +57,7 @@ pub const FIRST: &[u8] = include_bytes!(env!("WHARF_FIRST"));
 /// The floor of the benchmark, a static program: the bare system calls of a container's life.
 pub const FLOOR: &[u8] = include_bytes!(env!("WHARF_FLOOR"));
 
-/// How often a test of a race is to try, `WHARF_ROUNDS` or as often as is enough to see that nothing is broken.
+/// How often a race is tried: `WHARF_ROUNDS`, or as often as is enough to see that nothing is broken.
 pub(crate) fn rounds(usual: u32) -> u32 {
     std::env::var("WHARF_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
@@ -65,11 +65,11 @@ pub(crate) fn rounds(usual: u32) -> u32 {
 /// Who can run a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    /// Anybody: it makes no container.
+    /// Any user: it makes no container.
     Anyone,
     /// A user who may make user namespaces.
     User,
-    /// Root alone.
+    /// Only root.
     Root,
 }
 
@@ -78,7 +78,7 @@ pub enum Who {
 pub struct Test {
     /// Rows that it covers, such as `A24 A28`; attacks start with S, faults with F, command line with C.
     pub rows: &'static str,
-    /// What must be true, as one sentence.
+    /// The requirement, as one sentence.
     pub sentence: &'static str,
     /// Who can run it.
     pub who: Who,
@@ -93,8 +93,8 @@ impl Test {
     }
 }
 
-/// A test for the tables of the area files, which root runs with the configuration as it stands and any other user
-/// with the one that [`rootless::adapt`] makes of it.
+/// A test for the tables of the area files. Root runs it with the configuration as it is, and any other user with the
+/// one that [`rootless::adapt`] makes from it.
 pub const fn test(rows: &'static str, sentence: &'static str, run: fn(&Bed<'_>) -> Outcome) -> Test {
     Test { rows, sentence, who: Who::User, run }
 }

@@ -1,21 +1,22 @@
-//! Results between two markers of a text, such as the tables of docs/performance.md: written there by the program that found them.
+//! Results between two markers in a text, such as the tables of docs/performance.md: the program that found them writes
+//! them there.
 
-/// The lines that the block called `name` stands between.
+/// The marker lines around the block called `name`.
 pub fn markers(name: &str) -> [String; 2] {
     [format!("<!-- {name}: begin -->"), format!("<!-- {name}: end -->")]
 }
 
-/// The block of that name.
+/// The block with that name.
 ///
 /// # Errors
 ///
-/// With the marker that is missing.
+/// Names the missing marker.
 pub fn read<'t>(text: &'t str, name: &str) -> Result<&'t str, String> {
     let (start, end) = span(text, name)?;
     Ok(&text[start..end])
 }
 
-/// The text with another block of that name.
+/// The text with that block replaced.
 ///
 /// # Errors
 ///
@@ -29,7 +30,7 @@ pub fn replace(text: &str, name: &str, block: &str) -> Result<String, String> {
 ///
 /// # Errors
 ///
-/// As [`read`], or when the file cannot be read or written.
+/// As [`read`], or if the file cannot be read or written.
 pub fn write(path: &std::path::Path, name: &str, block: &str) -> Result<(), String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;

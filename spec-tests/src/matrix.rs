@@ -6,25 +6,25 @@ use crate::rows;
 use crate::runner::{Totals, Verdict};
 use std::fmt::Write;
 
-/// The block of a file that is the table, as [`markers`] names it.
+/// The block with the table, as [`markers`] names it.
 pub const BLOCK: &str = "matrix";
 
 /// Tests that belong to no row of the specification.
 const GROUPS: [(char, &str); 3] =
     [('S', "attacks by images and containers"), ('F', "faults and interruptions"), ('C', "command line")];
 
-/// What the suite found of one runtime.
+/// The suite's results for one runtime.
 #[derive(Debug, Clone)]
 pub struct Column {
-    /// How the runtime is called here.
+    /// The runtime's name here.
     pub name: String,
-    /// What it says of itself.
+    /// What it says about itself.
     pub version: String,
     /// The verdicts on all tests.
     pub verdicts: Vec<Verdict>,
 }
 
-/// What all tests of a row say together.
+/// The combined result of all tests of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell {
     /// All that ran passed.
@@ -151,7 +151,7 @@ fn cell(column: &Column, row: usize) -> Cell {
     Cell::of(column.verdicts.iter().filter(|verdict| rows::of(&verdict.name).any(|one| one == row)))
 }
 
-/// How many tests of a letter passed, and how many ran.
+/// How many tests with a letter passed, and how many ran.
 fn group(column: &Column, letter: char) -> (usize, usize) {
     let ours = column.verdicts.iter().filter(|verdict| {
         let mut words = verdict.name.split(' ').map_while(|word| rows::number(word, "ACFS"));
@@ -164,7 +164,7 @@ fn group(column: &Column, letter: char) -> (usize, usize) {
     })
 }
 
-/// Does the table in this text have exactly the rows of the suite?
+/// Checks that the table in this text has exactly the suite's rows.
 pub fn check(text: &str) -> Result<(), String> {
     let found: Vec<String> = markers::read(text, BLOCK)?
         .lines()

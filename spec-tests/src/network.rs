@@ -1,4 +1,4 @@
-//! Network namespaces of a test's own, made of nothing but a descriptor: no device of this machine is touched.
+//! Network namespaces for a test, consisting of nothing but a descriptor: no device of this machine is touched.
 
 use crate::outcome::{Outcome, fail, skip};
 use crate::reaper;
@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 
-/// A network namespace that lives as long as this value, or as somebody in it.
+/// A network namespace that lives as long as this value, or a process in it.
 pub struct Network {
     held: File,
 }
@@ -22,7 +22,7 @@ impl Network {
                 return skip(format!("needs the program {tool}"));
             }
         }
-        // A thread of its own: this process stays where it is.
+        // In a separate thread: this process stays where it is.
         let made = std::thread::spawn(|| {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
             File::open("/proc/thread-self/ns/net")
@@ -33,22 +33,22 @@ impl Network {
         Ok(network)
     }
 
-    /// A path of it, for others too, as long as this value lives.
+    /// A path of it, valid for other processes too, as long as this value lives.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.held.as_raw_fd())
     }
 
-    /// Calls `ip` in it and gives what it prints, as JSON.
+    /// Calls `ip` in it and returns what it prints, as JSON.
     pub fn ip(&self, arguments: &str) -> Outcome<Value> {
         ip(&self.path(), arguments)
     }
 
-    /// Writes a file below /proc/sys/net, which shows the namespace of whoever looks.
+    /// Writes a file below /proc/sys/net, which shows the writing thread's namespace.
     pub fn sysctl(&self, name: &str, value: &str) -> Outcome {
         run(&self.path(), "sh", &["-c", &format!("echo {value} > /proc/sys/net/{name}")]).map(drop)
     }
 
-    /// A device that can be moved, and its other end, which is up. Skips where the kernel has no such devices.
+    /// A movable device, and its other end, which is up. Skips if the kernel has no such devices.
     pub fn veth(&self, name: &str, peer: &str) -> Outcome {
         match self.ip(&format!("link add {name} type veth peer {peer}")) {
             Ok(_) => self.ip(&format!("link set {peer} up")).map(drop),
@@ -79,13 +79,13 @@ pub fn names(namespace: &str) -> Outcome<Vec<String>> {
         .collect())
 }
 
-/// One device with its addresses; none if the namespace has no device of that name.
+/// One device with its addresses; none if the namespace has no device with that name.
 pub fn device(namespace: &str, name: &str) -> Outcome<Option<Value>> {
     let links = ip(namespace, "address show")?;
     Ok(links.as_array().into_iter().flatten().find(|link| link["ifname"] == name).cloned())
 }
 
-/// Calls `ip` in a namespace and gives what it prints, as JSON.
+/// Calls `ip` in a namespace and returns what it prints, as JSON.
 pub fn ip(namespace: &str, arguments: &str) -> Outcome<Value> {
     let words: Vec<_> = ["-json"].into_iter().chain(arguments.split(' ')).collect();
     let text = run(namespace, "ip", &words)?;

@@ -1,4 +1,4 @@
-//! Reading what the probe reported.
+//! Reads the probe's reports.
 
 use crate::outcome::{Outcome, fail};
 use serde_json::Value;
@@ -13,19 +13,19 @@ pub fn mount_at<'r>(report: &'r Value, destination: &str) -> Outcome<&'r Value> 
         .map_or_else(|| fail(format!("nothing is mounted at {destination}")), Ok)
 }
 
-/// Does the mount have this option, of its own or of its file system?
+/// Whether the mount, or its file system, has this option.
 pub fn has_option(mount: &Value, option: &str) -> bool {
     ["options", "super"]
         .iter()
         .any(|key| mount[*key].as_array().is_some_and(|list| list.iter().any(|o| o == option)))
 }
 
-/// Does the mount point itself have this flag?
+/// Whether the mount point itself has this flag.
 pub fn has_flag(mount: &Value, option: &str) -> bool {
     mount["options"].as_array().is_some_and(|list| list.iter().any(|o| o == option))
 }
 
-/// Passes when the mount has all of the options and none of the others.
+/// Passes if the mount has all of the options and none of the others.
 pub fn options(mount: &Value, with: &[&str], without: &[&str]) -> Outcome {
     for option in with {
         if !has_option(mount, option) {

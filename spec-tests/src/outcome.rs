@@ -1,4 +1,4 @@
-//! What a test answers, and the words to say it with.
+//! The result of a test, and ways to express it.
 
 use crate::rootless::is_lack_of_privilege;
 use std::fmt::Debug;
@@ -55,12 +55,12 @@ pub fn skip<T>(reason: impl Into<String>) -> Outcome<T> {
     Err(Fault::Skipped(reason.into()))
 }
 
-/// Passes when `condition` holds.
+/// Passes if `condition` holds.
 pub fn check(condition: bool, text: impl FnOnce() -> String) -> Outcome {
     if condition { Ok(()) } else { fail(text()) }
 }
 
-/// Passes when both are equal.
+/// Passes if both are equal.
 pub fn same<A: PartialEq<B> + Debug, B: Debug>(what: &str, seen: A, wanted: B) -> Outcome {
     if seen == wanted { Ok(()) } else { fail(format!("{what}: {seen:?}, wanted {wanted:?}")) }
 }

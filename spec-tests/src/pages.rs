@@ -1,14 +1,14 @@
-//! The README and the pages in docs/: what they say alike, and where their links lead.
+//! The README and the pages in docs/: what they have in common, and where their links lead.
 //!
-//! The table of the README has a few figures of the pages, which the measuring programs write. `cargo test -p
-//! wharf-spec-tests pages` fails when the README does not say what the pages say; with `UPDATE_GENERATED=1` in the
-//! environment it writes the table.
+//! The table in the README has a few figures from the pages, which the measuring programs write. `cargo test -p
+//! wharf-spec-tests pages` fails if the README differs from the pages; with `UPDATE_GENERATED=1` in the environment it
+//! writes the table.
 
 use crate::{markers, matrix};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// A line of the README's table, and where its figures are: block, row, columns, which part of a cell, unit.
+/// A line of the README's table, and the source of its figures: block, row, columns, which part of a cell, unit.
 struct Line {
     label: &'static str,
     block: &'static str,
@@ -78,7 +78,7 @@ fn table(performance: &str, conformance: &str) -> Result<String, String> {
             let cell = cell(text, line.row, column)?;
             let part = cell.split(" / ").nth(line.part);
             let part = part.ok_or_else(|| format!("{}: {cell:?} has no such part", line.row))?;
-            // Behind a figure may stand how it compares.
+            // A figure may be followed by a comparison.
             let part = part.split(" (").next().unwrap_or(part);
             let _infallible = write!(out, " {part}{} |", line.unit);
         }
@@ -99,7 +99,7 @@ fn table(performance: &str, conformance: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// A cell of the first table in a text that has this row and this column.
+/// A cell of the first table in a text with this row and this column.
 fn cell<'t>(text: &'t str, row: &str, column: &str) -> Result<&'t str, String> {
     let cells = |line: &'t str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
     let mut head = Vec::new();
@@ -144,7 +144,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The pages for people, by their paths.
+/// The pages for readers, by their paths.
 fn pages() -> Vec<PathBuf> {
     let below = |dir: &str| std::fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().path());
     let mut pages: Vec<_> = below("")
@@ -156,7 +156,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The name by which a heading can be linked to.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));

@@ -1,8 +1,8 @@
-//! What the programs of this crate have in common: how a wrong call and a wish for help end.
+//! What the programs of this crate share: how wrong calls and requests for help end.
 
 use std::process::ExitCode;
 
-/// The options of a call; else the exit code with which the program ends at once: 0 after its help, 2 after a wrong call.
+/// The options of a call, or the exit code with which the program ends at once: 0 after its help, 2 after a wrong call.
 pub fn options<O>(
     program: &str,
     help: &str,

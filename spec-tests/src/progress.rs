@@ -15,7 +15,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `lines`: print one for each test. Above a bar the tests that passed are left out.
+    /// With `lines`, prints one for each test. Above a bar, passed tests are left out.
     pub fn new(total: usize, lines: bool) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
@@ -52,7 +52,7 @@ impl Progress {
     }
 }
 
-/// The failures again at the end, where they are read.
+/// The failures once more at the end, where they are read.
 pub fn summary(verdicts: &[Verdict]) {
     let mut failed = verdicts.iter().filter(|v| matches!(v.outcome, Err(Fault::Failed(_)))).peekable();
     if failed.peek().is_some() {

@@ -1,6 +1,6 @@
-//! Collects the dead whose parent is gone: containers outlive the call that made them, and the suite is their subreaper.
+//! Reaps the dead whose parent is gone: containers outlive the call that made them, and the suite is their subreaper.
 //!
-//! A zombie that nobody collects stays in its cgroup, and every runtime would fail to remove that.
+//! An unreaped zombie stays in its cgroup, and every runtime would fail to remove that.
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::collections::{HashMap, HashSet};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 #[derive(Default)]
 struct Known {
-    /// Children of our own, which are waited for where they were started.
+    /// Our own children, which are waited for where they were started.
     ours: HashSet<u32>,
     /// Exit codes of orphans.
     ended: HashMap<i32, i32>,
@@ -22,7 +22,7 @@ static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
 /// Starts a child that the reaper leaves alone until [`forget`].
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
-    // The lock is held over the spawn, so the reaper cannot see the child before it is known.
+    // The lock is held during the spawn, so the reaper cannot see the child before it is known.
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let child = command.spawn()?;
     known.ours.insert(child.id());
@@ -34,7 +34,7 @@ pub(crate) fn forget(child: &Child) {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner).ours.remove(&child.id());
 }
 
-/// Runs a child to its end and gives what it printed.
+/// Runs a child to its end and returns what it printed.
 pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
     let child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     let id = child.id();
@@ -43,17 +43,17 @@ pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
     done
 }
 
-/// The exit code of an orphan that was collected, 128 + signal for a signal.
+/// The exit code of a reaped orphan, 128 + signal for a signal.
 pub(crate) fn exit_code(pid: Pid) -> Option<i32> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner).ended.remove(&pid.as_raw_pid())
 }
 
-/// Collects orphans until the process ends.
+/// Reaps orphans until the process ends.
 ///
-/// The kernel has no way to wait for all children but some, so the list is looked at every few milliseconds.
+/// The kernel cannot wait for all children except some, so the list is checked every few milliseconds.
 pub(crate) fn start() {
     std::thread::spawn(|| {
-        // Orphans are given to the main thread; what other threads start is in lists of their own.
+        // Orphans are reparented to the main thread; children of other threads are in lists of their own.
         let list = format!("/proc/self/task/{}/children", std::process::id());
         loop {
             let pids = fs::read_to_string(&list).unwrap_or_default();

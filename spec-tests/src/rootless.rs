@@ -1,5 +1,5 @@
-//! How a configuration for root becomes one that an ordinary user can run: a user namespace with the ids that the
-//! user has, and nothing that only root can do. What cannot be had that way is a reason to skip the test.
+//! Turns a configuration for root into one that an ordinary user can run: a user namespace with the user's ids, and
+//! nothing that only root can do. What cannot be had that way is a reason to skip the test.
 
 use crate::cgroup;
 use crate::outcome::{Outcome, skip};
@@ -52,7 +52,7 @@ fn login(uid: u32) -> String {
     found.unwrap_or_else(|| uid.to_string())
 }
 
-/// First id and number of ids of the first range of a user in /etc/subuid.
+/// First id and number of ids of a user's first range in /etc/subuid.
 fn subordinate(table: &str, name: &str, uid: u32) -> Option<(u64, u64)> {
     table.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -62,7 +62,7 @@ fn subordinate(table: &str, name: &str, uid: u32) -> Option<(u64, u64)> {
     })
 }
 
-/// The configuration as this user can run it.
+/// The configuration in a form that this user can run.
 pub fn adapt(spec: &Spec, ids: &Ids) -> Outcome<Spec> {
     let mut spec = spec.clone();
     if !spec.0.pointer("/linux/namespaces").is_some_and(Value::is_array) {
@@ -103,7 +103,7 @@ fn user_namespace(mut spec: Spec, ids: &Ids, room: u64) -> Outcome<Spec> {
             Some(size) => size,
             None => return Ok(spec),
         },
-        // The maps, or that there are none, are what the test is about.
+        // The maps, or their absence, are what the test is about.
         _ => return Ok(spec),
     };
     if wanted > room {
@@ -136,7 +136,7 @@ fn first(map: &[(u64, u64, u64)], mut count: u64) -> Value {
     Value::Array(entries)
 }
 
-/// Device rules are for root; other limits need a cgroup that is the user's.
+/// Only root can have device rules; other limits need a cgroup that the user owns.
 fn resources(mut spec: Spec) -> Outcome<Spec> {
     let Some(Value::Object(resources)) = spec.0.pointer_mut("/linux/resources") else { return Ok(spec) };
     if resources.get("devices") == Some(&json!([{"allow": false, "access": "rwm"}])) {
@@ -154,13 +154,13 @@ fn resources(mut spec: Spec) -> Outcome<Spec> {
     Ok(spec)
 }
 
-/// Is this the error of somebody who is not root and would have to be?
+/// Whether this is the error of a caller that would have to be root.
 pub(crate) fn is_lack_of_privilege(error: Option<i32>) -> bool {
     let denied = [rustix::io::Errno::PERM, rustix::io::Errno::ACCESS].map(|errno| Some(errno.raw_os_error()));
     denied.contains(&error) && !rustix::process::geteuid().is_root()
 }
 
-/// The topmost cgroup of the v2 hierarchy on the way to ours that belongs to us.
+/// The topmost v2 cgroup on the path to ours that belongs to us.
 pub(crate) fn own_cgroup(mount: &Path, place: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let uid = rustix::process::geteuid().as_raw();

@@ -1,4 +1,4 @@
-//! The rows: every requirement that the runtime specification (1.3) has for Linux, and what callers expect beyond it.
+//! The rows: every requirement of the runtime specification (1.3) for Linux, and what callers expect beyond it.
 
 use crate::Test;
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Runs tests side by side and collects what became of them.
+//! Runs tests in parallel and collects the results.
 
 use crate::bed::Bed;
 use crate::host::Host;
@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// What became of one test.
+/// The result of one test.
 #[derive(Debug, Clone)]
 pub struct Verdict {
     /// Its name.
@@ -49,7 +49,7 @@ impl Totals {
     }
 }
 
-/// Runs one test in a bed of its own. A leak fails a test that passed otherwise.
+/// Runs one test in its own bed. A leak fails a test that otherwise passed.
 pub fn run_one(test: &Test, runtime: &Runtime, host: &Host, work: &Path) -> Verdict {
     let begun = Instant::now();
     let outcome = Bed::new(runtime, host, work).and_then(|bed| {
@@ -77,7 +77,7 @@ pub fn untouched(before: &Untouched, work: &Path, own: &Path) -> Outcome {
     check(changes.is_empty(), || format!("it changed the caller's surroundings: {}", changes.join("; ")))
 }
 
-/// Runs the tests on `jobs` threads; `progress` hears of each verdict as it comes, the result is in the tests' order.
+/// Runs the tests on `jobs` threads; `progress` gets each verdict as it arrives, and the result is in the tests' order.
 pub fn run_all(
     tests: &[Test],
     runtime: &Runtime,

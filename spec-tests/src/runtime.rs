@@ -1,4 +1,4 @@
-//! Calling a runtime's command line, with a time limit for everything.
+//! Calls a runtime's command line, with a time limit for everything.
 
 use crate::outcome::{Outcome, check, fail};
 use crate::reaper;
@@ -32,9 +32,9 @@ pub struct Runtime {
     pub globals: Vec<String>,
     /// How long a test may take.
     pub limit: Duration,
-    /// Do the directories of tests that it fails stay?
+    /// Whether the directories of failed tests are kept.
     pub keep: bool,
-    /// Are races and sweeps tried a tenth as often?
+    /// Whether races and sweeps are tried a tenth as often.
     pub quick: bool,
 }
 
@@ -54,7 +54,7 @@ impl Runtime {
         Ok(Self { path, globals: Vec::new(), limit: LIMIT, keep: false, quick: false })
     }
 
-    /// Does every call ask for the systemd cgroup driver?
+    /// Whether every call asks for the systemd cgroup driver.
     pub fn systemd(&self) -> bool {
         self.globals.iter().any(|word| word == "--systemd-cgroup")
     }
@@ -76,7 +76,7 @@ impl Runtime {
     }
 }
 
-/// One call of the runtime that is being put together.
+/// A call of the runtime that is being prepared.
 #[derive(Debug)]
 pub struct Invocation {
     program: OsString,
@@ -140,21 +140,21 @@ impl Invocation {
         self
     }
 
-    /// What the runtime reads from stdin; /dev/null else.
+    /// What the runtime reads from stdin; /dev/null by default.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
         self
     }
 
-    /// A terminal is its stdin and, if wanted, its stdout.
+    /// Makes a terminal its stdin and, if wanted, its stdout.
     #[must_use]
     pub fn on_terminal(mut self, terminal: OwnedFd, stdout: bool) -> Self {
         self.terminal = Some((terminal, stdout));
         self
     }
 
-    /// In a mount namespace of its own, for containers that have none.
+    /// Runs it in a separate mount namespace, for containers without one.
     #[must_use]
     pub fn private_mounts(mut self) -> Self {
         let words = ["--mount", "--propagation", "private", "--"].map(OsString::from);
@@ -163,13 +163,13 @@ impl Invocation {
         self
     }
 
-    /// In another network namespace.
+    /// Runs it in another network namespace.
     #[must_use]
     pub fn in_network(self, path: &str) -> Self {
         self.under(&["nsenter", &format!("--net={path}"), "--"])
     }
 
-    /// As the last arguments of another program.
+    /// Runs it as the last arguments of another program.
     #[must_use]
     pub fn under(mut self, words: &[&str]) -> Self {
         let mut words = words.iter().map(OsString::from);
@@ -186,14 +186,14 @@ impl Invocation {
         self
     }
 
-    /// No call that is under way then is waited for any longer.
+    /// The time after which no running call is waited for any longer.
     #[must_use]
     pub fn until(mut self, end: Instant) -> Self {
         self.end = Some(end);
         self
     }
 
-    /// The value of [`MARKER`], by which processes that the call left are found.
+    /// The value of [`MARKER`], by which processes left by the call are found.
     #[must_use]
     pub fn mark(mut self, mark: &str) -> Self {
         mark.clone_into(&mut self.mark);
@@ -206,7 +206,7 @@ impl Invocation {
         self.spawn()?.finish(patience)
     }
 
-    /// Starts it and comes back at once.
+    /// Starts it and returns at once.
     pub fn spawn(self) -> Outcome<Running> {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let out = self.dir.join(format!("out.{serial}"));
@@ -239,7 +239,7 @@ impl Invocation {
         if let Some(dir) = &self.cwd {
             command.current_dir(dir);
         }
-        // The temporary path of --root says nothing; the words after it do.
+        // The temporary path of --root is of no interest; the arguments after it are.
         let shown = self.args.iter().position(|arg| arg == "--root").map_or(0, |at| at + 2);
         let line =
             self.args[shown..].iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
@@ -255,14 +255,14 @@ impl Invocation {
     }
 }
 
-/// Where a user who is not root finds systemd's user instance.
+/// Where a user other than root finds systemd's user instance.
 fn user_session() -> impl Iterator<Item = (&'static str, OsString)> {
     let names = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
     let user = !rustix::process::geteuid().is_root();
     names.into_iter().filter(move |_| user).filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
-/// A call under way.
+/// A running call.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -296,19 +296,19 @@ impl Running {
         fs::read_to_string(&self.err).unwrap_or_default()
     }
 
-    /// Waits until it has ended, at most this long; its status stays to be taken.
+    /// Waits for it to end, at most this long; its status is not taken.
     pub fn has_ended(&self, patience: Duration) -> Outcome<bool> {
         let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) else { return Ok(true) };
         Ok(readable(pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?, patience)?)
     }
 
-    /// Somebody else has waited for the process: gives its arguments and what it said on stderr.
+    /// Its status was already taken elsewhere: returns its arguments and what it said on stderr.
     pub(crate) fn was_waited_for(self) -> (String, String) {
         reaper::forget(&self.child);
         (self.line, fs::read_to_string(&self.err).unwrap_or_default())
     }
 
-    /// Waits until the time limit; then ends the whole process group and fails.
+    /// Waits until the time limit; then kills the whole process group and fails.
     pub fn finish(mut self, patience: Duration) -> Outcome<Called> {
         let left =
             self.end.map_or(patience, |end| end.saturating_duration_since(Instant::now()).min(patience));
@@ -343,7 +343,7 @@ fn end_of(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus
     Ok(if readable(&handle, patience)? { Some(child.wait()?) } else { None })
 }
 
-/// Waits until an fd is readable; false when the time is over.
+/// Waits until an fd is readable; false if time is up.
 pub fn readable(fd: impl AsFd, patience: Duration) -> io::Result<bool> {
     let end = Instant::now() + patience;
     loop {
@@ -384,7 +384,7 @@ impl Called {
         self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
 
-    /// Passes when it exited 0.
+    /// Passes if it exited with 0.
     pub fn ok(self) -> Outcome<Self> {
         if self.status.success() {
             return Ok(self);
@@ -392,7 +392,7 @@ impl Called {
         fail(format!("`{}` ended with {}: {}", self.line, self.code(), brief(&self.stderr)))
     }
 
-    /// Passes when it exited with an error and said one of these words.
+    /// Passes if it exited with an error and said one of these words.
     pub fn refused(&self, words: &[&str]) -> Outcome {
         check(!self.status.success(), || format!("`{}` succeeded", self.line))?;
         check(self.status.code().is_some(), || format!("`{}` died of {}", self.line, self.status))?;
@@ -416,7 +416,7 @@ impl Called {
     }
 }
 
-/// The end of a message, which is where the reason stands, in one line of bounded length.
+/// The end of a message, which has the reason, on one line of limited length.
 pub fn brief(text: &str) -> String {
     let line = text.trim().lines().map(str::trim).collect::<Vec<_>>().join(" | ");
     let skip = line.chars().count().saturating_sub(300);

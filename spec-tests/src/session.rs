@@ -1,4 +1,4 @@
-//! What the whole run needs once: a private mount namespace, orphans that come to us, a place to work.
+//! What a run needs once: a private mount namespace, adopting orphans, a place to work.
 
 use crate::bed::Bed;
 use crate::cgroup;
@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// The surroundings of a run.
+/// The environment of a run.
 pub struct Session {
     /// What this machine is.
     pub host: Host,
@@ -24,14 +24,14 @@ pub struct Session {
     pub notes: Vec<String>,
 }
 
-/// What a runtime makes of the simplest container.
+/// What a runtime does with the simplest container.
 #[derive(Debug)]
 pub enum First {
     /// It runs.
     Runs,
     /// It refuses hosts with v1 and v2 cgroups side by side.
     RefusesHybrid,
-    /// It does not run, and this is why.
+    /// It does not run, with the reason.
     Fails(String),
 }
 
@@ -42,12 +42,12 @@ pub fn prepare() -> io::Result<Session> {
     prepare_as(Propagation::Private)
 }
 
-/// What `/` is in the mount namespace of a run.
+/// The propagation of `/` in the mount namespace of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Propagation {
-    /// Nothing that is mounted is seen elsewhere.
+    /// Mounts are not visible elsewhere.
     Private,
-    /// Shared, as on a machine with systemd: what is unmounted on a peer goes away here.
+    /// Shared, as on a machine with systemd: what is unmounted on a peer is unmounted here.
     Shared,
 }
 
@@ -88,7 +88,7 @@ impl Session {
         self.work.path()
     }
 
-    /// The cgroups below the suite's own, of which a run leaves none.
+    /// The cgroups below the suite's own; a run should leave none.
     pub fn cgroups_left(&self) -> Vec<String> {
         let parent = cgroup::parent().trim_start_matches('/');
         let below = |hierarchy: &Path| -> Vec<String> {
@@ -99,12 +99,12 @@ impl Session {
         self.host.hierarchies.iter().flat_map(|hierarchy| below(hierarchy)).collect()
     }
 
-    /// Leaves the directories of tests that fail.
+    /// Keeps the directories of failed tests.
     pub fn keep(&mut self) {
         self.work.disable_cleanup(true);
     }
 
-    /// Hides the v2 hierarchy when one of these runtimes refuses hybrid hosts: for runs that take turns.
+    /// Hides the v2 hierarchy if one of these runtimes refuses hybrid hosts: for runs that take turns.
     pub fn accommodate(&mut self, runtimes: &[Runtime]) -> Outcome {
         for runtime in runtimes {
             if matches!(self.first(runtime)?, First::RefusesHybrid) {
@@ -118,7 +118,7 @@ impl Session {
     pub fn first(&self, runtime: &Runtime) -> Outcome<First> {
         let bed = Bed::new(runtime, &self.host, self.work())?;
         let answer = bed.run(&Spec::new().args(&["/probe", "true"]));
-        // What it left it could not reach once the hierarchy is hidden.
+        // It could not reach its leftovers once the hierarchy is hidden.
         let _left = bed.clean_up();
         let may_refuse = self.host.root && self.host.cgroups == CgroupMode::Hybrid;
         Ok(match answer {
@@ -152,7 +152,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Kept for nothing: no test failed.
+        // No test failed, so there is nothing to keep.
         let _full = fs::remove_dir(self.work());
         for hierarchy in &self.host.hierarchies {
             cgroup::remove(&hierarchy.join(cgroup::parent().trim_start_matches('/')));

@@ -54,11 +54,11 @@ impl Spec {
         }))
     }
 
-    /// Puts a value at a JSON pointer, making the objects on the way; `-` appends to an array.
+    /// Sets a value at a JSON pointer, making the objects on the way; `-` appends to an array.
     ///
     /// # Panics
     ///
-    /// When the way leads through something that is neither object nor array: a mistake in the test.
+    /// If the way leads through something that is neither object nor array: a mistake in the test.
     #[must_use]
     pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         let mut place = &mut self.0;
@@ -82,11 +82,11 @@ impl Spec {
         self
     }
 
-    /// Takes away what is at a JSON pointer.
+    /// Removes what is at a JSON pointer.
     ///
     /// # Panics
     ///
-    /// When the pointer has no slash or the index is no number: a mistake in the test.
+    /// If the pointer has no slash or the index is not a number: a mistake in the test.
     #[must_use]
     pub fn without(mut self, pointer: &str) -> Self {
         let (parent, last) = pointer.rsplit_once('/').expect("a pointer starts with a slash");

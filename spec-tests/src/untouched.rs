@@ -1,4 +1,4 @@
-//! What no test may change: the mounts of the caller, and the device nodes of the host.
+//! What no test may change: the caller's mounts, and the host's device nodes.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Nodes whose inodes containers come near to, and whether their times stay as they are: writing to a terminal changes them.
+/// Nodes whose inodes containers come close to, and whether their times stay the same: writing to a terminal changes
+/// them.
 const NODES: [(&str, bool); 7] = [
     ("/dev/null", true),
     ("/dev/zero", true),
@@ -17,7 +18,7 @@ const NODES: [(&str, bool); 7] = [
     ("/dev/ptmx", false),
 ];
 
-/// How long something may take that goes away by itself, such as a mount of a test that runs beside this one.
+/// How long something transient may take to go away, such as a mount of a test that runs beside this one.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The surroundings of a test, as they were before it.
@@ -28,7 +29,7 @@ pub struct Untouched {
 }
 
 impl Untouched {
-    /// Looks at them. Below `work` the other tests have mounts of their own; those of this test are below `own`.
+    /// Records them. Below `work` the other tests have their own mounts; those of this test are below `own`.
     pub fn now(work: &Path, own: &Path) -> Self {
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let is_others = |line: &&str| {
@@ -39,7 +40,7 @@ impl Untouched {
         Self { mounts, nodes: NODES.iter().map(|(path, times)| node(path, *times)).collect() }
     }
 
-    /// What is different by now, and stays so.
+    /// What has changed by now, and stays so.
     pub fn changes(&self, work: &Path, own: &Path) -> Vec<String> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -77,11 +78,11 @@ impl Untouched {
     }
 }
 
-/// A node's type, number, owner, mode and extended attributes; and its times, but that of the last read.
+/// A node's type, number, owner, mode and extended attributes, and its times except for that of the last read.
 fn node(path: &str, times: bool) -> String {
     let Ok(meta) = fs::symlink_metadata(path) else { return format!("{path}: none") };
     let mut text = format!("{path}: {:o} {} {} {:x}", meta.mode(), meta.uid(), meta.gid(), meta.rdev());
-    // Only root has nodes of its own here; those of the machine others use, too.
+    // Only root has its own nodes here; other programs use the machine's, too.
     if times && rustix::process::geteuid().is_root() {
         let (modified, changed) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
         let _ = write!(text, " {modified:?} {changed:?}");

@@ -1,4 +1,4 @@
-//! Checkpoints from somebody who wants more than the configuration gives.
+//! Checkpoints from an attacker who wants more than the configuration gives.
 
 use crate::criu::Counter;
 use crate::observe::capability_set;
@@ -121,7 +121,7 @@ pub(super) const TESTS: &[Test] = &[
             fs::create_dir(dir)?;
         }
         fs::write(secret.join("key"), "secret")?;
-        // Where the first mount lands, its name in criu's language is that of a mount on /a with the source secret.
+        // Where the first mount lands, its name in criu's syntax is that of a mount on /a with the source secret.
         let spec = Spec::new().mount("/link", "bind", &volume.to_string_lossy(), &["bind"]).args(&[
             "/probe",
             "count",
@@ -132,7 +132,7 @@ pub(super) const TESTS: &[Test] = &[
             bundle.directory(&target)?;
             symlink(&target, bundle.rootfs.join("link"))
         })?;
-        // To refuse the checkpoint is as good as to restore it right.
+        // Refusing the checkpoint is as good as restoring it correctly.
         if !counter.checkpoint(&[])?.status.success() {
             return counter.runs();
         }
@@ -145,7 +145,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// Restores a checkpoint of `strong` with a stricter configuration: to refuse it is right, and so is to restrict it.
+/// Restores a checkpoint of `strong` with a stricter configuration: the runtime may refuse it, or restrict it.
 fn weaker(
     bed: &Bed<'_>,
     strong: &Spec,
@@ -159,7 +159,7 @@ fn weaker(
     let called = counter.restore(&[])?;
     if !called.status.success() {
         counter.is_gone()?;
-        // Else it was refused for another reason.
+        // Otherwise it was refused for another reason.
         counter.bundle.write_spec(&loose)?;
         counter.restore(&[])?.ok()?;
         return counter.runs();
@@ -168,7 +168,7 @@ fn weaker(
     restricted(&report_of(pid)?)
 }
 
-/// What the kernel tells of a process, in the form of the probe's report.
+/// What the kernel says about a process, in the form of the probe's report.
 fn report_of(pid: i32) -> Outcome<serde_json::Value> {
     let status: serde_json::Map<String, serde_json::Value> =
         fs::read_to_string(format!("/proc/{pid}/status"))?

@@ -100,7 +100,7 @@ pub(super) const TESTS: &[Test] = &[
         let bundle = bed.bundle(&Spec::new().args(&["/probe", "wait"]))?;
         for name in ["etc/passwd", "etc/group"] {
             let file = fs::File::create(bundle.rootfs.join(name))?;
-            // A line without end, as sparse as the disk allows.
+            // An endless line, as sparse as the disk allows.
             file.set_len(2 << 30)?;
         }
         let dir = bundle.dir.to_string_lossy().into_owned();
@@ -112,7 +112,7 @@ pub(super) const TESTS: &[Test] = &[
             let exec = bed.command(["exec", "--user", "1000", &bundle.id, "/probe", "report"]);
             called = exec.after("ulimit -v 4000000").call()?;
         }
-        // To refuse is fine; to eat the memory of the host is not.
+        // Refusing is fine; eating up the host's memory is not.
         check(called.status.code().is_some_and(|code| code < 128), || {
             format!("exec ended with {}", called.code())
         })

@@ -1,4 +1,4 @@
-//! What a container does to the mounts of the host, whose tree is shared on every machine with systemd.
+//! What a container does to the host's mounts, whose tree is shared on every machine with systemd.
 
 use crate::bed::script_spec;
 use crate::observe::mount_at;
@@ -92,7 +92,7 @@ pub(super) const TESTS: &[Test] = &[
             &["rbind"],
         );
         let bundle = bed.bundle(&spec)?;
-        // Mounts that are peers of the suite's own, in another namespace: what goes here goes there.
+        // Mounts that are peers of the suite's own, in another namespace: what is unmounted here is unmounted there.
         let words = ["unshare", "--mount", "--propagation", "unchanged", "--"];
         bed.command(["run", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])
             .under(&words)
@@ -171,7 +171,7 @@ pub(super) const TESTS: &[Test] = &[
         // MS_BIND
         let spec = script_spec(spec, &[&["mount", "/data/mine", "/dev/null", "none", "4096"]]);
         let bundle = bed.bundle(&spec)?;
-        // The namespace's root may make nothing in a root file system of the host's root.
+        // The namespace's root may not make anything in a root file system of the host's root.
         bundle.file("data/mine", "")?;
         let called = on_shared_host(bed, &bundle, &[])?.ok()?;
         crate::bed::answers(&called)?[0].worked().map(drop)
@@ -203,7 +203,7 @@ pub(super) const TESTS: &[Test] = &[
     ),
 ];
 
-/// A shared file system with another mounted in it, as the host has many.
+/// A shared file system with another mounted in it, as hosts have many.
 struct Volume {
     inner: Source,
     outer: Source,
@@ -268,10 +268,10 @@ fn is_mounted(path: &str) -> Outcome<bool> {
     Ok(table.lines().any(|line| line.split(' ').nth(4) == Some(path)))
 }
 
-/// Runs a bundle as on a host whose `/` is shared: in a mount namespace that is made so. All that is mounted there must be
-/// there afterwards, byte by byte.
+/// Runs a bundle as on a host whose `/` is shared: in a mount namespace that is made so. Everything mounted there must
+/// still be mounted afterwards, byte for byte.
 fn on_shared_host(bed: &Bed<'_>, bundle: &Bundle, options: &[&str]) -> Outcome<Called> {
-    // The files are open before: with a runtime that unmounts everything, no path leads to them any more.
+    // The files are opened first: with a runtime that unmounts everything, no path leads to them any more.
     const SCRIPT: &str = "mount --make-rshared / || exit 99
         exec 3</proc/self/mountinfo 4>\"$0.before\" 5>\"$0.after\"
         cat /proc/self/mountinfo >&4
@@ -285,7 +285,7 @@ fn on_shared_host(bed: &Bed<'_>, bundle: &Bundle, options: &[&str]) -> Outcome<C
         .command([&["run"], options, &["--bundle", &dir, &bundle.id]].concat())
         .under(&["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", SCRIPT, &table])
         .call()?;
-    // A directory of another test that is removed takes its mounts along, in every namespace.
+    // Removing another test's directory removes its mounts, in every namespace.
     let beds = bed.dir().parent().unwrap_or(bed.dir());
     let is_others = |line: &&str| {
         let point = Path::new(line.split(' ').nth(4).unwrap_or_default());

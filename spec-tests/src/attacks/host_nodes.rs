@@ -1,5 +1,5 @@
-//! What a container does to the inodes of the host that it did not get by a mount of its configuration: the nodes behind
-//! masked files, bound devices and null streams. Root in it must not change their mode, owner, times or attributes.
+//! What a container does to host inodes that it did not get by a mount of its configuration: the nodes behind masked
+//! files, bound devices and null streams. Root in it must not change their mode, owner, times or attributes.
 
 use crate::bed::{answers, script_args, script_spec};
 use crate::criu::Counter;
@@ -71,7 +71,7 @@ pub(super) const TESTS: &[Test] = &[
         let mut paths: Vec<&str> = paths.iter().map(String::as_str).collect();
         paths.extend(["/proc/self/fd/0", "/proc/keys"]);
         attacked(bed, &spec, "", &paths)?;
-        // Root of the host among the ids of the namespace owns the nodes.
+        // The namespace's ids include root of the host, who owns the nodes.
         let spec = self::spec().user_namespace(0, 65_536);
         attacked(bed, &spec, "", &paths)
     }),
@@ -112,7 +112,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// With what Docker gives root, and what a change of foreign inodes takes.
+/// With Docker's capabilities for root, and those that a change of foreign inodes takes.
 fn spec() -> Spec {
     Spec::new().capabilities(&[
         "CAP_CHOWN",
@@ -139,7 +139,7 @@ fn script<'p>(paths: &[&'p str]) -> Vec<Vec<&'p str>> {
     paths.iter().flat_map(all).collect()
 }
 
-/// Tries everything on each path, then looks at the nodes of the host.
+/// Tries everything on each path, then checks the host's nodes.
 fn attacked(bed: &Bed<'_>, spec: &Spec, before: &str, paths: &[&str]) -> Outcome {
     bed.host.needs_own_devices()?;
     let script = script(paths);

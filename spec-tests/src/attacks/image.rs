@@ -1,4 +1,4 @@
-//! Images whose files are not what their names say.
+//! Images whose files are not what their names suggest.
 
 use crate::bed::script_spec;
 use crate::bundle::write_program;
@@ -19,7 +19,7 @@ pub(super) const TESTS: &[Test] = &[
             Spec::new().no_mount("/dev").no_mount("/dev/pts").no_mount("/dev/shm").no_mount("/dev/mqueue");
         let bundle = bed.bundle(&spec.args(&["/probe", "true"]))?;
         bundle.link("dev", &outside)?;
-        // To refuse the image is as good as to stay inside.
+        // Refusing the image is as good as staying inside.
         bed.run_bundle(&bundle)?;
         untouched(&outside)
     }),
@@ -77,7 +77,7 @@ pub(super) const TESTS: &[Test] = &[
             bundle.link(name, format!("data/{name}"))?;
             crate::checks::finds(bed, &bundle, &["symbolic link"])?;
             let called = bed.run_bundle(&bundle)?;
-            // A volume under a name of the container's choice must not become the /proc that the runtime trusts.
+            // A volume with a name that the container chose must not become the /proc that the runtime trusts.
             called.refused(&["proc", "sys", "symlink", "directory"])?;
         }
         Ok(())
@@ -217,7 +217,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// A directory of the host that nobody may touch.
+/// A host directory that must not be touched.
 fn outside(bed: &Bed<'_>) -> Outcome<PathBuf> {
     let dir = bed.dir().join("outside");
     fs::create_dir(&dir)?;
@@ -255,12 +255,12 @@ fn masked_with_dev(bed: &Bed<'_>, dev: &Path) -> Outcome {
     })
 }
 
-/// Mounts per container of the race, and how many must have been tried altogether.
+/// Mounts per container of the race, and how many must have been tried in total.
 const RACING: usize = 100;
 const TRIES: usize = 1000;
 
-/// Every mount of every container is one try: its destination leads through a directory that another process keeps
-/// exchanging with a symbolic link to the host.
+/// Every mount of every container is one attempt: its destination leads through a directory that another process keeps
+/// swapping with a symbolic link to the host.
 fn mount_race(bed: &Bed<'_>) -> Outcome {
     let outside = outside(bed)?;
     let volume = bed.dir().join("volume");
@@ -291,7 +291,7 @@ fn mount_race(bed: &Bed<'_>) -> Outcome {
     check(swaps > tries, || format!("the directory was exchanged {swaps} times only"))
 }
 
-/// Runs containers until there were enough tries, or too many of them failed; gives the number of tries.
+/// Runs containers until there have been enough attempts, or too many have failed; returns the number of attempts.
 fn race(bed: &Bed<'_>, bundle: &Bundle, outside: &Path) -> Outcome<usize> {
     let (mut tries, mut failures) = (0, 0);
     let full = bed.rounds(TRIES);
@@ -309,7 +309,7 @@ fn race(bed: &Bed<'_>, bundle: &Bundle, outside: &Path) -> Outcome<usize> {
     Ok(tries)
 }
 
-/// The runtime is copied first, so that a runtime with the flaw loses its copy only.
+/// The runtime is copied first, so that a runtime with the flaw only loses its copy.
 fn own_binary(bed: &Bed<'_>) -> Outcome {
     let copy = bed.dir().join("runtime-copy");
     fs::copy(&bed.runtime.path, &copy)?;
@@ -340,7 +340,8 @@ fn own_binary(bed: &Bed<'_>) -> Outcome {
         .and_then(|a| fs::metadata(&copy).map(|b| (a.dev(), a.ino()) == (b.dev(), b.ino())))
         .unwrap_or(false);
     if same_file {
-        // The host's inode is visible; then at least nobody inside may be able to write through it, once nothing runs it.
+        // The host's inode is visible; then at least no process inside may be able to write to it once it no longer
+        // runs.
         let held = fs::File::open(&exe)?;
         call(&["delete", "--force", &wait.id])?.ok()?;
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));

@@ -1,4 +1,4 @@
-//! What of the caller or the runtime must not reach a container.
+//! What must not leak from the caller or the runtime into a container.
 
 use crate::observe::signal_set;
 use crate::outcome::{Outcome, check, same};
@@ -7,7 +7,7 @@ use crate::{Bed, Spec, Test, test};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// The signals 1 to 31; those above belong to the C library and to whoever runs the suite.
+/// The signals 1 to 31; those above belong to the C library and to the suite's caller.
 const STANDARD: u64 = (1 << 31) - 1;
 
 /// Bit of SIGPIPE in the kernel's masks.
@@ -102,7 +102,7 @@ pub(super) const TESTS: &[Test] = &[
         bed.host.needs_root_because("a container of a user is his own, and his newuidmap looks into it")?;
         let container = bed.create(&bed.bundle(&Spec::new())?)?;
         let pid = container.pid()?.as_raw_pid();
-        // The owner of /proc/PID/environ is root for a process that is not dumpable, even under another uid.
+        // /proc/PID/environ of a non-dumpable process belongs to root, even under another uid.
         let bundle =
             bed.bundle(&Spec::new().set("/process/user", serde_json::json!({"uid": 1000, "gid": 1000})))?;
         let user = bed.create(&bundle)?;

@@ -1,4 +1,5 @@
-//! Attacks: what an image, a volume or a running container does to reach the host. Each is a public flaw of a runtime.
+//! Attacks: how an image, a volume or a running container tries to reach the host. Each is a published flaw of a
+//! runtime.
 
 use crate::Test;
 

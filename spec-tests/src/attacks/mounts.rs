@@ -1,4 +1,4 @@
-//! Processes of a container, or of another that shares a volume, that exchange directories while mounts are made.
+//! Processes of a container, or of another that shares a volume, that swap directories while mounts are made.
 
 use crate::bed::{Container, script_spec};
 use crate::observe::has_flag;
@@ -28,15 +28,15 @@ pub(super) const TESTS: &[Test] = &[
     test("S15 C11", "nor does tmpcopyup of mounts add, a thousand times", |bed| copy_up_race(bed, true)),
 ];
 
-/// Mounts per container of a race, and how many must have been made altogether, unless `Bed::rounds` says otherwise.
+/// Mounts per container of a race, and how many must have been made in total, unless `Bed::rounds` says otherwise.
 const RACING: usize = 100;
 const TRIES: usize = 1000;
-/// What each mount under attack is to have, and what no other may get.
+/// What each mount under attack must have, and no other may get.
 const FLAGS: [&str; 4] = ["ro", "nosuid", "nodev", "noexec"];
 const SOURCE: &str = "attacked";
 
-/// Every mount of every container is one try: its destination leads through a directory that another process keeps
-/// exchanging with a link to directories on which other mounts are.
+/// Every mount of every container is one attempt: its destination leads through a directory that another process keeps
+/// swapping with a link to directories with other mounts.
 fn options_race(bed: &Bed<'_>, spec: Spec, added: bool, root: u32) -> Outcome {
     let race = Race::new(bed, root)?;
     // A mount of its own, as a user namespace may make no directories in the image.
@@ -73,8 +73,8 @@ fn options_race(bed: &Bed<'_>, spec: Spec, added: bool, root: u32) -> Outcome {
     check(behind > 0, || format!("no mount was made behind the link: {refusal}"))
 }
 
-/// Looks at the mounts of one container after the other until there were enough tries, or too many failed. Gives the
-/// number of mounts that were made behind the link, and why the last one was refused.
+/// Checks the mounts of one container after another until there have been enough attempts, or too many have failed.
+/// Returns the number of mounts that were made behind the link, and why the last one was refused.
 fn repeat(
     bed: &Bed<'_>,
     mut mounts: impl FnMut() -> Outcome<Result<Value, String>>,
@@ -125,7 +125,7 @@ struct Race {
 }
 
 impl Race {
-    /// `root`: the container's root on the host, which makes directories in the volume.
+    /// `root` is the container's root on the host, which makes directories in the volume.
     fn new(bed: &Bed<'_>, root: u32) -> Outcome<Self> {
         let volume = bed.dir().join("volume");
         fs::create_dir_all(volume.join("a"))?;
@@ -142,7 +142,7 @@ impl Race {
         Ok(Self { volume, layers: layers.join(":"), source })
     }
 
-    /// One mount of each kind after the other, and of each way to make them.
+    /// One mount of each kind after another, made in each possible way.
     fn entries(&self, added: bool) -> Vec<Value> {
         let mut entries = Vec::new();
         for number in 0..RACING {
@@ -172,7 +172,7 @@ impl Race {
         entries
     }
 
-    /// Does something while the directory and the link are exchanged.
+    /// Runs something while the directory and the link are being swapped.
     fn during(&self, act: impl FnOnce() -> Outcome<(usize, String)>) -> Outcome<(usize, String)> {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -208,8 +208,8 @@ pub(super) fn exchange_once(a: &Path, b: &Path) {
     let _ = rustix::fs::renameat_with(CWD, a, CWD, b, rustix::fs::RenameFlags::EXCHANGE);
 }
 
-/// Every file of the directory is one try: another process keeps exchanging it with the node of a device that can be read
-/// without an end, so that its content fills the tmpfs.
+/// Every file of the directory is one attempt: another process keeps swapping it with the node of a device that can be
+/// read without end, so that its content would fill the tmpfs.
 fn copy_up_race(bed: &Bed<'_>, added: bool) -> Outcome {
     if !bed.host.root {
         return skip("only root can make nodes");

@@ -1,4 +1,4 @@
-//! Attempts to have `mounts remove` take away a protection, or anything else that `mounts add` has not made.
+//! Attempts to make `mounts remove` remove a protection, or anything else that `mounts add` did not make.
 
 use crate::bed::Container;
 use crate::observe::{has_flag, mount_at};
@@ -31,7 +31,7 @@ pub(super) const TESTS: &[Test] = &[
         let entries = tmpfs("/around/x");
         change(&container, "add", &entries)?.ok()?;
         container.tries(&[&["rename", "/around", "/gone"], &["rename", "/guard", "/around"]])?[1].worked()?;
-        // It finds the mount that was added, or refuses.
+        // It finds the added mount, or refuses.
         let removed = change(&container, "remove", &entries)?;
         let mounts = mounts_of(&container)?;
         check(has_flag(mount_at(&mounts, "/around/x")?, "ro"), || "the other mount is gone".into())?;
@@ -41,7 +41,7 @@ pub(super) const TESTS: &[Test] = &[
         if !removed.status.success() {
             change(&container, "remove", &tmpfs("/gone/x"))?.ok()?;
         }
-        // Both names of it are free again.
+        // Both of its names are free again.
         change(&container, "remove", &entries)?.refused(&["/around/x"])?;
         change(&container, "remove", &tmpfs("/gone/x"))?.refused(&["/gone/x"])
     }),
@@ -103,7 +103,7 @@ pub(super) const TESTS: &[Test] = &[
             change(&container, "add", &tmpfs("/way/x"))?.ok()?;
             let removed = change(&container, "remove", &tmpfs(name))?;
             if !removed.status.success() {
-                // Without a way to ask the kernel for it.
+                // On kernels that cannot be asked for it.
                 check(name == "/way/x", || removed.stderr.clone())?;
                 change(&container, "remove", &tmpfs("/real/x"))?.ok()?;
             }
@@ -234,18 +234,18 @@ fn none_at(container: &Container<'_, '_>, place: &str) -> Outcome {
     check(mount_at(&mounts, place).is_err(), || format!("{place} is still mounted"))
 }
 
-/// The path of the mount leads to a mount of the configuration half of the time.
+/// Half of the time, the path of the mount leads to a mount of the configuration.
 fn race(bed: &Bed<'_>) -> Outcome {
     let container = running(bed, &Spec::new().mount("/b/x", "tmpfs", "guard", &["ro"]))?;
     let rootfs = container.bundle.rootfs.clone();
     let mut removed = 0;
     for round in 0..20 {
-        // Where it is added to is known; the exchange begins then.
+        // The path that it is added to is known; the swapping begins then.
         change(&container, "add", &named("/a/x", &format!("added{round}")))?.ok()?;
         let stop = std::sync::atomic::AtomicBool::new(false);
         let called = std::thread::scope(|scope| {
             scope.spawn(|| {
-                // An even number of times, so that everything is where it was in the end.
+                // An even number of times, so that everything is in its place at the end.
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     for _ in 0..2 {
                         super::mounts::exchange_once(&rootfs.join("a"), &rootfs.join("b"));
@@ -269,7 +269,7 @@ fn race(bed: &Bed<'_>) -> Outcome {
     Ok(())
 }
 
-/// Parent and child are killed at each call by which they attach, write down, and tell each other.
+/// Parent and child are killed at each call with which they attach, record, and notify each other.
 fn killed(bed: &Bed<'_>) -> Outcome {
     bed.host.needs_root_because("newuidmap has no privileges under strace")?;
     crate::tests::kernel::needs("strace")?;

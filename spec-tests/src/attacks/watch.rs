@@ -1,6 +1,6 @@
-//! Attacks on the runtime's own processes, by a process of a container that looks into everything that it can see.
+//! Attacks on the runtime's own processes by a container process that looks into everything that it can see.
 //!
-//! `WHARF_ROUNDS` is how often each is tried (default 24): the window that is looked for may be short.
+//! `WHARF_ROUNDS` is how often each is tried (default 24): the window that it looks for may be short.
 
 use crate::bundle::Bundle;
 use crate::outcome::{Outcome, check};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::fs;
 use std::time::Duration;
 
-/// What the caller has in its environment, and no container may learn.
+/// A value in the caller's environment that no container may learn.
 pub(crate) const SECRET: &str = "the-secret-of-the-caller";
 
 /// Every capability.
@@ -99,7 +99,7 @@ pub(super) const TESTS: &[Test] = &[
             let bundle = bed.bundle(&spec)?;
             watched.call(&["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?.ok()?;
             let other = bed.adopt(&bundle);
-            // The process waits there, and is looked at again and again.
+            // The process waits there, and is inspected again and again.
             watched.container.exec(&["/probe", "spin", "20"])?.ok()?;
             other.start()?.ok()?;
             other.until_status("stopped")?;
@@ -162,14 +162,14 @@ impl<'b, 'a> Watched<'b, 'a> {
             .call()
     }
 
-    /// Ends the look-out, and passes if it found nothing although it looked into processes of the runtime.
+    /// Ends the watch; passes if it found nothing although it looked into processes of the runtime.
     fn found_nothing(&self) -> Outcome {
         self.bundle.file("data/stop", "")?;
         found_nothing(&self.container.until_output("capabilities")?)
     }
 }
 
-/// Passes if the process that looks out says that it found nothing.
+/// Passes if the watching process says that it found nothing.
 pub(crate) fn found_nothing(output: &str) -> Outcome {
     let line = output.lines().find(|line| line.starts_with('{')).unwrap_or_default();
     let found: Value = serde_json::from_str(line)?;

@@ -1,4 +1,4 @@
-//! A container of a test, and what can be done with it.
+//! A container of a test, and the operations on it.
 
 use super::{Answer, Bed, answers, script_args};
 use crate::bundle::Bundle;
@@ -89,12 +89,12 @@ impl Container<'_, '_> {
         })
     }
 
-    /// Waits until `state` says this.
+    /// Waits until `state` reports this status.
     pub fn until_status(&self, status: &str) -> Outcome {
         self.until(&format!("status {status}"), || Ok((self.status()? == status).then_some(())))
     }
 
-    /// Waits until something can be seen.
+    /// Waits until something can be observed.
     pub fn until<T>(&self, what: &str, mut look: impl FnMut() -> Outcome<Option<T>>) -> Outcome<T> {
         let end = (Instant::now() + PATIENCE / 3).min(self.bed.end.get());
         while Instant::now() < end {
@@ -106,7 +106,7 @@ impl Container<'_, '_> {
         fail(format!("waited in vain for {what}; output {}", brief(&self.output())))
     }
 
-    /// Waits for the end of its first process and gives the exit code, 128 + signal for a signal.
+    /// Waits for the end of its first process and returns the exit code, 128 + signal for a signal.
     pub fn end(&self, pid: Pid) -> Outcome<i32> {
         self.until("the end of the first process", || Ok(crate::reaper::exit_code(pid)))
     }

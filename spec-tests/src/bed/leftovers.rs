@@ -1,4 +1,4 @@
-//! What a test left behind on the host: found, told and removed.
+//! What a test left behind on the host: found, reported and removed.
 
 use super::Bed;
 use crate::bundle::Bundle;
@@ -45,12 +45,12 @@ impl Bed<'_> {
         paths.filter(|path| path.is_dir()).collect()
     }
 
-    /// This test breaks the state on purpose: what is left afterwards is cleaned up but not reported.
+    /// This test breaks the state on purpose: leftovers are cleaned up but not reported.
     pub fn tolerate_leftovers(&self) {
         self.tolerated.set(true);
     }
 
-    /// Deletes every container and tells what stayed nevertheless.
+    /// Deletes every container and reports what remained.
     pub fn clean_up(&self) -> Outcome {
         let mut left = Vec::new();
         self.end.set(Instant::now() + Duration::from_secs(20));
@@ -61,7 +61,7 @@ impl Bed<'_> {
                     left.push(text);
                 }
             }
-            // The end of a killed process is seen by others a moment after `delete` came back.
+            // Others see the end of a killed process a moment after `delete` has returned.
             let end = Instant::now() + Duration::from_secs(2);
             let mut remains = self.leftovers(bundle);
             while !remains.is_empty() && Instant::now() < end {
@@ -79,7 +79,7 @@ impl Bed<'_> {
         fail(format!("left behind after delete --force: {}", left.join(", ")))
     }
 
-    /// What is in the state root that no bundle of the bed accounts for.
+    /// What is in the state root and does not belong to a bundle of the bed.
     fn states(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.root()) else { return Vec::new() };
         let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -87,12 +87,12 @@ impl Bed<'_> {
         names.filter(|name| bundles.iter().all(|bundle| bundle.id != *name)).collect()
     }
 
-    /// Kills what still runs of the calls of this bed and does not end by itself soon.
+    /// Kills processes of this bed's calls that still run and do not end by themselves soon.
     pub(crate) fn end_strays(&self) -> Vec<i32> {
         self.end_strays_after(Duration::from_secs(1))
     }
 
-    /// The same with another time for them to end by themselves.
+    /// The same with another time to end by themselves.
     pub(crate) fn end_strays_after(&self, patience: Duration) -> Vec<i32> {
         let end = Instant::now() + patience;
         while !self.strays().is_empty() {
@@ -108,7 +108,7 @@ impl Bed<'_> {
         Vec::new()
     }
 
-    /// Processes of the calls of this bed, by the mark in the environment that they began with.
+    /// Processes of this bed's calls, identified by the mark in their initial environment.
     fn strays(&self) -> Vec<(i32, OwnedFd)> {
         let mark = format!("{}={}", crate::runtime::MARKER, self.mark);
         let is_ours = |pid: i32| {
@@ -119,7 +119,7 @@ impl Bed<'_> {
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         pids.filter(|pid| is_ours(*pid))
             .filter_map(|pid| Some((pid, pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?)))
-            // The number may have gone to another process until it was held.
+            // Another process may have got the pid before it was opened.
             .filter(|(pid, _)| is_ours(*pid))
             .collect()
     }
@@ -141,7 +141,7 @@ impl Bed<'_> {
     }
 }
 
-/// Units of systemd, failed ones included, whose name has this word.
+/// Units of systemd, including failed ones, with this word in their names.
 fn units(root: bool, word: &str) -> Vec<String> {
     let mut command = std::process::Command::new("systemctl");
     if !root {

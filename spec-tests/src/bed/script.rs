@@ -1,4 +1,4 @@
-//! Scripts of the probe: operations tried inside a container one after the other, and their answers.
+//! Scripts of the probe: operations tried inside a container, one after another, and their answers.
 
 use crate::outcome::{Outcome, check, fail};
 use crate::runtime::Called;
@@ -17,7 +17,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Passes when the operation worked.
+    /// Passes if the operation worked.
     pub fn worked(&self) -> Outcome<&Value> {
         if self.errno == 0 {
             Ok(&self.value)
@@ -26,7 +26,7 @@ impl Answer {
         }
     }
 
-    /// Passes when the operation failed with one of these errnos (any, when the list is empty).
+    /// Passes if the operation failed with one of these errnos (any, if the list is empty).
     pub fn failed(&self, errnos: &[i64]) -> Outcome {
         check(self.errno != 0, || format!("`{}` worked", self.op))?;
         check(errnos.is_empty() || errnos.contains(&self.errno), || {

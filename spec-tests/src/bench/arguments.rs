@@ -21,7 +21,7 @@ statically (Debian: busybox-static).
   --machine      also run the same program in a virtual machine (spec-tests/vm)
   --no-floor     without the bare system calls for comparison";
 
-/// What was asked for.
+/// The options.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Names and programs, in order.
@@ -30,7 +30,7 @@ pub struct Options {
     pub runs: usize,
     /// Pause before a measurement.
     pub gap: Duration,
-    /// Groups of rows; all when empty.
+    /// Groups of rows; all if empty.
     pub only: Vec<String>,
     /// Where the samples go.
     pub json: Option<PathBuf>,
@@ -46,11 +46,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the arguments; nothing when help was wanted.
+    /// Parses the arguments; none if help was wanted.
     ///
     /// # Errors
     ///
-    /// With what is wrong about them.
+    /// Says what is wrong with them.
     pub fn parse(
         arguments: impl IntoIterator<Item = std::ffi::OsString>,
     ) -> Result<Option<Self>, lexopt::Error> {

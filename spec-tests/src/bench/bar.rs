@@ -1,4 +1,4 @@
-//! How far the benchmark is: a bar on a terminal, else one line for each row.
+//! The benchmark's progress: a bar on a terminal, otherwise one line for each row.
 
 use super::interrupt;
 use crate::outcome::{Outcome, fail};
@@ -22,12 +22,12 @@ impl Bar {
         Self { bar, group: String::new() }
     }
 
-    /// The `number`th group of `count` begins.
+    /// Group `number` of `count` begins.
     pub fn group(&mut self, number: usize, count: usize) {
         self.group = format!("[{number}/{count}]");
     }
 
-    /// A row that takes so many steps begins.
+    /// A row with this many steps begins.
     pub fn row(&self, title: &str, steps: usize) {
         match &self.bar {
             Some(bar) => {
@@ -44,7 +44,7 @@ impl Bar {
     ///
     /// # Errors
     ///
-    /// When the benchmark is to end early.
+    /// If the benchmark has to end early.
     pub fn step(&self) -> Outcome {
         if let Some(bar) = &self.bar {
             bar.inc(1);

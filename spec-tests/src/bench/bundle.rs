@@ -8,20 +8,20 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The default profile of Docker, as it stood in a config.json that Docker wrote.
+/// Docker's default profile, from a config.json that Docker wrote.
 const DOCKER: &str = include_str!("../../corpus/docker-default.json");
 
 /// Which bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// What `runc spec` writes, and a cgroup namespace.
+    /// What `runc spec` writes, plus a cgroup namespace.
     A,
     /// What Docker asks for: its seccomp profile, limits, 12 mounts, masked paths, 14 capabilities.
     B,
 }
 
 impl Kind {
-    /// The configuration, but for the rootfs, the cgroup and the program.
+    /// The configuration, except for the rootfs, the cgroup and the program.
     fn spec(self) -> Spec {
         let plain = Spec::new().namespace("cgroup", None).set("/root/readonly", json!(true));
         if self == Self::A {
@@ -61,7 +61,7 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// When there is no such busybox on this machine.
+    /// If there is no such busybox on this machine.
     pub fn make(dir: &Path, host: &Host) -> Outcome<Self> {
         let busybox =
             ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
@@ -89,11 +89,11 @@ impl Image {
         &self.rootfs
     }
 
-    /// Writes a bundle whose container runs `args` in the cgroup `cgroup`, and gives its directory back.
+    /// Writes a bundle whose container runs `args` in the cgroup `cgroup`, and returns its directory.
     ///
     /// # Errors
     ///
-    /// When the files cannot be written.
+    /// If the files cannot be written.
     pub fn bundle(&self, dir: &Path, kind: Kind, cgroup: &str, args: &[&str]) -> Outcome<PathBuf> {
         self.write(dir, kind.spec(), cgroup, args)
     }

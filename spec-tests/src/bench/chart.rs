@@ -14,7 +14,7 @@ fn place(count: usize) -> f64 {
 ///
 /// # Errors
 ///
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub fn write(table: &Table, path: &Path) -> Result<(), String> {
     let rows: Vec<_> = table
         .rows

@@ -1,4 +1,4 @@
-//! A runtime that is measured.
+//! A runtime under measurement.
 
 use super::bundle::{Image, Kind};
 use super::stopwatch::{Cost, Stopwatch};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// One contestant with its state directory and its bundles.
 #[derive(Debug)]
 pub struct Contestant {
-    /// How the tables call it.
+    /// Its name in the tables.
     pub name: String,
     /// The program.
     pub runtime: Runtime,
@@ -27,7 +27,7 @@ impl Contestant {
     ///
     /// # Errors
     ///
-    /// When the program is not there.
+    /// If the program is not there.
     pub fn new(name: &str, path: &str, dir: &Path, memory: &Path, watch: Stopwatch) -> Outcome<Self> {
         let runtime = Runtime::find(path.as_ref())?;
         let dir = dir.join("contestants").join(name);
@@ -46,7 +46,7 @@ impl Contestant {
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn bundle(&self, image: &Image, kind: Kind, n: usize, args: &[&str]) -> Outcome<PathBuf> {
         let dir = self.dir.join(format!("{kind:?}-{n}-{}", args.first().map_or("", |arg| &arg[5..])));
         if dir.join("config.json").exists() {
@@ -65,7 +65,7 @@ impl Contestant {
         format!("{}/{}", cgroup::parent(), self.id(n))
     }
 
-    /// The words of a call.
+    /// The arguments of a call.
     pub fn words(&self, args: &[&str]) -> Vec<OsString> {
         let mut words: Vec<OsString> = self.runtime.globals.iter().map(OsString::from).collect();
         words.extend(["--root".into(), self.root.clone().into_os_string()]);
@@ -77,7 +77,7 @@ impl Contestant {
     ///
     /// # Errors
     ///
-    /// When it fails or hangs.
+    /// If it fails or hangs.
     pub fn measure(&self, args: &[&str]) -> Outcome<Cost> {
         self.watch.call(&self.runtime.path, self.words(args))
     }
@@ -93,16 +93,16 @@ impl Contestant {
         Invocation::new(program, &self.dir).args(words).args(self.words(args))
     }
 
-    /// A call that nobody measures, not yet made.
+    /// A call that is not measured, not yet made.
     pub fn unmeasured(&self, args: &[&str]) -> Invocation {
         Invocation::new(&self.runtime.path, &self.dir).args(self.words(args))
     }
 
-    /// A call that nobody measures.
+    /// A call that is not measured.
     ///
     /// # Errors
     ///
-    /// When it fails or hangs.
+    /// If it fails or hangs.
     pub fn call(&self, args: &[&str]) -> Outcome<Called> {
         self.unmeasured(args).call()?.ok()
     }
@@ -119,7 +119,7 @@ impl Contestant {
     ///
     /// # Errors
     ///
-    /// When it does not within 30 s.
+    /// If it does not within 30 s.
     pub fn until_stopped(&self, n: usize) -> Outcome {
         let end = Instant::now() + Duration::from_secs(30);
         while Instant::now() < end {
@@ -142,7 +142,7 @@ impl Contestant {
                 scope.spawn(move || (lane..count).step_by(2).for_each(delete));
             }
         });
-        // What was killed leaves its cgroup a moment later, and nobody is told when.
+        // A killed process leaves its cgroup a moment later, without a notice.
         let end = Instant::now() + Duration::from_secs(5);
         for hierarchy in &host.hierarchies {
             let parent = hierarchy.join(cgroup::parent().trim_start_matches('/'));

@@ -1,7 +1,7 @@
 //! Two seccomp filters of the floor with the size of Docker's default profile for one architecture.
 //!
-//! Which calls they refuse is of the size and shape of that profile and not the profile itself: what loading a filter
-//! costs depends on the number of its instructions.
+//! Which calls they refuse is of the size and shape of that profile, but is not the profile itself: the cost of loading
+//! a filter depends on the number of its instructions.
 
 /// Numbers of the system calls that Docker's profile does not allow on `x86_64`.
 const REFUSED: [u32; 42] = [
@@ -40,7 +40,7 @@ pub(super) fn linear() -> Vec<u8> {
     bytes(&all)
 }
 
-/// A binary search over ranges of equal answer.
+/// A binary search over ranges with the same answer.
 pub(super) fn search() -> Vec<u8> {
     let mut starts: Vec<(u32, u32)> = Vec::new();
     for number in 0..=LAST {
@@ -63,7 +63,7 @@ fn emit(ranges: &[(u32, u32)], all: &mut Vec<Instruction>) {
             let (low, high) = ranges.split_at(ranges.len() / 2);
             let mut below = Vec::new();
             emit(low, &mut below);
-            // At or above the middle: over the lower half, with a long jump since a short one reaches 255 only.
+            // At or above the middle: past the lower half, with a long jump since a short one only reaches 255.
             let above = high.first().map_or(0, |(start, _)| *start);
             all.push((JUMP_ABOVE, 0, 1, above));
             all.push((JUMP, 0, 0, u32::try_from(below.len()).unwrap_or(0)));

@@ -1,17 +1,17 @@
-//! Being told to stop, so that containers and cgroups are removed before the end.
+//! Handles requests to stop, so that containers and cgroups are removed before the end.
 
 use nix::sys::signal::{SigSet, Signal};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static CAME: AtomicBool = AtomicBool::new(false);
 
-/// From now on SIGINT and SIGTERM are taken by a thread of their own. Call it before any other thread is started.
+/// From now on a separate thread takes SIGINT and SIGTERM. Call this before any other thread is started.
 ///
 /// Programs that are started afterwards have no signal blocked: the standard library sees to that.
 ///
 /// # Errors
 ///
-/// When the signals cannot be blocked.
+/// If the signals cannot be blocked.
 pub fn watch() -> std::io::Result<()> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);

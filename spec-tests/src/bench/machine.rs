@@ -1,7 +1,7 @@
-//! The same program in a virtual machine: what newcomers ask for beside a container.
+//! The same program in a virtual machine: a comparison that newcomers ask for.
 //!
-//! The machine is the one of `spec-tests/vm`, User-Mode Linux, a kernel that is an ordinary program. It needs no
-//! virtualisation by the processor, and none is in these figures: with it a kernel starts in other times.
+//! The machine is that of `spec-tests/vm`, User-Mode Linux, a kernel that is an ordinary program. It does not need the
+//! processor's virtualisation, and the figures have none: with it a kernel starts in other times.
 
 use super::bundle::Image;
 use super::mounted::Mounted;
@@ -19,13 +19,13 @@ use std::time::Duration;
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vm");
 
-/// What is started, with the sentence for the table.
+/// What is started, with the text for the table.
 const WAYS: [(&str, &str); 2] = [
     ("a kernel and nothing else", "kernel"),
     ("Debian with systemd, as `spec-tests/vm/machine.sh` boots it", "systemd"),
 ];
 
-/// The kernel is a program; it gets the surroundings that it needs, and the file system of the bundles as its root.
+/// The kernel is a program; it gets the environment that it needs, and the bundles' file system as its root.
 const BOOT: &str = r#"
 cp -a "$1"/linux "$1"/lib "$1"/lib64 "$2"/
 mkdir -p "$2"/proc "$2"/dev "$2"/run "$2"/tree
@@ -39,11 +39,11 @@ for node in null zero random urandom; do
 done
 "#;
 
-/// Runs the program in virtual machines and gives the table, whose first line is the first contestant's `run A`.
+/// Runs the program in virtual machines and returns the table, whose first line is the first contestant's `run A`.
 ///
 /// # Errors
 ///
-/// When the machine cannot be made or does not run the program.
+/// If the machine cannot be made or does not run the program.
 pub fn measure(
     watch: &Stopwatch,
     image: &Image,

@@ -1,7 +1,7 @@
 //! The benchmark: what a runtime costs, side by side with others and with a floor.
 //!
-//! Contestants take turns in random order, so that what the machine does besides hits all of them alike. A row is one
-//! operation on one bundle; each measurement of it is one call of a contestant, timed by the probe ([`stopwatch`]).
+//! Contestants take turns in random order, so that any other load on the machine affects all of them alike. A row is
+//! one operation on one bundle; each measurement of it is one call of a contestant, timed by the probe ([`stopwatch`]).
 
 pub mod arguments;
 pub mod bar;

@@ -1,9 +1,9 @@
-//! A mount of our own that goes with its owner, so that the directory that it is in can be removed.
+//! A mount of ours that is unmounted with its owner, so that its directory can be removed.
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::path::{Path, PathBuf};
 
-/// A mount point with all that is mounted below it.
+/// A mount point with everything mounted below it.
 #[derive(Debug)]
 pub struct Mounted(PathBuf);
 

@@ -1,10 +1,10 @@
-//! The whole of what the benchmark tells: where and how it was measured, the tables, who is behind whom.
+//! The benchmark's whole report: where and how it was measured, the tables, and where the first contestant is behind.
 
 use super::table::Table;
 use std::fmt::Write as _;
 use std::fs;
 
-/// The contestants that are no runtimes.
+/// The contestants that are not runtimes.
 pub const FLOORS: [&str; 2] = ["floor", "floor-min"];
 
 /// Where and when something was measured.
@@ -15,13 +15,13 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Looks at the machine before anything is measured.
+    /// Records the machine before anything is measured.
     pub fn look() -> Self {
         let mut words = std::env::args();
         let program = words.next().unwrap_or_default();
         let name = program.rsplit('/').next().unwrap_or_default().to_owned();
         let command = std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ");
-        // Paths as a reader has them, who has the sources elsewhere.
+        // Paths as for a reader whose sources are elsewhere.
         let here =
             std::env::current_dir().map_or_else(|_| String::new(), |dir| format!("{}/", dir.display()));
         let command = if here.len() > 1 { command.replace(&here, "") } else { command };
@@ -54,7 +54,7 @@ fn load() -> String {
     text.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// What is known of each contestant.
+/// What is known about each contestant.
 pub fn versions(list: &[(String, String)]) -> String {
     list.iter().fold(String::new(), |mut text, (name, version)| {
         let _infallible = writeln!(text, "- {name}: {version}");

@@ -17,19 +17,19 @@ mod crowd;
 mod memory;
 mod parallel;
 
-/// A measurement under way.
+/// A measurement in progress.
 pub struct Bench {
-    /// Who is measured.
+    /// The contestants.
     pub contestants: Vec<Contestant>,
     /// The root file system of all bundles.
     pub image: Image,
     /// The machine.
     pub host: Host,
-    /// What was asked for.
+    /// The options.
     pub options: Options,
-    /// What came out so far.
+    /// The results so far.
     pub table: Table,
-    /// What a user sees meanwhile.
+    /// What the user sees in the meantime.
     pub bar: Bar,
 }
 
@@ -53,7 +53,7 @@ const SLEEP: [&str; 2] = ["/bin/sleep", "100000"];
 impl Bench {
     /// Measures everything that was asked for.
     ///
-    /// A contestant that fails lacks its figures, and the table says why.
+    /// A contestant that fails has no figures, and the table says why.
     pub fn measure(&mut self) {
         let only = self.options.only.clone();
         let wanted = |word: &str| only.is_empty() || only.iter().any(|one| one == word);
@@ -68,7 +68,7 @@ impl Bench {
         self.bar.end();
     }
 
-    /// The contestants in another order each time.
+    /// The contestants in a different order each time.
     fn shuffled(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.contestants.len()).collect();
         fastrand::shuffle(&mut order);
@@ -128,7 +128,7 @@ impl Bench {
         }
     }
 
-    /// With longer pauses: a wait for an RCU grace period is dearest when the machine was idle before.
+    /// With longer pauses: waiting for an RCU grace period costs most after the machine was idle.
     fn bursts(&mut self) {
         let title = "run B, 150 ms apart";
         self.rounds(
@@ -143,7 +143,8 @@ impl Bench {
         );
     }
 
-    /// A container's whole life, each step measured. The CPU time of `create` includes the container's first process.
+    /// A container's whole life, with each step measured. The CPU time of `create` includes the container's first
+    /// process.
     fn life(&mut self) {
         self.rounds(
             "create B",

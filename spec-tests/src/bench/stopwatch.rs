@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What a call took.
+/// The cost of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Cost {
     /// From the start to the end, microseconds.
@@ -30,7 +30,7 @@ impl Stopwatch {
         Self { probe: probe.to_owned(), dir: dir.to_owned() }
     }
 
-    /// A call that is put together; [`Self::read`] understands what it prints.
+    /// A prepared call; [`Self::read`] parses what it prints.
     pub fn prepare<T: AsRef<OsStr>>(&self, program: &Path, args: impl IntoIterator<Item = T>) -> Invocation {
         Invocation::new(&self.probe, &self.dir)
             .args([OsStr::new("measure"), program.as_os_str()])
@@ -38,11 +38,11 @@ impl Stopwatch {
             .patience(Duration::from_secs(60))
     }
 
-    /// Makes a call and tells what it cost.
+    /// Makes a call and returns its cost.
     ///
     /// # Errors
     ///
-    /// When the program cannot be started, ends with another code than 0, or hangs.
+    /// If the program cannot be started, ends with a code other than 0, or hangs.
     pub fn call<T: AsRef<OsStr>>(&self, program: &Path, args: impl IntoIterator<Item = T>) -> Outcome<Cost> {
         Self::read(&self.prepare(program, args).call()?)
     }

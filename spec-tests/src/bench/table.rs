@@ -1,11 +1,11 @@
-//! The results, and the table that is made of them.
+//! The results, and the table made from them.
 
 use super::stopwatch::Cost;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What a number is.
+/// The unit of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Of calls: wall and CPU time.
@@ -36,7 +36,7 @@ pub struct Table {
     pub names: Vec<String>,
     /// The rows.
     pub rows: Vec<Row>,
-    /// What a reader must know besides.
+    /// What else a reader must know.
     pub notes: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ pub fn least(numbers: impl IntoIterator<Item = f64>) -> Option<f64> {
 }
 
 impl Row {
-    /// The number that stands for a contestant: median CPU time in milliseconds, or the median.
+    /// The figure of a contestant: median CPU time in milliseconds, or the median.
     pub fn figure(&self, name: &str) -> Option<f64> {
         let samples = self.samples.get(name)?;
         match self.unit {
@@ -84,7 +84,7 @@ impl Row {
 }
 
 impl Table {
-    /// The row of that title, made on first use.
+    /// The row with that title, made on first use.
     pub fn row(&mut self, title: &str, unit: Unit) -> &mut Row {
         let at = self.rows.iter().position(|row| row.title == title).unwrap_or_else(|| {
             let (samples, failures) = (BTreeMap::new(), BTreeMap::new());
@@ -145,7 +145,7 @@ impl Table {
         text
     }
 
-    /// The rows in which another contestant is better than the first, each with who is and in what.
+    /// The rows in which another contestant is better than the first, each with the contestant and the figure.
     pub fn behind(&self, ignore: &[&str]) -> Vec<String> {
         let Some((first, others)) = self.names.split_first() else { return Vec::new() };
         let others = others.iter().filter(|name| !ignore.contains(&name.as_str()));

@@ -35,7 +35,7 @@ fn measure(options: &Options) -> Outcome {
     interrupt::watch()?;
     let mut session = session::prepare()?;
     let work = session.work().to_owned();
-    // Where runtimes have their state on most hosts, /run. On a disk its file system would be measured.
+    // /run, where runtimes have their state on most hosts. On a disk its file system would be measured.
     let memory = work.join("memory");
     fs::create_dir(&memory)?;
     let _mounted = Mounted::tmpfs(&memory)?;

@@ -50,7 +50,7 @@ fn demonstrate() -> Result<(), String> {
     Ok(())
 }
 
-/// A configuration where the reader can find again what is printed.
+/// A configuration whose values the reader can find in the output.
 fn spec() -> Spec {
     Spec::new()
         .set("/hostname", "hello-from-inside")
@@ -67,7 +67,7 @@ fn runtime() -> Result<Runtime, String> {
     Runtime::find(path.as_os_str()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Builds `wharf` with the profile of this program and gives its path, which is beside this program.
+/// Builds `wharf` with the profile of this program and returns its path, which is beside this program.
 fn build() -> Result<PathBuf, String> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let dir = this.parent().ok_or("this program has no directory")?;
@@ -124,7 +124,7 @@ fn keys(value: &Value) -> String {
     names.join(" ")
 }
 
-/// Names of the first capabilities by their bit; the mask itself where there are others.
+/// Names of the first capabilities by their bits; the mask itself if there are others.
 fn capabilities(value: &Value) -> String {
     const NAMES: [(u32, &str); 3] = [(5, "KILL"), (10, "NET_BIND_SERVICE"), (29, "AUDIT_WRITE")];
     let Ok(mask) = u64::from_str_radix(text(value), 16) else { return "?".into() };

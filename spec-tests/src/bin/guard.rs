@@ -1,4 +1,4 @@
-//! Fails when a runtime makes more system calls or takes more instructions than it did. See `wharf_spec_tests::guard`.
+//! Fails if a runtime makes more system calls or takes more instructions than before. See `wharf_spec_tests::guard`.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts this program again with an environment that is the same everywhere: a program looks at each of its variables when it
-/// starts, so that they count.
+/// Starts this program again with the same environment everywhere: a program looks at each of its variables when it
+/// starts, so they affect the count.
 fn leave_environment() -> std::io::Result<()> {
     const MARK: &str = "GUARD";
     if std::env::var_os(MARK).is_some() {

@@ -1,8 +1,8 @@
 //! What a noisy container does to its neighbour, with limits and without.
 //!
-//! `neighbour --runtime PATH [--seconds 5]`: a cgroup with one CPU, 256 MiB and 256 tasks stands for the machine, so that
-//! the real one stays usable and the figures of large and small ones can be compared. In it run a fork bomb, a memory hog
-//! or busy loops in one container, and beside it another that wakes up every 5 ms, starts a process, waits for it and
+//! `neighbour --runtime PATH [--seconds 5]`: a cgroup with one CPU, 256 MiB and 256 tasks stands for the machine, so
+//! that the real one stays usable and the figures of large and small ones can be compared. In it, one container runs a
+//! fork bomb, a memory hog or busy loops, and beside it another wakes up every 5 ms, starts a process, waits for it and
 //! writes down how long that took beyond the 5 ms.
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use wharf_spec_tests::{PROBE, Spec, cgroup};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// A container that takes what it can get, and the limit that is against it.
+/// A container that takes what it can get, and the limit against that.
 struct Noise {
     name: &'static str,
     args: &'static [&'static str],
@@ -91,7 +91,7 @@ impl Bed {
     fn limit(&mut self, hierarchy: &cgroup::Hierarchy) -> Result<()> {
         if hierarchy.v2 {
             for controller in ["+cpu", "+memory", "+pids"] {
-                // On a hybrid host they are elsewhere.
+                // On a hybrid host they are in another hierarchy.
                 let _elsewhere = std::fs::write(hierarchy.mount.join("cgroup.subtree_control"), controller);
             }
         }
@@ -113,7 +113,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Prints the table; tells in how many cases limits did not help.
+    /// Prints the table; returns in how many cases limits did not help.
     fn measure(&self) -> Result<usize> {
         let mut failed = 0;
         println!(
@@ -139,7 +139,7 @@ impl Bed {
         Ok(failed)
     }
 
-    /// What the neighbour has seen; null if it did not live to tell.
+    /// What the neighbour has seen; null if it did not survive.
     fn victim(&self) -> Result<Value> {
         let id = format!("{}-victim", self.name);
         let args = ["/probe", "latency", &self.seconds.to_string()];

@@ -1,6 +1,7 @@
-//! Measures containerd shims side by side: what idle pods hold in memory, and how long calls take.
+//! Measures containerd shims side by side: how much memory idle pods use, and how long calls take.
 //!
-//! Everything is interleaved, one round of each shim after the other, so that what else the machine does falls on all.
+//! Everything is interleaved, one round of each shim after another, so that other load on the machine affects all
+//! alike.
 
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -110,7 +111,7 @@ fn entry(text: &str) -> Result<Entry, lexopt::Error> {
     Ok(Entry { name: name.into(), subject: Subject { path: found.path, era, effort: 1 }, options })
 }
 
-/// What one shim holds, in kB.
+/// What one shim uses, in kB.
 #[derive(Clone, Copy, Default)]
 struct Memory {
     rss: u64,
@@ -139,7 +140,7 @@ impl Memory {
     }
 }
 
-/// The calls that are timed, in the order of the table.
+/// The timed calls, in the order of the table.
 const CALLS: [&str; 6] = [
     "`start` of a shim, to its first answer",
     "Create and Start, to running",
@@ -173,7 +174,7 @@ fn measure(options: &Options) -> Outcome<String> {
         options.pods.iter().map(|pods| idle_pods(options, *pods, &beds)).collect::<Outcome<Vec<_>>>()?;
     let times = calls(options, &beds)?;
     for bed in beds {
-        // Some leave their sockets behind; this is no judgement of that.
+        // Some leave their sockets behind; that is not judged here.
         bed.tolerate_leftovers();
         bed.clean_up()?;
     }
@@ -191,7 +192,7 @@ fn created<'b, 'a>(
     Ok(task)
 }
 
-/// Mean of what the shims of idle pods hold.
+/// Mean of what the shims of idle pods use.
 fn idle_pods(options: &Options, pods: usize, beds: &[Bed<'_>]) -> Outcome<Vec<Memory>> {
     let spec = Spec::new().args(&["/probe", "wait"]);
     let mut tasks: Vec<Vec<Task<'_, '_>>> = beds.iter().map(|_| Vec::new()).collect();
@@ -233,7 +234,7 @@ fn idle_pods(options: &Options, pods: usize, beds: &[Bed<'_>]) -> Outcome<Vec<Me
     Ok(means)
 }
 
-/// Rounds of calls, one shim after the other.
+/// Rounds of calls, one shim after another.
 fn calls(options: &Options, beds: &[Bed<'_>]) -> Outcome<Vec<Times>> {
     let annotation =
         |bed: &Bed<'_>| serde_json::json!({"io.containerd.runc.v2.group": bed.dir().to_string_lossy()});

@@ -129,7 +129,7 @@ fn judge(options: &Options) -> Result<bool, String> {
     }
     let subjects =
         options.shims.iter().map(|(_, path)| subject(options, path)).collect::<Result<Vec<_>, _>>()?;
-    // Before there is a reaper, which would take what the calls are waited for.
+    // Before there is a reaper, which would take the exit statuses that the calls wait for.
     let versions: Vec<String> = subjects.iter().map(Subject::version).collect();
     let propagation = if options.shared_root { Propagation::Shared } else { Propagation::Private };
     let session =
@@ -184,7 +184,7 @@ fn print(options: &Options, columns: &[Column]) -> bool {
     totals.iter().all(|totals| totals.failed == 0)
 }
 
-/// A filter that looks like a row must be the test's row; any other is a part of the name.
+/// A filter that looks like a row must be the test's row; any other is part of the name.
 fn wanted(test: &Test, filters: &[String]) -> bool {
     let is_row = |word: &str| word.len() > 1 && word.is_ascii() && word[1..].parse::<u32>().is_ok();
     filters.is_empty()

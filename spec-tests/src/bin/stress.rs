@@ -1,7 +1,7 @@
-//! Many short containers under load: no hang, no wrong exit code, nothing left.
+//! Many short containers under load: no hang, no wrong exit code, nothing left behind.
 //!
-//! `stress --runtime PATH [--runs 2000]`: busy loops on all cores and two containers at a time, each of which runs a program
-//! that ends at once. That is where runtimes lose exit events.
+//! `stress --runtime PATH [--runs 2000]`: busy loops on all cores and two containers at a time, each of which runs a
+//! program that ends at once. Under such load runtimes lose exit events.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -12,7 +12,7 @@ use wharf_spec_tests::PROBE;
 
 /// Busy loops beside the containers.
 const LOOPS: usize = 8;
-/// Containers at a time.
+/// How many containers run at a time.
 const LANES: usize = 2;
 /// A run that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,7 +43,7 @@ fn arguments() -> Result<(PathBuf, usize), String> {
     Ok((std::path::absolute(&runtime).map_err(|error| error.to_string())?, runs))
 }
 
-/// Tells how many of the runs went wrong.
+/// Returns how many of the runs went wrong.
 fn stress(runtime: &Path, runs: usize) -> Result<usize, String> {
     let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
     let bundle = dir.path().join("bundle");
@@ -127,7 +127,7 @@ fn one(runtime: &Path, root: &Path, bundle: &Path, id: &str, code: i32) -> Resul
     if status == Some(code) { Ok(()) } else { Err(format!("exit code {status:?}, want {code}")) }
 }
 
-/// Waits for the end through a pidfd; a run that outlasts the patience is killed.
+/// Waits for the end through a pidfd; kills a run that takes longer than `PATIENCE`.
 fn wait(mut child: std::process::Child) -> Result<Option<i32>, String> {
     let pid = rustix::process::Pid::from_child(&child);
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())

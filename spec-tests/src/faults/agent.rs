@@ -1,4 +1,4 @@
-//! An agent that answers the notifications of seccomp filters: it lets every call go on.
+//! An agent that answers the notifications of seccomp filters: it lets every call continue.
 #![allow(unsafe_code, reason = "the two ioctls of seccomp_unotify(2) have no other form")]
 
 use crate::console::Receiver;
@@ -18,7 +18,7 @@ nix::ioctl_readwrite!(respond, b'!', 1, seccomp_notif_resp);
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE`.
 const GO_ON: u32 = 1;
 
-/// Serves one listener after the other until it is dropped.
+/// Serves one listener after another until dropped.
 pub(super) struct Agent {
     /// Where it takes listeners.
     pub(super) path: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Begins to serve at `dir/name`.
+    /// Starts serving at `dir/name`.
     pub(super) fn serve(dir: &Path, name: &str) -> Outcome<Self> {
         let receiver = Receiver::listen(dir, name)?;
         let (path, over) = (receiver.path.clone(), Arc::new(AtomicBool::new(false)));
@@ -59,14 +59,15 @@ impl Agent {
 }
 
 fn let_go_on(listener: &OwnedFd) {
-    // SAFETY: both structures are plain data for which zeroes are valid, and the kernel wants the first one zeroed.
+    // SAFETY: both structures are plain data for which zeroes are valid, and the kernel requires the first one to be
+    // zeroed.
     let (mut asked, mut answer): (seccomp_notif, seccomp_notif_resp) = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel fills the structure that the request is about.
+    // SAFETY: the kernel fills the structure of the request.
     if unsafe { receive(listener.as_raw_fd(), &raw mut asked) } == Err(Errno::EINTR) {
         return;
     }
     (answer.id, answer.flags) = (asked.id, GO_ON);
-    // SAFETY: the kernel reads the structure that the request is about.
+    // SAFETY: the kernel reads the structure of the request.
     let _gone = unsafe { respond(listener.as_raw_fd(), &raw mut answer) };
 }
 

@@ -1,4 +1,4 @@
-//! Cgroups that somebody else has frozen: nothing may be made below them, since it would never run.
+//! Cgroups that another program has frozen: nothing may be made below them, since it would never run.
 
 use crate::cgroup::{self, Hierarchy};
 use crate::outcome::{Outcome, check, skip};
@@ -45,7 +45,7 @@ pub(super) struct Frozen {
 }
 
 impl Frozen {
-    /// Makes it; skips where there is none to make, or systemd makes them.
+    /// Makes it; skips if none can be made, or systemd makes cgroups.
     pub(super) fn place(bed: &Bed<'_>) -> Outcome<Self> {
         Self::in_hierarchies(bed, |hierarchy| hierarchy.v2 || hierarchy.has("freezer"))
     }

@@ -1,6 +1,6 @@
 //! No command hangs, whatever the container, its creator or its surroundings do: every state with every command.
 //!
-//! A command may wait where a wait is meant, such as `start` for a process that is stopped; then it says what it waits for.
+//! A command may wait if that is its purpose, such as `start` for a stopped process; it then says what it waits for.
 
 use super::freeze::Frozen;
 use crate::outcome::{Fault, Outcome, check, fail};
@@ -91,7 +91,7 @@ pub(super) const TESTS: &[Test] = &[
         }
         bed.command(["list"]).patience(LIMIT).call()?.ok()?;
         release(&state);
-        // It was asked, and still does what it is told.
+        // After all these questions, `start` still works.
         bed.call(["start", &state.bundle.id])?.ok().map(drop)
     }),
     test("F34", "a container that stops all its processes again and again is killed and deleted", |bed| {
@@ -119,7 +119,7 @@ pub(super) const TESTS: &[Test] = &[
         Ok(())
     }),
     test("F8", "start of a container whose first process is killed before its execve is an error", |bed| {
-        // The hook keeps it from going on until it is killed: the last moment that can be told apart for sure.
+        // The hook keeps it from going on until it is killed: the last moment that can be distinguished reliably.
         let state = asleep(bed, "startContainer", "start")?;
         let container = bed.adopt(&state.bundle);
         kill_process(container.pid()?, Signal::KILL).map_err(std::io::Error::from)?;
@@ -186,14 +186,14 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// How long a command may take that does not say that it waits.
+/// How long a command may take if it does not say that it waits.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A command: the arguments before and after the id. Some words stand for what each container has of its own.
+/// A command: the arguments before and after the id. Some words are replaced for each container.
 type Words = (&'static [&'static str], &'static [&'static str]);
 
-/// Every command. Those of a group meet one container together: those that do not change it, those that find its id taken or
-/// itself not paused, those that enter it, and those that kill it. Each of the others meets one of its own.
+/// Every command. Those of a group meet one container together: those that do not change it, those that find its id
+/// taken or it not paused, those that enter it, and those that kill it. Each of the others gets its own container.
 const COMMANDS: [&[Words]; 10] = [
     &[
         (&["state"], &[]),
@@ -212,8 +212,8 @@ const COMMANDS: [&[Words]; 10] = [
     &[(&["kill"], &["TERM"])],
     &[(&["delete"], &[])],
 ];
-/// How many of the groups a quick run tries: those whose commands have to wait for the container's process or for the lock,
-/// or to break in.
+/// How many of the groups a quick run tries: those whose commands have to wait for the container's process or for the
+/// lock, or to break in.
 const SELECTED: usize = 6;
 const MOUNT: Words = (&["mounts", "add"], &[MOUNTS]);
 const UNMOUNT: Words = (&["mounts", "remove"], &[MOUNTS]);
@@ -221,23 +221,23 @@ const BUNDLE: &str = "BUNDLE";
 const MOUNTS: &str = "MOUNTS";
 const IMAGES: &str = "IMAGES";
 
-/// What is tried in this run.
+/// The commands of this run.
 fn commands(bed: &Bed<'_>) -> &'static [&'static [Words]] {
     COMMANDS.get(..if bed.runtime.quick { SELECTED } else { COMMANDS.len() }).unwrap_or_default()
 }
 
-/// A container in some state, and what has to be let go afterwards.
+/// A container in some state, and what has to be released afterwards.
 struct State {
     bundle: Bundle,
     /// The runtime, while it still works on the container.
     caller: Option<Running>,
-    /// What is stopped by a signal.
+    /// The process that is stopped by a signal.
     stopped: Option<Pid>,
     frozen: Option<Frozen>,
 }
 
-/// Lets a container in some state meet each command. The state comes in two steps, of which the first one calls the runtime
-/// and waits for nothing, so that all that can be done side by side is.
+/// Lets a container in some state meet each command. The state is reached in two steps, the first of which calls the
+/// runtime and waits for nothing, so that as much as possible runs in parallel.
 fn matrix(
     bed: &Bed<'_>,
     begin: &dyn Fn(&Bed<'_>) -> Outcome<State>,
@@ -287,7 +287,7 @@ fn matrix(
             hung.push(text);
         }
     }
-    // Hooks go on whose runtime was killed.
+    // Hooks go on after their runtime is killed.
     let _orphans = bed.end_strays_after(Duration::from_millis(50));
     check(hung.is_empty(), || format!("hung: {}", hung.join("; ")))
 }
@@ -317,7 +317,7 @@ fn release(state: &State) {
     }
 }
 
-/// Calls the runtime for a container and waits for nothing.
+/// Calls the runtime for a container without waiting.
 fn calling(bed: &Bed<'_>, bundle: Bundle, words: &[&str]) -> Outcome<State> {
     let dir = bundle.dir.to_string_lossy();
     let own = ["--bundle", &dir, &bundle.id];
@@ -349,7 +349,7 @@ fn done(_: &Bed<'_>, mut state: State) -> Outcome<State> {
     }
 }
 
-/// A container that somebody looked after who is gone: there is nobody at the other ends of its streams.
+/// A container whose supervisor is gone: its streams have no other ends.
 fn orphaned(_: &Bed<'_>, mut state: State) -> Outcome<State> {
     let Some(run) = state.caller.take() else { return Ok(state) };
     let end = Instant::now() + PATIENCE;
@@ -378,7 +378,7 @@ fn stopped_by_signal(bed: &Bed<'_>, state: State) -> Outcome<State> {
     Ok(state)
 }
 
-/// A call for a container with a hook that takes its time.
+/// A call for a container with a slow hook.
 fn hooked(bed: &Bed<'_>, kind: &str, command: &str) -> Outcome<State> {
     let bundle =
         Hooks::new(bed)?.program(&["/probe", "wait"]).hook(kind, "slow", &["sleep=60000"]).write()?;
@@ -391,14 +391,14 @@ fn in_hook(_: &Bed<'_>, state: State) -> Outcome<State> {
     Ok(state)
 }
 
-/// The container was created, is started, and the hook has begun.
+/// The container has been created, is being started, and the hook has begun.
 fn in_hook_of_start(bed: &Bed<'_>, state: State) -> Outcome<State> {
     let mut state = done(bed, state)?;
     state.caller = Some(bed.command(["start", &state.bundle.id]).spawn()?);
     in_hook(bed, state)
 }
 
-/// A container of which a command is in a hook that takes its time.
+/// A container whose command is in a slow hook.
 fn asleep(bed: &Bed<'_>, kind: &str, command: &str) -> Outcome<State> {
     let state = hooked(bed, kind, command)?;
     if command == "start" { in_hook_of_start(bed, state) } else { in_hook(bed, state) }

@@ -30,7 +30,7 @@ pub(super) const TESTS: &[Test] = &[
             crate::tests::kernel::needs("strace")?;
             let neighbour = bed.waiting(&Spec::new())?;
             let path = neighbour.bundle.spec()?.pointer("/linux/cgroupsPath").cloned().unwrap_or_default();
-            // At each directory that it makes: the state directory, then the cgroups, where it finds who is in there.
+            // At each directory that it makes: the state directory, then the cgroups, where it checks for processes.
             for moment in 1..40 {
                 let bundle = bed.bundle(&Spec::new().set("/linux/cgroupsPath", path.clone()))?;
                 let inject = format!("inject=/^mkdir:signal=KILL:when={moment}");
@@ -207,7 +207,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// Kills a call after so many milliseconds, if it still runs then.
+/// Kills a call after this many milliseconds, if it still runs then.
 fn interrupt(bed: &Bed<'_>, bundle: &Bundle, command: &str, wait: u64) -> Outcome {
     let running = bed.command([command, "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]).spawn()?;
     std::thread::sleep(Duration::from_millis(wait));
@@ -231,7 +231,7 @@ fn killed(bed: &Bed<'_>, command: &str, options: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// What is left once the dead have been collected.
+/// What is left once the dead have been reaped.
 fn settled(bed: &Bed<'_>, bundle: &Bundle) -> Vec<String> {
     let end = Instant::now() + Duration::from_secs(2);
     loop {

@@ -1,5 +1,5 @@
-//! Seccomp profiles that deny, notify or kill what a process calls between the loading of its filter and its program:
-//! whatever they say, the runtime comes back, with a program that runs or with a reason.
+//! Seccomp profiles that deny, notify or kill calls that a process makes between loading its filter and its program:
+//! whatever they say, the runtime returns, with a running program or with a reason.
 
 use super::agent::Agent;
 use crate::outcome::{Fault, Outcome, check};
@@ -49,7 +49,7 @@ pub(super) const TESTS: &[Test] = &[
                 .args(&["/probe", "true"])
                 .set("/process/noNewPrivileges", json!(privileges))
                 .set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rule}));
-            // How a process of another parent ended, only newer kernels tell a user.
+            // How another parent's process ended, only newer kernels tell a user.
             let words: &[&str] = if bed.host.root { &["seccomp"] } else { &["seccomp", "ended"] };
             bed.run(&spec)?.refused(words)?;
             let container = bed.create(&bed.bundle(&spec)?)?;
@@ -59,7 +59,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// What a process calls, or might, after its filter is loaded; hooks included.
+/// Calls that a process makes, or might make, after its filter is loaded; including hooks.
 const CALLS: [&str; 34] = [
     "accept4",
     "capget",
@@ -111,7 +111,7 @@ fn each(bed: &Bed<'_>, action: &str) -> Outcome {
     try_all(bed, profiles.collect())
 }
 
-/// Runs a container with each profile, with and without `noNewPrivileges`, some at a time.
+/// Runs a container with each profile, with and without `noNewPrivileges`, several at a time.
 fn try_all(bed: &Bed<'_>, profiles: Vec<Value>) -> Outcome {
     let all: Vec<(Value, bool)> =
         profiles.into_iter().flat_map(|profile| [(profile.clone(), true), (profile, false)]).collect();

@@ -1,4 +1,4 @@
-//! State that is missing, broken, stale, or cannot be written.
+//! State that is missing, broken, stale, or not writable.
 
 use crate::outcome::{Outcome, check, same};
 use crate::tests::mounts::Source;
@@ -51,7 +51,7 @@ pub(super) const TESTS: &[Test] = &[
         let pid = container.pid()?;
         let file = state_file(bed, &container)?;
         container.stop()?;
-        // A process of ours takes the place of the dead one, as if the kernel had used the number again.
+        // A process of ours takes the place of the dead one, as if the kernel had reused the pid.
         let mut stranger = crate::reaper::spawn(Command::new("sleep").arg("60"))?;
         let mut state: Value = serde_json::from_slice(&fs::read(&file)?)?;
         check(replace_pid(&mut state, pid.as_raw_pid().into(), stranger.id()), || {
@@ -95,7 +95,7 @@ pub(super) const TESTS: &[Test] = &[
         |bed| {
             let spec = Spec::new();
             let bundle = bed.bundle(&spec)?;
-            // Where its cgroup is, its id alone tells.
+            // Its id alone tells where its cgroup is.
             bundle.write_spec(&spec.without("/linux/cgroupsPath"))?;
             let container = bed.create(&bundle)?;
             let other = bed.dir().join("other-root");
@@ -155,7 +155,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// The file with the pid in it: state.json, or what the runtime calls it.
+/// The file with the pid in it: state.json, or whatever the runtime calls it.
 fn state_file(bed: &Bed<'_>, container: &Container<'_, '_>) -> Outcome<PathBuf> {
     let dir = bed.state_dir(container.id());
     for name in ["state.json", "status"] {
@@ -166,7 +166,8 @@ fn state_file(bed: &Bed<'_>, container: &Container<'_, '_>) -> Outcome<PathBuf> 
     crate::outcome::skip("no state.json or status in the state directory")
 }
 
-/// Makes the records of a running container those of another boot: its process is then one that was given the same numbers.
+/// Makes the records of a running container those of another boot: its process is then another one with the same
+/// numbers.
 fn of_another_boot(bed: &Bed<'_>, interrupted: bool) -> Outcome {
     bed.tolerate_leftovers();
     let container = bed.waiting(&Spec::new())?;
@@ -198,7 +199,7 @@ fn of_another_boot(bed: &Bed<'_>, interrupted: bool) -> Outcome {
     check(!bed.state_dir(container.id()).exists(), || "its state directory is still there".into())
 }
 
-/// Puts another process in every member that is named after a pid; other numbers may be equal to it by chance.
+/// Replaces the pid in every member with a name for a pid; other numbers may be equal to it by chance.
 fn replace_pid(value: &mut Value, old: i64, new: u32) -> bool {
     let mut found = false;
     match value {

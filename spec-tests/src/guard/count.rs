@@ -1,4 +1,4 @@
-//! Counting the system calls of a container's life with strace(1), and the instructions of calls that make none.
+//! Counts the system calls of a container's life with strace(1), and the instructions of short calls.
 
 use super::limits::Counts;
 use super::steps;
@@ -11,13 +11,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// What is done in a container's life, in this order; `run` is a life of its own.
+/// The steps of a container's life, in this order; `run` is a life of its own.
 pub const LIFE: [&str; 6] = ["create", "start", "state", "exec", "kill", "delete"];
 
-/// Every count is taken so often, and the smallest is true: what is called again after an interruption only adds.
+/// How often everything is counted; the smallest count is true: calls that are repeated after an interruption only add
+/// to it.
 const TRIES: usize = 3;
 
-/// Finds a program that counts; skips where it is not installed.
+/// Finds a counting program; skips if it is not installed.
 pub fn tool(name: &str) -> Outcome<PathBuf> {
     let found =
         ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(name)).into_iter().find(|path| path.exists());
@@ -57,7 +58,7 @@ fn life(strace: &Path, one: &Contestant, image: &Image, kind: Kind) -> Outcome<V
     let title = |word: &str| format!("system calls of {word} {kind:?}");
     trace(&["run", "--bundle", &ending.to_string_lossy(), &one.id(1)])?.finish(PATIENCE)?.ok()?;
     all.push((title("run"), read(&file)?));
-    // The tracer stays until the container's first process ends, so that is killed, out of sight, once `create` is done.
+    // The tracer stays until the container's first process ends, so kill that, unseen, once `create` is done.
     let create = trace(&["create", "--bundle", &sleeping.to_string_lossy(), &id])?;
     until_created(one, &id, create.pid())?;
     one.call(&["kill", &id, "KILL"])?;
@@ -80,7 +81,7 @@ fn life(strace: &Path, one: &Contestant, image: &Image, kind: Kind) -> Outcome<V
     Ok(all)
 }
 
-/// Waits until a container is created and the process that had it created, a child of `pid`, has ended.
+/// Waits until a container is created and its creator, a child of `pid`, has ended.
 fn until_created(one: &Contestant, id: &str, pid: u32) -> Outcome {
     let children = format!("/proc/{pid}/task/{pid}/children");
     let end = Instant::now() + PATIENCE;
@@ -108,7 +109,7 @@ fn read(file: &Path) -> Outcome<Counts> {
     if counts.is_empty() { fail(format!("strace counted nothing: {}", brief(&text))) } else { Ok(counts) }
 }
 
-/// The instructions in user space of calls that start nothing: what starting the program costs, and what planning does.
+/// The user-space instructions of calls that start nothing: the cost of starting the program, and of planning.
 ///
 /// Stepping takes some 20 microseconds for each, so the longer calls are left to valgrind, which is faster but does not
 /// know the newer system calls of the shorter ones.
@@ -119,7 +120,7 @@ pub fn instructions(one: &Contestant, image: &Image) -> Outcome<Vec<(String, Cou
     calls.iter().map(|args| Ok(titled(args[0], steps::count(one.unmeasured(args))?))).collect()
 }
 
-/// The same of checking and planning.
+/// The same for checking and planning.
 pub fn planning(valgrind: &Path, one: &Contestant, image: &Image) -> Outcome<Vec<(String, Counts)>> {
     let bundle = sleeping(one, image)?;
     let calls = ["features", "check", "explain"]

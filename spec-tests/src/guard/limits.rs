@@ -1,25 +1,25 @@
-//! What was counted once, and what may be counted now.
+//! What was counted before, and what may be counted now.
 
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// How many times each thing was done: system calls by name, or instructions.
+/// How often each thing was done: system calls by name, or instructions.
 pub type Counts = BTreeMap<String, u64>;
 
-/// Growth that is no regression: a wait that is interrupted is called again, a table of hashes is laid out anew.
+/// Growth that is no regression: an interrupted wait is repeated, a hash table has another layout.
 const MARGIN_PERCENT: u64 = 2;
 const MARGIN_CALLS: u64 = 3;
 
-/// What one measurement means beside its limit.
+/// How a measurement compares with its limit.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// As it was, within the margin.
     Same,
-    /// More than the margin below: the limit should be renewed, or it will let the next growth pass.
+    /// Less by more than the margin: renew the limit, or it will let the next growth pass.
     Less(String),
-    /// More than the margin above, and where.
+    /// More by more than the margin, and where.
     More(String),
     /// There is no limit.
     Unknown,
@@ -36,7 +36,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn read(path: &Path, kind: &str) -> Result<Self, String> {
         let mut this = Self::default();
         let file = parse(path)?;
@@ -48,11 +48,11 @@ impl Limits {
         Ok(this)
     }
 
-    /// Replaces those of one kind of host, and leaves what could not be counted now.
+    /// Replaces those of one kind of host, and keeps what could not be counted now.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or written.
+    /// If the file cannot be read or written.
     pub fn renew(path: &Path, kind: &str, found: &[(String, Counts)]) -> Result<(), String> {
         let mut file = parse(path)?;
         let entries = file["limits"].as_object_mut().ok_or("no object /limits")?;

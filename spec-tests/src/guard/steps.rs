@@ -1,7 +1,7 @@
-//! Counting the instructions that a program takes in user space, by stepping through it with ptrace(2).
+//! Counts the instructions that a program takes in user space, by stepping through it with ptrace(2).
 //!
-//! That needs no counter of the processor, which virtual machines often lack, and no other program. A repeated string
-//! instruction counts once for each repetition.
+//! That needs neither the processor's counters, which virtual machines often lack, nor another program. A repeated
+//! string instruction counts once for each repetition.
 
 use crate::outcome::{Outcome, fail};
 use crate::runtime::{Invocation, brief};
@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Steps through a call to its end. What it starts is not counted.
+/// Steps through a call to its end. Programs that it starts are not counted.
 ///
 /// # Errors
 ///
-/// When it does not end well, or takes more than two minutes.
+/// If it fails, or takes more than two minutes.
 pub fn count(call: Invocation) -> Outcome<u64> {
-    // The shell stops itself, is taken over, and becomes the program: counting begins behind its execve.
+    // The shell stops itself, is attached to, and becomes the program: counting begins after its execve.
     let running = call.after("kill -STOP $$").spawn()?;
     let pid = Pid::from_raw(running.pid().cast_signed());
     let steps = step_through(pid);

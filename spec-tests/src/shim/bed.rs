@@ -31,14 +31,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Where the state of containers is when no option says otherwise.
+/// Where the state of containers is by default.
 pub const STATE_ROOT: &str = "/run/containerd/runc";
 
 /// Where a test works.
 pub struct Bed<'a> {
-    /// The shim that is judged.
+    /// The shim under test.
     pub subject: &'a Subject,
-    /// What this machine is.
+    /// Facts about this machine.
     pub host: &'a Host,
     /// Where its events go.
     pub daemon: Daemon,
@@ -75,7 +75,7 @@ impl<'a> Bed<'a> {
         self.dir.path()
     }
 
-    /// A bundle with a fresh id in a directory of that name, with the log FIFO that containerd makes.
+    /// A bundle with a fresh id, in a directory with that name, with the log FIFO that containerd makes.
     pub fn bundle(&self, spec: &Spec) -> Outcome<Bundle> {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let id = format!("suite-{}-{serial}", std::process::id());
@@ -92,7 +92,7 @@ impl<'a> Bed<'a> {
         Ok(bundle)
     }
 
-    /// How the shim is called for a bundle.
+    /// How to call the shim for a bundle.
     pub fn call(&self, bundle: &Bundle) -> Call {
         Call {
             program: self.subject.path.clone(),
@@ -114,7 +114,7 @@ impl<'a> Bed<'a> {
         self.pod_by(&self.call(bundle))
     }
 
-    /// Starts a shim by a call made by hand.
+    /// Starts a shim with a prepared call.
     pub fn pod_by(&self, call: &Call) -> Outcome<Rc<Pod>> {
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         let log =
@@ -143,7 +143,7 @@ impl<'a> Bed<'a> {
         self.create_in(&pod, bundle, streams)
     }
 
-    /// A created container in a shim that runs.
+    /// A created container in a running shim.
     pub fn create_in(&self, pod: &Rc<Pod>, bundle: Bundle, streams: Streams) -> Outcome<Task<'_, 'a>> {
         let mut task = Task::new(self, Rc::clone(pod), bundle, streams);
         task.pid = super::client::granted("Create", task.create(None, &[]))?.pid;
@@ -171,12 +171,12 @@ impl<'a> Bed<'a> {
         Ok(Task::new(self, pod, bundle, streams))
     }
 
-    /// This test breaks things on purpose: what is left is cleaned up but not reported.
+    /// This test breaks things on purpose: leftovers are cleaned up but not reported.
     pub fn tolerate_leftovers(&self) {
         self.tolerated.set(true);
     }
 
-    /// Waits until something can be seen.
+    /// Waits until something can be observed.
     pub fn until<T>(&self, what: &str, mut look: impl FnMut() -> Outcome<Option<T>>) -> Outcome<T> {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
@@ -217,7 +217,7 @@ impl<'a> Bed<'a> {
         .or_else(|_| fail(format!("left behind: {}", left.join(", "))))
     }
 
-    /// Ends every container and shim, as a daemon does that cleans up, and tells what stayed nevertheless.
+    /// Ends every container and shim, as a daemon does when it cleans up, and reports what remained.
     pub fn clean_up(self) -> Outcome {
         let mut left = Vec::new();
         for pod in self.pods.borrow().iter().filter(|pod| pod.alive()) {
@@ -237,7 +237,7 @@ impl<'a> Bed<'a> {
             }
         }
         for bundle in self.bundles.borrow().iter() {
-            // Where no container was made, there is nothing for `delete` to go by.
+            // If no container was made, `delete` has nothing to go by.
             let made = bundle.dir.join("options.json").exists() || bundle.dir.join("runtime").exists();
             match self.call(bundle).delete() {
                 Ok(ran) if ran.code == 0 || !made => {}
@@ -249,7 +249,7 @@ impl<'a> Bed<'a> {
             }
             self.sweep(bundle);
         }
-        // What a killed shim leaves, the next start of its group takes over.
+        // The next start of its group takes over what a killed shim leaves.
         for pod in self.pods.borrow().iter().filter(|pod| !pod.crashed()) {
             if super::client::socket_path(&pod.answer.address).exists() {
                 left.push(format!("socket {}", pod.answer.address));
@@ -316,7 +316,7 @@ pub fn mount(kind: &str, source: &Path, options: &[&str]) -> Mount {
     }
 }
 
-/// The directory of a bundle as the daemon's own state has it.
+/// The directory of a bundle according to the daemon's own state.
 pub fn state_dir(bed: &Bed<'_>, root: &Path, id: &str) -> PathBuf {
     root.join(&bed.namespace).join(id)
 }

@@ -1,4 +1,4 @@
-//! The client half: many calls at once over one connection to a shim.
+//! The client's side: many calls at once over one connection to a shim.
 
 use super::wire::{Frame, RESPONSE};
 use crate::outcome::{Fault, Outcome, check, fail};
@@ -20,13 +20,13 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 pub mod code {
     /// Anything that has no code of its own.
     pub const UNKNOWN: i32 = 2;
-    /// The request makes no sense.
+    /// The request is invalid.
     pub const INVALID_ARGUMENT: i32 = 3;
     /// No such container or process.
     pub const NOT_FOUND: i32 = 5;
     /// The id is taken.
     pub const ALREADY_EXISTS: i32 = 6;
-    /// Too much is under way.
+    /// Too much is in progress.
     pub const RESOURCE_EXHAUSTED: i32 = 8;
     /// The container or process is in the wrong state.
     pub const FAILED_PRECONDITION: i32 = 9;
@@ -48,7 +48,7 @@ pub enum Refusal {
     Closed,
     /// Nothing came in time.
     Silence,
-    /// The bytes are no such message.
+    /// The bytes are not such a message.
     Garbled(String),
 }
 
@@ -73,12 +73,12 @@ impl Display for Refusal {
 /// An answer, or why there is none.
 pub type Reply<T> = Result<T, Refusal>;
 
-/// Adds what was asked to a refusal that the test did not want.
+/// Adds the request to a refusal that the test did not expect.
 pub fn granted<T>(what: &str, reply: Reply<T>) -> Outcome<T> {
     reply.map_err(|refusal| Fault::Failed(format!("{what}: {refusal}")))
 }
 
-/// Passes when the shim answered with one of these codes and the message has one of these words.
+/// Passes if the shim answered with one of these codes and the message has one of these words.
 pub fn refused<T>(what: &str, reply: Reply<T>, codes: &[i32], words: &[&str]) -> Outcome {
     match reply {
         Ok(_) => fail(format!("{what} succeeded")),
@@ -115,7 +115,7 @@ impl Client {
         Self::over(UnixStream::connect(socket_path(address))?)
     }
 
-    /// Talks over a connection that exists.
+    /// Uses an existing connection.
     pub fn over(stream: UnixStream) -> io::Result<Self> {
         let open = Arc::new(Mutex::new(Open { next: 1, ..Open::default() }));
         let (mut reader, shared) = (stream.try_clone()?, Arc::clone(&open));
@@ -125,7 +125,7 @@ impl Client {
                 if frame.kind == RESPONSE
                     && let Some(waiting) = open.streams.remove(&frame.stream)
                 {
-                    // Whoever asked may have given up.
+                    // The caller may have given up.
                     let _gone = waiting.send(frame.body);
                 }
             }
@@ -136,14 +136,14 @@ impl Client {
         Ok(Self { stream, open })
     }
 
-    /// Sends a request and gives the answer that is to come.
+    /// Sends a request and returns the pending answer.
     pub fn begin(&self, service: &str, method: &str, payload: Vec<u8>) -> Pending {
         let request =
             Request { service: service.into(), method: method.into(), payload, ..Request::default() };
         self.begin_request(&request)
     }
 
-    /// As [`Client::begin`], with a request made by hand.
+    /// As [`Client::begin`], with a prepared request.
     pub fn begin_request(&self, request: &Request) -> Pending {
         let body = request.write_to_bytes().unwrap_or_default();
         let (sender, answer) = channel();
@@ -170,13 +170,13 @@ impl Client {
         io::Write::write_all(&mut &self.stream, bytes)
     }
 
-    /// Ends the connection, as the end of a daemon does.
+    /// Ends the connection, as when a daemon ends.
     pub fn hang_up(&self) {
-        // The reading thread holds a copy of the descriptor; this ends it too. There may be no other end any more.
+        // The reading thread has a copy of the descriptor; this ends it too. There may be no other end any more.
         let _ended = self.stream.shutdown(std::net::Shutdown::Both);
     }
 
-    /// Has the shim closed the connection?
+    /// Whether the shim has closed the connection.
     pub fn ended(&self) -> bool {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).ended
     }

@@ -1,4 +1,4 @@
-//! The daemon's half of events: a socket that shims forward them to, which can fall silent, fail, and go away.
+//! The daemon's side of events: a socket that shims forward them to, which can fall silent, fail, and go away.
 
 use super::wire::{Frame, RESPONSE};
 use crate::outcome::{Outcome, fail};
@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 const SERVICE: &str = "containerd.services.events.ttrpc.v1.Events";
 
-/// An event as it came.
+/// An event as it arrived.
 #[derive(Clone)]
 pub struct Event {
-    /// Such as `/tasks/exit`.
+    /// For example `/tasks/exit`.
     pub topic: String,
     /// The namespace in its envelope.
     pub namespace: String,
@@ -38,7 +38,7 @@ impl Debug for Event {
 }
 
 impl Event {
-    /// The event as the message that it is.
+    /// The event as its message.
     pub fn parse<M: Message>(&self) -> Outcome<M> {
         M::parse_from_bytes(&self.value).or_else(|error| fail(format!("{}: {error}", self.topic)))
     }
@@ -49,7 +49,7 @@ impl Event {
         self.exit().map_or_else(String::new, |exit| exit.container_id)
     }
 
-    /// The process it is about: the exec's id, else the container's.
+    /// The process it is about: the exec's id, or else the container's.
     pub fn process(&self) -> String {
         match self.topic.as_str() {
             "/tasks/exit" => self.exit().map_or_else(String::new, |exit| exit.id),
@@ -67,7 +67,7 @@ impl Event {
         if self.topic == "/tasks/exit" {
             return events::TaskExit::parse_from_bytes(&self.value).ok();
         }
-        // Only the first field is alike in all of them.
+        // Only the first field is the same in all of them.
         if input.read_raw_varint32().ok()? == 10 {
             exit.container_id = input.read_string().ok()?;
         }
@@ -80,7 +80,7 @@ impl Event {
 pub enum Manner {
     /// Takes it.
     Takes,
-    /// Reads it and says nothing.
+    /// Reads it and does not answer.
     Silent,
     /// Answers with an error.
     Refuses,
@@ -89,7 +89,7 @@ pub enum Manner {
 #[derive(Debug)]
 struct Heard {
     events: Vec<Event>,
-    /// What this daemon was sent that is no event.
+    /// What this daemon was sent that is not an event.
     strays: Vec<String>,
     manner: Manner,
     streams: Vec<UnixStream>,
@@ -157,14 +157,14 @@ impl Daemon {
         Ok(())
     }
 
-    /// Ends as a daemon that is stopped: the socket goes and every connection breaks.
+    /// Ends like a stopped daemon: the socket goes away and every connection breaks.
     pub fn down(&self) -> io::Result<()> {
         let streams = {
             let mut heard = self.shared.lock();
             heard.open = false;
             std::mem::take(&mut heard.streams)
         };
-        // Wakes the thread that accepts; it sees that the door is shut.
+        // Wakes the accepting thread, which then sees that it should end.
         drop(UnixStream::connect(&self.path));
         std::fs::remove_file(&self.path)?;
         for stream in streams {
@@ -183,7 +183,7 @@ impl Daemon {
         self.shared.lock().connections
     }
 
-    /// What was sent that is no event.
+    /// What was sent that is not an event.
     pub fn strays(&self) -> Vec<String> {
         self.shared.lock().strays.clone()
     }
@@ -203,7 +203,7 @@ impl Daemon {
         self.shared.lock().events.clear();
     }
 
-    /// Waits for an event that is wanted.
+    /// Waits for an event that matches.
     pub fn wait(&self, what: &str, limit: Duration, wanted: impl Fn(&Event) -> bool) -> Outcome<Event> {
         let end = Instant::now() + limit;
         let mut heard = self.shared.lock();
@@ -268,7 +268,7 @@ fn serve(mut stream: UnixStream, shared: &Shared) {
     }
 }
 
-/// The event in a frame, or what is there instead.
+/// The event in a frame, or else what it contains.
 fn event(frame: &Frame) -> Result<Event, String> {
     let request = Request::parse_from_bytes(&frame.body).map_err(|error| format!("no request: {error}"))?;
     if request.service != SERVICE || request.method != "Forward" {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub enum Era {
     /// 1.6: a bare address is the only answer it reads.
     V1_6,
-    /// 1.7: says `MAX_SHIM_VERSION`, reads a bare address or JSON up to version 2.
+    /// 1.7: sends `MAX_SHIM_VERSION`, reads a bare address or JSON up to version 2.
     V1_7,
     /// 2.0 to 2.2: as 1.7, up to version 3.
     V2_0,
@@ -53,7 +53,7 @@ impl Era {
 pub struct Call {
     /// The shim's binary.
     pub program: PathBuf,
-    /// As which containerd.
+    /// Which containerd to act as.
     pub era: Era,
     /// `-namespace`.
     pub namespace: String,
@@ -67,11 +67,11 @@ pub struct Call {
     pub ttrpc: PathBuf,
     /// Runtime options.
     pub options: Option<Any>,
-    /// Where sockets are to be, for those who can say it.
+    /// Where sockets should be, for those that can say so.
     pub socket_dir: Option<PathBuf>,
     /// More variables.
     pub env: Vec<(String, String)>,
-    /// In a network namespace of its own, so that /proc/PID/net/unix is about this shim alone.
+    /// Whether it is in a separate network namespace, so that /proc/PID/net/unix shows only this shim.
     pub private_network: bool,
 }
 
@@ -141,7 +141,7 @@ impl Call {
         run(self.command(&["start"]), &self.stdin(), Duration::from_secs(30))
     }
 
-    /// `delete`, with nothing on stdin and stderr apart.
+    /// `delete`, with nothing on stdin and a separate stderr.
     pub fn delete(&self) -> Outcome<Ran> {
         self.delete_in(&self.bundle)
     }
@@ -160,7 +160,7 @@ impl Call {
 pub struct Ran {
     /// Exit code, or 128 + signal.
     pub code: i32,
-    /// What it wrote to stdout, and to stderr where they are one.
+    /// What it wrote to stdout, and to stderr if they are one pipe.
     pub output: Vec<u8>,
     /// What it wrote to stderr alone.
     pub stderr: String,
@@ -169,7 +169,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Passes when it exited 0.
+    /// Passes if it exited with 0.
     pub fn ok(self, what: &str) -> Outcome<Self> {
         if self.code == 0 {
             return Ok(self);
@@ -177,13 +177,13 @@ impl Ran {
         fail(format!("`{what}` ended with {}: {}", self.code, brief(&self.text())))
     }
 
-    /// All that it said, as text.
+    /// All of its output, as text.
     pub fn text(&self) -> String {
         format!("{}{}", String::from_utf8_lossy(&self.output), self.stderr)
     }
 }
 
-/// Runs a program with stdout and stderr in one pipe; whoever keeps that pipe open makes containerd hang.
+/// Runs a program with stdout and stderr in one pipe; a process that keeps that pipe open makes containerd hang.
 pub fn run(mut command: Command, stdin: &[u8], limit: Duration) -> Outcome<Ran> {
     let (reader, writer) = pipe()?;
     command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
@@ -261,13 +261,13 @@ pub enum Form {
 pub struct Answer {
     /// Version of the task API.
     pub version: i32,
-    /// Such as `unix:///run/containerd/s/...`.
+    /// For example `unix:///run/containerd/s/...`.
     pub address: String,
     /// How it was written.
     pub form: Form,
 }
 
-/// Reads an answer as a containerd of this era does.
+/// Parses an answer as a containerd of this era does.
 pub fn read_answer(era: Era, output: &[u8]) -> Outcome<Answer> {
     // containerd trims white space of all forms.
     let trimmed = output.trim_ascii();
@@ -313,7 +313,7 @@ pub fn any(type_url: &str, value: Vec<u8>) -> Any {
     Any { type_url: type_url.into(), value, ..Any::default() }
 }
 
-/// Codes by which a daemon knows that a service is not there.
+/// Codes by which a daemon knows that a service does not exist.
 pub const NO_SERVICE: [i32; 1] = [code::UNIMPLEMENTED];
 
 #[cfg(test)]

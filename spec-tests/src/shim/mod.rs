@@ -1,8 +1,9 @@
 //! A stand-in containerd that judges any containerd shim binary.
 //!
 //! It calls the shim's program as the generations of containerd do ([`launch`]), takes its events ([`daemon`]), speaks
-//! the task API over its socket ([`client`], [`task`]) and holds the far ends of its streams ([`stdio`]). Each test gets
-//! a [`Bed`], which afterwards ends what the test left and reports leaks: processes, cgroups, mounts, state, sockets.
+//! the task API over its socket ([`client`], [`task`]) and holds the far ends of its streams ([`stdio`]). Each test
+//! gets a [`Bed`], which afterwards ends what the test left and reports leaks: processes, cgroups, mounts, state,
+//! sockets.
 
 pub mod bed;
 pub mod client;
@@ -30,14 +31,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// The shim that is judged.
+/// The shim under test.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// Absolute path of its program.
     pub path: PathBuf,
-    /// The containerd that calls it where a test does not choose.
+    /// The containerd that calls it, if a test does not choose.
     pub era: Era,
-    /// How often the tests of leaks repeat what they do, in per cent of the full count.
+    /// How often leak tests repeat their work, in per cent of the full count.
     pub effort: u32,
 }
 
@@ -54,7 +55,7 @@ impl Subject {
         )
     }
 
-    /// Skips what no containerd of this era asks for.
+    /// Skips what no containerd of this era uses.
     pub fn needs(&self, era: Era) -> Outcome {
         if self.era >= era { Ok(()) } else { skip(format!("no containerd before {era:?} does this")) }
     }
@@ -66,7 +67,7 @@ pub struct Test {
     /// The row: B bootstrap, T task, X exec, I streams, R resources, O options, E events, P pods,
     /// C checkpoints, K crashes, W wire, L leaks.
     pub row: &'static str,
-    /// What must be true, as one sentence.
+    /// The requirement, as one sentence.
     pub sentence: &'static str,
     /// The test itself.
     pub run: fn(&Bed<'_>) -> Outcome,
@@ -89,7 +90,7 @@ pub fn all() -> Vec<Test> {
     tests::AREAS.concat()
 }
 
-/// Hides this machine's /run from this process and what it starts: shims put sockets and state at fixed places there.
+/// Hides this machine's /run from this process and its children: shims put sockets and state in fixed places there.
 ///
 /// The private mount namespace must exist.
 pub fn private_run() -> std::io::Result<()> {
@@ -97,7 +98,7 @@ pub fn private_run() -> std::io::Result<()> {
     std::fs::create_dir("/run/containerd")
 }
 
-/// Runs one test in a bed of its own. A leak fails a test that passed otherwise.
+/// Runs one test in its own bed. A leak fails a test that otherwise passed.
 pub fn run_one(test: &Test, subject: &Subject, host: &Host, work: &Path) -> Verdict {
     let begun = Instant::now();
     let outcome = host.needs_root().and_then(|()| Bed::new(subject, host, work)).and_then(|bed| {

@@ -1,4 +1,4 @@
-//! A shim process, as the daemon that started it has it.
+//! A shim process, as seen by the daemon that started it.
 
 use super::client::{Client, PATIENCE, Reply, granted};
 use super::launch::{Answer, service};
@@ -15,10 +15,10 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// A shim process that serves.
+/// A serving shim process.
 #[derive(Debug)]
 pub struct Pod {
-    /// What `start` said.
+    /// The answer of `start`.
     pub answer: Answer,
     /// The connection to it.
     pub client: Client,
@@ -64,7 +64,7 @@ impl Pod {
         Pid::from_raw(self.pid.cast_signed()).map_or_else(|| fail("Connect gave pid 0 for the shim"), Ok)
     }
 
-    /// Does it run?
+    /// Whether it runs.
     pub fn alive(&self) -> bool {
         self.handle.as_ref().is_some_and(|handle| !readable(handle, Duration::ZERO).unwrap_or(true))
     }
@@ -88,7 +88,7 @@ impl Pod {
         check(self.ends(PATIENCE)?, || "the shim survived SIGKILL".into())
     }
 
-    /// Was it killed by a test?
+    /// Whether a test killed it.
     pub(super) fn crashed(&self) -> bool {
         self.crashed.get()
     }

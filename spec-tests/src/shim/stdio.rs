@@ -56,7 +56,7 @@ impl Streams {
         }
     }
 
-    /// Addresses that are no FIFOs.
+    /// Addresses that are not FIFOs.
     pub fn at(stdin: &str, stdout: &str, stderr: &str) -> Self {
         let addresses =
             Addresses { stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into(), terminal: false };
@@ -105,7 +105,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Opens the writing end of stdin, which only works once the shim has the reading end.
+    /// Opens the write end of stdin, which only works once the shim has the read end.
     pub fn attach_stdin(&mut self) -> Outcome<()> {
         let end = Instant::now() + Duration::from_secs(10);
         loop {
@@ -129,7 +129,7 @@ impl Streams {
         self.stdin = None;
     }
 
-    /// Writes to stdin, attaching first where that has not been done.
+    /// Writes to stdin, attaching first if needed.
     pub fn write(&mut self, bytes: &[u8]) -> Outcome<()> {
         if self.stdin.is_none() {
             self.attach_stdin()?;
@@ -157,7 +157,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Waits until a word stands in stdout and gives all of stdout so far.
+    /// Waits until a word appears in stdout, and returns all of stdout so far.
     pub fn until(&mut self, word: &str) -> Outcome<String> {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
@@ -194,7 +194,7 @@ impl Streams {
         Ok((self.stdout_text(), self.stderr_text()))
     }
 
-    /// Have both outputs ended?
+    /// Whether both outputs have ended.
     pub fn ended(&mut self) -> Outcome<bool> {
         self.step(Duration::ZERO)?;
         Ok(self.out_ended && self.err_ended)
@@ -222,7 +222,7 @@ impl Streams {
             (&mut self.stderr, &mut self.err, &mut self.err_ended),
         ] {
             let Some(file) = file.as_mut().filter(|_| !*ended) else { continue };
-            // One wait per step: with two streams the other one is looked at without.
+            // One wait per step: with two streams, the other one is only checked.
             let limit = if waited { Duration::ZERO } else { limit };
             waited = true;
             if !readable(&*file, limit)? {
@@ -250,7 +250,8 @@ fn make(dir: &Path, name: &str) -> Outcome<PathBuf> {
     Ok(path)
 }
 
-/// Opens without waiting for a writer. Until one comes, poll says nothing; afterwards its end is seen.
+/// Opens without waiting for a writer. Until there is one, poll reports nothing; afterwards it reports the writer's
+/// end.
 fn open_to_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
 }

@@ -1,4 +1,4 @@
-//! A container as a client of the task API sees it: one method per RPC, and what tests often want of it.
+//! A container as a client of the task API sees it: one method per RPC, and what tests often need.
 
 use super::bed::{Bed, create_request};
 use super::client::{PATIENCE, Pending, Reply, granted};
@@ -220,14 +220,14 @@ impl<'b, 'a> Task<'b, 'a> {
         self.pod.ask("Connect", &rpc::ConnectRequest { id: self.id().into(), ..Default::default() })
     }
 
-    /// Waits until the first process is gone from the kernel, whatever the shim says.
+    /// Waits until the kernel no longer has the first process, whatever the shim says.
     pub fn until_dead(&self) -> Outcome<bool> {
         let Some(pid) = Pid::from_raw(self.pid.cast_signed()) else { return Ok(true) };
         let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(true) };
         Ok(crate::runtime::readable(&handle, Duration::from_secs(20))?)
     }
 
-    /// Does the first process live?
+    /// Whether the first process is alive.
     pub fn lives(&self) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))

@@ -1,4 +1,4 @@
-//! Frames of ttrpc: ten bytes of header, then a protobuf message.
+//! Frames of ttrpc: a ten-byte header, then a protobuf message.
 //!
 //! Written here rather than taken from the ttrpc crate, so that both ends of a shim's conversation are independent of
 //! the library that the shim itself may be built on.
@@ -17,7 +17,7 @@ const HEADER: usize = 10;
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Odd for streams that a client began.
+    /// Odd for streams that a client opened.
     pub stream: u32,
     /// [`REQUEST`] or [`RESPONSE`].
     pub kind: u8,

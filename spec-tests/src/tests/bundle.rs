@@ -127,7 +127,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// A configuration that this user can run, changed as a text, must be refused.
+/// A configuration that this user can run, changed as text, must be refused.
 fn raw(bed: &Bed<'_>, change: impl Fn(&str) -> Vec<u8>, words: &[&str]) -> Outcome {
     let bundle = bed.bundle(&Spec::new())?;
     let file = bundle.dir.join("config.json");

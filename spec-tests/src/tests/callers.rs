@@ -1,5 +1,4 @@
-//! What callers leave out, leave empty or say twice, where no reader could take it for something else: rows of the
-//! properties in question.
+//! What callers leave out, leave empty or repeat, if it cannot be misunderstood: rows of the properties in question.
 
 use crate::outcome::{Outcome, check, same, skip};
 use crate::{Bed, Spec, Test, root, test};
@@ -116,7 +115,7 @@ fn half_a_character(bed: &Bed<'_>) -> Outcome {
     fs::write(&file, text.replacen("\"suite\"", "\"\\ud800suite\"", 1))?;
     let create = ["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id];
     let called = bed.call(create)?;
-    // A runtime may put U+FFFD there, as the reader of Go does; if it refuses, it says why.
+    // A runtime may put U+FFFD there, as Go's reader does; if it refuses, it must say why.
     if called.status.success() {
         return bed.call(["delete", "--force", &bundle.id])?.ok().map(drop);
     }

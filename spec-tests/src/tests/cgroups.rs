@@ -48,7 +48,7 @@ pub(super) const TESTS: &[Test] = &[
         let spec = Spec::new().set("/linux/cgroupsPath", format!("/../suite-escape-{}", std::process::id()));
         let called = bed.run(&spec.args(&["/probe", "true"]))?;
         let made = outside.exists();
-        // A runtime that was led there made plain directories and files, not cgroups.
+        // A runtime that was led there has made plain directories and files, not cgroups.
         let _gone = fs::remove_dir_all(&outside);
         // On v2 the mount is the root of the hierarchy, and dots that end there are inside.
         check(!made || bed.host.cgroups == crate::host::CgroupMode::V2, || {
@@ -85,7 +85,7 @@ pub(super) const TESTS: &[Test] = &[
             .command(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])
             .patience(std::time::Duration::from_secs(10))
             .call();
-        // A first process that was put in there is let go.
+        // Releases a first process that was put in there.
         fs::write(dir.join(file), thawed)?;
         let refused = called.and_then(|called| called.refused(&["frozen", "freezer", "cgroup"]));
         let _deleted = bed.call(["delete", "--force", &bundle.id]);
@@ -135,7 +135,7 @@ pub(super) const TESTS: &[Test] = &[
         bed.host.needs_v2()?;
         bed.host.needs_path("/sys/kernel/cgroup/delegate")?;
         bed.host.needs_root_because("the file is covered by a mount")?;
-        // A user namespace may not mount a sysfs of its own once a part of the host's is covered.
+        // A user namespace may not mount its own sysfs once a part of the host's is covered.
         let bundle = bed.bundle(&owned(&["rw"]).no_mount("/sys"))?;
         bundle.directory("sys/fs/cgroup")?;
         let call = bed.command(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]).after(
@@ -219,13 +219,13 @@ fn delegated<'b, 'a>(bed: &'b Bed<'a>, spec: &Spec) -> Outcome<Container<'b, 'a>
     bed.create(&bed.bundle(spec)?)
 }
 
-/// The files that may be handed over, as the kernel lists them.
+/// The files that may be handed over, according to the kernel.
 fn listed() -> Vec<String> {
     let text = fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
-/// The directory and these of its files must belong to the user, all others to whoever called the runtime.
+/// The directory and these of its files must belong to the user, all others to the runtime's caller.
 fn handed(container: &Container<'_, '_>, uid: u32, files: &[String]) -> Outcome {
     let dir = cgroup::unified_of(container.pid()?)?.dir;
     same("owner of the cgroup", fs::metadata(&dir)?.uid(), uid)?;
@@ -246,7 +246,7 @@ fn owners(dir: &Path) -> Outcome<Vec<(String, u32)>> {
     Ok(found)
 }
 
-/// A created container with one kind of resources; skips when no controller of this host can limit that.
+/// A created container with one kind of resources; skips if no controller of this host can limit that.
 pub(crate) fn limited<'b, 'a>(bed: &'b Bed<'a>, kind: &str, value: Value) -> Outcome<Container<'b, 'a>> {
     let controller = match kind {
         "blockIO" => "blkio",
@@ -257,12 +257,12 @@ pub(crate) fn limited<'b, 'a>(bed: &'b Bed<'a>, kind: &str, value: Value) -> Out
     bed.create(&bed.bundle(&Spec::new().set(&format!("/linux/resources/{kind}"), value))?)
 }
 
-/// The container's cgroup with a controller, which is named as on v1.
+/// The container's cgroup with a controller, given by its v1 name.
 pub(crate) fn place(container: &Container<'_, '_>, controller: &str) -> Outcome<Cgroup> {
     cgroup::of(container.pid()?, controller)
 }
 
-/// A (file, value) of cgroup v1 or v2 must hold, whichever has the controller here.
+/// A (file, value) of cgroup v1 or v2 must hold, whichever version has the controller here.
 pub(crate) fn holds(
     container: &Container<'_, '_>,
     controller: &str,
@@ -274,7 +274,7 @@ pub(crate) fn holds(
     same(name, place.read(name)?, wanted)
 }
 
-/// Newer kernels remember the kill for as long as the cgroup exists, and end what is born into it.
+/// Newer kernels remember the kill for as long as the cgroup exists, and kill whatever is born into it.
 fn killed_before(bed: &Bed<'_>) -> Outcome {
     cgroupfs(bed)?;
     let Some(v2) = cgroup::Hierarchy::all().into_iter().find(|one| one.v2) else {

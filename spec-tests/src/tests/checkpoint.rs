@@ -203,7 +203,7 @@ pub(super) const TESTS: &[Test] = &[
                 let (input, output) =
                     (bed.dir().join(format!("in.{round}")), bed.dir().join(format!("out.{round}")));
                 nix::unistd::mkfifo(&input, nix::sys::stat::Mode::S_IRWXU).map_err(std::io::Error::from)?;
-                // A pipe on either side; the one that is read stays open until the writer is dropped.
+                // A pipe on either side; the read end stays open until the writer is dropped.
                 let pipes = format!(
                     "cat <{} | \"$0\" \"$@\" 2>&1 | cat >{} & wait; exit",
                     input.display(),
@@ -318,7 +318,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("C15", "a checkpoint that fails tells why, and the container goes on", |bed| {
         let counter = Counter::start(bed, &Spec::new())?;
-        // Nobody listens there.
+        // Nothing listens there.
         let called = counter.checkpoint(&["--page-server", "127.0.0.1:1"])?;
         called.refused(&["criu failed"])?;
         check(called.stderr.contains("Error (") && called.stderr.contains("onnect"), || {
@@ -397,7 +397,7 @@ fn mounts(bed: &Bed<'_>) -> Outcome {
         symlink("../elsewhere", bundle.rootfs.join("etc/link"))
     })?;
     counter.checkpoint(&[])?.ok()?;
-    // The same names, other things: those of now count.
+    // Same names, different contents: the current ones count.
     fs::rename(sources.join("hosts"), sources.join("hosts.old"))?;
     fs::write(sources.join("hosts"), "hosts of now")?;
     counter.restore(&[])?.ok()?;
@@ -446,7 +446,7 @@ fn devices(bed: &Bed<'_>) -> Outcome {
 
 /// What engines do that first keep the container going and save it again at the end.
 fn twice(bed: &Bed<'_>) -> Outcome {
-    // The images of the first two processes to end are the largest: their pages are replaced by those of smaller ones.
+    // The images of the first two processes to end are the largest: those of smaller ones replace their pages.
     let sizes = [12, 9, 2, 1];
     let spec = Spec::new().args(&["/probe", "family", "12", "9", "2", "1"]);
     let counter = Counter::start_as(bed, &spec, |_| Ok(()))?;

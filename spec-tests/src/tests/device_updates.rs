@@ -5,11 +5,11 @@ use crate::outcome::Outcome;
 use crate::{Spec, Test, test};
 use serde_json::{Value, json};
 
-/// Writing to the kernel's log takes no right but that to the device.
+/// Writing to the kernel's log takes no right except to the device.
 const KMSG: &[&[&str]] =
     &[&["open-write", "/dev/log-of-the-kernel"], &["open", "/dev/null"], &["open-write", "/dev/null"]];
 
-/// Why a user cannot have it.
+/// Why a user cannot do it.
 const RULES: &str = "the kernel takes device rules from root alone";
 
 pub(super) const TESTS: &[Test] = &[

@@ -152,7 +152,7 @@ pub(super) const TESTS: &[Test] = &[
         let spec = devices(json!([{"type": "c", "path": "/dev/extra", "major": 1, "minor": 3}]));
         let bundle = bed.bundle(&spec.user_namespace(100_000, 65_536))?;
         if !std::path::Path::new("/dev/extra").exists() {
-            // Only a node of that name on the host can be bound, so the usual names are used instead.
+            // Only a host node with that name can be bound, so the usual names are used instead.
             let spec = devices(json!([{"type": "c", "path": "/dev/zero", "major": 1, "minor": 5}]));
             let seen = bed.report(&spec.user_namespace(100_000, 65_536))?;
             return same("numbers", &seen["dev"]["zero"]["rdev"], "1:5");
@@ -211,7 +211,7 @@ pub(super) const TESTS: &[Test] = &[
         ]);
         let spec = Spec::new().set("/linux/resources/devices", rules);
         // Version 1 keeps a list of exceptions to one default, which cannot express an exception from an exception:
-        // to refuse the rule is right there, to drop it is not.
+        // refusing the rule is right there, dropping it is not.
         if bed.host.v1("devices").is_ok() && bed.refuses(&spec, &["devices"]).is_ok() {
             return Ok(());
         }
@@ -245,7 +245,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// Why a user cannot have it.
+/// Why a user cannot do it.
 const BOUND: &str = "a user can make no device nodes, only bind those of the host";
 
 fn devices(list: Value) -> Spec {

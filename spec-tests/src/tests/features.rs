@@ -246,7 +246,7 @@ fn lists(bed: &Bed<'_>, pointer: &str, wanted: &[&str]) -> Outcome {
     check(missing.is_empty(), || format!("{pointer} lacks {}", missing.join(" ")))
 }
 
-/// Skips unless the runtime says that an annotation changes what it does.
+/// Skips unless the runtime says that it honours an annotation.
 pub(super) fn lists_annotation(bed: &Bed<'_>, wanted: &str) -> Outcome {
     let listed = bed.call(["features"])?.json().is_ok_and(|features| {
         let names = strings(&features["potentiallyUnsafeConfigAnnotations"]);

@@ -129,7 +129,7 @@ pub(super) const TESTS: &[Test] = &[
             .hook("createRuntime", "first", &["exit=3"])
             .hook("createRuntime", "second", &[])
             .write()?;
-        // What a hook will answer nobody knows.
+        // Whether a hook will succeed cannot be known.
         bed.refuses_bundle_when_tried(&bundle, &["hook"])?;
         same("hooks that ran", labels(&bundle)?, ["first"])
     }),
@@ -223,7 +223,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// A bundle whose hooks append a record to one file, seen from both sides.
+/// A bundle whose hooks append a record to one file, visible from both sides.
 pub(crate) struct Hooks {
     bundle: Bundle,
     spec: Spec,
@@ -441,7 +441,7 @@ fn start_container(bed: &Bed<'_>) -> Outcome {
 }
 
 fn poststart_is_late(bed: &Bed<'_>) -> Outcome {
-    // Before the exec the first process still has the runtime's own command line. A race needs several tries.
+    // Before the exec the first process still has the runtime's own command line. A race takes several attempts.
     for _ in 0..20 {
         let bundle =
             Hooks::new(bed)?.program(&["/probe", "wait"]).hook("poststart", "hook", &["init"]).write()?;
@@ -457,7 +457,7 @@ fn poststart_is_late(bed: &Bed<'_>) -> Outcome {
 fn create_fails(bed: &Bed<'_>, kind: &str) -> Outcome {
     let bundle =
         Hooks::new(bed)?.hook(kind, "failing", &["exit=3"]).hook("poststop", "poststop", &[]).write()?;
-    // What a hook will answer nobody knows.
+    // Whether a hook will succeed cannot be known.
     bed.refuses_bundle_when_tried(&bundle, &["hook"])?;
     same("hooks that ran", labels(&bundle)?, ["failing", "poststop"])
 }

@@ -97,7 +97,7 @@ fn entry(source: &std::path::Path, options: &[&str], range: Option<std::ops::Ran
     entry
 }
 
-/// In a user namespace; what of the host belongs to root is nobody's there.
+/// In a user namespace, host files that belong to root show as nobody's.
 fn open_root(spec: Spec) -> Spec {
     spec.user_namespace(100_000, 65_536)
 }
@@ -109,7 +109,7 @@ fn owner(bed: &Bed<'_>, spec: &Spec, path: &str) -> Outcome<u64> {
     Ok(found["uid"].as_u64().unwrap_or(u64::MAX))
 }
 
-/// The host's number of an id of the container.
+/// The host's number for an id of the container.
 fn host_id(spec: &Value, id: u32) -> Outcome<u32> {
     let map = spec["linux"]["uidMappings"].as_array().cloned().unwrap_or_default();
     let found = map.iter().find_map(|entry| {
@@ -129,7 +129,7 @@ fn submounts(bed: &Bed<'_>) -> Outcome {
     fs::write(below.0.join("file"), "text")?;
     chown(below.0.join("file"), Some(1000), Some(1000))?;
     let with = |word| Spec::new().set("/mounts/-", entry(&source.0, &["rbind", word], Some(0..2000)));
-    // 100 ids from 0: the file of user 1000 is outside the map and shows as nobody where it applies.
+    // 100 ids from 0: the file of user 1000 is outside the map and shows as nobody where the map applies.
     let deep = owner(bed, &with("ridmap"), "/mnt/below/file");
     let shallow = owner(bed, &with("idmap"), "/mnt/below/file");
     drop(below);

@@ -1,5 +1,5 @@
-//! What a process of a container gets at its birth, and gets alike whether it is the first, one that is added, a hook or
-//! one that is restored, and whatever its caller has: rows A76, A95, A176, A182, C15.
+//! What a container process gets at birth, and gets alike whether it is the first, an added one, a hook or a restored
+//! one, whatever its caller has: rows A76, A95, A176, A182, C15.
 
 use super::hooks::{Hooks, records};
 use crate::criu::Counter;
@@ -49,8 +49,8 @@ pub(super) const TESTS: &[Test] = &[
     test("A182", "what a filter denies to the program it denies to startContainer hooks", denied),
 ];
 
-/// Every field of the report that says what a process was born with. What differs by its nature is not in it: numbers of
-/// processes, times, streams.
+/// Every field of the report about what a process was born with, except those that differ by nature: pids, times,
+/// streams.
 const FIELDS: &[&str] = &[
     "/env",
     "/cwd",
@@ -93,7 +93,7 @@ const FIELDS: &[&str] = &[
     "/status/THP_enabled",
 ];
 
-/// A configuration in which most of them are not what a process has without it.
+/// A configuration in which most of them differ from the defaults.
 fn rich(bed: &Bed<'_>, spec: Spec) -> Spec {
     let caps = json!(["CAP_KILL", "CAP_CHOWN"]);
     let mut spec = spec
@@ -121,7 +121,7 @@ fn rich(bed: &Bed<'_>, spec: Spec) -> Spec {
     spec
 }
 
-/// What stands in front of a call so that its caller has nothing that is usual; skips where the tools are not there.
+/// The prefix of a call that makes everything about its caller unusual; skips if the tools are missing.
 fn strange() -> Outcome<&'static [&'static str]> {
     const WORDS: &[&str] = &[
         "sh",
@@ -156,11 +156,11 @@ fn strange() -> Outcome<&'static [&'static str]> {
     if tried.status.success() { Ok(WORDS) } else { skip(format!("needs newer tools: {}", said.trim())) }
 }
 
-/// The program of a container that writes its report behind those of the hooks once it is told to.
+/// The program of a container that appends its report to those of the hooks when told to.
 const WHEN_TOLD: &[&str] =
     &["/probe", "await", "/data/go", "hook", "/data/hooks.log", "the first process", "no-stdin", "report"];
 
-/// Tells it, and waits for the reports: who, and what.
+/// Tells it, and waits for the reports, each with its source.
 fn told(container: &Container<'_, '_>, bundle: &Bundle) -> Outcome<Vec<(String, Value)>> {
     fs::write(bundle.rootfs.join("data/go"), "")?;
     container.until("the report", || {
@@ -179,7 +179,7 @@ fn added(call: Invocation, who: &str) -> Outcome<(String, Value)> {
     Ok((who.to_owned(), call.call()?.ok()?.json()?))
 }
 
-/// Each of the others has what the first one has, and no descriptors but the standard streams.
+/// Each of the others has what the first one has, and no descriptors except the standard streams.
 fn compare(reports: &[(String, Value)]) -> Outcome {
     let Some(((first, wanted), others)) = reports.split_first() else { return Ok(()) };
     let mut differ = Vec::new();
@@ -229,7 +229,7 @@ fn alike(bed: &Bed<'_>, caller: &[&str]) -> Outcome {
 
 /// A container before and after a checkpoint.
 fn alike_again(bed: &Bed<'_>, caller: &[&str]) -> Outcome {
-    // A cgroup namespace and one of times are criu's to make.
+    // criu makes the cgroup and time namespaces.
     let counter = Counter::start_as(bed, &rich(bed, Spec::new()).args(WHEN_TOLD), |_| Ok(()))?;
     let exec = || bed.command(["exec", counter.id(), "/probe", "report"]);
     let before = added(exec(), "a process before the checkpoint")?;
@@ -242,7 +242,7 @@ fn alike_again(bed: &Bed<'_>, caller: &[&str]) -> Outcome {
         .ok()?;
     let mut reports = vec![before, added(exec().under(caller), "a process added after the restore")?];
     reports.extend(told(&counter.container(), &counter.bundle)?);
-    // Namespaces are new ones.
+    // The namespaces are new.
     for (_, report) in &mut reports {
         report["namespaces"].take();
     }
@@ -254,7 +254,7 @@ fn alike_again(bed: &Bed<'_>, caller: &[&str]) -> Outcome {
     compare(&reports)
 }
 
-/// It runs before limits, priorities, ids and the file mask are set.
+/// It runs before limits, priorities, ids and the umask are set.
 fn outer(bed: &Bed<'_>) -> Outcome {
     let hook = |caller: &[&str]| -> Outcome<Value> {
         let bundle = Hooks::new(bed)?.hook("createContainer", "hook", &["report"]).write()?;
@@ -355,7 +355,7 @@ fn filtered(bed: &Bed<'_>) -> Outcome {
 }
 
 fn denied(bed: &Bed<'_>) -> Outcome {
-    // The hook cannot write its record then; the program of the container writes nothing.
+    // The hook cannot write its record then; the container's program writes nothing.
     let rules = json!([{"names": ["write", "writev"], "action": "SCMP_ACT_ERRNO"}]);
     hook_under(bed, rules, false)?.refused(&["startContainer"])
 }

@@ -1,8 +1,8 @@
 //! Intel RDT: rows A166 to A175.
 //!
-//! Few machines have a processor for it. Where no resctrl file system is mounted, what is left to judge is that a runtime
-//! refuses, and what it refuses for its own sake; the other rows say why they are skipped. (The library's own tests have
-//! them all on a faked tree.)
+//! Few machines have a processor for it. Without a mounted resctrl file system, a test can only judge that a runtime
+//! refuses, and what it refuses in any case; the other rows say why they are skipped. (The library's own tests cover
+//! all of them on a fake tree.)
 
 use crate::outcome::{Outcome, check, fail, same, skip};
 use crate::runtime::Called;
@@ -80,7 +80,7 @@ pub(super) const TESTS: &[Test] = &[
             );
             let container = bed.waiting(&spec)?;
             cache.is(container.id(), cache.least)?;
-            // A class of somebody else keeps what it has when nothing is asked for.
+            // Another owner's class keeps what it has if nothing is asked for.
             let untouched =
                 bed.waiting(&Spec::new().set("/linux/intelRdt", json!({"closID": container.id()})))?;
             cache.is(container.id(), cache.least)?;
@@ -136,7 +136,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// The message must name the property, and must not be the one that a good value gets on this machine: such a refusal
+/// The message must name the property, and must differ from the one for a good value on this machine: such a refusal
 /// would say nothing about the value.
 fn refuses(bed: &Bed<'_>, property: &str, value: Value) -> Outcome {
     let good = match property {
@@ -149,7 +149,7 @@ fn refuses(bed: &Bed<'_>, property: &str, value: Value) -> Outcome {
         let called = bed.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?;
         let left = if called.status.success() { Vec::new() } else { bed.leftovers(&bundle) };
         check(left.is_empty(), || format!("create failed and left {}", left.join(", ")))?;
-        // What differs from call to call: the id, the directory, and the time of a log line.
+        // What differs between calls: the id, the directory, and the time of a log line.
         let words = called.stderr.replace(&bundle.id, "ID").replace(&*bundle.dir.to_string_lossy(), "DIR");
         let words = words.split(' ').filter(|word| !word.starts_with("time=")).collect::<Vec<_>>().join(" ");
         Ok((called, words))
@@ -175,7 +175,7 @@ fn needs_root() -> Outcome<PathBuf> {
     root()?.map_or_else(|| skip("no resctrl file system is mounted (no Intel RDT or AMD QoS here)"), Ok)
 }
 
-/// The L3 cache of this machine: its first domain, and masks of it that the processor takes.
+/// The L3 cache of this machine: its first domain, and masks for it that the processor accepts.
 struct Cache {
     root: PathBuf,
     domain: String,
@@ -202,14 +202,14 @@ impl Cache {
     }
 }
 
-/// The first domain of the L3 line of a file schemata, and its mask.
+/// The first domain of the L3 line in a schemata file, and its mask.
 fn domain(schemata: &str) -> Option<(String, u64)> {
     let line = schemata.lines().find_map(|line| line.trim().strip_prefix("L3:"))?;
     let (domain, mask) = line.split(';').next()?.split_once('=')?;
     Some((domain.trim().to_owned(), u64::from_str_radix(mask.trim(), 16).ok()?))
 }
 
-/// A class with the least of the cache, gone with this value.
+/// A class with the smallest share of the cache; dropping this removes it.
 struct Class {
     name: String,
     path: PathBuf,
@@ -237,7 +237,7 @@ fn has_task(group: &Path, pid: i32) -> Outcome {
     same(&format!("{pid} is in {}", group.display()), there, true)
 }
 
-/// A run of the container, with every system call that names a file.
+/// Runs the container, and traces every system call that names a file.
 fn traced(bed: &Bed<'_>, bundle: &Bundle, trace: &Path) -> Outcome<Called> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&paths).any(|dir| dir.join("strace").is_file()) {

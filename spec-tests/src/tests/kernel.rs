@@ -1,10 +1,10 @@
-//! Kernels that lack what a runtime needs: part of C3.
+//! Kernels that lack something that a runtime needs: part of C3.
 
 use crate::outcome::{Outcome, check, skip};
 use crate::runtime::{Called, brief};
 use crate::{Bed, Bundle, Spec, Test, test};
 
-/// What Linux has had only since 5.2 to 5.12, and what a runtime may build on.
+/// Calls that Linux has had only since 5.2 to 5.12, and that a runtime may rely on.
 const CALLS: [&str; 8] =
     ["openat2", "mount_setattr", "open_tree", "move_mount", "fsopen", "fsmount", "clone3", "close_range"];
 

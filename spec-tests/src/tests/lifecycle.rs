@@ -58,7 +58,7 @@ pub(super) const TESTS: &[Test] = &[
             let pids = bed.call(["ps", "--format", "json", container.id()])?.ok()?.json()?;
             Ok(pids.as_array().is_some_and(|pids| pids.len() > 1).then_some(()))
         })?;
-        // Longer than waits are silent otherwise. This one was asked for.
+        // Longer than waits are usually silent. This one was asked for.
         check(!exec.has_ended(Duration::from_millis(1500))?, || "it did not wait".into())?;
         bed.call(["resume", container.id()])?.ok()?;
         same("what it said", exec.finish(Duration::from_secs(30))?.ok()?.stderr, "")
@@ -165,7 +165,7 @@ pub(super) const TESTS: &[Test] = &[
         if !called.status.success() {
             return skip("the runtime finds it at create");
         }
-        // Without this right a container would be made in other steps.
+        // Without this right a container would be made in different steps.
         let start = bed.command(["start", &bundle.id]);
         start.under(&["setpriv", "--bounding-set=-mknod"]).call()?.refused(&["/data/program"])
     }),
@@ -316,7 +316,7 @@ fn bad_program(bed: &Bed<'_>, contents: &str, word: &str) -> Outcome {
     bundle.file("data/program", contents)?;
     fs::set_permissions(bundle.rootfs.join("data/program"), fs::Permissions::from_mode(0o755))?;
     crate::checks::finds(bed, &bundle, &[word])?;
-    // To refuse it at create already is as good.
+    // Refusing it at create is just as good.
     let called = bed.call(["create", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?;
     let called = if called.status.success() { bed.call(["start", &bundle.id])? } else { called };
     called.refused(&[word])

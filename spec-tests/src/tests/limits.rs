@@ -64,7 +64,7 @@ fn all_sixteen(bed: &Bed<'_>) -> Outcome {
     ];
     let list: Vec<Value> =
         CASES.iter().map(|(name, soft, hard)| json!({"type": name, "soft": soft, "hard": hard})).collect();
-    // A limit of the message queues below what a mount of mqueue needs would be another matter.
+    // A message queue limit below what a mount of mqueue needs would be another matter.
     let seen = bed.report(&limits(json!(list)).no_mount("/dev/mqueue"))?;
     CASES.iter().try_for_each(|(name, soft, hard)| {
         same(name, &seen["rlimits"][name], &json!([soft.to_string(), hard.to_string()]))

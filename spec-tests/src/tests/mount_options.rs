@@ -53,7 +53,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A29", "defaults is accepted on a tmpfs", |bed| each(bed, &[(&["defaults"], &["rw"], &["nosuid"])])),
     test("A29", "defaults is accepted on a bind", |bed| {
-        // Not /tmp: a bind in a user namespace must take along what may be mounted there.
+        // Not /tmp: a bind in a user namespace must include any mounts there.
         let source = bed.dir().to_string_lossy().into_owned();
         let seen = bed.report(&Spec::new().mount("/mnt", "bind", &source, &["bind", "defaults"]))?;
         mount_at(&seen, "/mnt").map(drop)
@@ -121,7 +121,7 @@ pub(super) const TESTS: &[Test] = &[
                 "rnostrictatime",
                 "ratime",
             ] {
-                // The access times of mounts of the host are locked for a user.
+                // The access times of host mounts are locked for a user.
                 let spec = if bed.host.root {
                     Spec::new().mount("/mnt", "bind", "/tmp", &["rbind", word])
                 } else {
@@ -189,7 +189,7 @@ fn accepted(bed: &Bed<'_>, words: &[&str]) -> Outcome {
     words.iter().try_for_each(|word| mount_at(&seen, &format!("/mnt/{word}")).map(drop))
 }
 
-/// Binds a source with a submount, and gives both mounts as the container sees them.
+/// Binds a source with a submount, and returns both mounts as the container sees them.
 fn nested(
     bed: &Bed<'_>,
     flags: MountFlags,

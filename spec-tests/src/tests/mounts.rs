@@ -180,7 +180,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// A mount of the suite's own, gone with this value.
+/// A mount of the suite's own; dropping this unmounts it.
 pub(crate) struct Source(pub(crate) PathBuf);
 
 impl Source {
@@ -281,7 +281,7 @@ fn propagation(bed: &Bed<'_>) -> Outcome {
 fn slave(bed: &Bed<'_>) -> Outcome {
     let source = Source::tmpfs(&bed.dir().join("source"), MountFlags::empty())?;
     mount_change(&source.0, MountPropagationFlags::SHARED)?;
-    // The volume must not be cut off by the root's own propagation first.
+    // The root's own propagation must not cut off the volume first.
     let spec = Spec::new().set("/linux/rootfsPropagation", "rslave").mount(
         "/mnt",
         "bind",
@@ -328,7 +328,7 @@ fn remount(bed: &Bed<'_>) -> Outcome {
     check(!has_flag(mount, "nosuid"), || format!("{mount}"))
 }
 
-/// A link that leads nowhere and a file, both of the host.
+/// A dangling link and a file, both of the host.
 fn link_to_file(bed: &Bed<'_>) -> Outcome<(String, String)> {
     let (link, file) = (bed.dir().join("link"), bed.dir().join("a-file"));
     std::os::unix::fs::symlink("../the/target", &link)?;
@@ -336,8 +336,8 @@ fn link_to_file(bed: &Bed<'_>) -> Outcome<(String, String)> {
     Ok((link.to_string_lossy().into_owned(), file.to_string_lossy().into_owned()))
 }
 
-/// An overlay of so many directories with paths of about that length. Each has a file of its own, and each answer is
-/// about one.
+/// An overlay of this many directories with paths of about that length. Each has its own file, and each answer is about
+/// one.
 fn layered(bed: &Bed<'_>, count: usize, length: usize) -> Outcome<Vec<crate::bed::Answer>> {
     let needed = if length > 255 { (6, 13) } else { (6, 8) };
     if bed.host.kernel < needed {
@@ -367,7 +367,7 @@ fn symlink_inside(bed: &Bed<'_>) -> Outcome {
     fs::create_dir(&outside)?;
     let bundle = bed.bundle(&Spec::new().mount("/escape/made", "tmpfs", "tmpfs", &[]))?;
     bundle.link("escape", &outside)?;
-    // To refuse such an image is as good as to stay inside.
+    // Refusing such an image is as good as staying inside.
     bed.run_bundle(&bundle)?;
     let made = fs::read_dir(&outside)?.count();
     if made == 0 {

@@ -124,7 +124,7 @@ fn sysctl_by_name(bed: &Bed<'_>, name: &str) -> Outcome {
     same("sysctl", answers[0].worked()?, "1\n")
 }
 
-/// The value that the host has already: a runtime that writes it by mistake changes nothing.
+/// The value that the host already has: a runtime that writes it by mistake changes nothing.
 fn forwarding() -> Outcome<serde_json::Value> {
     let value = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")?;
     Ok(json!({"net.ipv4.ip_forward": value.trim()}))

@@ -40,7 +40,7 @@ pub(super) const TESTS: &[Test] = &[
     test("A108", "in a new cgroup namespace the own cgroup is the root", |bed| {
         let seen = bed.report(&Spec::new().namespace("cgroup", None))?;
         for line in strings(&seen["cgroup"]) {
-            // A hierarchy where the runtime makes no cgroup shows the host's place relative to itself.
+            // A hierarchy in which the runtime makes no cgroup shows the host's place relative to itself.
             let path = line.rsplit(':').next().unwrap_or_default();
             check(path == "/" || !path.contains("suite"), || format!("cgroup {line}"))?;
         }
@@ -74,7 +74,7 @@ pub(super) const TESTS: &[Test] = &[
             let bundle =
                 bed.bundle(&Spec::new().namespace("user", Some(&path)).args(&["/probe", "exit", "7"]))?;
             let call = bed.command(["run", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]);
-            // It is made by a process inside the user namespace, which may be the last to run again.
+            // A process inside the user namespace makes it, which may be the last to run again.
             let inject = "inject=clone3:delay_exit=300000";
             let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone3", "-e", inject];
             let called = call.under(&strace).call()?;
@@ -151,7 +151,7 @@ pub(super) const TESTS: &[Test] = &[
             .namespace("user", None)
             .set("/linux/uidMappings", uids)
             .set("/linux/gidMappings", gids);
-        // A user has ranges of his own: those that every configuration of his gets here.
+        // A user has specific ranges: those that all of the user's configurations get here.
         let bundle = bed.bundle(&if bed.host.root { spec } else { Spec::new() })?;
         let seen = bed.run_bundle(&bundle)?.ok()?.json()?;
         same("uid_map", map(&seen, "uid_map"), written(&bundle, "uidMappings")?)?;
@@ -213,12 +213,12 @@ fn all_kinds() -> Spec {
     Spec::new().user_namespace(100_000, 65_536).namespace("cgroup", None).namespace("time", None)
 }
 
-/// The lines of an id map as a container sees it, in words.
+/// The lines of an id map as a container sees it, split into words.
 fn map(report: &serde_json::Value, key: &str) -> Vec<Vec<String>> {
     strings(&report[key]).iter().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
 }
 
-/// The same lines as the configuration of a bundle has them.
+/// The same lines from a bundle's configuration.
 fn written(bundle: &Bundle, property: &str) -> Outcome<Vec<Vec<String>>> {
     let spec = bundle.spec()?;
     let entries = spec["linux"][property].as_array().into_iter().flatten();
@@ -241,7 +241,7 @@ fn joins(bed: &Bed<'_>, kinds: &[(&str, &str)], base: Spec) -> Outcome {
         spec = spec.namespace(kind, Some(&format!("/proc/{pid}/ns/{file}")));
     }
     if kinds.iter().any(|(kind, _)| *kind == "ipc") {
-        // A message queue file system belongs to its namespace; both are fine with the same one.
+        // A message queue file system belongs to its namespace; two containers with the same one may both have it.
         spec = spec.no_mount("/dev/mqueue");
     }
     let seen = bed.report(&spec)?;

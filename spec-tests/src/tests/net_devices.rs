@@ -1,7 +1,7 @@
 //! Network devices of the host: rows A127 to A135.
 //!
 //! The runtime itself is called in a network namespace that the test has made, so that no device of this machine is
-//! touched. A runtime that ignores the property cannot pass: each test sees the device in the container first.
+//! touched. A runtime that ignores the property cannot pass: each test first sees the device in the container.
 
 mod look;
 
@@ -14,7 +14,7 @@ use look::{
 };
 use serde_json::{Value, json};
 
-/// What runtimes say that want another network namespace than their own.
+/// Messages of runtimes that need a network namespace other than their own.
 const NO_NAMESPACE: &[&str] = &["network namespace", "net namespace"];
 
 pub(super) const TESTS: &[Test] = &[
@@ -85,7 +85,7 @@ pub(super) const TESTS: &[Test] = &[
             host.veth("suite0", "peer0")?;
             host.ip("address add 10.7.0.1/24 dev suite0")?;
             host.ip("link set suite0 up")?;
-            // What the processes in a namespace see, everybody may see.
+            // What the processes in a namespace see, every user may see.
             let other = bed.waiting(&Spec::new())?;
             let there = network::of(other.pid()?);
             network::ip(&there, "link add eth0 type veth peer eth1")?;
@@ -273,7 +273,7 @@ pub(super) const TESTS: &[Test] = &[
         let before = state_of(&host, "suite0")?;
         let joins = |path| spec(json!({"suite0": {"name": "eth0"}})).namespace("network", Some(path));
         refuses(bed, &host, &joins("/proc/self/ns/net"), NO_NAMESPACE)?;
-        // Others may not follow the descriptors of a process, so `check` does not know where this path leads.
+        // Others may not follow a process' descriptors, so `check` does not know where this path leads.
         refuses_when_tried(bed, &host, &joins(&host.path()), NO_NAMESPACE)?;
         same("the device", &state_of(&host, "suite0")?, &before)
     }),
@@ -301,7 +301,7 @@ pub(super) const TESTS: &[Test] = &[
         let before = state_of(&host, "suite0")?;
         let spec = spec(json!({"suite0": {"name": "eth0"}, "suitebr": {}}));
         if ((6, 12)..(6, 15)).contains(&bed.host.kernel) {
-            // These kernels do not tell which devices stay where they are.
+            // These kernels do not say which devices cannot be moved.
             refuses_when_tried(bed, &host, &spec, &["suitebr"])?;
         } else {
             refuses(bed, &host, &spec, &["suitebr"])?;
@@ -316,7 +316,7 @@ pub(super) const TESTS: &[Test] = &[
         "delete --force gives a device its name back that the kernel returned under another",
         |bed| {
             killed(bed, |host, joined| {
-                // As with a physical device whose namespace has ended.
+                // As for a physical device whose namespace has ended.
                 joined.ip(&format!("link set eth0 netns {}", host.path())).map(drop)
             })
         },

@@ -39,7 +39,7 @@ pub(super) const TESTS: &[Test] = &[
         run.finish(PATIENCE)?.ok()?;
         let pid = bed.call(["state", &bundle.id])?.ok()?.json()?["pid"].to_string();
         check(heard.contains(&"READY=1".to_owned()), || format!("heard {heard:?}"))?;
-        // A program that has ended by now has no pid in its state.
+        // A program that has already ended has no pid in its state.
         let named = heard.iter().any(|line| line.starts_with("MAINPID=") && !line.ends_with("=1"));
         check(named || pid == "0", || format!("heard {heard:?}, the pid is {pid}"))
     }),
@@ -153,7 +153,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// What a service says in the container, with words that must not reach the manager.
+/// What a service in the container sends, including words that must not reach the manager.
 const READY: &[&[&str]] = &[
     &["datagram", "/run/notify/notify.sock", "STATUS=starting"],
     &["datagram", "/run/notify/notify.sock", "READY=1\\nFDSTORE=1"],
@@ -180,7 +180,7 @@ impl Manager {
             }
             let mut text = [0; 4096];
             let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-            // Descriptors are closed with the buffer, which answers the barrier.
+            // The descriptors are closed with the buffer, which answers the barrier.
             let mut rights = RecvAncillaryBuffer::new(&mut space);
             let got =
                 recvmsg(&self.socket, &mut [IoSliceMut::new(&mut text)], &mut rights, RecvFlags::empty())?;

@@ -102,7 +102,7 @@ pub(super) const TESTS: &[Test] = &[
         bundle.file("etc/afile", "text")?;
         let answers = bed.tries_in(&bundle)?;
         same("file", answers[0].worked()?, "text")?;
-        // A user's container may not write to the host's sysctls in the first place, and is told that.
+        // A user's container may not write to the host's sysctls in the first place, and gets that error.
         let allowed: &[i64] = if bed.host.root { &[30] } else { &[13, 30] };
         answers[1].failed(&[30])?;
         answers[2].failed(allowed)?;

@@ -21,7 +21,7 @@ pub(super) const TESTS: &[Test] = &[
             "inheritable": ["CAP_KILL", "CAP_NET_BIND_SERVICE"],
             "ambient": ["CAP_NET_BIND_SERVICE"]
         });
-        // exec recomputes the sets: of a user that is not root only what is ambient stays permitted and effective.
+        // exec recomputes the sets: for a user other than root only ambient capabilities stay permitted and effective.
         let user = json!({"uid": 1000, "gid": 1000});
         let seen = bed.report(&Spec::new().set("/process/capabilities", sets).set("/process/user", user))?;
         same("bounding", capability_set(&seen, "CapBnd")?, CHOWN | KILL | SETUID | NET_BIND | NET_RAW)?;
@@ -100,7 +100,7 @@ pub(super) const TESTS: &[Test] = &[
             let call = bed.command(["run", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id]);
             call.after("echo 77 >/proc/self/oom_score_adj").call()?.ok()?.json()
         };
-        // Without CAP_SYS_RESOURCE the score cannot go below its minimum, which writing it down has not raised.
+        // Without CAP_SYS_RESOURCE the score cannot go below its minimum, which writing it has not raised.
         same("score", &call(bed, &Spec::new().set("/process/oomScoreAdj", 0))?["oom_score_adj"], 0)
     }),
     test("A71", "an oomScoreAdj out of range is refused", |bed| {
@@ -115,7 +115,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// The OOM score of the suite: without privileges, no process of it can have a lower one.
+/// The OOM score of the suite: without privileges, none of its processes can have a lower one.
 fn own_score() -> Outcome<i64> {
     let text = std::fs::read_to_string("/proc/self/oom_score_adj")?;
     text.trim().parse().map_or_else(|_| fail(format!("the own OOM score is {text:?}")), Ok)

@@ -185,7 +185,7 @@ pub(super) const TESTS: &[Test] = &[
         fs::write(&untouched, "")?;
         let (meta, other) = (fs::metadata(&called.out)?, fs::metadata(&untouched)?);
         same("mode", meta.permissions().mode(), other.permissions().mode())?;
-        // Its user can open /dev/stdout then; runtimes that copy the output have no reason to.
+        // Its user can then open /dev/stdout; runtimes that copy the output have no reason to change the owner.
         let owner = std::os::unix::fs::MetadataExt::uid(&meta);
         let own = std::os::unix::fs::MetadataExt::uid(&other);
         check(!bed.host.root || owner == own || owner == 1234, || format!("owner {owner}"))

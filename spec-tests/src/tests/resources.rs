@@ -20,7 +20,7 @@ pub(super) const TESTS: &[Test] = &[
             return check(left.is_empty(), || format!("create failed and left {}", left.join(", ")));
         }
         let place = place(&bed.adopt(&bundle), "blkio")?;
-        // v2 counts from 1 to 10000: 300 of 10 to 1000 is 2930. BFQ kept the old numbers in a file of its own.
+        // v2 counts from 1 to 10000: 300 of 10 to 1000 is 2930. BFQ kept the old numbers in its own file.
         let files = [
             ("blkio.bfq.weight", "300"),
             ("blkio.weight", "300"),
@@ -50,7 +50,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A156", "a leaf weight, which only the CFQ scheduler of v1 had, is refused", |bed| {
         let top = cgroup::hierarchy("blkio")?;
-        // The weights are not in the root of the hierarchy; the statistics of the same scheduler are.
+        // The root of the hierarchy has no weights, but has the statistics of the same scheduler.
         if !top.v2 && top.mount.join("blkio.time").exists() {
             return skip("this kernel has the CFQ scheduler");
         }
@@ -62,7 +62,7 @@ pub(super) const TESTS: &[Test] = &[
     test("A157", "block throttling is set", throttles),
     test("A155 A157", "weights and rates of a block device that does not exist are refused", |bed| {
         cgroup::hierarchy("blkio")?;
-        // A number that the kernel leaves to experiments.
+        // A number that the kernel reserves for experiments.
         let block = |property: &str, value: &str| {
             let mut device = json!({"major": 120, "minor": 77});
             device[value] = json!(100);
@@ -260,7 +260,7 @@ fn throttles(bed: &Bed<'_>) -> Outcome {
     Ok(())
 }
 
-/// Numbers of a whole disk.
+/// The numbers of a whole disk.
 fn disk() -> Option<(u32, u32)> {
     let entries = fs::read_dir("/sys/block").ok()?;
     entries.flatten().find_map(|entry| {
@@ -274,7 +274,7 @@ fn disk() -> Option<(u32, u32)> {
     })
 }
 
-/// A size of huge pages of this kernel, spelled as its cgroup files spell it.
+/// A huge page size of this kernel, spelled as in its cgroup files.
 fn page_size() -> Option<String> {
     let entries = fs::read_dir("/sys/kernel/mm/hugepages").ok()?;
     entries.flatten().find_map(|entry| {

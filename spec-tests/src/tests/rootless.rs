@@ -1,4 +1,5 @@
-//! What `--rootless` says about cgroups that cannot be made: part of C2. And callers that are root of a user namespace alone.
+//! What `--rootless` does about cgroups that cannot be made: part of C2. And callers that are only root of a user
+//! namespace.
 
 use crate::outcome::{Outcome, check};
 use crate::runtime::Called;
@@ -38,7 +39,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
 ];
 
-/// A run in a mount namespace where all that shows cgroups is read-only.
+/// A run in a mount namespace where everything that shows cgroups is read-only.
 fn on_read_only_cgroups(bed: &Bed<'_>, word: &str, spec: &Spec) -> Outcome<Called> {
     super::cgroups::cgroupfs(bed)?;
     bed.host.needs_root_because("mounts of the host are made read-only")?;

@@ -112,12 +112,12 @@ pub(super) const TESTS: &[Test] = &[
         let container = running(bed, &spec)?;
         let entries = json!([{"destination": "/around/x", "type": "tmpfs", "source": "tmpfs"}]);
         change(&container, "add", &entries)?.ok()?;
-        // What root in the container can do as well.
+        // Root in the container can do this as well.
         let rootfs = &container.bundle.rootfs;
         fs::rename(rootfs.join("around"), rootfs.join("moved"))?;
         fs::create_dir(rootfs.join("around"))?;
         std::os::unix::fs::symlink("/proc/sys", rootfs.join("around/x"))?;
-        // It may find the mount that was added, or refuse.
+        // It may find the added mount, or refuse.
         change(&container, "remove", &entries)?;
         options(mount_at(&mounts_of(&container)?, "/proc/sys")?, &["ro"], &[])
     }),

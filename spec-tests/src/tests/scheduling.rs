@@ -14,7 +14,7 @@ pub(super) const TESTS: &[Test] = &[
         for (policy, number) in [("SCHED_OTHER", 0), ("SCHED_IDLE", 5)] {
             let seen = scheduled(bed, json!({"policy": policy}))?;
             same(policy, (&seen["policy"], &seen["priority"]), (&json!(number), &json!(0)))?;
-            // With SCHED_IDLE the kernel leaves the nice value as it was (sched_setattr(2)).
+            // With SCHED_IDLE the kernel leaves the nice value unchanged (sched_setattr(2)).
             if policy == "SCHED_OTHER" {
                 same("nice", &seen["nice"], 0)?;
             }
@@ -188,13 +188,13 @@ fn scheduled(bed: &Bed<'_>, wanted: Value) -> Outcome<Value> {
     Ok(seen["scheduler"].clone())
 }
 
-/// The right to real-time scheduling, of which the suite's own cgroup has got some on v1.
+/// The right to real-time scheduling, of which the suite's own cgroup has some on v1.
 pub(super) struct RealTimeBudget {
     grouped: bool,
 }
 
 impl RealTimeBudget {
-    /// A configuration that takes its part, where cgroups have one.
+    /// A configuration that takes its share, if cgroups have one.
     fn spend(&self, spec: Spec) -> Spec {
         if !self.grouped {
             return spec;
@@ -203,7 +203,7 @@ impl RealTimeBudget {
     }
 }
 
-/// The v1 hierarchy where cgroups have a real-time runtime.
+/// The v1 hierarchy, if cgroups have a real-time runtime.
 pub(super) fn grouped(bed: &Bed<'_>) -> Outcome<std::path::PathBuf> {
     let top = bed.host.v1("cpu")?;
     if top.join("cpu.rt_runtime_us").exists() {
@@ -213,10 +213,10 @@ pub(super) fn grouped(bed: &Bed<'_>) -> Outcome<std::path::PathBuf> {
     }
 }
 
-/// Skips where nobody may schedule in real time.
+/// Skips if no process may schedule in real time.
 pub(super) fn real_time_budget(bed: &Bed<'_>) -> Outcome<RealTimeBudget> {
     let Ok(top) = grouped(bed) else {
-        // Not allowed to anybody below the root of a v2 hierarchy whose kernel counts real-time runtime by group.
+        // Not allowed below the root of a v2 hierarchy whose kernel counts real-time runtime by group.
         let allowed = std::process::Command::new("chrt").args(["-f", "1", "true"]).output();
         return match allowed {
             Ok(answer) if answer.status.success() => Ok(RealTimeBudget { grouped: false }),
@@ -237,7 +237,7 @@ pub(super) fn real_time_budget(bed: &Bed<'_>) -> Outcome<RealTimeBudget> {
     }
 }
 
-/// Skips where the kernel has no memory policies.
+/// Skips if the kernel has no memory policies.
 fn numa(bed: &Bed<'_>) -> Outcome {
     bed.host.needs_path("/proc/self/numa_maps")
 }

@@ -30,7 +30,7 @@ pub(super) const TESTS: &[Test] = &[
         |bed| {
             systemd(bed)?;
             lists_annotation(bed, SUB_GROUP)?;
-            // Where systemd does not manage the whole tree, the scope is the container's cgroup.
+            // If systemd does not manage the whole tree, the scope is the container's cgroup.
             let v2 = bed.host.cgroups == CgroupMode::V2;
             for (name, below) in [("payload", "/payload"), ("", "")] {
                 let container = bed.waiting(&Spec::new().set("/annotations", json!({ SUB_GROUP: name })))?;
@@ -76,7 +76,8 @@ pub(super) const TESTS: &[Test] = &[
             let container = limited(bed, 16)?;
             let place = place(&container, "memory")?;
             same("exit code", container.exec(&["/probe", "alloc", "64"])?.code(), 137)?;
-            // conmon and others take the first notice for the kill. Had the limit been hit here, that would be the first.
+            // conmon and others take the first notice for the kill. Had the limit been hit here, that would be the
+            // first.
             let events = place.read("memory.events")?;
             for wanted in ["max 0", "oom 0", "oom_kill 1"] {
                 check(events.lines().any(|line| line == wanted), || format!("no {wanted:?} in {events:?}"))?;
@@ -129,7 +130,7 @@ fn systemd(bed: &Bed<'_>) -> Outcome {
     if bed.runtime.systemd() { Ok(()) } else { skip("needs --systemd-cgroup") }
 }
 
-/// A container in a scope of v2 with a memory limit of so many MiB.
+/// A container in a v2 scope with a memory limit of this many MiB.
 fn limited<'b, 'a>(bed: &'b Bed<'a>, mib: u64) -> Outcome<Container<'b, 'a>> {
     systemd(bed)?;
     bed.host.needs_v2()?;

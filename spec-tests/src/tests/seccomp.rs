@@ -45,7 +45,7 @@ pub(super) const TESTS: &[Test] = &[
         "A182 A211",
         "a profile older than openat2, faccessat2 and close_range does not stop the runtime",
         |bed| {
-            // As in the default profile of runtime-tools, and without noNewPrivileges: whatever the runtime does between
+            // As in runtime-tools' default profile, and without noNewPrivileges: whatever the runtime does between
             // loading the filter and execve has to get by with the calls of 2018.
             let newer = ["openat2", "faccessat2", "close_range", "clone3", "epoll_pwait2", "mount_setattr"];
             let spec = rules(json!([{"names": newer, "action": "SCMP_ACT_ERRNO"}]))
@@ -113,7 +113,7 @@ pub(super) const TESTS: &[Test] = &[
             let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": [format!("SCMP_ARCH_{name}")],
                                  "syscalls": [{"names": MKDIR, "action": "SCMP_ACT_ERRNO"}]});
             let called = bed.run(&Spec::new().set("/linux/seccomp", seccomp).args(&["/probe", "true"]))?;
-            // One program cannot serve two byte orders; to say so is to know the name.
+            // One program cannot serve two byte orders; saying so shows that the runtime knows the name.
             let said = called.stderr.to_lowercase();
             if !called.status.success() && !said.contains("byte order") && !said.contains("endian") {
                 unknown.push(name);
@@ -159,7 +159,7 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("A190", "all seven operators compare arguments", operators),
     test("A190", "several conditions on different arguments must all hold", |bed| {
-        // No process has these numbers, so kill answers ESRCH (3) where the filter lets it through.
+        // No process has these numbers, so kill returns ESRCH (3) if the filter lets it through.
         let rule = json!([{"names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77,
             "args": [{"index": 0, "value": 999_999, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}]}]);
         let answers = bed.tries(
@@ -287,7 +287,7 @@ fn try_mkdir(bed: &Bed<'_>, list: Value) -> Outcome<crate::bed::Answer> {
     Ok(answers[0].clone())
 }
 
-/// What runtimes and the probe need after a filter is in force.
+/// Calls that runtimes and the probe need after a filter is in force.
 fn allowed() -> Value {
     json!([
         "access",
@@ -405,7 +405,7 @@ fn operators(bed: &Bed<'_>) -> Outcome {
     for (op, value, value_two, hit, miss) in cases {
         let rule = json!([{"names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77,
             "args": [{"index": 0, "value": value, "valueTwo": value_two, "op": op}]}]);
-        // No process has these numbers, so kill answers ESRCH where the filter lets it through.
+        // No process has these numbers, so kill returns ESRCH if the filter lets it through.
         let answers = bed.tries(&rules(rule), &[&["kill", hit, "0"], &["kill", miss, "0"]])?;
         answers[0].failed(&[77])?;
         answers[1].failed(&[3])?;

@@ -1,4 +1,5 @@
-//! What a container in a user namespace gets from a host whose root it is not: mounts, streams, keys, ways to its bundle.
+//! What a container in a user namespace gets from a host whose root it is not: mounts, streams, keys, access to its
+//! bundle.
 
 use crate::bed::{answers, script_args, script_spec};
 use crate::outcome::{Outcome, check, same};
@@ -13,7 +14,7 @@ use std::process::{Command, Stdio};
 /// The first id of the containers on the host.
 const FIRST: u32 = 700_000;
 
-/// That of those whose quota is used up, which no other test has.
+/// That of the containers whose quota is used up, which no other test uses.
 const POOR: u32 = 800_000;
 
 pub(super) const TESTS: &[Test] = &[
@@ -138,7 +139,7 @@ fn users() -> Spec {
     Spec::new().user_namespace(FIRST, 65_536)
 }
 
-/// The container's root may have no more keys: it runs, it is warned about, and it is not left with the caller's keyring.
+/// The container's root may have no more keys: it runs, gives a warning, and is not left with the caller's keyring.
 fn without_keys(bed: &Bed<'_>) -> Outcome {
     let users = || Spec::new().user_namespace(POOR, 65_536);
     let bundle = bed.bundle(&users())?;

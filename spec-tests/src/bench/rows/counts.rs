@@ -1,9 +1,9 @@
-//! System calls and instructions, which no load of the machine changes.
+//! System calls and instructions, which do not depend on the machine's load.
 
 use super::{Bench, Contestant, Kind, Outcome, Path, SLEEP, TRUE, Unit};
 use crate::outcome::fail;
 
-/// What is counted, with the words after the global options.
+/// What is counted, with the arguments after the global options.
 const COUNTED: [&str; 3] = ["run B", "state", "exec B"];
 
 impl Bench {
@@ -47,7 +47,7 @@ impl Bench {
         }
     }
 
-    /// Makes what an operation needs, and gives its words.
+    /// Makes what an operation needs, and returns its arguments.
     fn begin(&self, contestant: &Contestant, operation: &str) -> Outcome<Vec<String>> {
         let id = contestant.id(0);
         if operation == "run B" {
@@ -62,12 +62,12 @@ impl Bench {
     }
 }
 
-/// A way to count: the program that does, who is measured, the words.
+/// A way to count: the counting program, the contestant, the arguments.
 type Way = fn(&Path, &Contestant, &[&str]) -> Outcome<f64>;
 
 const EVENT: &str = "instructions:u";
 
-/// All calls of the runtime, and of what it starts up to the end of the container.
+/// All system calls of the runtime, and of what it starts, up to the end of the container.
 fn system_calls(strace: &Path, contestant: &Contestant, args: &[&str]) -> Outcome<f64> {
     let called = contestant.through(strace, &["-f", "-c", "-U", "calls,name"], args).call()?;
     let total = called.stderr.lines().rev().find(|line| line.trim_end().ends_with("total"));

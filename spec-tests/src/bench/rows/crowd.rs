@@ -4,13 +4,13 @@ use super::{Bench, Contestant, Image, Kind, Outcome, SLEEP, TRUE, Unit};
 
 /// Running containers beside which `run` is measured.
 const CROWD: usize = 200;
-/// Containers that `list` tells.
+/// Containers that `list` prints.
 const LISTED: usize = 500;
-/// Containers are made so many at a time.
+/// How many containers are made at a time.
 const LANES: usize = 2;
 
 impl Bench {
-    /// One contestant after the other, in random order: all their crowds together would be another row.
+    /// One contestant after another, in random order: all their crowds together would be another row.
     pub(super) fn crowd(&mut self) {
         let (crowd, listed) = (self.options.many(CROWD), self.options.many(LISTED));
         let rows = [format!("run B beside {crowd} containers"), format!("list of {listed}")];

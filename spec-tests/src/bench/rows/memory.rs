@@ -1,9 +1,9 @@
-//! How much memory a run is charged for, and how little it can do with.
+//! How much memory a run is charged for, and how little it can run with.
 
 use super::{Bench, Contestant, Outcome, Path, TRUE, Unit, cgroup, fail, fs};
 use super::{Kind, Stopwatch};
 
-/// Limits between which the smallest one is looked for, KiB.
+/// Limits between which the smallest one is searched for, KiB.
 const LEAST: u32 = 16;
 const MOST: u32 = 65_536;
 /// A limit counts as enough when this many runs in a row succeed.
@@ -62,7 +62,7 @@ fn smallest(works: impl Fn(u32) -> bool) -> Option<u32> {
     Some(high * 16)
 }
 
-/// A memory cgroup that one measured command is started in.
+/// A memory cgroup in which one measured command is started.
 struct MemoryCgroup {
     dir: std::path::PathBuf,
     peak: &'static str,
@@ -82,7 +82,7 @@ impl MemoryCgroup {
         if this.dir.join(peak).exists() { Ok(this) } else { fail(format!("no {peak} on this host")) }
     }
 
-    /// The most memory that the cgroup held while a container was run from it.
+    /// The most memory that the cgroup used while a container was run from it.
     fn peak(&self, contestant: &Contestant, bundle: &Path) -> Outcome<f64> {
         let procs = self.dir.join("cgroup.procs");
         let args = ["run", "--bundle", &bundle.to_string_lossy(), &contestant.id(0)];

@@ -6,7 +6,7 @@ use super::{Bench, Contestant, Cost, Duration, Image, Instant, Kind, Outcome, St
 const TOGETHER: usize = 50;
 
 impl Bench {
-    /// 50 runs, two at a time and all at once; the wall time is that of all of them.
+    /// 50 runs, two at a time and all at once; the wall time is that of all of them together.
     pub(super) fn parallel(&mut self) {
         let count = self.options.many(TOGETHER);
         let runs = self.options.runs.div_ceil(5);

@@ -77,7 +77,7 @@ fn judge(options: &Options) -> Result<bool, String> {
     Ok(totals.failed == 0)
 }
 
-/// Runs the tests for several runtimes and prints how they compare, which is no judgement.
+/// Runs the tests for several runtimes and prints how they compare, which is not a judgement.
 fn compare(options: &Options, into: Option<&Path>) -> Result<bool, String> {
     let tests = chosen(options)?;
     let mut session = begin(options)?;
@@ -131,7 +131,8 @@ fn notes(notes: &[String]) {
     }
 }
 
-/// Runs the tests for each runtime. Those that refuse hybrid hosts come last, for the v2 hierarchy stays hidden then.
+/// Runs the tests for each runtime. Those that refuse hybrid hosts come last, as the v2 hierarchy stays hidden from
+/// then on.
 fn run(options: &Options, tests: &[Test], session: &mut Session) -> Result<Vec<Column>, String> {
     let mut runtimes = Vec::new();
     for (name, path) in &options.runtimes {
@@ -168,7 +169,7 @@ fn run(options: &Options, tests: &[Test], session: &mut Session) -> Result<Vec<C
     Ok(columns.into_iter().flatten().collect())
 }
 
-/// A test that fails, if the run as a whole has left something that no single test is blamed for.
+/// A failing test, if the run as a whole has left something that no single test is blamed for.
 fn leftover(session: &Session) -> Option<Verdict> {
     let left = session.cgroups_left();
     let text = format!("left below the suite's own cgroup: {}", left.join(", "));
@@ -179,7 +180,7 @@ fn leftover(session: &Session) -> Option<Verdict> {
     })
 }
 
-/// The tests that the filters leave.
+/// The tests that pass the filters.
 fn chosen(options: &Options) -> Result<Vec<Test>, String> {
     let filters = &options.filters;
     let is_row = |word: &str| rows::number(word, "ACFS").is_some();

@@ -68,7 +68,7 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
 }
 
-/// Nothing when the help was asked for and printed.
+/// None if the help was asked for and printed.
 pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::{Long, Short, Value, ValueExt};
     let mut options = Options {

@@ -1,8 +1,8 @@
 //! Measures shims through containerd and its client: how long commands take, and where the time goes from `ctr run` to
 //! the first instruction of the container's program.
 //!
-//! Nothing is traced. The program in the container tells when it began, and the kernel tells of the files that are made and
-//! opened on the way (inotify(7)), which is how the way is split: see [`way`].
+//! Nothing is traced. The program in the container reports when it began, and the kernel reports files that are made
+//! and opened on the way (inotify(7)), which splits the way into parts: see [`way`].
 
 mod way;
 
@@ -23,7 +23,7 @@ Measures shims through a containerd that runs, and prints markdown; BINARY is th
 of the scenarios in spec-tests/managers; ctr-figures.sh there starts all of it in a box. The second form puts what was printed
 between the markers `ctr` of a file.";
 
-/// A shim as ctr is told of it.
+/// A shim, as ctr gets it.
 struct Entry {
     name: String,
     shim: PathBuf,
@@ -107,7 +107,7 @@ fn run(options: &Options) -> Result<()> {
         for at in order {
             let entry = &options.entries[at];
             let call = Bench::life(entry)?;
-            // The first round fills caches and makes the directories that are watched.
+            // The first round fills caches and makes the directories to watch.
             if round > 0 {
                 calls[at].push(call);
                 ways[at].push(bench.first(entry)?);
@@ -154,7 +154,7 @@ const CALLS: [&str; 4] = ["`ctr run -d`", "`ctr task exec`, of `true`", "`ctr ta
 
 const IMAGE: &str = "docker.io/library/scenario:1";
 
-/// The directory that the container sees, and what is in it.
+/// The directory that the container sees, and its contents.
 struct Bench {
     dir: PathBuf,
 }
@@ -178,7 +178,7 @@ impl Bench {
             timed(&["task", "exec", "--exec-id", "more", "life", "true"])?,
             timed(&["task", "kill", "-s", "KILL", "life"])?,
             {
-                // The exit is an event that comes a moment after the signal.
+                // The exit is an event that arrives a moment after the signal.
                 until_stopped("life")?;
                 timed(&["task", "rm", "life"])?
             },

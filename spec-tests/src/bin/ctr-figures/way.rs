@@ -37,7 +37,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<f64, String> {
     Ok(seconds * 1e3 + nanoseconds / 1e6)
 }
 
-/// When each thing happened, in milliseconds; nothing where it was not seen.
+/// When each thing happened, in milliseconds; none if it was not seen.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Way {
     begin: f64,
@@ -52,13 +52,13 @@ pub(crate) struct Way {
 
 /// A part of the way.
 pub(crate) struct Phase {
-    /// What happens in it, and whose it is.
+    /// What happens in it, and which program does it.
     pub(crate) name: &'static str,
     /// How long it took.
     pub(crate) get: fn(&Way) -> Option<f64>,
 }
 
-/// In order; the two last are sums.
+/// In order; the last two are sums.
 pub(crate) const PHASES: [Phase; 8] = [
     Phase { name: "ctr starts, containerd makes the snapshot", get: |way| Some(way.snapshot? - way.begin) },
     Phase { name: "ctr and containerd, up to the bundle", get: |way| Some(way.bundle? - way.snapshot?) },
@@ -73,7 +73,7 @@ pub(crate) const PHASES: [Phase; 8] = [
     Phase { name: "from there to the end of `ctr run --rm`", get: |way| Some(way.end - way.first) },
 ];
 
-/// The files that are looked at while a container is run.
+/// The files that are watched while a container is run.
 pub(crate) struct Watch {
     seen: JoinHandle<Result<Way, String>>,
     inotify: Arc<Inotify>,
@@ -81,7 +81,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Begins to look.
+    /// Starts watching.
     pub(crate) fn start(shim: &Path) -> Result<Self, String> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC).map_err(|error| format!("inotify: {error}"))?;
         let inotify = Arc::new(inotify);
@@ -104,7 +104,7 @@ impl Watch {
         Ok(Self { seen, inotify, marker })
     }
 
-    /// Ends, with what was seen.
+    /// Ends the watch, and returns what was seen.
     pub(crate) fn end(self, begin: f64, first: f64, end: f64) -> Result<Way, String> {
         let Self { seen, inotify, marker } = self;
 
@@ -126,7 +126,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Takes events until the last one. Each has the time at which it is read, some 50 microseconds later.
+    /// Reads events until the last one. Each has the time at which it is read, some 50 microseconds later.
     fn collect(&self, inotify: &Inotify) -> Result<Way, String> {
         let mut way = Way::default();
         let mut state = None;

@@ -1,4 +1,4 @@
-//! The processes that are measured.
+//! The processes under measurement.
 
 use std::fs;
 use std::io::{Read as _, Write as _, pipe};
@@ -16,9 +16,9 @@ use crate::heap::{self, Advised};
 
 /// A kind of program.
 pub(crate) struct Kind {
-    /// The word that asks for it.
+    /// The word that selects it.
     pub(crate) name: &'static str,
-    /// What it is.
+    /// Its description.
     pub(crate) sentence: &'static str,
     large: Option<Advised>,
     worker: bool,
@@ -65,7 +65,7 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Is such a program, and gives its figures.
+/// Acts as such a program, and returns its figures.
 pub(crate) fn be(name: &str, runs: usize, bundles: &Path, root: &Path) -> Result<String> {
     let runtime = Runtime::builder().root(root).build().map_err(text)?;
     if name == MANY {
@@ -76,12 +76,12 @@ pub(crate) fn be(name: &str, runs: usize, bundles: &Path, root: &Path) -> Result
         grow(kind)?;
         return lives(&runtime, runs, bundles);
     }
-    // The worker is a copy of the program as it was when it was small.
+    // The worker is a copy of the program from when it was small.
     let (mut asked, ask) = pipe().map_err(text)?;
     let (mut answer, mut answered) = pipe().map_err(text)?;
     let keep = [asked.as_raw_fd(), answered.as_raw_fd()];
     let own = runtime.clone();
-    // What moves into the work is dropped here, so that the end of the answer can be seen.
+    // What moves into the work is dropped here, so that the end of the answer can be noticed.
     let worker = wharf::worker::fork(&keep, move || {
         let done = asked.read(&mut [0]).map_err(text).and_then(|_| lives(&own, runs, bundles));
         let _reader_is_gone =
@@ -96,7 +96,7 @@ pub(crate) fn be(name: &str, runs: usize, bundles: &Path, root: &Path) -> Result
     Ok(figures)
 }
 
-/// Becomes large, if the kind is.
+/// Grows large, if the kind does.
 fn grow(kind: &Kind) -> Result<()> {
     let Some(advised) = kind.large else { return Ok(()) };
     heap::take(HEAP, advised).map_err(text)?;
@@ -118,7 +118,7 @@ fn end(container: Container) -> Result<()> {
     container.delete(Delete::Stopped).map_err(text)
 }
 
-/// Containers one after the other.
+/// Containers one after another.
 fn lives(runtime: &Runtime, runs: usize, bundles: &Path) -> Result<String> {
     let (mut creates, mut runnings, mut cpus) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=runs {
@@ -140,7 +140,7 @@ fn lives(runtime: &Runtime, runs: usize, bundles: &Path) -> Result<String> {
         .to_string())
 }
 
-/// Milliseconds of this process and of its children that were waited for.
+/// CPU milliseconds of this process and of its children that were waited for.
 fn cpu() -> Result<f64> {
     let mut sum = 0;
     for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {

@@ -1,4 +1,4 @@
-//! A heap that was written to, as programs have that have worked for a while.
+//! A dirty heap, as in programs that have worked for a while.
 #![allow(unsafe_code, reason = "madvise(2) has no other form")]
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
@@ -14,7 +14,7 @@ pub(crate) enum Advised {
     Huge,
 }
 
-/// Takes so many bytes until the end of the process, and writes to each page of them.
+/// Allocates this many bytes until the end of the process, and writes to each page of them.
 pub(crate) fn take(bytes: usize, advised: Advised) -> rustix::io::Result<()> {
     // SAFETY: a new mapping at a place that the kernel chooses.
     let memory = unsafe {
@@ -28,7 +28,7 @@ pub(crate) fn take(bytes: usize, advised: Advised) -> rustix::io::Result<()> {
     // SAFETY: the whole of the mapping above, which nothing refers to yet.
     unsafe { madvise(memory, bytes, advice)? };
     for at in (0..bytes).step_by(4096) {
-        // SAFETY: inside the mapping; nobody else knows of it.
+        // SAFETY: inside the mapping; nothing else knows of it.
         unsafe { memory.cast::<u8>().add(at).write(1) };
     }
     Ok(())

@@ -1,6 +1,8 @@
-//! Measures the library in a program of its own: creation from small and from large programs, and many containers at once.
+//! Measures the library in a program of its own: creation from small and from large programs, and many containers at
+//! once.
 //!
-//! Each kind of program is a process of its own, this one started again with `--as KIND`, which prints its figures as JSON.
+//! Each kind of program is a separate process, this one started again with `--as KIND`, which prints its figures as
+//! JSON.
 
 mod embedder;
 mod heap;
@@ -31,7 +33,7 @@ struct Options {
     runs: usize,
     many: usize,
     into: Option<PathBuf>,
-    /// This process is one of those that are measured: its kind, the directory of bundles, the state directory.
+    /// If this process is one of those under measurement: its kind, the directory of bundles, the state directory.
     kind: Option<(String, PathBuf, PathBuf)>,
 }
 

@@ -60,7 +60,7 @@ fn era(bed: &Bed<'_>, era: Era) -> Outcome {
         let file = fs::read_to_string(bundle.dir.join("address"))?;
         same("the file `address`", file.as_str(), pod.answer.address.as_str())?;
     }
-    // The version is a promise: the service of that version answers.
+    // The version is a promise: the service with that version answers.
     let request = ConnectRequest { id: bundle.id.clone(), ..ConnectRequest::default() };
     let answer: ConnectResponse =
         granted("Connect", pod.client.call(service(pod.answer.version), "Connect", &request))?;
@@ -180,7 +180,7 @@ fn socket_modes(bed: &Bed<'_>) -> Outcome {
     check(socket.file_type().is_socket(), || "no socket".into())?;
     let (mode, dir) = (socket.permissions().mode() & 0o777, path.parent().unwrap_or(path));
     let dir_mode = fs::metadata(dir)?.permissions().mode() & 0o777;
-    // 0755 with a socket of 0600 keeps others out as well.
+    // A directory with 0755 and a socket with 0600 keep others out as well.
     check(mode == 0o600, || format!("the socket has mode {mode:o}"))?;
     check(dir_mode & 0o066 == 0, || format!("its directory has mode {dir_mode:o}"))?;
     check(path.as_os_str().len() < 107, || format!("its path has {} bytes", path.as_os_str().len()))
@@ -248,7 +248,7 @@ fn oom_score(bed: &Bed<'_>) -> Outcome {
         text.trim().parse().or_else(|_| fail(format!("oom_score_adj {text}")))
     };
     same("oom_score_adj", score(&pod.pid.to_string())?, (score("self")? + 1).min(1000))?;
-    // A process that a container leaves behind in a pid namespace not its own comes to the shim and is reaped.
+    // A process that a container leaves behind in a shared pid namespace is reparented to the shim and reaped.
     let task = bed.started(&super::lifecycle::host_pids().args(&["/probe", "leave"]))?;
     same("exit status", task.exit("")?, 0)?;
     granted("Delete", task.delete("")).map(drop)
@@ -257,12 +257,12 @@ fn oom_score(bed: &Bed<'_>) -> Outcome {
 fn foreign_user(bed: &Bed<'_>) -> Outcome {
     let pod = bed.pod(&bed.bundle(&Spec::new())?)?;
     let path = socket_path(&pod.answer.address).to_owned();
-    // Open the way, so that only the shim's own check is left.
+    // Opens the path, so that only the shim's own check is left.
     let dir = path.parent().unwrap_or(&path).to_owned();
     let (dir_mode, mode) = (fs::metadata(&dir)?.permissions(), fs::metadata(&path)?.permissions());
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
-    // Credentials are those of the thread that connects.
+    // Credentials are those of the connecting thread.
     let connected = std::thread::scope(|scope| {
         let connecting = scope.spawn(|| {
             let (uid, gid) = (rustix::process::Uid::from_raw(1000), rustix::process::Gid::from_raw(1000));
@@ -286,7 +286,7 @@ fn foreign_user(bed: &Bed<'_>) -> Outcome {
     .map(drop)
 }
 
-/// A cgroup of this name in every hierarchy that has a use for processes, and where it is.
+/// A cgroup with this name in every hierarchy that processes matter for, and its path.
 fn make_cgroup(bed: &Bed<'_>, name: &str) -> Outcome<(String, Vec<std::path::PathBuf>)> {
     let path = format!("{}/{name}", crate::cgroup::parent());
     let mut made = Vec::new();
@@ -327,7 +327,7 @@ fn shim_cgroup_of(bed: &Bed<'_>, call: &crate::shim::launch::Call, path: &str) -
     let inside = groups.lines().filter(|line| line.ends_with(path)).count();
     check(inside > 0, || format!("the shim is not in {path}: {groups}"))?;
     for line in groups.lines().filter(|line| !line.ends_with(path)) {
-        // Hierarchies without a controller hold no limits; the v2 one beside v1 may be left alone.
+        // Hierarchies without a controller have no limits; the v2 one beside v1 may be left alone.
         let names = line.split(':').nth(1).unwrap_or("");
         check(names.is_empty() || names.starts_with("name="), || {
             format!("the shim is not in {path}: {line}")
@@ -349,7 +349,7 @@ fn missing_shim_cgroup(bed: &Bed<'_>) -> Outcome {
     no_shim_of(bed, &bundle.id)
 }
 
-/// No process has this id among its arguments; one that was killed may take a moment to go.
+/// No process has this id in its arguments; a killed one may take a moment to go.
 fn no_shim_of(bed: &Bed<'_>, id: &str) -> Outcome {
     bed.until("the shim's process to go", || {
         let own = fs::read_dir("/proc")?.flatten().find(|entry| {
@@ -366,7 +366,7 @@ fn no_config(bed: &Bed<'_>) -> Outcome {
     let _log = fs::OpenOptions::new().read(true).write(true).open(bundle.dir.join("log"))?;
     let ran = bed.call(&bundle).start()?;
     if ran.code == 0 {
-        // Whoever starts has to serve.
+        // The shim that starts has to serve.
         let answer = read_answer(bed.subject.era, &ran.output)?;
         let client = Client::connect(&answer.address)?;
         let request = containerd_shim_protos::api::ShutdownRequest::default();
@@ -389,7 +389,7 @@ fn terminated(bed: &Bed<'_>) -> Outcome {
     let pod = bed.pod(&bed.bundle(&Spec::new())?)?;
     pod.kill(Signal::TERM);
     check(pod.ends(PATIENCE)?, || "it runs on".into())?;
-    // Some remove the socket on Shutdown only; the next start takes over what is left.
+    // Some remove the socket only on Shutdown; the next start takes over what is left.
     let _left = fs::remove_file(socket_path(&pod.answer.address));
     Ok(())
 }

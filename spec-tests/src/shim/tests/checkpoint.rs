@@ -1,4 +1,4 @@
-//! Saving a container through criu, and creating one from what was saved.
+//! Saving a container through criu, and creating one from a checkpoint.
 
 use crate::criu;
 use crate::outcome::{Outcome, check, fail, same};
@@ -47,7 +47,7 @@ pub(super) const TESTS: &[Test] = &[
 
 const V1: &str = "containerd.runc.v1.CheckpointOptions";
 
-/// A started container that names signals, in a shim that finds criu.
+/// A started container that prints the names of signals, in a shim that finds criu.
 fn waiting<'b, 'a>(bed: &'b Bed<'a>, streams: Streams, terminal: bool) -> Outcome<Task<'b, 'a>> {
     let task = started(bed, streams, terminal)?;
     task.streams.borrow_mut().until("ready")?;

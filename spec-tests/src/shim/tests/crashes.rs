@@ -1,4 +1,4 @@
-//! What is left to clean up when a shim dies, and that `delete` can.
+//! What is left when a shim dies, and that `delete` can clean it up.
 
 use crate::outcome::{Outcome, check, fail, same, skip};
 use crate::runtime::{Invocation, brief};
@@ -166,7 +166,7 @@ fn delete_elsewhere(bed: &Bed<'_>) -> Outcome {
     let task = bed.waiting(&Spec::new())?;
     let other = bed.bundle(&Spec::new())?;
     task.pod.crash()?;
-    // A pod's shim has the bundle of another of its containers as its working directory.
+    // A pod's shim has another container's bundle as its working directory.
     bed.call(&task.bundle).delete_in(&other.dir)?.ok("delete")?;
     check(task.until_dead()?, || "its process lives".into())?;
     bed.until_gone(&task.bundle)
@@ -183,7 +183,7 @@ fn outlives(bed: &Bed<'_>) -> Outcome {
 fn terminated(bed: &Bed<'_>) -> Outcome {
     let task = bed.waiting(&Spec::new())?;
     task.pod.kill(Signal::TERM);
-    // Those who end do so at once; those who stay must serve on.
+    // Shims that end do so at once; those that stay must continue to serve.
     if !task.pod.ends(Duration::from_secs(2))? {
         same("status", task.status("")?, Status::RUNNING)?;
         return task.finish();

@@ -138,7 +138,7 @@ fn exec_delete(bed: &Bed<'_>) -> Outcome {
     same("delete events", deletes, 1)
 }
 
-/// Waits until all that was sent before has come: an event sent afterwards has.
+/// Waits until everything sent before has arrived, by an event sent afterwards.
 fn settle(bed: &Bed<'_>, task: &Task<'_, '_>) -> Outcome {
     granted("Pause", task.pause())?;
     bed.daemon.wait_for("/tasks/paused", task.id())?;
@@ -184,7 +184,7 @@ fn daemon_restart(bed: &Bed<'_>) -> Outcome {
     task.stop()?;
     granted("Delete of the exec", task.delete("away"))?;
     granted("Delete", task.delete(""))?;
-    // The time that a service manager takes to start a daemon again.
+    // The time that a service manager takes to restart a daemon.
     std::thread::sleep(Duration::from_secs(1));
     bed.daemon.up()?;
     for (topic, process) in [
@@ -227,11 +227,11 @@ fn refusing_daemon(bed: &Bed<'_>) -> Outcome {
     task.finish()
 }
 
-/// A container that runs out of memory at once, and has ended.
+/// A container that ran out of memory at once, and has ended.
 fn starved<'b, 'a>(bed: &'b Bed<'a>) -> Outcome<Task<'b, 'a>> {
     let spec =
         Spec::new().set("/linux/resources/memory", serde_json::json!({"limit": 32 << 20, "swap": 32 << 20}));
-    // The kernel may leave a container's first process alone for a while; its child goes at once.
+    // The kernel may spare a container's first process for a while; its child is killed at once.
     let task = bed.started(&spec.args(&["/probe", "try", "exec", "/probe", "alloc", "256"]))?;
     task.exit("")?;
     let (out, err) = task.streams.borrow_mut().to_end()?;

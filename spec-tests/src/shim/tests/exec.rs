@@ -96,7 +96,7 @@ fn missing(bed: &Bed<'_>) -> Outcome {
     task.finish()
 }
 
-/// The process is gone when its failure is told, and a shim that reaps it at once must still tell the failure.
+/// The process is gone when its failure is reported, and a shim that reaps it at once must still report the failure.
 fn reason(bed: &Bed<'_>) -> Outcome {
     let task = bed.waiting(&Spec::new())?;
     let mut spec = process(&["/probe", "true"]);
@@ -203,7 +203,7 @@ fn surroundings(bed: &Bed<'_>) -> Outcome {
     task.finish()
 }
 
-/// A start that is not waited for.
+/// A start without waiting.
 fn begin_start(task: &Task<'_, '_>, id: &str) -> Pending {
     let request = StartRequest { id: task.id().into(), exec_id: id.into(), ..Default::default() };
     let service = service(task.pod.answer.version);

@@ -1,4 +1,4 @@
-//! An idle shim after much work: its memory, file descriptors and sockets are what they were.
+//! An idle shim after much work: its memory, file descriptors and sockets are what they were before.
 
 use crate::outcome::{Outcome, check, fail};
 use crate::shim::bed::Bed;
@@ -17,10 +17,10 @@ pub(super) const TESTS: &[Test] = &[
     test("L3", "execs that run leave memory, files and sockets as they were", runs),
 ];
 
-/// KiB that a heap may grow by: a garbage collector keeps some. At full count a leak of 100 bytes a round shows.
+/// KiB by which a heap may grow: a garbage collector keeps some. At full count a leak of 100 bytes per round shows.
 const SLACK: u64 = 1000;
 
-/// What a process holds.
+/// What a process uses.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     rss: u64,
@@ -41,7 +41,7 @@ impl Held {
         Ok(Self { rss, files: fs::read_dir(format!("/proc/{pid}/fd"))?.count(), sockets, children })
     }
 
-    /// Passes when nothing has grown. Memory may by [`SLACK`].
+    /// Passes if nothing has grown, except memory by [`SLACK`].
     fn flat(self, pod: &Pod, bed: &Bed<'_>) -> Outcome {
         let mut last = self;
         bed.until("files and sockets to be as before", || {
@@ -55,7 +55,7 @@ impl Held {
     }
 }
 
-/// A shim in a network namespace of its own with a running container.
+/// A shim in a separate network namespace with a running container.
 fn alone<'b, 'a>(bed: &'b Bed<'a>) -> Outcome<Task<'b, 'a>> {
     let group = format!("leak-{}-{}", std::process::id(), bed.dir().display());
     let spec = Spec::new().set("/annotations", json!({"io.containerd.runc.v2.group": group}));
@@ -69,12 +69,12 @@ fn alone<'b, 'a>(bed: &'b Bed<'a>) -> Outcome<Task<'b, 'a>> {
     Ok(task)
 }
 
-/// How often something is done of what the full count asks for.
+/// The number of repetitions, for a full count of `full`.
 fn count(bed: &Bed<'_>, full: u32) -> u32 {
     (full * bed.subject.effort / 100).max(10)
 }
 
-/// Does something `rounds` times after a tenth of that to warm up, and compares what the shim holds.
+/// Does something `rounds` times, after a tenth of that to warm up, and compares what the shim uses.
 fn repeat(task: &Task<'_, '_>, rounds: u32, mut act: impl FnMut(u32) -> Outcome) -> Outcome {
     let warm = rounds / 10 + 5;
     for round in 0..warm {
@@ -84,7 +84,7 @@ fn repeat(task: &Task<'_, '_>, rounds: u32, mut act: impl FnMut(u32) -> Outcome)
     for round in warm..warm + rounds {
         act(round)?;
         if round % 100 == 0 {
-            // As the daemon does, so that the log never stands still.
+            // As the daemon does, so that the log never fills up.
             let _read = task.pod.log();
             task.bed.daemon.forget();
         }

@@ -125,7 +125,7 @@ fn unknown_process(bed: &Bed<'_>) -> Outcome {
     refused("Delete", task.delete("ghost"), &not_found, &[])?;
     refused("Kill", task.kill("ghost", 9, false), &not_found, &[])?;
     refused("ResizePty", task.resize("ghost", 80, 25), &not_found, &[])?;
-    // containerd's own shim loses the code here and keeps the words.
+    // containerd's own shim loses the code here and keeps the message.
     refused("CloseIO", task.close_stdin("ghost"), &[code::NOT_FOUND, code::UNKNOWN], &["does not exist"])?;
     refused("Wait", task.wait("ghost"), &not_found, &[])?;
     task.finish()
@@ -164,7 +164,7 @@ fn delete_twice(bed: &Bed<'_>) -> Outcome {
 
 fn death_by_signal(bed: &Bed<'_>) -> Outcome {
     for signal in [9, 6, 15] {
-        // The first process of a pid namespace ignores all but KILL that it has no handler for: so without one.
+        // The first process of a pid namespace ignores all signals without a handler except KILL, so use none.
         let task = bed.started(&host_pids().args(&["/probe", "idle"]))?;
         task.streams.borrow_mut().until("ready")?;
         granted("Kill", task.kill("", signal, false))?;
@@ -260,7 +260,7 @@ fn missing_program(bed: &Bed<'_>) -> Outcome {
     let cases = [("nope", "executable file not found in $PATH"), ("/nope", "no such file or directory")];
     for (program, text) in cases {
         let task = bed.planned(&Spec::new().args(&[program]), Streams::output(bed.dir())?)?;
-        // Either call may be the one that finds out; a daemon handles both alike.
+        // Either call may be the one to find out; a daemon handles both alike.
         match task.create(None, &[]) {
             Ok(_) => {
                 refused(&format!("Start of {program}"), task.start(""), &[], &[text])?;
@@ -299,7 +299,7 @@ fn connect(bed: &Bed<'_>) -> Outcome {
     let exe = format!("/proc/{}/exe", answer.shim_pid);
     let (runs, program) = (fs::metadata(&exe)?, fs::metadata(&bed.subject.path)?);
     let name = fs::read_link(&exe)?;
-    // A shim may run from a mount that only it has, where it has no path, or as a sealed copy of itself.
+    // A shim may run from a private mount, where it has no path, or as a sealed copy of itself.
     let same_file = (runs.dev(), runs.ino()) == (program.dev(), program.ino());
     check(same_file || name.to_string_lossy().contains("memfd"), || {
         format!("process {} runs {}", answer.shim_pid, name.display())

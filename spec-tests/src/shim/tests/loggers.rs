@@ -54,7 +54,7 @@ fn say_into(bed: &Bed<'_>, path: &Path) -> Outcome {
     granted("Delete", task.delete("")).map(drop)
 }
 
-/// A logger that writes what it got to files in `dir`; `ready` is what it does with fd 5.
+/// A logger that writes its input to files in `dir`; `ready` is what it does with fd 5.
 fn logger_script(bed: &Bed<'_>, ready: &str) -> Outcome<(PathBuf, PathBuf)> {
     let dir = bed.dir().join("logger");
     fs::create_dir_all(&dir)?;
@@ -87,7 +87,7 @@ fn judge_logger(bed: &Bed<'_>, dir: &Path, id: &str) -> Outcome {
     same("environment", fs::read_to_string(dir.join("env"))?, wanted)
 }
 
-/// Output goes to a logger of this kind, which says by a line of shell that it is ready.
+/// Output goes to a logger of this kind, which reports with a line of shell that it is ready.
 fn through_logger(bed: &Bed<'_>, kind: &str, ready: &str) -> Outcome {
     let (script, dir) = logger_script(bed, ready)?;
     let address = format!("{kind}://{}?key=value", script.display());
@@ -106,7 +106,7 @@ fn logger(bed: &Bed<'_>) -> Outcome {
 fn logger_v2(bed: &Bed<'_>) -> Outcome {
     bed.subject.needs(Era::V2_3)?;
     through_logger(bed, "binary-v2", "echo >&5; exec 5>&-")?;
-    // One that ends without a word was not ready.
+    // A logger that ends without reporting was not ready.
     let (script, _) = logger_script(bed, "exit 1")?;
     let address = format!("binary-v2://{}", script.display());
     let task = bed.planned(&Spec::new(), Streams::at("", &address, &address))?;

@@ -1,4 +1,4 @@
-//! The options of a create: containerd's own type, the type for any other runtime, and what is neither.
+//! The options of a create: containerd's own type, the type for any other runtime, and invalid types.
 
 use crate::outcome::{Outcome, check, fail, same};
 use crate::shim::bed::{Bed, state_dir};
@@ -37,7 +37,7 @@ fn runc(options: &Options) -> Any {
     any("containerd.runc.v1.Options", options.write_to_bytes().unwrap_or_default())
 }
 
-/// A `runtimeoptions.v1.Options` by hand: the type is field 1, the path 2, the body 3.
+/// A hand-made `runtimeoptions.v1.Options`: the type is field 1, the path 2, the body 3.
 fn runtime_options(path: &str, body: &str) -> Any {
     let mut value = Vec::new();
     for (number, text) in [(1_u8, "containerd.runc.v1.Options"), (2, path), (3, body)] {
@@ -140,7 +140,7 @@ fn toml_file(bed: &Bed<'_>) -> Outcome {
     bed.subject.needs(Era::V1_7)?;
     let (root, file) = (bed.dir().join("state"), bed.dir().join("options.toml"));
     fs::write(&file, format!("Root = \"{}\"\n", root.display()))?;
-    // The path is the one that counts.
+    // The path takes precedence.
     lives_below(bed, &root, runtime_options(&file.to_string_lossy(), "Root = \"/nowhere\"\n"))
 }
 

@@ -122,7 +122,7 @@ fn shared_pids(bed: &Bed<'_>) -> Outcome {
     let path = format!("/proc/{}/ns/pid", host.pid);
     let guest = bed.started(&spec.namespace("pid", Some(&path)).args(&["/probe", "brood", "3"]))?;
     guest.streams.borrow_mut().until("ready")?;
-    // Only the first process is killed; without a pid namespace of their own the kernel leaves the others.
+    // Only the first process is killed; without a pid namespace of their own the kernel leaves the others alive.
     granted("Kill", guest.kill("", 9, false))?;
     same("exit status", guest.exit("")?, 137)?;
     bed.until("its children to be gone", || Ok(guest.bundle.processes().is_empty().then_some(())))?;

@@ -175,7 +175,7 @@ fn deaf_client(bed: &Bed<'_>) -> Outcome {
         ..Request::default()
     };
     let body = request.write_to_bytes().unwrap_or_default();
-    // Until the shim no longer reads, or ten thousand answers wait.
+    // Until the shim stops reading, or ten thousand answers wait.
     for number in 0..10_000_u32 {
         if (&stream).write_all(&Frame::request(2 * number + 1, body.clone()).encode()).is_err() {
             break;
@@ -217,7 +217,7 @@ fn waits(bed: &Bed<'_>) -> Outcome {
     // Few enough refusals for a socket: the client reads none before all calls are sent.
     let pending = many_waits(&client, &task, 2_200);
     ping(&task.pod)?;
-    // Answered after all that was sent before it.
+    // Answered after everything sent before it.
     let _pid: ConnectResponse = granted(
         "Connect on the same connection",
         client.call(service(task.pod.answer.version), "Connect", &ConnectRequest::default()),

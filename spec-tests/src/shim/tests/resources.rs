@@ -93,7 +93,7 @@ fn exec_state(bed: &Bed<'_>) -> Outcome {
     task.finish()
 }
 
-/// A file of the container's cgroup: the name on v1 with its controller, the name on v2.
+/// A file of the container's cgroup: its v1 name with its controller, and its v2 name.
 fn group_file(task: &Task<'_, '_>, controller: &str, v1: &str, v2: &str) -> Outcome<String> {
     let own = format!("{}/{}", crate::cgroup::parent().trim_start_matches('/'), task.id());
     let path = match task.bed.host.v1(controller) {
@@ -187,7 +187,7 @@ fn stats_states(bed: &Bed<'_>) -> Outcome {
     granted("Stats of a created container", task.stats())?;
     task.begin()?;
     task.exit("")?;
-    // The cgroup of a stopped container is there until Delete; whoever removes it early says NotFound.
+    // The cgroup of a stopped container exists until Delete; a shim that removes it early answers NotFound.
     if let Err(refusal) = task.stats() {
         same("code for a stopped container", refusal.code(), Some(code::NOT_FOUND))?;
     }

@@ -21,7 +21,7 @@ pub(super) const TESTS: &[Test] = &[
     test("T29", "rootfs: a file system in a file, by a loop device that goes with it", loop_rootfs),
 ];
 
-/// Moves the bundle's rootfs elsewhere, as an image's unpacked layer, and gives that place.
+/// Moves the bundle's rootfs elsewhere, like an image's unpacked layer, and returns that path.
 fn layer(bed: &Bed<'_>, task: &Task<'_, '_>) -> Outcome<PathBuf> {
     let layer = bed.dir().join(format!("layer-{}", task.id()));
     fs::rename(&task.bundle.rootfs, &layer)?;
@@ -73,7 +73,7 @@ fn overlay_rootfs(bed: &Bed<'_>) -> Outcome {
         &Spec::new().args(&["/probe", "try", "write", "/here", "x", "--", "list", "/"]),
         Streams::output(bed.dir())?,
     )?;
-    // As many layers as make the options longer than a page, which mount(2) takes no more than.
+    // Enough layers to make the options longer than a page, the most that mount(2) takes.
     let deep = bed.dir().join("l".repeat(200));
     fs::create_dir(&deep)?;
     let layer = deep.join("layer");
@@ -127,7 +127,7 @@ fn rootfs_of_failure(bed: &Bed<'_>) -> Outcome {
     same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
 }
 
-/// A file with an ext4 file system that has what a directory has.
+/// A file with an ext4 file system that has a directory's contents.
 fn file_system(bed: &Bed<'_>, dir: &Path) -> Outcome<PathBuf> {
     if !Path::new("/dev/loop-control").exists() {
         return skip("there is no /dev/loop-control");
@@ -148,7 +148,7 @@ fn devices_of(image: &Path) -> Outcome<Vec<String>> {
     for device in fs::read_dir("/sys/block")? {
         let name = device?.file_name().to_string_lossy().into_owned();
         let backing = fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap_or_default();
-        // The kernel names it as in the mount namespace of whoever made the device.
+        // The kernel names it by its path in the mount namespace of the process that made the device.
         if backing.trim_end().ends_with(&*image.to_string_lossy()) {
             found.push(name);
         }
@@ -163,7 +163,7 @@ fn loop_rootfs(bed: &Bed<'_>) -> Outcome {
             Streams::output(bed.dir())?,
         )?;
         let layer = layer(bed, &task)?;
-        // Mount points cannot be made in a file system that is read-only.
+        // Mount points cannot be made in a read-only file system.
         for place in ["proc", "dev", "sys"] {
             fs::create_dir_all(layer.join(place))?;
         }

@@ -216,7 +216,7 @@ fn terminal_flood(bed: &Bed<'_>) -> Outcome {
     let spec = terminal_spec(&["/probe", "pour", "1"]);
     let task = bed.created_with(&spec, Streams::terminal(bed.dir())?)?;
     task.begin()?;
-    // Reads along, as a terminal holds little.
+    // Read along, as a terminal holds little.
     let read = task.streams.borrow_mut().to_end();
     same("exit status", task.exit("")?, 0)?;
     granted("Delete", task.delete(""))?;
@@ -262,7 +262,7 @@ fn missing_fifo(bed: &Bed<'_>) -> Outcome {
 }
 
 fn io_owner(bed: &Bed<'_>) -> Outcome {
-    // Also the process's own ids: runtimes hand the streams to its user at last, and leave the group alone.
+    // Also with the process' own ids: runtimes finally give the streams to its user, and leave the group alone.
     let spec = Spec::new().set("/process/user", json!({"uid": 1234, "gid": 99})).args(&["/probe", "wait"]);
     let task = bed.planned(&spec, Streams::all(bed.dir())?)?;
     let options = Options { io_uid: 1234, io_gid: 2345, ..Options::new() };
@@ -307,7 +307,7 @@ fn reopen_in_namespace(bed: &Bed<'_>) -> Outcome {
     task.finish()
 }
 
-/// Root in the container, and in a process that was added, tries it on its standard input.
+/// Root in the container, and in an added process, tries it on its standard input.
 fn null_of_host(bed: &Bed<'_>) -> Outcome {
     bed.host.needs_own_devices()?;
     let words = ["/probe", "try", "touch", "/proc/self/fd/0", "--", "chmod", "/proc/self/fd/0", "600"];
@@ -338,7 +338,7 @@ fn no_leak(bed: &Bed<'_>) -> Outcome {
     streams.to_end()?;
     let seen: Value = serde_json::from_str(&fs::read_to_string(task.bundle.rootfs.join("report"))?)?;
     let names: Vec<&String> = seen["fds"].as_object().map(|fds| fds.keys().collect()).unwrap_or_default();
-    // 3 is the probe's own directory of /proc/self/fd where it shows.
+    // 3 is the probe's own directory of /proc/self/fd, if it shows.
     check(names.len() <= 4, || format!("open in the second: {}", seen["fds"]))?;
     granted("Kill", task.kill("one", 9, false))?;
     task.exit("one")?;

@@ -1,4 +1,4 @@
-//! A container's process that looks into everything of the shim that it can see.
+//! A container process that looks into everything of the shim that it can see.
 
 use crate::attacks::watch::{ALL, SECRET, found_nothing, rounds};
 use crate::outcome::{Outcome, same};

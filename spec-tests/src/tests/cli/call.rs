@@ -77,7 +77,7 @@ pub(in crate::tests) const TESTS: &[Test] = &[
         let bundle = bed.bundle(&Spec::new())?;
         let dir = bundle.dir.to_string_lossy();
         let call = bed.command(["run", "--preserve-fds", "7", "--bundle", &dir, &bundle.id]);
-        // Closed are 3, 5 and all from 7 on, whatever the shell and the suite have there.
+        // 3, 5 and all from 7 up are closed, whatever the shell and the suite have there.
         let shell = "exec 3<&- 5<&- 7<&- 8<&- 9<&- 4</dev/zero 6</dev/full";
         let seen = call.after(shell).call()?.ok()?.json()?;
         same("descriptors", crate::tests::process::descriptors(&seen), ["0", "1", "2", "4", "6"])?;
@@ -242,13 +242,13 @@ pub(in crate::tests) const TESTS: &[Test] = &[
     ),
 ];
 
-/// A call that prints the lines "one" and "two" on a terminal which it copies, done twice.
+/// A call that prints the lines "one" and "two" on a terminal that it copies, made twice.
 pub(super) fn foreground(bed: &Bed<'_>, words: &[&str]) -> Outcome {
     let words: Vec<String> = words.iter().map(ToString::to_string).collect();
     in_foreground(bed, [words.clone(), words])
 }
 
-/// The lines are straight on a terminal, and as the program wrote them in a file: no `\r` is made twice or for nobody.
+/// The lines are straight on a terminal, and as the program wrote them in a file: no `\r` is added twice or needlessly.
 fn in_foreground(bed: &Bed<'_>, [shown, kept]: [Vec<String>; 2]) -> Outcome {
     let (mut master, other) = terminal()?;
     let running = bed.command(shown.iter().map(String::as_str)).on_terminal(other, true).spawn()?;

@@ -1,4 +1,4 @@
-//! What is changed in a running container: update (C8), pause, resume and kill (C9).
+//! Changes to a running container: update (C8), pause, resume and kill (C9).
 
 use crate::outcome::{Outcome, check, same};
 use crate::{Spec, Test, test};
@@ -81,7 +81,7 @@ pub(in crate::tests) const TESTS: &[Test] = &[
     }),
 ];
 
-/// On v2 as one of the two formulas in use converts them.
+/// On v2 as converted by either of the two formulas in use.
 fn three_hundred_shares(container: &crate::Container<'_, '_>) -> Outcome {
     let place = crate::tests::cgroups::place(container, "cpu")?;
     if !place.v2 {

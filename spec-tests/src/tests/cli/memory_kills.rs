@@ -1,6 +1,6 @@
-//! What `events` tells of the processes that the kernel kills for lack of memory (C7).
+//! What `events` reports about processes that the kernel kills for lack of memory (C7).
 //!
-//! `WHARF_ROUNDS` is how often each kind of kill is tried: a notice that is lost is lost in a race.
+//! `WHARF_ROUNDS` is how often each kind of kill is tried: notices are lost in races.
 
 use crate::outcome::{Outcome, check, same};
 use crate::runtime::{Called, PATIENCE, Running};
@@ -13,7 +13,7 @@ pub(in crate::tests) const TESTS: &[Test] = &[
     test("C7", "events tells of every process that is killed for lack of memory", |bed| {
         let container = bed.started(&tight()?.args(&["/probe", "brood", "60"]))?;
         container.until_output("ready")?;
-        // Many processes make it long from the notice to the choice of one of them.
+        // With many processes, the kernel takes long from the notice to choosing one of them.
         of_execs(&container, rounds(20))
     }),
     test("C7", "events tells of the kill of the first process, too", |bed| of_first(bed, &tight()?)),
@@ -70,7 +70,7 @@ fn tight() -> Outcome<Spec> {
     Ok(Spec::new().set("/linux/resources/memory", limits))
 }
 
-/// Begins to watch, and waits until it has begun.
+/// Starts watching, and waits until the watch is set up.
 fn watch(container: &Container<'_, '_>, interval: &str) -> Outcome<Running> {
     let events = container.bed.command(["events", "--interval", interval, container.id()]).spawn()?;
     container.until("the first statistics", || Ok(events.said().contains("stats").then_some(())))?;
@@ -105,14 +105,14 @@ fn of_execs(container: &Container<'_, '_>, rounds: u32) -> Outcome {
     same("notices", notices(&called.stdout), killed)
 }
 
-/// With statistics all the time, so that the end comes while they are read.
+/// With constant statistics, so that the end comes while they are read.
 fn of_first(bed: &Bed<'_>, spec: &Spec) -> Outcome {
     for round in 0..rounds(5) {
         let container = bed.create(&bed.bundle(&spec.clone().args(&["/probe", "alloc", "200"]))?)?;
         let pid = container.pid()?;
         let events = watch(&container, "5ms")?;
         container.start()?;
-        // It ends with the container, which a busy machine may take long for.
+        // It ends with the container, which may take long on a busy machine.
         let called = events.finish(PATIENCE)?.ok()?;
         same("exit code", container.end(pid)?, 137)?;
         told(&called, 1, round)?;

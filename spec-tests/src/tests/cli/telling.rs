@@ -1,4 +1,4 @@
-//! What is told: state, list, ps and spec (C5), the log (C6), events (C7).
+//! Reports: state, list, ps and spec (C5), the log (C6), events (C7).
 
 use crate::outcome::{Outcome, check, fail, same, skip};
 use crate::runtime::{Called, PATIENCE};
@@ -111,7 +111,7 @@ pub(in crate::tests) const TESTS: &[Test] = &[
         let log = bed.dir().join("steps.json");
         for (words, steps) in [(&create[..], 10), (&["start", &bundle.id], 0), (&exec, 3)] {
             let _first = fs::remove_file(&log);
-            // What is created keeps the streams of the call.
+            // A created container keeps the streams of the call.
             let streams = "exec </dev/null >/dev/null 2>&1";
             let called = logging(bed, &log, "json", words).after(streams).call();
             let called = called.map(|called| called.status.success())?;

@@ -25,14 +25,14 @@ pub(super) fn create<'b, 'a>(bed: &'b Bed<'a>, host: &Network, spec: &Spec) -> O
     Ok(Container { bed, bundle, out: called.out })
 }
 
-/// `create` by a runtime in this namespace must refuse this, name one of these words, and leave nothing; and `check`,
-/// where there is one, must find it.
+/// `create` by a runtime in this namespace must refuse this, name one of these words, and leave nothing behind; and
+/// `check`, if there is one, must find it.
 pub(super) fn refuses(bed: &Bed<'_>, host: &Network, spec: &Spec, words: &[&str]) -> Outcome {
     crate::checks::finds_in(bed, &bed.bundle(spec)?, words, &host.path())?;
     refuses_when_tried(bed, host, spec, words)
 }
 
-/// The same for what only the attempt can show.
+/// The same for mistakes that only an attempt can show.
 pub(super) fn refuses_when_tried(bed: &Bed<'_>, host: &Network, spec: &Spec, words: &[&str]) -> Outcome {
     let bundle = bed.bundle(spec)?;
     let dir = bundle.dir.to_string_lossy().into_owned();
@@ -62,7 +62,7 @@ pub(super) fn with_addresses(bed: &Bed<'_>, all: &[&str]) -> Outcome<Value> {
     inside(&create(bed, &host, &spec(json!({"suite0": {}})))?, "suite0")
 }
 
-/// A device with everything that a move takes away.
+/// A device with everything that a move removes.
 pub(super) fn prepare(host: &Network) -> Outcome {
     host.sysctl("ipv6/conf/default/accept_dad", "0")?;
     host.veth("suite0", "peer0")?;
@@ -103,7 +103,7 @@ pub(super) fn fails_after_move(bed: &Bed<'_>, base: Spec, program: Option<&str>)
     same("routes", self::routes(&host)?, routes)
 }
 
-/// The runtime is killed when the device is in the container, and then this happens; `delete --force` brings it back.
+/// The runtime is killed once the device is in the container, and then this happens; `delete --force` brings it back.
 pub(super) fn killed(bed: &Bed<'_>, then: impl Fn(&Network, &Network) -> Outcome) -> Outcome {
     let (host, joined) = (Network::new()?, Network::new()?);
     prepare(&host)?;
@@ -132,11 +132,11 @@ pub(super) fn killed(bed: &Bed<'_>, then: impl Fn(&Network, &Network) -> Outcome
     same("routes", self::routes(&host)?, routes)
 }
 
-/// A bundle with a createContainer hook, which runs in the container's namespaces, writes down what devices it sees
-/// and goes on with these shell commands.
+/// A bundle with a createContainer hook, which runs in the container's namespaces, records which devices it sees and
+/// goes on with these shell commands.
 pub(super) fn hooked(bed: &Bed<'_>, spec: Spec, then: &str) -> Outcome<(PathBuf, Bundle)> {
     let seen = bed.dir().join("seen");
-    // The hook of a user namespace is nobody here.
+    // A hook in a user namespace may be an unmapped user here, so the file is writable for all.
     fs::write(&seen, "")?;
     fs::set_permissions(&seen, fs::Permissions::from_mode(0o666))?;
     let script = format!("cat /proc/self/net/dev > {}; {then}", seen.display());
@@ -162,7 +162,7 @@ pub(super) fn up(device: &Value) -> Outcome {
     check(up, || format!("{} is not up: {}", device["ifname"], device["flags"]))
 }
 
-/// Everything that `ip` tells of a device, but what changes by itself.
+/// Everything that `ip` reports about a device, except what changes by itself.
 pub(super) fn state_of(network: &Network, name: &str) -> Outcome<Value> {
     state_in(&network.path(), name)
 }
@@ -171,7 +171,7 @@ pub(super) fn state_in(namespace: &str, name: &str) -> Outcome<Value> {
     let Some(mut device) = network::device(namespace, name)? else {
         return fail(format!("{namespace} has no device {name}, but {:?}", network::names(namespace)?));
     };
-    // The other end says whether there is a carrier, a moment later.
+    // The other end shows whether there is a carrier, a moment later.
     for key in ["operstate", "flags"] {
         if let Some(flags) = device[key].as_array_mut() {
             flags.retain(|flag| flag != "LOWER_UP" && flag != "NO-CARRIER");
@@ -191,7 +191,7 @@ pub(super) fn state_in(namespace: &str, name: &str) -> Outcome<Value> {
     Ok(device)
 }
 
-/// The routes that people add, sorted.
+/// The routes that were added by hand, sorted.
 pub(super) fn routes(network: &Network) -> Outcome<Vec<String>> {
     let mut all = Vec::new();
     for family in ["-4", "-6"] {

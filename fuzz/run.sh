@@ -1,9 +1,10 @@
 #!/bin/bash
 # Builds the fuzz targets and runs each for a while: fuzz/run.sh [SECONDS] [TARGET...]   (default: 60, all targets)
 #
-# Needs neither cargo-fuzz nor a nightly toolchain, only a C++ compiler for libFuzzer itself: the coverage counters are a
-# pass of LLVM that the stable compiler has too. Two targets run at a time. New inputs collect in fuzz/corpus/TARGET, a
-# finding in fuzz/artifacts/TARGET; run the program with that file to see it again. The last line is a count.
+# Needs neither cargo-fuzz nor a nightly toolchain, only a C++ compiler for libFuzzer itself: the coverage counters come
+# from an LLVM pass that the stable compiler has too. Two targets run at a time. New inputs collect in
+# fuzz/corpus/TARGET, findings in fuzz/artifacts/TARGET; run the program with such a file to reproduce it. The last line
+# is a count.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -13,13 +14,13 @@ targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(config plan seccomp)
 
 host=$(rustc -vV | sed -n 's/^host: //p')
-# With --target the flags do not reach build scripts, which have no libFuzzer to report to.
+# With --target the flags do not reach build scripts, which have no libFuzzer to link.
 CARGO_TARGET_DIR=$PWD/target RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1" \
     cargo build --quiet --locked --release --target "$host"
 
-# What real programs wrote is the best start; the seccomp target starts from the profiles in it.
+# Real programs' output is the best start; the seccomp target starts from the profiles in it.
 seeds=$PWD/target/seeds
 rm -rf "$seeds"
 mkdir -p "$seeds"/{config,seccomp}
@@ -48,7 +49,7 @@ fuzz() {
 
 passed=0 failed=0
 pids=()
-# reap: waits for the oldest of those that run.
+# reap: waits for the oldest running target.
 reap() {
     if wait "${pids[0]}"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
     pids=("${pids[@]:1}")

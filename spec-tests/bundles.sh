@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes test bundles (a rootfs, and runc's example config.json adapted to it) and prints the path of the one asked for.
+# Makes test bundles (a rootfs, and runc's example config.json adapted to it) and prints the path of the requested one.
 #
 #   spec-tests/bundles.sh busybox OUT    OUT/rootfs is busybox-static with its links, users and empty mount points
 #   spec-tests/bundles.sh debian OUT     OUT/rootfs is Debian, as debootstrap --variant=minbase makes it
@@ -13,7 +13,7 @@ here=$(dirname "$(realpath "$0")")
 cache=${WHARF_TEST_CACHE:-$here/../target/test-cache}
 die() { printf 'bundles.sh: %s\n' "$*" >&2; exit 1; }
 
-# runc 1.1 asks for ambient capabilities that the kernel must refuse, about which a runtime has to warn.
+# runc 1.1 asks for ambient capabilities that the kernel must refuse, which a runtime has to warn about.
 config() { jq --argjson args '["sh"]' '.process.args = $args | .process.terminal = false | .process.capabilities.ambient = []' "$here/corpus/runc-spec.json" >"$1/config.json"; }
 
 busybox_bundle() {
@@ -34,7 +34,7 @@ debian_bundle() {
     local codename tar
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:?}")
     tar=$(realpath "$cache")/debian-$codename-minbase.tar
-    # Two test runs may come here at once; the second finds the first one's tar.
+    # Two test runs may get here at once; the second finds the first one's tar.
     exec 9>"$tar.lock"
     flock 9
     [ -e "$tar" ] || bootstrap "$codename" "$tar"
@@ -43,7 +43,7 @@ debian_bundle() {
     config "$1"
 }
 
-# bootstrap CODENAME TAR: in a mount namespace of its own, since debootstrap mounts proc and sysfs in its target.
+# bootstrap CODENAME TAR: in a separate mount namespace, since debootstrap mounts proc and sysfs in its target.
 bootstrap() {
     local dir mirror log
     mirror=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Codename: $1" 2>/dev/null | head -n1)
@@ -71,7 +71,7 @@ run_bundles() {
     . "$here/managers/tap.sh"
     set +e
     id=bundles-$$
-    # One container at a time; the cgroup path is unique, so that two runs do not meet.
+    # One container at a time; the cgroup path is unique, so that two runs do not collide.
     start() { "$runtime" --root "$work/state" run --bundle "$1" "$id"; }
     export -f start
     export runtime work id

@@ -4,8 +4,8 @@
 #   spec-tests/setup.sh            everything (needs root for the Debian packages)
 #   spec-tests/setup.sh --check    install nothing, name what is missing, exit 1 if anything is
 #
-# Safe to run again and again: when nothing is missing it asks no server and takes a tenth of a second. It prints one
-# line per thing that it installs and fails loudly. No daemon is started: the scenarios start their own, in a box.
+# Safe to run repeatedly: if nothing is missing it asks no server and takes a tenth of a second. It prints one line per
+# thing that it installs and fails loudly. No daemon is started: the scenarios start their own, in a box.
 set -euo pipefail
 
 # Debian packages, in groups by what needs them.
@@ -22,9 +22,9 @@ PACKAGES=(
     uidmap fuse-overlayfs slirp4netns
     # the client of the scenario with pods, and a check of the Kubernetes manifests
     python3-grpcio python3-protobuf python3-yaml
-    # what the scenarios look with
+    # tools of the scenarios
     iproute2 iptables jq strace util-linux bsdutils procps psmisc
-    # what counts instructions; what lets programs of another Debian release run with its own libraries
+    # for counting instructions; for running programs of another Debian release with its own libraries
     valgrind patchelf
     # the reference compiler for seccomp filters, for differential tests only
     libseccomp-dev pkg-config
@@ -34,7 +34,7 @@ PACKAGES=(
     g++
 )
 TARGETS=(x86_64-unknown-linux-musl aarch64-unknown-linux-musl)
-# A criu that works on kernels newer than Debian 12, with all that it loads: unpacked beside the machine's own libraries.
+# A criu that works on kernels newer than Debian 12, with all of its libraries: unpacked beside the machine's own.
 CRIU_SUITE=trixie
 CRIU_PACKAGES=(criu libc6 libbsd0 libmd0 libgnutls30t64 libnftables1 libprotobuf-c1 libnl-3-200 libnet1 libuuid1
     libp11-kit0 libidn2-0 libunistring5 libtasn1-6 libnettle8t64 libhogweed6t64 libgmp10 libffi8 libmnl0 libnftnl11
@@ -75,16 +75,17 @@ missing_cargo_tools() {
     done
 }
 
-# Whether there is a criu, or was an attempt: on some kernels none works, and that is no reason to try again.
+# Whether there is a criu, or installing one was tried: on some kernels none works, and there is no point in trying
+# again.
 missing_criu() {
     command -v criu >/dev/null || [ -e "$CRIU" ] || printf 'criu\n'
 }
 
-# Runs "$@" while package scripts are told to start no service (exit code 101 of policy-rc.d, see invoke-rc.d(8)),
-# and puts back whatever policy the machine had.
+# Runs "$@" while package scripts are told not to start services (exit code 101 of policy-rc.d, see invoke-rc.d(8)), and
+# restores whatever policy the machine had.
 without_services() {
     local policy=/usr/sbin/policy-rc.d kept=/usr/sbin/policy-rc.d.before-setup
-    # A kept file that is already there is what a killed run left: it, and not our own file, is the machine's policy.
+    # An existing kept file was left by a killed run: that file, and not our own, is the machine's policy.
     if [ ! -e "$kept" ] && [ -e "$policy" ]; then mv "$policy" "$kept"; fi
     # shellcheck disable=SC2064  # the values of now are meant
     trap "rm -f '$policy'; [ ! -e '$kept' ] || mv '$kept' '$policy'" EXIT
@@ -98,7 +99,7 @@ without_services() {
     return "$code"
 }
 
-# apt is quiet unless it fails: then its whole output is the error message.
+# apt is quiet unless it fails: then the error message is its whole output.
 apt() {
     local log
     log=$(mktemp)
@@ -138,7 +139,7 @@ install_cargo_tool() {
     rm -rf "$dir"
 }
 
-# Checkpoints are skipped where it cannot be had: other machines than Debian's have other ways to a criu.
+# Checkpoints are skipped if it is not available: machines other than Debian's have other ways to get a criu.
 install_criu() {
     local dir=${WHARF_CACHE:-/var/cache/wharf-tests}/criu-$CRIU_SUITE libraries
     "$(dirname "$0")/managers/unpack.sh" "$CRIU_SUITE" "$dir" "${CRIU_PACKAGES[@]}" ||
@@ -177,7 +178,7 @@ main() {
         install_cargo_tool "$tool"
     done
     [ ${#criu[@]} = 0 ] || install_criu
-    # A package that is not there although apt succeeded is a broken machine; better said here than in a scenario.
+    # A package that is missing although apt succeeded means a broken machine; better reported here than in a scenario.
     mapfile -t packages < <(missing_packages)
     [ ${#packages[@]} = 0 ] || die "still missing after the installation: ${packages[*]}"
 }

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Installs the shim on a node with containerd: install.sh [ROOT]. ROOT is where the node's root is mounted; / without.
+# Installs the shim on a node with containerd: install.sh [ROOT]. ROOT is where the node's root is mounted (default: /).
 #
-# Puts the programs into /usr/local/bin, adds the runtime `wharf` to containerd's configuration unless it is there, and
-# has containerd started anew if something was added. Running containers are not touched.
+# Puts the programs into /usr/local/bin, adds the runtime `wharf` to containerd's configuration if it is missing, and
+# restarts containerd if something was added. Running containers are not touched.
 set -eu
 root=${1:-} here=$(cd "$(dirname "$0")" && pwd)
 config=$root/etc/containerd/config.toml
 
-# On the node: its process 1 is visible with hostPID.
+# On the node: with hostPID its process 1 is visible.
 on_node() { if [ -n "$root" ]; then nsenter -t 1 -m -u -i -n -- "$@"; else "$@"; fi; }
 
 mkdir -p "$root/usr/local/bin" "$(dirname "$config")"
@@ -19,13 +19,13 @@ for program in wharf containerd-shim-wharf-v2; do
 done
 
 [ ! -e "$config" ] || version=$(sed -n 's/^version *= *\([0-9]*\).*/\1/p' "$config" | head -n1)
-# Without a configuration, version 2 is what every containerd from 1.6 on understands.
+# Without a configuration, use version 2, which every containerd from 1.6 on understands.
 part=$here/containerd-config-v${version:-2}
 case $(on_node containerd --version) in *' 1.6.'* | *' v1.6.'*) part=$part-1.6 ;; esac
 part=$part.toml
 [ -e "$part" ] || { echo "$config is of version ${version:-1}: 2 and 3 are known" >&2; exit 1; }
 if [ -e "$config" ]; then
-    # Of the tables, those that are not there yet, however their names are quoted there.
+    # Adds the missing tables, however their names are quoted there.
     {
         cat "$config"
         awk 'function plain(name) { gsub(/#.*|["'"'"' \t]/, "", name); return name }

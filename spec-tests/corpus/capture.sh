@@ -1,10 +1,10 @@
 #!/bin/bash
-# Makes this folder's files anew: has containerd, Docker, Podman, Buildah and runc of this machine write them.
+# Regenerates the files in this folder: has this machine's containerd, Docker, Podman, Buildah and runc write them.
 #
 #   spec-tests/corpus/capture.sh [OUT-DIR]      default: a new directory below target/
 #
-# Runs in a box (../managers/box.sh). Ids, pids and paths that differ from run to run are replaced by neutral ones, nothing
-# else is changed; so the diff against the folder shows what a new version of a manager does differently.
+# Runs in a box (../managers/box.sh). Ids, pids and paths that differ between runs are replaced with neutral ones, and
+# nothing else is changed; so the diff against the folder shows what a new version of a manager does differently.
 NEEDS='containerd dockerd podman buildah strace'
 here=$(dirname "$(realpath "$0")")
 if [ -z "${WHARF_BOX:-}" ]; then
@@ -18,7 +18,7 @@ export RECORD=/run/record
 mkdir -p "$RECORD"
 cd "$work" || exit 125
 
-# keep LABEL COMMAND...: what the runtime is given meanwhile bears that label.
+# keep LABEL COMMAND...: what the runtime is given in the meantime gets that label.
 keep() {
     echo "$1" >"$RECORD/label"
     shift
@@ -77,7 +77,7 @@ daemon() {
 daemon
 dr=("$docker" run --rm --hostname boat)
 keep docker-default "${dr[@]}" "$image" true
-# The box has no disk of its own: a node of the machine's first one, for a limit that names a device.
+# The box has no disk of its own: use a node of the machine's first one, for a limit that names a device.
 disk=$(cat /sys/block/*/dev | head -n1)
 mknod /dev/disk0 b "${disk%:*}" "${disk#*:}"
 keep docker-limits "${dr[@]}" -m 64m --memory-reservation 32m --cpus 0.5 --cpu-shares 512 --cpuset-cpus 0 --pids-limit 100 \
@@ -156,7 +156,7 @@ quiet "${podman[@]}" rm -f boat
 container=$(buildah from "$image")
 keep buildah-run buildah run --runtime "$RUNTIME" --isolation oci --network none "$container" true
 
-# --- Podman without root; the box's cgroups are root's, so there are none for it
+# Podman without root; the box's cgroups belong to root, so it has none
 useradd -m -u 1500 sailor 2>/dev/null
 mkdir -p /run/user/1500 && chown sailor /run/user/1500
 chmod -R a+rwX "$RECORD"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# A runtime that keeps what its caller gave it, then becomes runc. capture.sh gives it to the managers.
+# A runtime that keeps what its caller passed, then becomes runc. capture.sh gives it to the managers.
 #
-# Into $RECORD (default /run/record): LABEL.json, the bundle's config.json, LABEL standing in the file `label`;
+# Into $RECORD (default /run/record): LABEL.json, the bundle's config.json, with LABEL taken from the file `label`;
 # LABEL.process.json, the process of an exec; and a line `LABEL ARGV` in `argv`. The first of a label wins.
 record=${RECORD:-/run/record}
 read -r label <"$record/label"
-# The id of the caller's process group is not asked for: one write of one line is not torn.
+# No lock is needed: a single write of one line is not torn.
 printf '%s %s\n' "$label" "$*" >>"$record/argv"
 
 bundle=. process='' verb=''

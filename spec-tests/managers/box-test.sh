@@ -1,5 +1,6 @@
 #!/bin/bash
-# Proves that a box leaves nothing: the machine before and after one that was filled, and one that was killed.
+# Proves that a box leaves nothing behind: compares the machine before and after one that was filled, and one that was
+# killed.
 work=$(mktemp -d)
 here=$(dirname "$(realpath "$0")")
 . "$here/tap.sh"
@@ -10,7 +11,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 0
 fi
 
-# Others may use the machine meanwhile: only what is this test's own, or cannot be another's, is compared.
+# Others may use the machine in the meantime: only what belongs to this test, or cannot be another's, is compared.
 groups_of_boxes() { find /sys/fs/cgroup -type d -name 'wharf-box-*' 2>/dev/null | grep -E "wharf-box-($1)-" || true; }
 snapshot() {
     cat /proc/self/mountinfo

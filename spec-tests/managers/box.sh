@@ -3,14 +3,15 @@
 #
 #   box.sh [--root DIR] [--ro PATH[:INSIDE]]... [--rw PATH[:INSIDE]]... [--timeout SECONDS] [--] COMMAND [ARG]...
 #
-# New mount, pid, network, ipc, uts and cgroup namespaces. The root is an overlay over the machine's own (or over
-# --root DIR, say a debootstrapped one) whose changes live in memory; /run, /tmp and the managers' storage are tmpfs;
+# New mount, pid, network, ipc, uts and cgroup namespaces. The root is an overlay over the machine's own (or over --root
+# DIR, for example a debootstrapped one) whose changes stay in memory; /run, /tmp and the managers' storage are tmpfs;
 # /dev has its own nodes; every cgroup hierarchy of the machine is mounted again with a fresh group as its root; a
-# bridge named box0 is the only network, and it leads nowhere. When COMMAND ends, all that it started is killed and the
-# groups are removed, so mounts, links, groups, processes and files outside are as they were (box-test.sh proves it).
+# bridge named box0 is the only network, and it leads nowhere. When COMMAND ends, everything that it started is killed
+# and the groups are removed, so mounts, links, groups, processes and files outside are as they were (box-test.sh proves
+# it).
 #
-# --ro and --rw show a host path inside (files of the overlay can be hidden by the tmpfs mounts, or lie on another
-# mount). The exit code is COMMAND's; 124 after --timeout (default 600), 125 when the box itself could not be made.
+# --ro and --rw show a host path inside (files of the overlay can be hidden by the tmpfs mounts, or be on another
+# mount). The exit code is COMMAND's; 124 after --timeout (default 600), 125 if the box itself could not be made.
 set -euo pipefail
 
 die() { printf 'box: %s\n' "$*" >&2; exit 125; }
@@ -22,7 +23,7 @@ hierarchies() {
         if [ "$type" = cgroup2 ]; then
             printf 'v2 - %s %s\n' "$at" "$(sed -n 's/^0:://p' /proc/self/cgroup)"
         else
-            # The hierarchy's line in /proc/self/cgroup is the one whose names all stand in the mount's options.
+            # The hierarchy's line in /proc/self/cgroup is the one whose names are all in the mount's options.
             while IFS=: read -r _ names group; do
                 [ -n "$names" ] || continue
                 case ",$options," in *",$names,"*) printf 'v1 %s %s %s\n' "$names" "$at" "$group"; break ;; esac
@@ -31,7 +32,7 @@ hierarchies() {
     done
 }
 
-# Both sides need it: a frozen v1 group does not die, so whoever waits for it would wait for ever.
+# Both sides need it: a frozen v1 group does not die, so waiting for it would take for ever.
 thaw_below() {
     find "$1" -name freezer.state -exec sh -c 'for f; do echo THAWED >"$f"; done' sh {} + 2>/dev/null || true
 }
@@ -63,7 +64,7 @@ inside() {
         [ "$how" = rw ] || mount -o remount,bind,ro "$new$to"
     done <"$shares"
 
-    # The machine's cgroup mounts are read before the pivot, mounted after it: then they show this namespace's root.
+    # The machine's cgroup mounts are read before the pivot and mounted after it: then they show this namespace's root.
     local groups
     groups=$(hierarchies)
     local cwd=$PWD
@@ -86,7 +87,7 @@ inside() {
     cd "$cwd" 2>/dev/null || cd /
     export WHARF_BOX=1 HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     unset XDG_RUNTIME_DIR DOCKER_HOST DOCKER_CONFIG CONTAINER_HOST CONTAINERS_CONF CONTAINERD_ADDRESS
-    # A shell as pid 1 reaps what the managers orphan.
+    # A shell as pid 1 reaps the managers' orphans.
     local code=0
     "$@" || code=$?
     thaw_below /sys/fs/cgroup
@@ -144,7 +145,7 @@ mount_groups() {
     done <<<"$1"
 }
 
-# v2 lets a group with processes of its own hand no controller down, so pid 1 moves aside first.
+# A v2 group with processes of its own cannot enable controllers for its children, so pid 1 moves aside first.
 enable_controllers() {
     mkdir "$1/init"
     echo 1 >"$1/init/cgroup.procs"
@@ -178,7 +179,7 @@ remove_groups() {
         for try in $(seq 50); do
             find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
             [ -d "$group" ] || continue 2
-            # The kernel lets go of a killed task a moment after its exit was seen.
+            # The kernel releases a killed task a moment after its exit was reported.
             sleep 0.1
         done
         printf 'box: cannot remove %s after %s tries\n' "$group" "$try" >&2
@@ -197,7 +198,7 @@ clean_up() {
     rmdir "$stage" 2>/dev/null || true
 }
 
-# Kills process $1 after $2 seconds, unless it is told to end before; takes its own sleep with it.
+# Kills process $1 after $2 seconds, unless it is told to end first; takes its own sleep with it.
 watch_over() {
     local sleeper
     trap 'kill "$sleeper"; exit' TERM
@@ -237,8 +238,8 @@ outside() {
     printf '%s' "$shares" >"$stage.shares"
     make_groups
 
-    # The subshell enters the groups, and the cgroup namespace is made there, so that they are its root.
-    # stdin goes through by number: a background job would get /dev/null.
+    # The subshell enters the groups, and the cgroup namespace is made there, so that they are its root. stdin is passed
+    # by number: a background job would get /dev/null.
     (
         for group in "${made[@]}"; do echo "$BASHPID" >"$group/cgroup.procs"; done
         exec unshare --mount --pid --net --ipc --uts --cgroup --fork --kill-child --propagation private \

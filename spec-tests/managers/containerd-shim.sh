@@ -1,7 +1,7 @@
 #!/bin/bash
-# A containerd shim through the crashes and restarts of a machine's life: [SHIM=/abs/path] [PROGRAMS=/abs/dir] containerd-shim.sh
+# A containerd shim through crashes and restarts: [SHIM=/abs/path] [PROGRAMS=/abs/dir] containerd-shim.sh
 #
-# The usual life cycle is containerd.sh's matter (with the same SHIM). Without SHIM it is containerd's own.
+# containerd.sh covers the usual life cycle (with the same SHIM). Without SHIM it is containerd's own.
 NEEDS='containerd ctr'
 : "${SHIM:=$(command -v containerd-shim-runc-v2)}"
 export SHIM
@@ -35,7 +35,7 @@ exec_in() { ctr task exec --exec-id "e$RANDOM$RANDOM" "$@"; }
 export -f exec_in
 status() { ctr task ls | awk -v id="$1" '$1 == id {print $3}'; }
 has_status() { [ "$(status "$1")" = "$2" ]; }
-# Processes whose executable is the shim's, and of those the one of a container.
+# Processes whose executable is the shim's, and the one of those that serves a container.
 shims() { pgrep -f "$(basename "$SHIM") -namespace default" | wc -l; }
 shim_of() { pgrep -f "$(basename "$SHIM") -namespace default -id $1 "; }
 no_shims() { [ "$(shims)" = 0 ]; }
@@ -68,7 +68,7 @@ if [[ $(containerd --version) =~ [[:space:]]v?1\. ]]; then
     is 'a task that ended meanwhile is stopped' "$(status two)" STOPPED
     ends 'its exit code is kept' 0 'exit code 137' ctr task rm two
 else
-    # containerd 2 deletes it as it starts.
+    # containerd 2 deletes it at start-up.
     is_gone() { [ -z "$(status two)" ]; }
     wait_for 10 is_gone
     is 'a task that ended meanwhile is gone' "$(status two)" ''
@@ -82,7 +82,7 @@ run ctr container rm one
 wait_for 10 no_shims
 is 'no shim is left' "$(shims)" 0
 
-# --- attach; ctr hands all other signals on to the task
+# --- attach; ctr passes all other signals on to the task
 ends 'a task to attach to' 0 '' "${ctr_run[@]}" -d "$image" att sh -c 'while :; do echo tick; sleep 0.2; done'
 run timeout -s KILL 3 ctr task attach att
 like 'attach shows what is written' "$OUT" 'tick'
@@ -133,7 +133,7 @@ wait_for 20 bash -c '! pgrep -xf "sleep 68"'
 is 'containerd cleans up when it starts' "$(pgrep -xfc 'sleep 68') $(status orphan)" '0 '
 run ctr container rm orphan
 
-# --- a task is saved and made again
+# --- a task is checkpointed and restored
 if ! criu check >/dev/null 2>&1; then
     skip 'checkpoint and restore' "criu does not work here: $(criu check 2>&1 | grep -m1 Error)"
 else

@@ -1,5 +1,5 @@
 #!/bin/bash
-# containerd with a runtime underneath, by its command-line client: RUNTIME=/abs/path [NAME=name] containerd.sh
+# containerd with a runtime underneath, through its command-line client: RUNTIME=/abs/path [NAME=name] containerd.sh
 #                                            or with another shim: SHIM=/abs/path [NAME=name] containerd.sh
 #
 # Without SHIM it is containerd's own runc shim, which calls the runtime as it would call runc.
@@ -7,13 +7,13 @@ NEEDS='containerd ctr'
 . "$(dirname "$0")/scenario.sh"
 
 image=docker.io/library/scenario:1
-# `ctr container create` has no --runc-binary: the shim finds this runtime under the default name, and so is a shim of
-# one's own found.
+# `ctr container create` has no --runc-binary: the shim finds this runtime under the default name, and a custom shim is
+# found in the same way.
 mkdir "$work/bin"
 ln -s "$RUNTIME" "$work/bin/runc"
 [ -z "${SHIM:-}" ] || ln -s "$SHIM" "$work/bin/containerd-shim-runc-v2"
 PATH=$work/bin:$PATH containerd --config <(
-    # cri is off: it wants a CNI configuration and is driven by another client.
+    # cri is off: it needs a CNI configuration and is driven by another client.
     cat <<'END'
 version = 2
 root = "/var/lib/containerd"
@@ -27,15 +27,15 @@ printf '# %s, runtime %s: %s\n' "$(containerd --version)" "$NAME" "$("$RUNTIME" 
 
 options=(--runtime io.containerd.runc.v2 --runc-binary "$RUNTIME")
 [ -z "${SHIM:-}" ] || options=(--runtime "$SHIM")
-# ctr 1.6 stops copying when the task has ended, and so drops the output of one that was quick.
+# ctr 1.6 stops copying when the task has ended, and so drops the output of a quick one.
 TRIES=4
 ctr_run=(ctr run "${options[@]}")
 
-# bash -c 'exec_in "$@"' - OPTIONS ID COMMAND: an exec under an id that was not used before.
+# bash -c 'exec_in "$@"' - OPTIONS ID COMMAND: an exec with an unused id.
 exec_in() { ctr task exec --exec-id "e$RANDOM$RANDOM" "$@"; }
 export -f exec_in
 
-# ctr's tasks end asynchronously: what was killed is gone a moment later.
+# ctr's tasks end asynchronously: a killed one is gone a moment later.
 status() { ctr task ls | awk -v id="$1" '$1 == id {print $3}'; }
 has_status() { [ "$(status "$1")" = "$2" ]; }
 remove() { ctr task kill -s KILL "$1" >/dev/null 2>&1; wait_for 10 has_status "$1" STOPPED; ctr task rm "$1" >/dev/null 2>&1; ctr container rm "$1"; }
@@ -54,7 +54,7 @@ ends 'run: exit code 7' 7 '' "${ctr_run[@]}" --rm "$image" c sh -c 'exit 7'
 ends 'run: the upper layer covers the lower one' 0 $'^upper\nsecond$' "${ctr_run[@]}" --rm "$image" c cat /etc/layer /layer2/file
 ends 'run: killed from outside by SIGKILL is 137' 137 '' bash -c '(sleep 1; ctr task kill -s KILL c) & exec "$@"' - "${ctr_run[@]}" --rm "$image" c sleep 30
 ends 'run: pid 1 in a pid namespace' 0 '^1$' "${ctr_run[@]}" --rm "$image" c sh -c 'echo $$'
-# ctr forgets to close a standard input that ends before the task is made, hence the sleep.
+# ctr does not close a standard input that ends before the task is made, hence the sleep.
 run bash -c '(printf in; sleep 1) | "$@"' - "${ctr_run[@]}" --rm "$image" c cat
 is 'run: standard input' "$OUT" in
 ends 'run: stderr comes through' 0 '^to stderr$' "${ctr_run[@]}" --rm "$image" c sh -c 'echo to stderr >&2'
@@ -106,7 +106,7 @@ ends 'task exec: exit code' 5 '' bash -c 'exec_in "$@"' - long sh -c 'exit 5'
 ends 'task exec: same pid namespace' 0 'trap' bash -c 'exec_in "$@"' - long cat /proc/1/cmdline
 ends 'task exec: --cwd and --user' 0 $'^/layer2\n1000$' bash -c 'exec_in "$@"' - --cwd /layer2 --user 1000 long sh -c 'pwd; id -u'
 ends 'task exec: a missing command' 1 'exec: "nope": executable file not found in \$PATH' bash -c 'exec_in "$@"' - long nope
-# The pause: ctr complains when the process has ended before it could set the size.
+# The pause: ctr complains if the process ends before it could set the size.
 on_tty ctr task exec --exec-id e6 --tty long sh -c 'sleep 0.3; tty'
 like 'task exec --tty: a terminal' "$CODE $OUT" '^0 .*/dev/pts/'
 ends 'task ps lists its processes' 0 $'^PID .*\n[0-9]+' ctr task ps long

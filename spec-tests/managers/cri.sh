@@ -1,8 +1,8 @@
 #!/bin/bash
 # Pods as a kubelet makes them, through containerd's CRI plugin: [SHIM=/abs/path] [PROGRAMS=/abs/dir] cri.sh
 #
-# With SHIM, containerd is configured by shim/install/install.sh with the files beside it, exactly as on a node; else the
-# pods are those of containerd's own shim.
+# With SHIM, shim/install/install.sh configures containerd with the files beside it, exactly as on a node; otherwise
+# containerd's own shim serves the pods.
 NEEDS='containerd ctr'
 . "$(dirname "$0")/pods.sh"
 . "$(dirname "$0")/scenario.sh"
@@ -25,7 +25,7 @@ stop_containerd() {
 }
 shims() { pgrep -f "$name -namespace k8s.io" | wc -l; }
 
-# --- the node: containerd as a distribution leaves it, a network, and the runtime put there by the installer
+# --- the node: containerd as a distribution leaves it, a network, and the runtime from the installer
 ln -sf "$RUNTIME" "$work/bin/runc"
 if [[ $(containerd --version) =~ [[:space:]]v?1\. ]]; then
     cat >$config <<'END'
@@ -60,7 +60,7 @@ if [ -n "${SHIM:-}" ]; then
     cp /opt/install/* "$work/install"
     cp "$RUNTIME" "$work/install/wharf"
     cp "$SHIM" "$work/install/containerd-shim-wharf-v2"
-    # The service manager of the node, as far as the installer is concerned.
+    # The node's service manager, as far as the installer needs one.
     printf '#!/bin/sh\necho "$*" >>%s\n' "$work/systemctl.log" >"/usr/local/sbin/systemctl"
     chmod 755 /usr/local/sbin/systemctl
     cp $config "$work/before.toml"
@@ -69,7 +69,7 @@ if [ -n "${SHIM:-}" ]; then
     is 'the rest of the configuration is as it was' "$(diff "$work/before.toml" $config | grep -c '^<')" 0
     ends 'the installer finds it there the second time' 0 'has the runtime already' "$work/install/install.sh"
     is 'and leaves everything alone' "$(wc -l <"$work/systemctl.log")" 1
-    # As the DaemonSet does it: the root of the node is mounted somewhere, and its process 1 is visible.
+    # Like the DaemonSet: the root of the node is mounted somewhere, and its process 1 is visible.
     mkdir -p "$work/node/usr/local/bin" "$work/node/etc/containerd"
     cp "$work/before.toml" "$work/node$config"
     ends 'the installer, as the DaemonSet calls it' 0 'containerd has the runtime wharf' "$work/install/install.sh" "$work/node"
@@ -133,14 +133,14 @@ is 'the limit is set' "$limit" 33554432
 bash -c 'for i in $(seq 20); do crictl exec -s "$1" echo "yes$i" & done; wait' - "$one" >"$work/output" 2>&1
 is 'twenty execs at once' "$(grep -c '^yes' "$work/output")" 20
 
-# --- containerd goes and comes back
+# --- containerd stops and starts again
 stop_containerd
 start_containerd
 is 'after a restart of containerd both run' "$(state "$one") $(state "$two")" 'CONTAINER_RUNNING CONTAINER_RUNNING'
 is 'in the same shim' "$(shims)" 1
 ends 'exec after the restart' 0 '^again$' crictl exec -s "$one" echo again
 
-# --- one container ends and comes again, as a kubelet restarts it
+# --- one container ends and is restarted, as by a kubelet
 touch "$work/shared/go"
 wait_for 10 has_state "$two" EXITED
 is 'a container ends by itself' "$(state "$two") $(crictl inspect "$two" | jq -r .status.exitCode)" 'CONTAINER_EXITED 4'
@@ -155,7 +155,7 @@ is 'still one shim' "$(shims)" 1
 ends 'stop' 0 '' crictl stop --timeout 10 "$one"
 is 'it ended by the signal that it was given' "$(crictl inspect "$one" | jq -r .status.exitCode)" 3
 
-# --- two pods: one of them in the host's network and with pids for all
+# --- two pods: one of them in the host's network and pid namespaces
 cat >"$work/host.json" <<END
 {"metadata": {"name": "host", "uid": "u2", "namespace": "default", "attempt": 0}, "log_directory": "$work/logs",
  "linux": {"cgroup_parent": "/kubepods/pod2", "security_context": {"namespace_options": {"network": 2, "pid": 0}}}}
@@ -171,7 +171,7 @@ ends 'a container in it' 0 '' crictl start "$third"
 ends 'it sees the interfaces of the host' 0 'box0' crictl exec -s "$third" ip link
 ends 'and the processes of its pod' 0 'sleep' crictl exec -s "$third" ps
 
-# --- all goes, while a container still runs
+# --- everything is removed while a container still runs
 for one in "$pod" "$other"; do
     ends 'stop a pod with a running container' 0 '' crictl stopp "$one"
     ends 'remove the pod' 0 '' crictl rmp "$one"

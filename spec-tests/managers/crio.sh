@@ -2,7 +2,7 @@
 # CRI-O with the command line: [RUNTIME=/abs/path] crio.sh
 #
 # Debian has no CRI-O; crio and pinns are taken from PATH. It is configured by shim/install/crio.conf, exactly as on a
-# node, and by what this box lacks: systemd. The client is that of cri.sh.
+# node, and for what this box lacks: systemd. The client is that of cri.sh.
 NEEDS='crio pinns conmon podman'
 . "$(dirname "$0")/pods.sh"
 for program in crio pinns; do
@@ -33,7 +33,7 @@ crio >"$work/crio.log" 2>&1 &
 wait_for 30 crictl version || { log_tail "$work/crio.log"; fail 'CRI-O starts'; finish; }
 printf '# %s, client %s\n' "$(crio --version 2>/dev/null | head -n1)" "$(basename "$CRICTL")"
 
-# The containers do not share pids: for that CRI-O runs one more process with a score that this machine may not set.
+# The containers do not share pids: for that CRI-O runs one more process, with a score that this machine may not set.
 cat >"$work/pod.json" <<END
 {"metadata": {"name": "pod", "uid": "u1", "namespace": "default"}, "hostname": "pod", "log_directory": "$work/logs",
  "linux": {"cgroup_parent": "/kubepods/pod1", "security_context": {"namespace_options": {"pid": 1}}}}

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Measures containerd shims through containerd and ctr: SHIM=/abs/path RUNTIME=/abs/path [ROUNDS=20] ctr-figures.sh
 #
-# SHIM beside containerd's own with runc and with crun. Prints markdown. RUNTIME is not called: a scenario has one.
+# Compares SHIM with containerd's own, which uses runc and crun. Prints markdown. RUNTIME is not called: scenarios need
+# one.
 NEEDS='containerd ctr runc crun'
 self=$(dirname "$(realpath "$0")")
 : "${FIGURES:=$self/../../target/release/ctr-figures}"
@@ -9,7 +10,7 @@ BOX_OPTIONS="--ro $(realpath "$FIGURES" 2>/dev/null):/opt/ctr-figures"
 BOX_TIMEOUT=900
 . "$self/scenario.sh"
 
-# crun 1.8 refuses hosts that have both versions.
+# crun 1.8 refuses hosts with both versions.
 umount /sys/fs/cgroup/unified 2>/dev/null
 containerd --config <(
     cat <<'END'

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Docker Engine on a containerd shim: Compose, Swarm, a registry, the builder. RUNTIME=/abs/path [SHIM=/abs/path] docker-shim.sh
 #
-# From Docker 23 on the shim is a runtime of daemon.json by `runtimeType`; before, Docker knows only containerd's own type,
-# so the shim is put where containerd looks for that, and is told the runtime's path as BinaryName. Either way the file is
-# one of shim/install.
+# From Docker 23 on the shim is a runtime in daemon.json with `runtimeType`. Older versions know only containerd's own
+# type, so the shim is put where containerd looks for that, and gets the runtime's path as BinaryName. Either way the
+# file comes from shim/install.
 NEEDS='containerd dockerd docker-init docker-proxy docker-compose docker-registry redis-server redis-cli iptables'
 : "${SHIM:=$(command -v containerd-shim-runc-v2)}"
 export SHIM
@@ -34,13 +34,13 @@ daemon=$!
 wait_for 30 "$docker" version || { log_tail dockerd.log; fail 'Docker starts'; finish; }
 printf '# Docker %s, shim %s\n' "$("$docker" version --format '{{.Server.Version}}')" "$("$SHIM" -v 2>&1 | tr -s '\n ' ' ')"
 
-# Prints a page, as soon as there is one.
+# Prints a page once there is one.
 page() { timeout 5 busybox wget -qO- "http://$1"; }
 serves() { page "$1" | grep -q "$2"; }
-# The id of the process that serves a container, which is the container's parent, by its executable's name on the command line.
+# The pid of the process that serves a container, its parent, by the executable's name on the command line.
 served_by() { tr '\0' ' ' <"/proc/$(awk '{print $4}' "/proc/$("$docker" inspect --format '{{.State.Pid}}' "$1")/stat")/cmdline"; }
 
-# layer DIR PROGRAM...: the programs and the libraries that they name, at their places.
+# layer DIR PROGRAM...: the programs and their libraries, in their places.
 layer() {
     local dir=$1 program file
     shift
@@ -125,7 +125,7 @@ is 'three stores' "$("${compose[@]}" ps -q store 2>/dev/null | wc -l)" 3
 ends 'compose down' 0 '' "${compose[@]}" down -t 2
 is 'no container of it is left' "$("$docker" ps -aq --filter label=com.docker.compose.project=app | wc -l)" 0
 
-# --- a registry that runs on this shim itself
+# --- a registry that itself runs on this shim
 layer registry "$(command -v docker-registry)"
 cat >registry/etc/registry.yml <<'END'
 version: 0.1
@@ -184,7 +184,7 @@ else
     ends 'swarm leave' 0 '' "$docker" swarm leave --force
 fi
 
-# --- the installer of Kubernetes nodes: its image, and what its DaemonSet says
+# --- the installer for Kubernetes nodes: its image, and what its DaemonSet says
 if ! /usr/bin/python3 -c 'import yaml' 2>/dev/null; then
     skip 'the node installer' 'there is no python3-yaml to read the manifests with'
 else
@@ -194,7 +194,7 @@ else
     run "$docker" tag "$image" busybox:stable-musl
     installer=registry.example.com/wharf-installer:0.1.0
     ends 'build: the node installer' 0 'Successfully built' "$docker" build --network none -t $installer installer
-    # The options of `docker run` for what the manifest says of its first container, one on a line.
+    # The options of `docker run` for the first container of the manifest, one per line.
     /usr/bin/python3 - installer/kubernetes.yaml >daemonset <<'END'
 import sys, yaml
 documents = {document["kind"]: document for document in yaml.safe_load_all(open(sys.argv[1]))}

@@ -2,7 +2,7 @@
 # Docker Engine with a runtime underneath: RUNTIME=/abs/path [NAME=name] docker.sh
 #
 # The runtime is added as `tested` (Docker reserves the name runc) and is the default, so that the builder uses it too.
-# With SHIM=/abs/path, containerd finds that shim in the place of its own; it is told the runtime's path as BinaryName.
+# With SHIM=/abs/path, containerd finds that shim in place of its own; the shim gets the runtime's path as BinaryName.
 NEEDS='containerd dockerd docker-init'
 . "$(dirname "$0")/scenario.sh"
 
@@ -28,7 +28,7 @@ stop_daemon() {
     wait "$daemon"
 }
 
-# dr OPTIONS IMAGE COMMAND: a container in the foreground that goes when it ends.
+# dr OPTIONS IMAGE COMMAND: a container in the foreground that is removed when it ends.
 dr=("$docker" run --rm --pull never)
 inspect() { "$docker" inspect --format "$2" "$1" 2>&1; }
 state_is() { [ "$(inspect "$1" '{{.State.Status}}')" = "$2" ]; }
@@ -36,8 +36,8 @@ state_is() { [ "$(inspect "$1" '{{.State.Status}}')" = "$2" ]; }
 group_file() { printf 'cat /sys/fs/cgroup/%s 2>/dev/null || cat /sys/fs/cgroup/%s' "$1" "$2"; }
 remove() { "$docker" rm -f "$@" >/dev/null 2>&1; }
 
-# privileged WHAT WANTED: judges the OUT of a privileged run, which asks for every capability. The runtime spec wants a
-# warning for one that the machine lacks; runc and crun refuse, which is no failure of this machine's scenario.
+# privileged WHAT WANTED: judges the OUT of a privileged run, which asks for every capability. The runtime spec asks for
+# a warning about one that the machine lacks; runc and crun refuse, which does not count as a failure of this scenario.
 privileged() {
     local bounding
     bounding=0x$(awk '/CapBnd/{print $2}' /proc/self/status)
@@ -64,7 +64,7 @@ on_tty "${dr[@]}" -it "$image" sh -c 'tty; echo $TERM'
 like 'run -it: a terminal' "$CODE $OUT" $'^0 /dev/(pts/0|console)\nxterm'
 on_tty sh -c "stty rows 33 cols 77; exec $docker run --rm -it $image sh -c 'sleep 1; stty size'"
 like 'run -it: the size of the terminal' "$CODE $OUT" '^0 33 77'
-# The client's own terminal is raw: without these carriage returns the lines are a staircase.
+# The client's own terminal is raw: without these carriage returns the lines form a staircase.
 on_tty sh -c "$docker run --rm -it $image printf 'a\\nb\\n' | od -An -c"
 like 'run -it: each line begins at the left' "$CODE $OUT" '^0 +a +\\r +\\n +b +\\r +\\n'
 ends 'run: pid 1, own hostname' 0 $'^1\nboat$' "${dr[@]}" --hostname boat "$image" sh -c 'echo $$; hostname'
@@ -73,7 +73,8 @@ ends 'run -e, -w' 0 $'^a b\n/new/dir$' "${dr[@]}" -e 'X=a b' -w /new/dir "$image
 ends 'exit code 127: no such program' 127 'exec: "nope": executable file not found in \$PATH' "${dr[@]}" "$image" nope
 ends 'exit code 127: no such path' 127 'no such file or directory' "${dr[@]}" "$image" /bin/nope
 ends 'exit code 126: no permission' 126 'permission denied' "${dr[@]}" "$image" /etc/plain
-# runc has answered before the exec, so Docker sees a program that ended with 1; a runtime that waits for it gives 127.
+# runc has answered before the exec, so Docker sees a program that ended with 1; a runtime that waits for the exec gives
+# 127.
 ends 'no such interpreter' '1|127' 'no such file or directory' "${dr[@]}" "$image" /bin/badinterp
 ends 'exit code 125: a bad option of the daemon' 125 'invalid' "${dr[@]}" --sysctl bad.name=1 "$image" true
 ends 'a signal reaches pid 1 through the client' 143 '' bash -c '"$@" & p=$!; sleep 2; kill -TERM $p; wait $p' - "${dr[@]}" --init "$image" sleep 30

@@ -10,7 +10,7 @@ name=${2:-docker.io/library/scenario:1}
 shift $(($# < 2 ? $# : 2))
 [ $# -gt 0 ] || set -- /bin/sh
 busybox=$(command -v busybox)
-# A dynamically linked busybox would start nowhere; its error would read like one of the runtime.
+# A dynamically linked busybox would not start anywhere; its error would look like the runtime's.
 if head -c 65536 "$busybox" | grep -q -a 'ld-linux\|ld-musl'; then
     printf 'image.sh: %s is not static: install busybox-static\n' "$busybox" >&2
     exit 1
@@ -22,7 +22,7 @@ mkdir -p "$dir/1"/{bin,etc,proc,sys,dev,tmp,var/tmp,root,home/app} "$dir/2"/{lay
 chmod 1777 "$dir/1/tmp" "$dir/1/var/tmp"
 cp "$busybox" "$dir/1/bin/busybox"
 chmod 755 "$dir/1/bin/busybox"
-# Links by list rather than --install, which needs a chroot; [ and others of busybox's own list included.
+# Links from the list rather than with --install, which needs a chroot; including [ and others of busybox's own list.
 "$busybox" --list | while read -r applet; do
     [ "$applet" = busybox ] || ln -sf busybox "$dir/1/bin/$applet"
 done

@@ -1,5 +1,5 @@
-# What scenarios on a machine with systemd and cgroup v2 have in common, sourced by them: the image, a user with a systemd
-# of his own, daemons, and looks at what is left of containers.
+# What scenarios on a machine with systemd and cgroup v2 share, sourced by them: the image, a user with a systemd
+# instance, daemons, and checks for leftovers of containers.
 # shellcheck shell=bash disable=SC2034  # variables of the scenarios
 #
 # In:  RUNTIME=/path/to/wharf, SHIM=/path (default: the one beside the runtime), COUNT (default 50)
@@ -16,7 +16,7 @@ work=$(mktemp -d)
     exit 0
 }
 "$here/image.sh" "$work/image.tar"
-# conmon writes a file where it is called.
+# conmon writes a file in its working directory.
 cd "$work"
 image=docker.io/library/scenario:1
 modprobe -a overlay bridge veth 2>/dev/null || true
@@ -33,11 +33,11 @@ exec setpriv --reuid=user --regid=user --init-groups env -i HOME=/home/user USER
     --setenv=HOME --setenv=USER --setenv=LOGNAME --setenv=PATH --setenv=XDG_RUNTIME_DIR --setenv=DBUS_SESSION_BUS_ADDRESS -- "$@"
 END
 chmod 755 "$work/as-user"
-# A session of his that ends, as that of systemctl --machine, must not end his systemd.
+# When a session of this user ends, as that of systemctl --machine, the user's systemd must not end.
 loginctl enable-linger user
 systemctl start user@1000.service
 
-# What is there of containers outside of the manager's own books.
+# Traces of containers outside of the manager's own records.
 scopes() {
     local instance
     for instance in --system '--user --machine=user@.host'; do
@@ -59,9 +59,9 @@ nothing_is_left() {
     is "$1: systemctl --failed is empty" "$(failed_units)" ''
 }
 
-# What is in a file of the cgroup of a process: of FILE PID.
+# A file of the cgroup of a process: of FILE PID.
 of() { cat "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$2/cgroup")/$1"; }
-# The end of the cgroup of a container that systemd made, with the group below the scope that some runtimes make.
+# The end of the path of a cgroup that systemd made, with the group below the scope that some runtimes make.
 scope='\.scope(/container)?'
 limits() { printf '%s %s %s' "$(of memory.max "$1")" "$(of cpu.max "$1")" "$(of pids.max "$1")"; }
 

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Unpacks crun and runc of Debian's unstable release so that they run here, to be measured: peers.sh
+# Unpacks crun and runc from Debian's unstable release so that they run here, to be measured: peers.sh
 #
 # Prints DIR/crun-sid and DIR/runc-sid, one a line; DIR is $WHARF_CACHE/peers (default /var/cache/wharf-tests/peers).
-# They have their own C library beside them, named in the programs themselves: a wrapper would count in every figure.
+# Their own C library is beside them, named in the programs themselves: a wrapper would count in every figure.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")

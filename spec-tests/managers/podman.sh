@@ -4,7 +4,7 @@ NEEDS='podman conmon buildah'
 . "$(dirname "$0")/scenario.sh"
 
 cd "$work" || exit 125
-# This box has neither systemd nor a journal; no image may be looked for elsewhere.
+# This box has neither systemd nor a journal; images must not be looked for elsewhere.
 cat >/etc/containers/containers.conf <<'END'
 [containers]
 log_driver = "k8s-file"
@@ -55,7 +55,7 @@ ends 'run -e, -w' 0 $'^a b\n/layer2$' "${pr[@]}" -e 'X=a b' -w /layer2 "$image" 
 ends 'exit code 127: no such program' 127 'executable file.*not found in \$PATH' "${pr[@]}" "$image" nope
 ends 'exit code 127: no such path' 127 'no such file or directory|No such file or directory|not found in \$PATH' "${pr[@]}" "$image" /bin/nope
 ends 'exit code 126: no permission' 126 '[Pp]ermission denied' "${pr[@]}" "$image" /etc/plain
-# A runtime that notices at `start` makes Podman end with 126; one that does not leaves it to the process.
+# A runtime that notices at `start` makes Podman exit with 126; one that does not leaves the error to the process.
 ends 'no such interpreter' '1|126|127' '[Nn]o such file or directory' "${pr[@]}" "$image" /bin/badinterp
 ends 'exit code 125: an image that is not there' 125 'nowhere' "${pr[@]}" localhost/nowhere true
 ends 'a signal through the client' 143 '' bash -c '"$@" & p=$!; sleep 2; kill -TERM $p; wait $p' - "${pr[@]}" --init "$image" sleep 30
@@ -70,7 +70,7 @@ cat >"$work/no-mkdir.json" <<'END'
 END
 ends 'a custom seccomp profile' 0 $'No space left on device\ndone$' "${pr[@]}" --security-opt "seccomp=$work/no-mkdir.json" "$image" sh -c 'mkdir /x 2>&1; touch /y && echo done'
 ends 'no-new-privileges' 0 'NoNewPrivs:	1' "${pr[@]}" --security-opt no-new-privileges "$image" grep NoNewPrivs /proc/self/status
-# With one limit given, Podman adds a process limit above what this machine lets anyone set, hence the second.
+# With a single limit, Podman adds a process limit above what this machine allows, hence the second.
 ends '--ulimit' 0 $'^100\n200$' "${pr[@]}" --ulimit nofile=100:200 --ulimit nproc=1000:1000 "$image" sh -c 'ulimit -S -n; ulimit -H -n'
 ends '--sysctl' 0 '^1234$' "${pr[@]}" --sysctl kernel.msgmax=1234 "$image" cat /proc/sys/kernel/msgmax
 ends '--security-opt mask and unmask' 0 '^0$' "${pr[@]}" --security-opt mask=/layer2 "$image" sh -c 'ls /layer2 | wc -l'
@@ -92,9 +92,9 @@ ends '--passwd-entry, --annotation' 0 '' "${pr[@]}" --annotation a.b/c=d "$image
 ends '-m is in the cgroup' 0 '^67108864$' "${pr[@]}" -m 64m "$image" sh -c "$(group_file memory/memory.limit_in_bytes memory.max)"
 ends '--cpus is in the cgroup' 0 '^(50000|50000 100000)$' "${pr[@]}" --cpus 0.5 "$image" sh -c "$(group_file cpu/cpu.cfs_quota_us cpu.max)"
 ends '--pids-limit is in the cgroup' 0 '^33$' "${pr[@]}" --pids-limit 33 "$image" sh -c "$(group_file pids/pids.max pids.max)"
-# Podman 4 writes 0 for it, and a version of the specification before the one that made 0 a limit.
+# Podman 4 writes 0 for it, with a specification version older than the one that made 0 a limit.
 ends '--pids-limit -1 is no limit' 0 $'^max\nchild$' "${pr[@]}" --pids-limit -1 "$image" sh -c "$(group_file pids/pids.max pids.max); (echo child)"
-# Whether OOMKilled is true is conmon's doing alone, and conmon 2.1.6 misses it on cgroup v1 whatever the runtime.
+# Whether OOMKilled is true depends on conmon alone, and conmon 2.1.6 misses it on cgroup v1 with any runtime.
 ends 'out of memory: killed' 137 '' "${pr[@]}" -m 16m --memory-swap 16m "$image" tail /dev/zero
 
 # --- a long-running container

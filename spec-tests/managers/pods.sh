@@ -1,7 +1,7 @@
-# What the scenarios with pods have in common, sourced by them before scenario.sh: the client, a network, states.
+# What the scenarios with pods share, sourced by them before scenario.sh: the client, a network, states.
 # shellcheck shell=bash
 #
-# In:  CRICTL=/abs/path of crictl (default: that in PATH, else the part of it in crictl.py, which needs python3-grpcio)
+# In:  CRICTL=/abs/path of crictl (default: from PATH, or else the part of it in crictl.py, which needs python3-grpcio)
 # Out: BOX_OPTIONS; prepare_pods SOCKET, to be called in the box; state ID, has_state ID STATE
 [ -n "${CRICTL:=$(command -v crictl)}" ] || CRICTL=$(dirname "$(realpath "${BASH_SOURCE[0]}")")/crictl.py
 export CRICTL

@@ -21,7 +21,7 @@ if [ -z "${WHARF_BOX:-}" ]; then
         echo '0 passed, 0 failed, 1 skipped'
         exit 0
     fi
-    # The runtime lies in a directory of its own, so that what it writes beside itself cannot go unseen.
+    # The runtime is in a directory of its own, so that anything it writes beside itself is noticed.
     inside=/opt/runtime/$NAME
     shares=(--ro "$here/.." --ro "$RUNTIME:$inside" --ro "$here/../../shim/install:/opt/install")
     if [ -n "${SHIM:-}" ]; then

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Pods as a kubelet with the cgroup driver systemd makes them, through containerd's CRI plugin, with the service of the
-# distribution and the shim put there by shim/install/install.sh.
+# Pods as a kubelet with the cgroup driver systemd makes them, through containerd's CRI plugin, with the distribution's
+# service and the shim installed by shim/install/install.sh.
 #
 #   RUNTIME=/path/to/wharf [CRICTL=/path] spec-tests/managers/systemd-cri.sh [HANDLER]...
 #
@@ -70,7 +70,7 @@ pods() {
 {"metadata": {"name": "pod", "uid": "u1", "namespace": "default", "attempt": 0}, "log_directory": "$work/logs/$handler",
  "linux": {"cgroup_parent": "/$slice", "security_context": {"namespace_options": {"network": 2}}}}
 END2
-    # As a kubelet does, which knows what all containers of a pod may use.
+    # As by a kubelet, which knows how much all containers of a pod may use.
     systemctl set-property --runtime kubepods-burstable-podu1.slice MemoryMax=128M
     run crictl runp --runtime "$handler" "$work/pod.json"
     pod=$(tail -n1 <<<"$OUT")
@@ -96,14 +96,15 @@ END2
     is "$handler: daemon-reload takes nothing away" "$(of memory.max "$pid") $(of cpu.max "$pid")" '50331648 50000 100000'
     ends "$handler: devices after daemon-reload" 0 '^1$' crictl exec -s "$one" sh -c 'echo x >/dev/null && head -c1 /dev/zero | wc -c'
 
-    # systemd removes the scope right after the kill. containerd's own shim is often too late then, so it gets some time.
+    # systemd removes the scope right after the kill. containerd's own shim is often too late then, so it gets some
+    # time.
     container two "tail /dev/zero;$([ "$handler" != runc ] || echo ' sleep 2;') exit 5" 16777216
     endings=''
     for _ in 1 2 3 4 5; do
         two=$(crictl create "$pod" "$work/two.json" "$work/pod.json" | tail -n1)
         run crictl start "$two"
         wait_for 20 has_state "$two" EXITED
-        # Two events, of which containerd works off either when it comes to it.
+        # Two events, which containerd handles in either order.
         wait_for 10 is_reported "$two"
         endings+="$(ending "$two"), "
         crictl rm "$two" >/dev/null

@@ -10,11 +10,11 @@
 set -u
 . "$(dirname "$(realpath "$0")")/on-systemd.sh"
 
-# Podman as root or as a user with a systemd of his own: podman WHO DRIVER [USERNS]
+# Podman as root or as a user with a systemd instance: podman WHO DRIVER [USERNS]
 podman() {
     local who=$1 driver=$2 userns=${3:-} pid what="podman, $1, $2${3:+, --userns $3}" as=(env) group uid=0
     [ "$who" = root ] || as=("$work/as-user")
-    # A user has no right to Podman's own parent, and Podman leaves the place to the runtime.
+    # A user has no right to Podman's own parent, so Podman leaves the path to the runtime.
     case $who,$driver in
         root,systemd) group="/machine.slice/libpod-[0-9a-f]{64}$scope" ;;
         user,systemd) group="/user@1000.service/user.slice/libpod-[0-9a-f]{64}$scope" ;;
@@ -45,8 +45,8 @@ podman() {
     is "$what: daemon-reload takes nothing away" "$(limits "$pid")" '50331648 40000 100000 50'
     ends "$what: devices after daemon-reload" 0 '^1$' "${p[@]}" exec long sh -c 'echo x >/dev/null && head -c1 /dev/zero | wc -c'
     ends "$what: rm -f" 0 '' "${p[@]}" rm -f -t 1 long
-    # conmon takes the first change of memory.events for the kill, and has no second look but at the end of the container,
-    # when systemd may have taken the scope away already.
+    # conmon takes the first change of memory.events for the kill, and checks again only when the container ends, when
+    # systemd may already have removed the scope.
     run "${run[@]}" -d --name oom -m 16m --memory-swap 16m "$image" sh -c 'tail /dev/zero; echo $? >/tmp/code; sleep 600'
     wait_for 20 "${p[@]}" exec oom test -s /tmp/code
     ends "$what: the process that was killed" 0 '^137$' "${p[@]}" exec oom cat /tmp/code
@@ -61,7 +61,8 @@ podman() {
     many "$what" "${run[@]}" --rm "$image" true
 }
 
-# wharf in a container: nested WHO. The container of Podman may do what a user namespace allows; the inner ones are of both kinds.
+# wharf in a container: nested WHO. Podman's container may do what a user namespace allows; there are inner ones of both
+# kinds.
 nested() {
     local who=$1 kind what as=(env) bundle
     [ "$who" = root ] || as=("$work/as-user")
@@ -121,7 +122,7 @@ ctr() {
     run ctr container rm long
     command ctr events >"$work/events" &
     daemons+=($!)
-    # Of a container that ends with the kill, containerd may miss the event.
+    # If a container ends with the kill, containerd may miss the event.
     run ctr run -d --runc-binary "$RUNTIME" --runc-systemd-cgroup --cgroup system.slice:ctr:oom --memory-limit 16777216 "$image" oom sh -c 'tail /dev/zero; sleep 600'
     if wait_for 20 grep -q /tasks/oom "$work/events"; then pass 'ctr: OOM kill is reported'; else fail 'ctr: OOM kill is reported' "$(tail -n 20 "$work/events")"; fi
     ends 'ctr: delete of a running one' 0 '' ctr task delete -f oom
@@ -134,7 +135,7 @@ engine() {
     local pid what="$manager${1:+, $*}" runtime='{"path": "'$RUNTIME'"}' group=/system.slice mapped=$#
     local d=(docker) dockerd=(dockerd --bridge none --iptables=false --ip6tables=false)
     case $manager in
-        # Nothing but the path of the cgroup tells such a shim of the driver.
+        # Such a shim learns of the driver only from the path of the cgroup.
         docker-shim) runtime='{"runtimeType": "'$SHIM'"}' ;;
         docker-user)
             printf '#!/bin/bash\nPATH=$PATH:/sbin:/usr/sbin exec bash %s "$@"\n' "$rootless" >"$work/rootless"
@@ -175,7 +176,7 @@ engine() {
     is "$what: OOM kill is reported" "$("${d[@]}" inspect -f '{{.State.OOMKilled}}' oom)" true
     run "${d[@]}" rm -f oom
     many "$what" "${run[@]}" --rm "$image" true
-    # The next one has the same socket.
+    # The next one uses the same socket.
     if [ "$manager" = docker-user ]; then kill "$(cat /run/user/1000/docker.pid)"; else kill "${daemons[-1]}"; fi
     wait "${daemons[-1]}"
 }
@@ -190,7 +191,7 @@ for manager; do
             podman user systemd
             podman user cgroupfs ;;
         podman-auto)
-            # Whose ranges they are.
+            # The owner of the ranges.
             for file in /etc/subuid /etc/subgid; do grep -q ^containers: $file || echo containers:200000:262144 >>$file; done
             podman root systemd auto ;;
         podman-keep-id) podman user systemd keep-id ;;

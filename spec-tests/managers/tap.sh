@@ -1,5 +1,5 @@
-# Checks and their count, sourced by the scenarios: one line `ok N - what` or `not ok N - what` per check, at the end
-# `N passed, M failed, K skipped`.
+# Checks and their count, sourced by the scenarios: one line `ok N - what` or `not ok N - what` per check, and at the
+# end `N passed, M failed, K skipped`.
 # shellcheck shell=bash
 
 passed=0 failed=0 skipped=0
@@ -16,9 +16,9 @@ fail() {
 
 skip() { skipped=$((skipped + 1)); printf 'ok %d - %s # SKIP %s\n' $((passed + failed + skipped)) "$1" "$2"; }
 
-# run COMMAND...: never ends the script; sets OUT (stdout and stderr, less carriage returns and NULs) and CODE. A minute
-# is more than any single step here takes, so one that hangs is a failure of that step only. The output goes through a
-# file: whatever a hanging step leaves behind would hold a pipe open.
+# run COMMAND...: never ends the script; sets OUT (stdout and stderr, without carriage returns and NULs) and CODE. A
+# minute is more than any single step here takes, so a hanging step only fails itself. The output goes through a file:
+# anything that a hanging step leaves behind would hold a pipe open.
 run() {
     CODE=0
     timeout --kill-after=5 60 "$@" >"$work/output" 2>&1 <"${STDIN:-/dev/null}" || CODE=$?
@@ -33,8 +33,8 @@ like() { if [[ $2 =~ $3 ]]; then pass "$1"; else fail "$1" "got:  $2"$'\n'"want 
 
 unlike() { if [[ ! $2 =~ $3 ]]; then pass "$1"; else fail "$1" "got:  $2"$'\n'"want no match of: $3"; fi; }
 
-# ends WHAT WANTED-CODE-ERE WANTED-OUTPUT-ERE COMMAND...: both the exit code and the output must be as wanted.
-# TRIES is for a client that may lose output: with the right code and no output at all the command is run again.
+# ends WHAT WANTED-CODE-ERE WANTED-OUTPUT-ERE COMMAND...: both the exit code and the output must match. TRIES is for a
+# client that may lose output: with the right code and no output at all the command is repeated.
 ends() {
     local what=$1 code=$2 ere=$3 try
     shift 3
@@ -49,8 +49,8 @@ ends() {
     fi
 }
 
-# on_tty COMMAND...: run it on a terminal, under script(1); OUT and CODE as run does.
-# script echoes the end of its own input into the terminal, so it gets an input that does not end.
+# on_tty COMMAND...: runs it on a terminal, under script(1); OUT and CODE as for run. script echoes the end of its own
+# input into the terminal, so it gets endless input.
 on_tty() {
     local quoted
     printf -v quoted '%q ' "$@"
@@ -70,7 +70,7 @@ wait_for() {
     done
 }
 
-# finish: the total; exits 0 only if nothing failed and something passed.
+# finish: the total; exits with 0 only if nothing failed and something passed.
 finish() {
     printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
     [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -7,7 +7,7 @@
 set -u
 . "$(dirname "$(realpath "$0")")/on-systemd.sh"
 
-# The machine's own programs, in an image that has no libraries: how a container tells that it is ready.
+# The machine's own programs, in an image without libraries: lets a container report that it is ready.
 notify='/machine/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 --library-path /machine/lib/x86_64-linux-gnu:/machine/lib/x86_64-linux-gnu/systemd /machine/bin/systemd-notify'
 
 # As "$work/as-user".
@@ -70,7 +70,7 @@ END2
     is "$who: the container is gone" "$("${podman[@]}" ps -aq)" ''
     is "$who: the unit did not fail" "$("${systemctl[@]}" is-active web)" inactive
 
-    # Ready is what the container itself says.
+    # It is ready when the container itself says so.
     "${systemctl[@]}" start --no-block ready
     wait_for 20 "${podman[@]}" exec systemd-ready true
     is "$who: not ready before it says so" "$("${systemctl[@]}" is-active ready)" activating

@@ -2,8 +2,9 @@
 # Unpacks packages of another Debian release beside this machine's own: unpack.sh SUITE DIR PACKAGE...
 #
 # Nothing is installed and this machine's apt is not touched: sources, lists and archives are private to the cache
-# ($WHARF_CACHE, default /var/cache/wharf-tests), dependencies are not followed. DIR/.packages says what is there; a DIR
-# that has all of them is left as it is, so only the first call needs a server. Exit code 3 when a package cannot be had.
+# ($WHARF_CACHE, default /var/cache/wharf-tests), and dependencies are not followed. DIR/.packages lists what is there;
+# a DIR that has all of them is left as it is, so only the first call needs a server. Exit code 3 if a package is not
+# available.
 set -euo pipefail
 
 suite=$1 dir=$2
@@ -24,7 +25,7 @@ printf 'deb [signed-by=%s] http://deb.debian.org/debian %s main\n' "$keyring" "$
 options=(-qq -o "Dir::Etc::sourcelist=$cache/etc/sources.list" -o Dir::Etc::sourceparts=- -o Dir::Etc::preferencesparts=-
     -o "Dir::State::lists=$cache/lists" -o "Dir::Cache=$cache/cache" -o Dir::State::status=/dev/null
     -o APT::Sandbox::User=root -o Acquire::Languages=none)
-# Lists of a rolling release age: what they name may be gone from the server after a few days.
+# Lists of a rolling release age: packages in them may be gone from the server after a few days.
 apt-get "${options[@]}" update >"$cache/log" 2>&1 || { cat "$cache/log" >&2; exit 3; }
 cd "$cache"
 for package in "${missing[@]}"; do

@@ -1,14 +1,14 @@
 #!/bin/bash
-# Makes what machine.sh boots: a Debian root file system and a kernel. Does nothing when both are up to date.
+# Makes what machine.sh boots: a Debian root file system and a kernel. Does nothing if both are up to date.
 #
 #   image.sh            make them in $WHARF_VM_CACHE (default /var/cache/wharf-vm, some 3 GB)
 #   image.sh --print    print that directory
 #
-# As root on a Debian machine with the packages mmdebstrap and e2fsprogs and a Debian mirror. The first time takes a
-# few minutes; a change to packages makes the root again, a change to guest/ only the image of it.
+# As root on a Debian machine with the packages mmdebstrap and e2fsprogs and a Debian mirror. The first time takes a few
+# minutes; a change to the packages rebuilds the root, a change to guest/ only its image.
 #
 # The kernel is User-Mode Linux: a Linux that is an ordinary program, so that it runs on machines without
-# virtualisation, in containers too. Releases before 7 panic on processors with AMX, so it comes from a newer Debian
+# virtualisation, even in containers. Releases before 7 panic on processors with AMX, so it comes from a newer Debian
 # than the root; its C library is the root's.
 set -euo pipefail
 
@@ -20,7 +20,7 @@ kernel_suite=forky
 die() { printf 'image.sh: %s\n' "$*" >&2; exit 125; }
 say() { printf 'image.sh: %s\n' "$*" >&2; }
 
-# The mirror that this machine itself uses; it may be the only one it can reach.
+# The mirror that this machine uses; it may be the only one that it can reach.
 mirror() {
     local found
     found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep '/debian/*$' | head -n1)
@@ -29,7 +29,7 @@ mirror() {
 
 packages() { sed -E 's/#.*//; /^[[:space:]]*$/d' "$here/packages" | paste -sd,; }
 
-# current NAME STAMP: is NAME there, and made from what STAMP says?
+# current NAME STAMP: whether NAME exists and was made from what STAMP says.
 current() { [ -e "$cache/$1" ] && [ "$(cat "$cache/$1.stamp" 2>/dev/null)" = "$2" ]; }
 
 # The host's own apt state stays as it is.
@@ -58,7 +58,7 @@ make_root() {
     mv "$cache/root.new" "$cache/root"
 }
 
-# What makes a Debian root the test machine: the job, a user, nothing that starts on its own or looks for devices.
+# Turns a Debian root into the test machine: the job, a user, nothing that starts by itself or looks for devices.
 configure() {
     local root=$1 unit
     install -m 755 "$here/guest/job" "$root/usr/local/sbin/job"
@@ -76,7 +76,7 @@ configure() {
     echo machine >"$root/etc/hostname"
     echo '127.0.0.1 localhost machine' >"$root/etc/hosts"
     : >"$root/etc/fstab"
-    # A machine id and these two dates say that this is no first boot, after which much would be set up.
+    # A machine id and these two dates say that this is not a first boot, which would set up much.
     tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
     touch -d 2037-01-01 "$root/etc/.updated" "$root/var/.updated"
     chroot "$root" useradd --create-home --uid 1000 --shell /bin/bash user
@@ -92,7 +92,7 @@ make_image() {
     rm -rf "$root"
     cp -a --reflink=auto "$cache/root" "$root"
     configure "$root"
-    # The kernel is a program with a C library of its own version: it gets a root that has just that.
+    # The kernel is a program with a C library of its own version: it gets a root with just that.
     rm -rf "$cache/uml.new"
     mkdir -p "$cache/uml.new"/{lib64,lib/x86_64-linux-gnu}
     cp "$cache/kernel/usr/bin/linux.uml" "$cache/uml.new/linux"
@@ -103,7 +103,7 @@ make_image() {
     mke2fs -q -F -t ext4 -O ^has_journal -E lazy_itable_init=1 -d "$root" "$cache/image.new"
     rm -rf "$root" "$cache/uml"
     mv "$cache/uml.new" "$cache/uml"
-    # A machine that runs keeps the image that it has open.
+    # A running machine keeps the image that it has open.
     mv "$cache/image.new" "$cache/image"
 }
 

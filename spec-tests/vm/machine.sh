@@ -53,15 +53,15 @@ esac
 cache=$("$here/image.sh" --print)
 run=$(mktemp -d)
 trap 'rm -rf "$run"' EXIT
-# The tmpfs of the machine's memory and its pid namespace end with the process in them, however this script ends.
+# The tmpfs with the machine's memory and its pid namespace end with the process in them, however this script ends.
 trap 'kill "$machine" 2>/dev/null; exit 130' INT
 trap 'kill "$machine" 2>/dev/null; exit 143' TERM
 mkdir -m 755 "$run/exchange" "$run/root"
 chmod 755 "$run"
 printf '%q ' "$@" >"$run/exchange/command"
 
-# The kernel's root is mounts over a tmpfs: the cache can be made anew while machines run.
-# Descriptors of the kernel: 1 and 4 are the command's streams, 3 its console.
+# The kernel's root is mounts over a tmpfs: the cache can be rebuilt while machines run. Descriptors of the kernel: 1
+# and 4 are the command's streams, 3 its console.
 # shellcheck disable=SC2016  # the inner shell expands
 unshare --mount --pid --fork --kill-child --propagation private bash -ec '
     root=$1 cache=$2 run=$3 tree=$4 limit=$5

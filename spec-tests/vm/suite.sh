@@ -1,11 +1,11 @@
 #!/bin/bash
-# Runs the conformance suite in the test machine: systemd, D-Bus, pure cgroup v2 unless said otherwise.
+# Runs the conformance suite in the test machine: systemd, D-Bus, pure cgroup v2 by default.
 #
 #   suite.sh RUNTIME [WAY]... [-- CONFORMANCE-OPTION...]
 #
 #       cgroupfs    as root, cgroups by cgroupfs
 #       systemd     as root, with --systemd-cgroup
-#       user        as a normal user with a systemd instance of his own, cgroups by cgroupfs
+#       user        as a normal user with a systemd instance, cgroups by cgroupfs
 #       session     as a normal user in a login session, with --systemd-cgroup
 #       hybrid, v1  as root, with --systemd-cgroup, on a machine with that kind of cgroups (see machine.sh)
 #
@@ -28,7 +28,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do ways+=("$1"); shift; done
 [ ${#ways[@]} -gt 0 ] || ways=(cgroupfs systemd user)
 [ -x "$suite" ] || die "$suite is missing: cargo build -p wharf-spec-tests"
 
-# try WAY [OPTION]...: the suite in a machine of its own.
+# try WAY [OPTION]...: the suite in a separate machine.
 try() {
     local way=$1 machine=() options=()
     shift

@@ -2,9 +2,9 @@
 
 /// `cpu.shares` (2 to 262144, default 1024) as `cpu.weight` (1 to 10000, default 100).
 ///
-/// A quadratic in the logarithm that maps minimum, default and maximum onto each other: all runtimes moved to it in
-/// 2025. The linear formula before it gave a container with the default of 1024 shares the weight 39, less than half of
-/// what every process outside has.
+/// A quadratic in the logarithm that maps minimum, default and maximum onto each other. All runtimes moved to it in the
+/// year 2025: the linear formula before it gave a container with the default of 1024 shares the weight 39, less than
+/// half of what every process outside has.
 pub(crate) fn cpu_weight(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,

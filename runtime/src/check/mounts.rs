@@ -42,7 +42,7 @@ fn names_of(path: &Path) -> Vec<&OsStr> {
     names
 }
 
-/// The path below /proc of a destination that is there.
+/// The part of a destination below /proc, if it is there.
 fn below_proc(destination: &Path) -> Option<String> {
     let names = names_of(destination).into_iter().map(OsStr::to_str).collect::<Option<Vec<_>>>()?;
     let (first, inside) = names.split_first()?;

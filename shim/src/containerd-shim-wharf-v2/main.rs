@@ -15,7 +15,7 @@
 //! | `lifecycle`, `execs`, `control`, `checkpoint`, `queries` | the methods |
 //! | `creation` | what a worker does to make a container |
 //! | `worker` | heavy work in a process of its own |
-//! | `exits` | which child has ended, and in which order that is told |
+//! | `exits` | which child has ended, and in which order exits are reported |
 //! | `events` | the queue of events to containerd |
 //! | `stdio` | the streams of a process |
 //! | `metrics` | statistics as containerd has them |

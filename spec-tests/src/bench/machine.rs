@@ -1,7 +1,7 @@
 //! The same program in a virtual machine: a comparison that newcomers ask for.
 //!
 //! The machine is that of `spec-tests/vm`, User-Mode Linux, a kernel that is an ordinary program. It does not need the
-//! processor's virtualisation, and the figures have none: with it a kernel starts in other times.
+//! processor's virtualisation, and the figures do not include any, which would change how fast a kernel starts.
 
 use super::bundle::Image;
 use super::mounted::Mounted;

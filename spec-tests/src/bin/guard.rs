@@ -85,7 +85,7 @@ fn judge(options: &Options) -> Outcome<bool> {
     let memory = work.join("memory");
     std::fs::create_dir(&memory)?;
     let watch = Stopwatch::new(&work.join("probe"), work);
-    // So does the length of its name.
+    // The length of the runtime's path affects the count as well.
     let runtime = work.join("runtime");
     std::fs::copy(&options.runtime, &runtime)?;
     let one = Contestant::new("guard", &runtime.to_string_lossy(), work, &memory, watch)?;

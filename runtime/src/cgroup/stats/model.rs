@@ -35,7 +35,7 @@ pub struct Stats {
     /// RDMA resources in use, by device.
     #[serde(skip)]
     pub rdma_current: BTreeMap<String, RdmaStats>,
-    /// The limits of RDMA resources, by device; the largest number there is stands for none.
+    /// The limits of RDMA resources, by device; the largest possible number means none.
     #[serde(skip)]
     pub rdma_limit: BTreeMap<String, RdmaStats>,
 }
@@ -171,7 +171,7 @@ pub struct MemoryStats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemoryEntry {
-    /// The limit; the largest number there is stands for none.
+    /// The limit; the largest possible number means none.
     pub limit: u64,
     /// What is in use.
     #[serde(skip_serializing_if = "is_zero")]
@@ -251,7 +251,7 @@ pub struct BlkioEntry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HugetlbStats {
-    /// The limit (cgroup v2 only); the largest number there is stands for none.
+    /// The limit (cgroup v2 only); the largest possible number means none.
     #[serde(skip)]
     pub limit: u64,
     /// What is in use.

@@ -63,7 +63,9 @@ pub(crate) fn became_program(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), i32>
         Executed::NotYet | Executed::Never => {
             // Its end is reported a moment after its descriptors are closed.
             let _ = socket::wait_readable([pidfd.as_raw_fd()], 1000);
-            Err(read(pid).and_then(|stat| stat.end).map_or(0, |code| code & 0x7f))
+            // Its parent may take the status, and the number with it, before it is read.
+            let told = read(pid).and_then(|stat| stat.end).map(|code| code & 0x7f);
+            Err(told.or_else(|| pidfd::exit_signal(pidfd)).unwrap_or(0))
         }
         // A quick program with a quicker parent: these signals would have ended it before.
         Executed::Forgotten => match pidfd::exit_signal(pidfd) {

@@ -23,6 +23,8 @@ struct Found {
     memory: u64,
     /// Programs that could be opened for writing.
     program: u64,
+    /// Processes without the seccomp filter that this one has.
+    unfiltered: u64,
     /// Capabilities that this process lacks.
     capabilities: u64,
 }
@@ -32,7 +34,7 @@ struct Found {
 pub fn look(mark: &str, secret: &str, stop: &str) -> String {
     let mut found = Found::default();
     let own = fs::read_link("/proc/self/exe").unwrap_or_default();
-    let (me, held) = (std::process::id(), effective("self"));
+    let (me, held, filtered) = (std::process::id(), permitted("self"), status("self", "Seccomp:"));
     println!("ready");
     let mut last = 0;
     while !Path::new(stop).exists() {
@@ -51,6 +53,8 @@ pub fn look(mark: &str, secret: &str, stop: &str) -> String {
             found.caught += u64::from(last != pid);
             last = pid;
             found.look_into(&at, mark, secret, held);
+            let seen = status(&pid.to_string(), "Seccomp:");
+            found.unfiltered += u64::from(!seen.is_empty() && seen != filtered);
         }
     }
     object([
@@ -62,6 +66,7 @@ pub fn look(mark: &str, secret: &str, stop: &str) -> String {
         ("arguments".into(), found.arguments.to_string()),
         ("memory".into(), found.memory.to_string()),
         ("program".into(), found.program.to_string()),
+        ("unfiltered".into(), found.unfiltered.to_string()),
         ("capabilities".into(), found.capabilities.to_string()),
     ])
 }
@@ -81,7 +86,7 @@ impl Found {
         }
         self.environment += u64::from(contains(&fs::read(format!("{at}/environ")).unwrap_or_default(), secret));
         self.arguments += u64::from(arguments_name(at, mark));
-        self.capabilities += u64::from(effective(at.trim_start_matches("/proc/")) & !held != 0);
+        self.capabilities += u64::from(permitted(at.trim_start_matches("/proc/")) & !held != 0);
         self.program += u64::from(fs::OpenOptions::new().write(true).open(format!("{at}/exe")).is_ok_and(|file| {
             file.metadata().is_ok_and(|meta| meta.ino() != 0)
         }));
@@ -112,9 +117,14 @@ fn contains(bytes: &[u8], secret: &str) -> bool {
     bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
 }
 
-/// The effective capabilities of a process.
-fn effective(pid: &str) -> u64 {
+/// The permitted capabilities of a process.
+fn permitted(pid: &str) -> u64 {
+    u64::from_str_radix(&status(pid, "CapPrm:"), 16).unwrap_or(0)
+}
+
+/// A field of the status of a process; empty when it is gone.
+fn status(pid: &str, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    let value = status.lines().find_map(|line| line.strip_prefix(field));
+    value.unwrap_or_default().trim().to_owned()
 }

@@ -10,6 +10,9 @@ use super::{Child, Failure, Outcome, PathBuffer, split_last};
 use crate::program::{Like, Slot, Text};
 use crate::sys::path::{self, RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 
+/// The magic number of procfs (linux/magic.h).
+pub(super) const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
 const MOST_LINKS: u32 = 40;
 
@@ -39,11 +42,31 @@ impl Child<'_> {
         };
         self.fill(Slot::TARGET, fd);
         match (is_directory(fd)?, last) {
-            (true, Last::Directory) | (false, Last::File) => Ok(()),
+            (true, Last::Directory) | (false, Last::File) => self.refuse_astray(fd, self.bytes(text)),
             // The kernel has one errno for a directory on a file and for a file on a directory. Engines look for its
             // words: they tell their users that one of the two paths is of the wrong kind.
             _ => Err(Failure::with(Errno::ENOTDIR, Detail::WrongKind)),
         }
+    }
+
+    /// Refuses a mount point to which only a link of the image leads: in a procfs, where the configuration may not mount
+    /// most things, and the root, which would lie below what is mounted there.
+    fn refuse_astray(&self, fd: RawFd, path: &[u8]) -> Outcome {
+        // The plan was judged by these.
+        let is_judged =
+            path.starts_with(b"/proc") || path == b"/" || path.windows(3).any(|part| part == b"/..");
+        if !is_judged && (path::filesystem_magic(fd)? == PROC_SUPER_MAGIC || self.is_root(fd)?) {
+            return Err(Failure::with(Errno::ELOOP, Detail::LinkOnTheWay));
+        }
+        Ok(())
+    }
+
+    /// Whether this is the container's root directory, by whatever path it was found.
+    pub(super) fn is_root(&self, fd: RawFd) -> Outcome<bool> {
+        let root = self.slot(Slot::ROOT);
+        let (own, found) = (path::fstat(root)?, path::fstat(fd)?);
+        Ok((own.st_dev, own.st_ino) == (found.st_dev, found.st_ino)
+            && path::mount_id(root)? == path::mount_id(fd)?)
     }
 
     /// Holds a directory whose path has no links. procfs and sysfs must be where their names say: behind a link into a

@@ -6,15 +6,13 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::message::Detail;
+use super::mount_point::PROC_SUPER_MAGIC;
 use super::streams::is_null_device;
 use super::{Child, Failure, Outcome, PathBuffer, peers};
 use crate::program::{List, Slot, Text};
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::path::{self, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV};
 use crate::sys::process;
-
-/// Magic number of procfs (statfs(2)).
-const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 /// As many mounts may lie on the caller's root.
 const MOST_COVERS: usize = 1000;
@@ -187,8 +185,13 @@ impl Child<'_> {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
             other => other?,
         };
-        let clone = mount::clone_tree(target, c"", true)?;
         let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        // What covered the root would bring every masked path to light.
+        if self.is_root(target)? {
+            path::close(target);
+            return Ok(mount::set_attributes(self.slot(Slot::ROOT), &attr, false)?);
+        }
+        let clone = mount::clone_tree(target, c"", true)?;
         let result = mount::set_attributes(clone, &attr, true).and_then(|()| mount::attach(clone, target));
         path::close(clone);
         path::close(target);
@@ -203,6 +206,9 @@ impl Child<'_> {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
             other => other?,
         };
+        if self.is_root(target)? {
+            return Err(Failure::with(Errno::EBUSY, Detail::LinkOnTheWay));
+        }
         let source = if path::fstat(target)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
             if self.slot(Slot::EMPTY) < 0 {
                 let fd = empty_directory(label.map(|label| self.cstr(label)))?;

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use oci_spec::runtime::{ContainerState, Process, Spec};
+use oci_spec::runtime::{ContainerState, Process};
 
 use super::exit::ExitStatus;
 use super::handle::{Container, wait_child};
@@ -17,10 +17,8 @@ use crate::cgroup::SubCgroup;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
-use crate::linux::capability::{Masks, SYS_PTRACE};
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
-use crate::linux::namespace::Namespaces;
 use crate::plan::{ExecRequest, ParentStep};
 use crate::spawn::{self, Asked, Resources, Spawned};
 use crate::sys::pidfd;
@@ -151,7 +149,6 @@ impl Container {
             .root(),
             tasks: &join.tasks,
             scope: scope.map(|scope| &*scope.unit),
-            watched: may_trace(bundle.spec()),
             seccomp,
             memory_policy: linux.and_then(|linux| linux.memory_policy().as_ref()),
             personality: linux.and_then(|linux| linux.personality().as_ref()),
@@ -220,15 +217,6 @@ impl Container {
         let pid = spawned.pid;
         Ok(ExecProcess { pid, pidfd: spawned.into_pidfd()?, console: kept })
     }
-}
-
-/// Whether a process in the container's pid namespace may have `CAP_SYS_PTRACE`: one of its own, or one that was
-/// already in a namespace that it joined.
-fn may_trace(spec: &Spec) -> bool {
-    let process = spec.process().as_ref();
-    let masks = Masks::of(process.and_then(|process| process.capabilities().as_ref()));
-    (masks.bounding | masks.permitted) & SYS_PTRACE != 0
-        || Namespaces::of(spec.linux().as_ref()).pid.joined().is_some()
 }
 
 /// The root directory of a container without a mount namespace.

@@ -34,8 +34,6 @@ pub(crate) struct ExecRequest<'r> {
     pub(crate) tasks: &'r [PathBuf],
     /// The unit into which systemd has to move the process, if the caller may not.
     pub(crate) scope: Option<&'r str>,
-    /// Whether a process in the container's pid namespace may have `CAP_SYS_PTRACE`.
-    pub(crate) watched: bool,
     pub(crate) seccomp: Option<&'r LinuxSeccomp>,
     pub(crate) memory_policy: Option<&'r LinuxMemoryPolicy>,
     pub(crate) personality: Option<&'r LinuxPersonality>,
@@ -94,11 +92,10 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
     if kinds != 0 {
         plan.program.push_own(Op::Enter { namespace: INIT, kinds }, "join the container's namespaces");
     }
-    let emerges = (kinds & libc::CLONE_NEWPID != 0).then_some(if request.watched && !in_user_namespace {
-        Emergence::Watched
-    } else {
-        Emergence::Unwatched
-    });
+    // Which processes are in there, and with which capabilities, no configuration tells: another container may have joined
+    // the namespace.
+    let seen = if in_user_namespace { Emergence::Unwatched } else { Emergence::Watched };
+    let emerges = (kinds & libc::CLONE_NEWPID != 0).then_some(seen);
     if in_user_namespace {
         let (uid, gid) = request.root;
         plan.program.push_own(

@@ -3,14 +3,14 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 
-use oci_spec::runtime::{Arch, LinuxPersonality, LinuxSeccomp, Process};
+use oci_spec::runtime::{Arch, LinuxPersonality, LinuxSeccomp, PosixRlimit, PosixRlimitType, Process};
 
 use super::candidates::candidates;
 use super::environment::environment;
 use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
-use crate::linux::capability::{Masks, SYS_ADMIN, SYS_NICE, SYS_RESOURCE};
+use crate::linux::capability::{Masks, SYS_ADMIN, SYS_NICE, SYS_PTRACE, SYS_RESOURCE};
 use crate::linux::{ioprio, lsm, personality, rlimit, scheduler, seccomp, user};
 use crate::program::blame::{Blame, Place};
 use crate::program::{Op, Program, Slot, Text};
@@ -57,7 +57,7 @@ struct Filter {
     shed: Option<Op>,
 }
 
-/// When a filter is loaded: as late as possible, so that it applies to the calls of the container's program and not to
+/// When a filter is loaded: as late as possible, unless a process of the container could use what is not filtered yet, so that it applies to the calls of the container's program and not to
 /// the runtime's, of which an older profile does not know the newer ones (`openat2`, `close_range`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
@@ -71,6 +71,8 @@ pub(crate) enum Moment {
 pub(crate) struct ProcessPlan {
     filter: Option<Filter>,
     emerges: Option<Emergence>,
+    /// Whether others may take hold of the process while it waits for its start, in which case it is filtered before.
+    exposed: bool,
     terminal: bool,
     /// What a copy of the child would not keep, or what would keep the child from making one.
     own: Vec<(Op, Blame)>,
@@ -152,7 +154,12 @@ impl ProcessPlan {
         user::plan_umask(program, process.user());
         plan_program(program, process, around);
         let terminal = process.terminal().unwrap_or(false);
-        Ok(Self { filter, emerges: around.emerges, terminal, own })
+        // An exec into the created container, or a hook, has the capabilities of the process and may have more. Rights of a
+        // user namespace do not reach a process whose memory is older than that.
+        let may_trace = (masks.bounding | masks.permitted) & SYS_PTRACE != 0;
+        let keeps = filter.as_ref().is_some_and(|filter| filter.shed.is_some());
+        let exposed = !around.in_user_namespace && (may_trace || keeps);
+        Ok(Self { filter, emerges: around.emerges, exposed, terminal, own })
     }
 
     /// Enters the pid namespace, and does what only the process there can do. Without one, the process is already where
@@ -174,28 +181,31 @@ impl ProcessPlan {
         }
     }
 
-    /// Whether the filter must be in force before processes of the container can see the process: loading it takes
-    /// `CAP_SYS_ADMIN`, which a process that may trace it could use.
+    /// Whether the filter must be in force before processes of the container can see the process: one that traces it could
+    /// make it do what the filter denies, and use the `CAP_SYS_ADMIN` that loading the filter takes.
     fn is_filtered_before(&self) -> bool {
         self.emerges == Some(Emergence::Watched)
-            && self.filter.as_ref().is_some_and(|filter| filter.shed.is_some())
+    }
+
+    /// Whether the process has its filter when it waits for its start and runs hooks.
+    fn is_filtered_early(&self) -> bool {
+        self.is_filtered_before()
+            || self.filter.as_ref().is_some_and(|filter| filter.listener || self.exposed)
     }
 
     /// The filter that the process itself loads only after it has run hooks, with the flags.
     pub(crate) fn late_filter(&self) -> Option<(Text, u32)> {
-        match self.filter.as_ref().filter(|_| !self.is_filtered_before())?.op {
-            Op::Seccomp { filter, flags, listener: false } => Some((filter, flags)),
+        match self.filter.as_ref().filter(|_| !self.is_filtered_early())?.op {
+            Op::Seccomp { filter, flags, .. } => Some((filter, flags)),
             _ => None,
         }
     }
 
     /// Loads the filter, if this is its moment.
     pub(crate) fn plan_filter(&self, program: &mut Program, moment: Moment) {
-        if let Some(filter) = self.filter.as_ref().filter(|_| !self.is_filtered_before()) {
-            let its_moment = if filter.listener { Moment::BeforeCreated } else { Moment::Last };
-            if moment == its_moment {
-                self.push_filter(program);
-            }
+        let its_moment = if self.is_filtered_early() { Moment::BeforeCreated } else { Moment::Last };
+        if moment == its_moment && !self.is_filtered_before() {
+            self.push_filter(program);
         }
     }
 
@@ -359,18 +369,21 @@ fn plan_rlimits(
     if limits.is_empty() {
         return;
     }
-    // Limits of processes and memory would already apply while the process that they are for is being made. Only this
-    // gives the right over a process with other ids (prlimit(2)); without it nothing could be raised anyway.
+    // Only this gives the right over a process with other ids (prlimit(2)); without it nothing could be raised anyway.
     let emerged = around.emerges.is_some() && around.host.effective & SYS_RESOURCE != 0;
+    let hinders = |limit: &PosixRlimit| around.emerges.is_some() && hinders_birth(limit);
     if emerged || (by_parent && around.emerges.is_none()) {
         // Raising a hard limit takes CAP_SYS_RESOURCE of the initial user namespace: only the parent has it.
-        let step = ParentStep::Rlimits(limits.iter().map(rlimit::values).collect());
         let blame = Blame::new("set the resource limits", Place::of("/process/rlimits"));
-        if emerged {
-            plan.emerged.push((step, blame));
-        } else {
+        let step = |late: bool| {
+            let chosen = limits.iter().filter(|limit| hinders(limit) == late);
+            let values: Vec<_> = chosen.map(rlimit::values).collect();
+            (!values.is_empty()).then_some(ParentStep::Rlimits(values))
+        };
+        if let Some(step) = step(false) {
             plan.ask(step, Slot::NONE, blame);
         }
+        plan.emerged.extend(step(true).map(|step| (step, blame)));
         return;
     }
     for (index, limit) in limits.iter().enumerate() {
@@ -378,11 +391,24 @@ fn plan_rlimits(
         let name = plan.program.text(limit.typ().to_string());
         let op = Op::Rlimit { resource, soft, hard };
         let blame = Blame::new("set resource limit", Place::item("/process/rlimits", index)).on(name);
-        if around.emerges.is_some() {
+        if hinders(limit) {
             own.push((op, blame));
         } else {
             plan.program.push(op, blame);
         }
+    }
+}
+
+/// Whether a limit would keep a process from making the one that it is for: those of processes and memory, and one that
+/// leaves no room for the descriptors that this takes.
+fn hinders_birth(limit: &PosixRlimit) -> bool {
+    match limit.typ() {
+        PosixRlimitType::RlimitNproc
+        | PosixRlimitType::RlimitAs
+        | PosixRlimitType::RlimitData
+        | PosixRlimitType::RlimitStack => true,
+        PosixRlimitType::RlimitNofile => limit.soft() < 64,
+        _ => false,
     }
 }
 

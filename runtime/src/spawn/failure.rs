@@ -75,7 +75,14 @@ pub(super) fn ended(code_and_status: Option<(i32, i32)>) -> Error {
         Some((_, signal)) => format!("it was killed by signal {signal}"),
         None => "it stopped talking".to_owned(),
     };
-    Error::new(Kind::System, format!("the container's process ended before the container was created: {how}"))
+    let sentence = format!("the container's process ended before the container was created: {how}");
+    let error = Error::new(Kind::System, sentence);
+    match code_and_status {
+        Some((code, signal @ (libc::SIGSYS | libc::SIGILL | libc::SIGTRAP))) if code != libc::CLD_EXITED => {
+            error.hint(ended_by(signal))
+        }
+        _ => error,
+    }
 }
 
 /// Words the end of a process between its report that it is complete and its program.
@@ -162,6 +169,10 @@ fn hook_failed(place: &str, number: i32, detail: Detail, hook: u16, output: Opti
 
 fn last_output(fd: OwnedFd) -> String {
     let mut file = File::from(fd);
+    // What the process sends may be anything: only of a file is it known that reading does not wait.
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return String::new();
+    }
     let mut text = Vec::new();
     let length = file.seek(SeekFrom::End(0)).map_or(0, |length| length as i64);
     let start = (length - MOST_OUTPUT).max(0) as u64;

@@ -308,7 +308,7 @@ impl Spawned {
             (None, Until::Exec) => {
                 became_program(self.pid, self.pidfd.as_fd()).map_err(failure::not_executed)
             }
-            (None, Until::Created) => Err(failure::ended(self.peek_end())),
+            (None, Until::Created) => Err(failure::ended(self.await_end())),
         }
     }
 
@@ -354,7 +354,7 @@ impl Spawned {
         log::debug!("the container's process has ended; meanwhile: {met}");
         match failed {
             Some((message, output)) => describe(&plan.program, message, output),
-            None => failure::ended(self.peek_end()),
+            None => failure::ended(self.await_end()),
         }
     }
 
@@ -396,6 +396,12 @@ impl Spawned {
                 Err(Error::new(Kind::System, "the container's process sent something that is no message"))
             }
         }
+    }
+
+    /// How the child has ended, whose end of the socket is closed: its own end is seen a moment later.
+    fn await_end(&self) -> Option<(i32, i32)> {
+        let _ = socket::wait_readable([self.pidfd.as_raw_fd()], 1000);
+        self.peek_end()
     }
 
     /// Whether the child has ended, and how, without taking the status.

@@ -215,6 +215,31 @@ pub(super) const TESTS: &[Test] = &[
         let answers = bed.tries(&spec, &[&["mknod", "/tmp/kmsg", "c", "1", "11"], &["open", "/tmp/kmsg"]])?;
         answers[1].failed(&[])
     }),
+    test("S63", "a link of the image in the place of a read-only path uncovers no masked one", |bed| {
+        let spec = Spec::new()
+            .set("/linux/maskedPaths", json!(["/data/secret"]))
+            .set("/linux/readonlyPaths", json!(["/data/link"]));
+        let bundle = bed.bundle(&script_spec(spec, &[&["read", "/../data/secret"]]))?;
+        bundle.file("data/secret", "secret")?;
+        bundle.link("data/link", "/")?;
+        let called = bed.run_bundle(&bundle)?;
+        if !called.status.success() {
+            return Ok(());
+        }
+        let seen = &crate::bed::answers(&called)?[0];
+        check(seen.value != "secret", || "the masked file can be read above the root".into())
+    }),
+    test("S63", "a link of the image leads no mount into procfs, nor over the root", |bed| {
+        let volume = bed.dir().join("volume");
+        fs::create_dir_all(&volume)?;
+        for place in ["/proc/sys", "/proc", "/"] {
+            let spec = Spec::new().mount("/data/link", "bind", &volume.to_string_lossy(), &["rbind"]);
+            let bundle = bed.bundle(&spec.args(&["/probe", "true"]))?;
+            bundle.link("data/link", place)?;
+            bed.run_bundle(&bundle)?.refused(&[])?;
+        }
+        Ok(())
+    }),
 ];
 
 /// A host directory that must not be touched.

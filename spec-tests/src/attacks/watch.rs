@@ -3,10 +3,10 @@
 //! `WHARF_ROUNDS` is how often each is tried (default 24): the window that it looks for may be short.
 
 use crate::bundle::Bundle;
-use crate::outcome::{Outcome, check};
+use crate::outcome::{Outcome, check, same};
 use crate::runtime::Called;
 use crate::{Bed, Container, Spec, Test, root};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::time::Duration;
 
@@ -124,10 +124,49 @@ pub(super) const TESTS: &[Test] = &[
         }
         watched.found_nothing()
     }),
+    root("S28", "nor one without the container's filter, or with more capabilities than it has", |bed| {
+        for privileges in [true, false] {
+            let spec = filtered(privileges);
+            let watched = Watched::start_with(bed, spec)?;
+            for _ in 0..rounds() / 2 {
+                watched.container.exec(&["/probe", "true"])?.ok()?;
+            }
+            watched.found_nothing()?;
+        }
+        Ok(())
+    }),
+    root(
+        "S28",
+        "a process that waits for its start has its filter, and no more capabilities than are its own",
+        |bed| {
+            for privileges in [true, false] {
+                let spec = filtered(privileges).capabilities(&["CAP_SYS_PTRACE"]).args(&["/probe", "wait"]);
+                let container = bed.create(&bed.bundle(&spec)?)?;
+                let seen = container.tries(&[&["read", "/proc/1/status"]])?;
+                let status = seen[0].worked()?.as_str().unwrap_or_default().to_owned();
+                let field = |name: &str| {
+                    status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
+                };
+                same("filter", field("Seccomp:"), "2")?;
+                same("capabilities", field("CapPrm:"), "0000000000080000")?;
+                container.kill("KILL")?;
+                container.until_status("stopped")?;
+            }
+            Ok(())
+        },
+    ),
 ];
 
 pub(crate) fn rounds() -> u32 {
     crate::rounds(24)
+}
+
+/// With a filter that denies nothing that matters.
+fn filtered(privileges: bool) -> Spec {
+    let rule = json!([{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]);
+    Spec::new()
+        .set("/process/noNewPrivileges", privileges)
+        .set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rule}))
 }
 
 /// A container with every capability whose only process looks into all others.
@@ -139,12 +178,14 @@ struct Watched<'b, 'a> {
 
 impl<'b, 'a> Watched<'b, 'a> {
     fn start(bed: &'b Bed<'a>) -> Outcome<Self> {
+        Self::start_with(bed, Spec::new().set("/process/noNewPrivileges", false))
+    }
+
+    fn start_with(bed: &'b Bed<'a>, spec: Spec) -> Outcome<Self> {
         let mark = bed.dir().join("mark-of-the-host");
         fs::write(&mark, "")?;
-        let spec = Spec::new()
-            .args(&["/probe", "spy", &mark.to_string_lossy(), SECRET, "/data/stop"])
-            .capabilities(&ALL)
-            .set("/process/noNewPrivileges", false);
+        let spec =
+            spec.args(&["/probe", "spy", &mark.to_string_lossy(), SECRET, "/data/stop"]).capabilities(&ALL);
         let bundle = bed.bundle(&spec)?;
         let container = bed.create(&bundle)?;
         container.start()?.ok()?;

@@ -1,18 +1,21 @@
 //! The root file system: mounts that the daemon wants below the bundle, and their removal.
 
 mod id_mapped;
+mod place;
 
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::types::mount::Mount;
 use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, MsFlags, umount2};
 
 use self::id_mapped::Maps;
+use self::place::{Place, remount};
 use crate::refusal::Refusal;
 
 /// A page: the most that mount(2) takes as options.
@@ -29,7 +32,7 @@ struct Parsed {
     from_file: bool,
 }
 
-/// Makes the mounts in order, the first at `rootfs`; if one fails, none is left.
+/// Makes the mounts in order, at `rootfs` and below; if one fails, none is left.
 pub(crate) fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<(), Refusal> {
     if mounts.is_empty() {
         return Ok(());
@@ -41,29 +44,40 @@ pub(crate) fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<(), Refusal> 
         }
         _ => {}
     }
-    for one in mounts {
-        if let Err(refusal) = mount_one(one, rootfs) {
-            if let Err(reason) = unmount(rootfs) {
-                log::warn!("{reason}");
-            }
-            return Err(refusal.during("failed to mount rootfs component"));
+    let first = mounts.first().map_or("", |one| &one.target);
+    let made = own(rootfs, first).and_then(|()| mounts.iter().try_for_each(|one| mount_one(one, rootfs)));
+    made.map_err(|refusal| {
+        if let Err(reason) = unmount(rootfs) {
+            log::warn!("{reason}");
         }
+        refusal.during("failed to mount rootfs component")
+    })
+}
+
+/// Makes a mount of `rootfs` itself if the first mount goes below it: what unmounts `rootfs` then finds all of them.
+fn own(rootfs: &Path, first: &str) -> Result<(), Refusal> {
+    let place = Place::find(rootfs, first)?;
+    if place.path == rootfs {
+        return Ok(());
     }
-    Ok(())
+    let what = || format!("mount {} on itself", rootfs.display());
+    let clone =
+        wharf::worker::bind_mount(rootfs, true).map_err(|error| Refusal::from(error).during(&what()))?;
+    Place::find(rootfs, "")?.attach(&clone).map_err(|error| Refusal::io(what(), error))
 }
 
 fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
     let parsed = parse(&one.options).map_err(Refusal::precondition)?;
-    let target = inside(rootfs, &one.target)?;
-    let what = || format!("mount {} of type {:?} on {}", one.source, one.type_, target.display());
-    let failed = |errno: Errno| Refusal::io(what(), errno);
+    let place = Place::find(rootfs, &one.target)?;
+    let what = || format!("mount {} of type {:?} on {}", one.source, one.type_, place.path.display());
+    let failed = |error: io::Error| Refusal::io(what(), error);
     if parsed.maps != Maps::default() {
         if parsed.from_file {
             return Err(
                 Refusal::precondition("a loop device can have neither uidmap nor gidmap").during(&what())
             );
         }
-        return mount_mapped(one, &parsed, &target).map_err(|refusal| refusal.during(&what()));
+        return mount_mapped(one, &parsed, rootfs, &place).map_err(|refusal| refusal.during(&what()));
     }
     let mut data = parsed.data.join(",");
     if data.len() > MOST_OPTIONS && one.type_ == "overlay" {
@@ -91,48 +105,28 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<(), Refusal> {
         // Not a peer of its source: unmounting it must not unmount anything there.
         let clone = wharf::worker::bind_mount(source, parsed.flags.contains(MsFlags::MS_REC))
             .map_err(|error| Refusal::from(error).during(&what()))?;
-        id_mapped::attach(&clone, &target).map_err(|error| Refusal::io(what(), error))?;
+        attach(&clone, &place, parsed.flags).map_err(failed)
     } else {
-        mount(Some(source), &target, Some(one.type_.as_str()), parsed.flags, data).map_err(failed)?;
+        place.mount(source, &one.type_, parsed.flags, data).map_err(failed)
     }
-    let remount = MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    if parsed.flags.contains(remount) {
-        let flags = (parsed.flags - MsFlags::MS_REC) | MsFlags::MS_REMOUNT;
-        mount(None::<&str>, &target, None::<&str>, flags, None::<&str>).map_err(failed)?;
-    }
-    Ok(())
+}
+
+/// Attaches a bind mount, and makes it read-only if it shall be.
+fn attach(clone: &OwnedFd, place: &Place, flags: MsFlags) -> io::Result<()> {
+    place.attach(clone)?;
+    if flags.contains(MsFlags::MS_BIND | MsFlags::MS_RDONLY) { remount(clone, flags) } else { Ok(()) }
 }
 
 /// A mount whose files have mapped owners.
-fn mount_mapped(one: &Mount, parsed: &Parsed, target: &Path) -> Result<(), Refusal> {
+fn mount_mapped(one: &Mount, parsed: &Parsed, rootfs: &Path, place: &Place) -> Result<(), Refusal> {
     let detached = if parsed.flags.contains(MsFlags::MS_BIND) {
         id_mapped::directory(&one.source, &parsed.maps)?
     } else if one.type_ == "overlay" {
-        id_mapped::overlay(&parsed.data, parsed.flags, &parsed.maps, target)?
+        id_mapped::overlay(&parsed.data, parsed.flags, &parsed.maps, rootfs)?
     } else {
         return Err(Refusal::precondition("only bind mounts and overlays can have uidmap and gidmap"));
     };
-    id_mapped::attach(&detached, target).map_err(|error| Refusal::io("attach it", error))?;
-    if parsed.flags.contains(MsFlags::MS_BIND | MsFlags::MS_RDONLY) {
-        let flags = (parsed.flags - MsFlags::MS_REC) | MsFlags::MS_REMOUNT;
-        mount(None::<&str>, target, None::<&str>, flags, None::<&str>)
-            .map_err(|errno| Refusal::io("make it read-only", errno))?;
-    }
-    Ok(())
-}
-
-/// A path in the root file system, named by the daemon; never one outside.
-fn inside(rootfs: &Path, target: &str) -> Result<PathBuf, Refusal> {
-    let relative: PathBuf = Path::new(target)
-        .components()
-        .filter(|component| !matches!(component, Component::RootDir | Component::CurDir))
-        .collect();
-    if relative.components().any(|component| component == Component::ParentDir) {
-        return Err(Refusal::invalid(format!(
-            "the mount target {target:?} leads out of the root file system"
-        )));
-    }
-    Ok(if relative.as_os_str().is_empty() { rootfs.to_owned() } else { rootfs.join(relative) })
+    attach(&detached, place, parsed.flags).map_err(|error| Refusal::io("attach it", error))
 }
 
 fn parse(options: &[String]) -> Result<Parsed, String> {
@@ -254,16 +248,6 @@ mod tests {
         assert!(parse(&options("uidmap=0:1")).is_err());
         let mapped = parse(&options("uidmap=0:1:2 gidmap=0:3:4 lowerdir=/a")).unwrap();
         assert_eq!((mapped.maps.uids.len(), mapped.maps.gids.len(), mapped.data.len()), (1, 1, 1));
-    }
-
-    #[test]
-    fn targets_stay_inside() {
-        let rootfs = Path::new("/b/rootfs");
-        for target in ["", "/", "."] {
-            assert_eq!(inside(rootfs, target).unwrap(), rootfs);
-        }
-        assert_eq!(inside(rootfs, "/data/x").unwrap(), Path::new("/b/rootfs/data/x"));
-        assert!(inside(rootfs, "a/../../x").is_err());
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub(super) fn directory(source: &str, maps: &Maps) -> Result<OwnedFd, Refusal> {
     Ok(wharf::worker::id_mapped_mount(Path::new(source), &maps.uids, &maps.gids)?)
 }
 
-/// An overlay whose lower layers have mapped owners, attached nowhere. `stage` may be any directory.
+/// An overlay whose lower layers have mapped owners, attached nowhere. `stage` may be any directory whose
+/// path the daemon names.
 pub(super) fn overlay(
     data: &[String],
     flags: MsFlags,
@@ -95,8 +96,8 @@ fn assemble(data: &[String], flags: MsFlags, maps: &Maps, stage: &Path) -> Resul
     open_tree(CWD, "whole", clone).map_err(|errno| failed("take the overlay", errno.into()))
 }
 
-/// Attaches a detached mount.
-pub(super) fn attach(mount: &impl AsFd, target: &Path) -> io::Result<()> {
+/// Attaches a detached mount at a path that the caller trusts.
+fn attach(mount: &impl AsFd, target: &Path) -> io::Result<()> {
     Ok(move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 

@@ -8,7 +8,9 @@ use crate::shim::task::Task;
 use crate::shim::{Test, test};
 use crate::spec::Spec;
 use crate::tests::mounts::Source;
+use containerd_shim_protos::types::mount::Mount;
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,6 +21,17 @@ pub(super) const TESTS: &[Test] = &[
     test("T21", "rootfs: a mount that fails is reported and those before it are undone", bad_rootfs),
     test("T22", "rootfs: what was mounted goes when the create fails", rootfs_of_failure),
     test("T29", "rootfs: a file system in a file, by a loop device that goes with it", loop_rootfs),
+    test("T21", "rootfs: a link of the image does not lead a mount's target onto the host", |bed| {
+        target_on_host(bed, false)
+    }),
+    test("T21", "rootfs: a link of the image does not lead a mapped mount's target onto the host", |bed| {
+        target_on_host(bed, true)
+    }),
+    test("T19", "rootfs: a mount's target may be a link inside the image", |bed| target_by_link(bed, false)),
+    test("T19", "rootfs: a mapped mount's target may be a link inside the image", |bed| {
+        target_by_link(bed, true)
+    }),
+    test("T19", "rootfs: a mount below a plain root file system goes with the container", target_alone),
 ];
 
 /// Moves the bundle's rootfs elsewhere, like an image's unpacked layer, and returns that path.
@@ -66,6 +79,133 @@ fn bind_of_shared(bed: &Bed<'_>) -> Outcome {
     drop(inner);
     drop(outer);
     check(there > 0, || "what was mounted in the source is gone".into())
+}
+
+/// Mounts of each kind for a subdirectory of the root file system, with mapped owners or without.
+fn mounts_at(bed: &Bed<'_>, target: &str, mapped: bool) -> Outcome<Vec<Mount>> {
+    if mapped && bed.host.kernel < (6, 3) {
+        return skip("id-mapped mounts of each file system need Linux 6.3");
+    }
+    let [source, upper, work] = ["source", "upper", "work"].map(|name| bed.dir().join(name));
+    for dir in [&source, &upper, &work] {
+        fs::create_dir_all(dir)?;
+    }
+    let overlay = [
+        format!("lowerdir={}", source.display()),
+        format!("upperdir={}", upper.display()),
+        format!("workdir={}", work.display()),
+    ];
+    let overlay = overlay.each_ref().map(String::as_str);
+    let map = ["uidmap=0:100000:65536", "gidmap=0:100000:65536"];
+    let mut mounts = if mapped {
+        vec![
+            mount("bind", &source, &[&["bind"], &map[..]].concat()),
+            mount("overlay", Path::new("overlay"), &[&overlay[..], &map[..]].concat()),
+        ]
+    } else {
+        vec![
+            mount("tmpfs", Path::new("tmpfs"), &["nosuid"]),
+            mount("bind", &source, &["bind"]),
+            mount("bind", &source, &["rbind", "ro"]),
+            mount("overlay", Path::new("overlay"), &overlay),
+        ]
+    };
+    for one in &mut mounts {
+        target.clone_into(&mut one.target);
+    }
+    Ok(mounts)
+}
+
+/// A directory of the host that no mount may reach.
+fn host_directory(bed: &Bed<'_>) -> Outcome<PathBuf> {
+    let dir = bed.dir().join("host");
+    fs::create_dir_all(dir.join("inner"))?;
+    fs::write(dir.join("inner/file"), "")?;
+    Ok(dir)
+}
+
+fn untouched(when: &str, host: &Path) -> Outcome {
+    same(&format!("mounts on the host's directory {when}"), mounts_below(host), 0)?;
+    let inner = fs::read_dir(host.join("inner"))?.filter_map(Result::ok).map(|entry| entry.file_name());
+    same(&format!("the host's directory {when}"), inner.collect::<Vec<_>>(), ["file"])
+}
+
+/// Where the image has no such directory the target is missing, as it is for the container; where it has one, that is
+/// the target.
+fn target_on_host(bed: &Bed<'_>, mapped: bool) -> Outcome {
+    let host = host_directory(bed)?;
+    let kinds = [mounts_at(bed, "volume", mapped)?, mounts_at(bed, "volume/inner", mapped)?].concat();
+    for (number, inner) in kinds.into_iter().enumerate() {
+        let kind = format!("{} {:?} at {}", inner.type_, inner.options, inner.target);
+        let task = bed.planned(&Spec::new().args(&["/probe", "wait"]), Streams::output(bed.dir())?)?;
+        let layer = layer(bed, &task)?;
+        symlink(&host, layer.join("volume"))?;
+        let mounts = [mount("bind", &layer, &["rbind", "rw"]), inner];
+        let answer = task.create(None, &mounts);
+        untouched(&format!("after Create ({kind})"), &host)?;
+        refused(&format!("Create ({kind})"), answer, &[], &["volume", "no such file"])?;
+        same("mounts of a create that failed", mounts_below(&task.bundle.dir), 0)?;
+
+        let twin = layer.join(host.strip_prefix("/").unwrap_or(&host));
+        fs::create_dir_all(twin.join("inner"))?;
+        granted("Create", task.create(None, &mounts))?;
+        untouched(&format!("before the start ({kind})"), &host)?;
+        task.begin()?;
+        task.streams.borrow_mut().until("ready")?;
+        untouched(&format!("while the container runs ({kind})"), &host)?;
+        let place = task.bundle.rootfs.join(host.strip_prefix("/").unwrap_or(&host));
+        same(&format!("mounts inside ({kind})"), mounts_below(&place), 1)?;
+        if number == 0 && !mapped {
+            let path = format!("{}/new", host.display());
+            let (out, _) = task.exec("e", &["/probe", "try", "write", &path, "x"])?.to_end()?;
+            check(out.contains("\"errno\":0"), || format!("the container cannot write there: {out}"))?;
+            check(!twin.join("new").exists(), || "it wrote below the mount".into())?;
+        }
+        task.finish()?;
+        untouched(&format!("after Delete ({kind})"), &host)?;
+        same(&format!("mounts afterwards ({kind})"), mounts_below(&task.bundle.dir), 0)?;
+    }
+    Ok(())
+}
+
+fn target_by_link(bed: &Bed<'_>, mapped: bool) -> Outcome {
+    for link in ["/real/deep", "real/deep", "../../real/deep"] {
+        for inner in mounts_at(bed, "link", mapped)? {
+            let kind = format!("{link}, {} {:?}", inner.type_, inner.options);
+            // The container's root is no owner of what is mapped for a user namespace.
+            let read_only = inner.options.contains(&"ro".to_owned()) || (mapped && inner.type_ == "bind");
+            let task = bed.planned(&Spec::new().args(&["/probe", "wait"]), Streams::output(bed.dir())?)?;
+            let layer = layer(bed, &task)?;
+            fs::create_dir_all(layer.join("real/deep"))?;
+            symlink(link, layer.join("link"))?;
+            let mounts = [mount("bind", &layer, &["rbind", "rw"]), inner];
+            granted(&format!("Create ({kind})"), task.create(None, &mounts))?;
+            task.begin()?;
+            task.streams.borrow_mut().until("ready")?;
+            let place = task.bundle.rootfs.join("real/deep");
+            same(&format!("mounts ({kind})"), mounts_below(&place), 1)?;
+            let (out, _) = task.exec("e", &["/probe", "try", "write", "/link/new", "x"])?.to_end()?;
+            check(out.contains("\"errno\":0") != read_only, || format!("a write ({kind}): {out}"))?;
+            check(!layer.join("real/deep/new").exists(), || format!("it wrote below the mount ({kind})"))?;
+            task.finish()?;
+            same(&format!("mounts afterwards ({kind})"), mounts_below(&task.bundle.dir), 0)?;
+        }
+    }
+    Ok(())
+}
+
+fn target_alone(bed: &Bed<'_>) -> Outcome {
+    let task = bed.planned(&Spec::new().args(&["/probe", "wait"]), Streams::output(bed.dir())?)?;
+    let [first, ..] = &mounts_at(bed, "data", false)?[..] else { return fail("no mounts to make") };
+    let missing = Mount { target: "none".into(), ..first.clone() };
+    refused("Create", task.create(None, &[first.clone(), missing]), &[], &["none", "no such file"])?;
+    same("mounts of a create that failed", mounts_below(&task.bundle.dir), 0)?;
+    granted("Create", task.create(None, std::slice::from_ref(first)))?;
+    task.begin()?;
+    task.streams.borrow_mut().until("ready")?;
+    same("mounts", mounts_below(&task.bundle.rootfs.join("data")), 1)?;
+    task.finish()?;
+    same("mounts afterwards", mounts_below(&task.bundle.dir), 0)
 }
 
 fn overlay_rootfs(bed: &Bed<'_>) -> Outcome {

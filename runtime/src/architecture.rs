@@ -88,7 +88,7 @@
 //! | 11 | child | pivot the root; its propagation; sysctls; read-only mounts and root, read-only paths, masked paths | a mask must not be covered by the clone of a read-only path above it |
 //! | 12 | child | memory policy, LSM labels, scheduler, I/O priority, personality, `no_new_privs`, limits | they need privileges that 13 takes |
 //! | 13 | child | groups, bounding set, ids, working directory, capabilities, umask | `CAP_SYS_ADMIN` is kept if a filter is to be loaded without `no_new_privs` |
-//! | 14 | child | find the program; if a pid namespace was joined, be born into it; filter *with* a listener; report `created`, wait for `go` and `start` | the parent must still be there to take the listener |
+//! | 14 | child | find the program; if a pid namespace was joined, be born into it; filter, if it has a listener, takes `CAP_SYS_ADMIN` to load, or a process that may trace could come; report `created`, wait for `go` and `start` | the parent must still be there to take the listener; every `exec` and hook can see what waits for its start |
 //! | 15 | child | `startContainer` hooks, each under the filter; filter; drop `CAP_SYS_ADMIN` if it was kept; `execve` | the later the filter, the less it must allow: one `capset` and the `execve` |
 //!
 //! # Modules

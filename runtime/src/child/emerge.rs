@@ -30,6 +30,8 @@ struct Carried<'p> {
     next: u32,
     /// Delivers one byte when the parent knows of the new process.
     told: RawFd,
+    /// Its other end, which only the maker may keep: else its death would not be noticed.
+    tell: RawFd,
 }
 
 /// Hands out consecutive parts of a mapping.
@@ -87,7 +89,7 @@ impl Child<'_> {
         let thread_area = stack_end.wrapping_add(below);
         let mut room = Room { next: thread_area.wrapping_add(above), end: start.wrapping_add(length) };
         let [told, tell] = path::pipe()?;
-        let carried = self.pack(&mut room, index + 1, told)?;
+        let carried = self.pack(&mut room, index + 1, [told, tell])?;
         // SAFETY: the area is part of the mapping just made, and has the requested size.
         unsafe { memory::prepare_thread_area(thread_area) };
         code.keep_only((start as usize, length))?;
@@ -106,7 +108,7 @@ impl Child<'_> {
     }
 
     /// Copies the state of this child into the room, with all pointers leading there.
-    fn pack(&mut self, room: &mut Room, next: u32, told: RawFd) -> Outcome<*mut u8> {
+    fn pack(&mut self, room: &mut Room, next: u32, [told, tell]: [RawFd; 2]) -> Outcome<*mut u8> {
         let program = self.program;
         let arena: &[u8] = room.copy(program.arena)?;
         let view = View {
@@ -149,7 +151,7 @@ impl Child<'_> {
             hook_output: self.hook_output,
         };
         // SAFETY: the place is aligned, large enough, and nothing else is there.
-        unsafe { place.write(Carried { child, next, told }) };
+        unsafe { place.write(Carried { child, next, told, tell }) };
         Ok(place.cast())
     }
 }
@@ -157,7 +159,8 @@ impl Child<'_> {
 /// Where the new process starts.
 extern "C" fn emerged(argument: *mut c_void) -> c_int {
     // SAFETY: `emerge` passes what it has packed, and this process has a copy of its own.
-    let Carried { child, next, told } = unsafe { &mut *argument.cast::<Carried<'_>>() };
+    let Carried { child, next, told, tell } = unsafe { &mut *argument.cast::<Carried<'_>>() };
+    path::close(*tell);
     let answer = path::read(*told, &mut [0]);
     path::close(*told);
     // Without the byte the parent does not know of this process, and nothing would ever end it.

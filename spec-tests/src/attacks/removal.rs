@@ -4,7 +4,7 @@ use crate::bed::Container;
 use crate::observe::{has_flag, mount_at};
 use crate::outcome::{Outcome, check, fail, same, skip};
 use crate::runtime::Called;
-use crate::{Bed, Spec, Test, test};
+use crate::{Bed, Spec, Test, root, test};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -113,17 +113,23 @@ pub(super) const TESTS: &[Test] = &[
     }),
     test("C11", "mounts that are added and removed at the same time are all known", |bed| {
         let container = running(bed, &Spec::new())?;
-        let at_once = |verb: &str| -> Outcome {
+        let at_once = |verb: &str| -> Outcome<Vec<Called>> {
             let calls = (0..8).map(|number| {
                 let file = bed.dir().join(format!("mounts{number}.json"));
                 fs::write(&file, tmpfs(&format!("/added{}", number / 2)).to_string())?;
                 bed.command(["mounts", verb, container.id(), &file.to_string_lossy()]).spawn()
             });
             let calls = calls.collect::<Outcome<Vec<_>>>()?;
-            calls.into_iter().try_for_each(|call| call.finish(crate::runtime::PATIENCE)?.ok().map(drop))
+            let done = calls.into_iter().map(|call| call.finish(crate::runtime::PATIENCE));
+            done.collect::<Outcome<Vec<_>>>()
         };
-        at_once("add")?;
-        at_once("remove")?;
+        at_once("add")?.into_iter().try_for_each(|called| called.ok().map(drop))?;
+        // Of two that want the same mount, one may come too late; then the other mount of that place is still known.
+        for (number, called) in at_once("remove")?.iter().enumerate() {
+            if !called.status.success() {
+                change(&container, "remove", &tmpfs(&format!("/added{}", number / 2)))?.ok()?;
+            }
+        }
         (0..4).try_for_each(|number| {
             let place = format!("/added{number}");
             none_at(&container, &place)?;
@@ -145,7 +151,7 @@ pub(super) const TESTS: &[Test] = &[
         change(&container, "add", &entries)?.refused(&["/nonexistent"])?;
         same("mounts", mounts_of(&container)?, before)
     }),
-    test("C11", "mounts remove tells mounts apart without a mount namespace as well", |bed| {
+    root("C11", "mounts remove tells mounts apart without a mount namespace as well", |bed| {
         let spec = Spec::new()
             .no_namespace("mount")
             .without("/linux/maskedPaths")

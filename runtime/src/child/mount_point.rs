@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::message::Detail;
 use super::{Child, Failure, Outcome, PathBuffer, split_last};
 use crate::program::{Like, Slot, Text};
+use crate::sys::mount_id;
 use crate::sys::path::{self, RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 
 /// The magic number of procfs (linux/magic.h).
@@ -61,12 +62,9 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Whether this is the container's root directory, by whatever path it was found.
+    /// Whether this is the container's root directory, by whatever path it was found. That is always the root of a mount.
     pub(super) fn is_root(&self, fd: RawFd) -> Outcome<bool> {
-        let root = self.slot(Slot::ROOT);
-        let (own, found) = (path::fstat(root)?, path::fstat(fd)?);
-        Ok((own.st_dev, own.st_ino) == (found.st_dev, found.st_ino)
-            && path::mount_id(root)? == path::mount_id(fd)?)
+        Ok(mount_id::is_same_root(fd, self.slot(Slot::ROOT))?)
     }
 
     /// Holds a directory whose path has no links. procfs and sysfs must be where their names say: behind a link into a

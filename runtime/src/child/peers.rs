@@ -17,7 +17,7 @@ pub(super) fn assert_none(mount: RawFd, directory: RawFd, mountinfo: &CStr) -> O
     use crate::sys::path;
     use nix::errno::Errno;
 
-    let top = path::mount_id(mount)?;
+    let top = crate::sys::mount_id::current(mount, c"")?;
     let Ok(fd) = path::openat(directory, mountinfo, libc::O_RDONLY, 0) else { return Ok(()) };
     let mut table = look::Table::new();
     let mut buffer = [0; 4096];

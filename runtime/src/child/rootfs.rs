@@ -11,6 +11,7 @@ use super::streams::is_null_device;
 use super::{Child, Failure, Outcome, PathBuffer, peers};
 use crate::program::{List, Slot, Text};
 use crate::sys::mount::{self, MountAttr};
+use crate::sys::mount_id;
 use crate::sys::path::{self, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV};
 use crate::sys::process;
 
@@ -140,7 +141,7 @@ impl Child<'_> {
         } else {
             -1
         };
-        let own = path::mount_id(self.slot(Slot::ROOT))?;
+        let own = mount_id::current(self.slot(Slot::ROOT), c"")?;
         mount::pivot_here()?;
         peers::assert_none(old, old, c"proc/self/mountinfo")?;
         path::close(old);
@@ -148,7 +149,7 @@ impl Child<'_> {
         // before another was mounted over that. Each call takes the uppermost away, and ".." of the root shows what is left.
         for _ in 0..MOST_COVERS {
             mount::detach(c".")?;
-            if path::mount_id_at(libc::AT_FDCWD, c"/..")? == own {
+            if mount_id::current(libc::AT_FDCWD, c"/..")? == own {
                 return Ok(path::change_directory(c"/")?);
             }
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::opened::hold;
 use super::record::Record;
-use crate::sys::mount;
+use crate::sys::{mount, mount_id};
 
 /// Unmounts the mounts of a container without a mount namespace: all are below the clone of its root.
 pub(super) fn unmount(record: &Record) {
@@ -27,6 +27,5 @@ pub(super) fn unmount(record: &Record) {
 /// The id of the mount that a path is on now.
 pub(super) fn mount_at(path: &Path) -> Option<u64> {
     let held = hold(path).ok()?;
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", held.as_raw_fd())).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+    mount_id::current(held.as_raw_fd(), c"").ok()
 }

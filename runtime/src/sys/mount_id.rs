@@ -84,22 +84,25 @@ pub(crate) fn is_root_of(fd: RawFd, mount: MountId) -> bool {
     ask(fd, kind) == Ok((mount, true))
 }
 
+/// The id that no other mount has at the same time, of the mount that a path leads to; an empty path is the descriptor's.
+pub(crate) fn current(dir: RawFd, path: &CStr) -> Result<u64> {
+    statx(dir, path, STATX_MNT_ID).map(|stat| stat.stx_mnt_id)
+}
+
+/// Whether two descriptors are on the root of one mount.
+pub(crate) fn is_same_root(one: RawFd, other: RawFd) -> Result<bool> {
+    let is_root = |stat: &libc::statx| stat.stx_attributes & STATX_ATTR_MOUNT_ROOT != 0;
+    let one = statx(one, c"", STATX_MNT_ID)?;
+    // Most are on no root, and cost one call.
+    Ok(is_root(&one) && {
+        let other = statx(other, c"", STATX_MNT_ID)?;
+        is_root(&other) && one.stx_mnt_id == other.stx_mnt_id
+    })
+}
+
 /// `kind` is 0 for the id that is reused.
 fn ask(fd: RawFd, kind: u32) -> Result<(MountId, bool)> {
-    let mut stat = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: an empty C string, and room for what the kernel writes.
-    check_unit(unsafe {
-        libc::syscall(
-            libc::SYS_statx,
-            fd,
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
-            STATX_MNT_ID | kind | STATX_INO,
-            stat.as_mut_ptr(),
-        )
-    })?;
-    // SAFETY: all bits zero are a value of it, and the kernel has written the rest.
-    let stat = unsafe { stat.assume_init() };
+    let stat = statx(fd, c"", STATX_MNT_ID | kind | STATX_INO)?;
     let id = if stat.stx_mask & STATX_MNT_ID_UNIQUE != 0 {
         MountId::Unique(stat.stx_mnt_id)
     } else {
@@ -107,6 +110,23 @@ fn ask(fd: RawFd, kind: u32) -> Result<(MountId, bool)> {
         MountId::Reused { id: stat.stx_mnt_id, device, inode: stat.stx_ino }
     };
     Ok((id, stat.stx_attributes & STATX_ATTR_MOUNT_ROOT != 0))
+}
+
+fn statx(dir: RawFd, path: &CStr, mask: u32) -> Result<libc::statx> {
+    let mut stat = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: a C string, and room for what the kernel writes.
+    check_unit(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            dir,
+            path.as_ptr(),
+            libc::AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+            mask,
+            stat.as_mut_ptr(),
+        )
+    })?;
+    // SAFETY: all bits zero are a value of it, and the kernel has written the rest.
+    Ok(unsafe { stat.assume_init() })
 }
 
 /// Room for what the kernel says about a mount.

@@ -89,29 +89,6 @@ pub(crate) fn open_path(path: &CStr) -> Result<std::os::fd::OwnedFd> {
     Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
 }
 
-/// The id of the mount that a descriptor is on.
-pub(crate) fn mount_id(fd: RawFd) -> Result<u64> {
-    mount_id_at(fd, c"")
-}
-
-/// The id of the mount that a path leads to, or the descriptor where the path is empty.
-pub(crate) fn mount_id_at(dir: RawFd, path: &CStr) -> Result<u64> {
-    let mut stat = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: a C string, and room for what the kernel writes.
-    check_unit(unsafe {
-        libc::syscall(
-            libc::SYS_statx,
-            dir,
-            path.as_ptr(),
-            libc::AT_EMPTY_PATH,
-            libc::STATX_MNT_ID,
-            stat.as_mut_ptr(),
-        )
-    })?;
-    // SAFETY: all bits zero are a value of it, and the kernel has written the rest.
-    Ok(unsafe { stat.assume_init() }.stx_mnt_id)
-}
-
 /// openat(2) with `O_CLOEXEC`, for single names in a directory that the caller holds, and for trusted paths.
 pub(crate) fn openat(dir: RawFd, path: &CStr, flags: i32, mode: u32) -> Result<RawFd> {
     retry(|| {

@@ -30,6 +30,7 @@ mod notify;
 mod paths;
 mod privileges;
 pub(crate) mod process;
+mod refused_checkpoints;
 mod resources;
 mod root;
 mod rootless;
@@ -78,6 +79,7 @@ pub const AREAS: &[&[Test]] = &[
     kernel::TESTS,
     device_updates::TESTS,
     checkpoint::TESTS,
+    refused_checkpoints::TESTS,
     running_mounts::TESTS,
     notify::TESTS,
     user_namespaces::TESTS,

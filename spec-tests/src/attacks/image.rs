@@ -219,15 +219,17 @@ pub(super) const TESTS: &[Test] = &[
         let spec = Spec::new()
             .set("/linux/maskedPaths", json!(["/data/secret"]))
             .set("/linux/readonlyPaths", json!(["/data/link"]));
-        let bundle = bed.bundle(&script_spec(spec, &[&["read", "/../data/secret"]]))?;
+        let bundle =
+            bed.bundle(&script_spec(spec, &[&["read", "/../data/secret"], &["write", "/new", "text"]]))?;
         bundle.file("data/secret", "secret")?;
         bundle.link("data/link", "/")?;
         let called = bed.run_bundle(&bundle)?;
         if !called.status.success() {
             return Ok(());
         }
-        let seen = &crate::bed::answers(&called)?[0];
-        check(seen.value != "secret", || "the masked file can be read above the root".into())
+        let seen = crate::bed::answers(&called)?;
+        check(seen[0].value != "secret", || "the masked file can be read above the root".into())?;
+        check(seen[1].errno != 0, || "the root that the path leads to can be written".into())
     }),
     test("S63", "a link of the image leads no mount into procfs, nor over the root", |bed| {
         let volume = bed.dir().join("volume");

@@ -135,7 +135,7 @@ impl Error {
     /// Adds to a failed wait why a child of this process may have no exit status.
     pub(crate) fn explain_no_child(self) -> Self {
         if self.errno() == Some(libc::ECHILD) {
-            self.hint("somebody else in this process took its exit status, or the process ignores SIGCHLD")
+            self.hint("another part of this process took its exit status, or the process ignores SIGCHLD")
         } else {
             self
         }

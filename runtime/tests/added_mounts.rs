@@ -64,7 +64,7 @@ fn mounts_are_told_apart_without_unique_ids() {
     config["mounts"]
         .as_array_mut()
         .expect("a list")
-        .push(json!({"destination": "/work/x", "type": "tmpfs", "source": "own"}));
+        .push(json!({"destination": "/around/x", "type": "tmpfs", "source": "own"}));
     let container = bed.create(&id, config, CreateOptions::new());
     container.add_mounts(&mounts(&["/data/x"])).expect("add");
     // As a kernel before Linux 6.8 would have had it written.

@@ -1,4 +1,4 @@
-//! An audit of the caller's process: what the library does to containers, it does not do to whoever calls it.
+//! An audit of the caller's process: what the library does to containers, it does not do to its caller.
 
 use std::fs;
 use std::os::fd::OwnedFd;

@@ -25,7 +25,7 @@ mod pidfd {
     pub(crate) fn pidfd_open(pid: i32) -> Option<OwnedFd> {
         // SAFETY: pidfd_open(2) takes two integers.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        // SAFETY: the kernel has just returned this descriptor, and nobody else knows it.
+        // SAFETY: the kernel has just returned this descriptor, and no other code knows it.
         (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) })
     }
 }
@@ -183,7 +183,7 @@ fn damaged_state_files_do_not_keep_a_container_alive() {
                     assert!(matches!(error.kind(), Kind::Corrupt | Kind::WrongState), "{name}: {error}");
                 }
                 bed.runtime().delete(&id, Delete::Force).unwrap_or_else(|error| panic!("{name}: {error}"));
-                // The child of this process that nobody waited for is a zombie now.
+                // The child of this process that was not waited for is a zombie now.
                 assert_eq!(container.wait().expect("wait"), ExitStatus::Signaled(libc::SIGKILL), "{name}");
                 assert_eq!(bed.leftovers(), [""; 0], "{name}");
             }

@@ -261,7 +261,7 @@ impl Cgroup {
 pub(crate) fn no_cgroup() -> Error {
     Error::new(
         Kind::Unsupported,
-        "the container has no cgroup: whoever created it had no right to make one, and it asked for no limits",
+        "the container has no cgroup: its creator had no right to make one, and it asked for no limits",
     )
 }
 

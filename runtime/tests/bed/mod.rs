@@ -46,7 +46,7 @@ impl Bed {
         Some(Self { dir, runtime, tag })
     }
 
-    /// The runtime, whose state directory nobody else uses.
+    /// The runtime, which has its state directory for itself.
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
     }

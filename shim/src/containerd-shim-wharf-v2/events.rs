@@ -68,7 +68,7 @@ impl Events {
     /// Queues an event that has just happened.
     pub(crate) fn publish<E: Message>(&self, topic: &'static str, event: &E) {
         if self.0.discarded.get() {
-            return log::info!("event {topic}, which nobody wants");
+            return log::info!("event {topic} has no receiver");
         }
         let mut any = Any::new();
         any.type_url = type_url::<E>();

@@ -184,7 +184,7 @@ fn parse(options: &[String]) -> Result<Parsed, String> {
 /// Makes the layers of an overlay relative to a directory that they share, and makes that the working directory.
 #[allow(
     clippy::disallowed_methods,
-    reason = "this runs in a worker, whose working directory is nobody else's"
+    reason = "this runs in a worker, which has its working directory for itself"
 )]
 fn shorten(data: &[String]) -> io::Result<String> {
     const LOWER: &str = "lowerdir=";

@@ -98,7 +98,7 @@ fn check_listener(problems: &mut Vec<Problem>, seccomp: &LinuxSeccomp) {
         }
         None if notify => problems.push(Problem::new(
             "/listenerPath",
-            "is required with SCMP_ACT_NOTIFY: without an agent nobody answers the calls",
+            "is required with SCMP_ACT_NOTIFY: without an agent the calls are never answered",
         )),
         _ => {}
     }

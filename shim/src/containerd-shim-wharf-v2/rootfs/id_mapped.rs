@@ -69,7 +69,7 @@ pub(super) fn overlay(
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "this runs in a worker, whose working directory is nobody else's"
+    reason = "this runs in a worker, which has its working directory for itself"
 )]
 fn assemble(data: &[String], flags: MsFlags, maps: &Maps, stage: &Path) -> Result<OwnedFd, Refusal> {
     let failed =

@@ -43,23 +43,28 @@ impl Child<'_> {
         };
         self.fill(Slot::TARGET, fd);
         match (is_directory(fd)?, last) {
-            (true, Last::Directory) | (false, Last::File) => self.refuse_astray(fd, self.bytes(text)),
+            (true, Last::Directory) | (false, Last::File) => self.refuse_astray(fd, text),
             // The kernel has one errno for a directory on a file and for a file on a directory. Engines look for its
             // words: they tell their users that one of the two paths is of the wrong kind.
             _ => Err(Failure::with(Errno::ENOTDIR, Detail::WrongKind)),
         }
     }
 
-    /// Refuses a mount point to which only a link of the image leads: in a procfs, where the configuration may not mount
-    /// most things, and the root, which would lie below what is mounted there.
-    fn refuse_astray(&self, fd: RawFd, path: &[u8]) -> Outcome {
-        // The plan was judged by these.
-        let is_judged =
-            path.starts_with(b"/proc") || path == b"/" || path.windows(3).any(|part| part == b"/..");
-        if !is_judged && (path::filesystem_magic(fd)? == PROC_SUPER_MAGIC || self.is_root(fd)?) {
-            return Err(Failure::with(Errno::ELOOP, Detail::LinkOnTheWay));
+    /// Refuses a mount point that is in a procfs, or the root, if a link leads there: the configuration, which was checked,
+    /// does not say so, and what is mounted on the root would cover it. Without a link it is as configured.
+    fn refuse_astray(&mut self, fd: RawFd, text: Text) -> Outcome {
+        if path::filesystem_magic(fd)? != PROC_SUPER_MAGIC && !self.is_root(fd)? {
+            return Ok(());
         }
-        Ok(())
+        let strict = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+        match path::openat2(self.slot(Slot::ROOT), self.cstr(text), libc::O_PATH, 0, strict) {
+            // The one that was found without links is used: the image may have changed in between.
+            Ok(found) => {
+                self.fill(Slot::TARGET, found);
+                Ok(())
+            }
+            Err(_) => Err(Failure::with(Errno::ELOOP, Detail::LinkOnTheWay)),
+        }
     }
 
     /// Whether this is the container's root directory, by whatever path it was found. That is always the root of a mount.

@@ -235,10 +235,13 @@ pub(super) const TESTS: &[Test] = &[
         let volume = bed.dir().join("volume");
         fs::create_dir_all(&volume)?;
         for place in ["/proc/sys", "/proc", "/"] {
-            let spec = Spec::new().mount("/data/link", "bind", &volume.to_string_lossy(), &["rbind"]);
-            let bundle = bed.bundle(&spec.args(&["/probe", "true"]))?;
-            bundle.link("data/link", place)?;
-            bed.run_bundle(&bundle)?.refused(&[])?;
+            for name in ["data/link", "process"] {
+                let destination = format!("/{name}");
+                let spec = Spec::new().mount(&destination, "bind", &volume.to_string_lossy(), &["rbind"]);
+                let bundle = bed.bundle(&spec.args(&["/probe", "true"]))?;
+                bundle.link(name, place)?;
+                bed.run_bundle(&bundle)?.refused(&[])?;
+            }
         }
         Ok(())
     }),

@@ -2,7 +2,7 @@
 
 use crate::observe::{has_flag, has_option, mount_at, options, strings};
 use crate::outcome::{Outcome, check, fail, same, skip};
-use crate::{Bed, Spec, Test, test};
+use crate::{Bed, Spec, Test, root, test};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use serde_json::json;
 use std::fs;
@@ -130,6 +130,15 @@ pub(super) const TESTS: &[Test] = &[
         let answers = bed.tries_in(&bundle)?;
         same("file at the link", answers[0].worked()?, "of the host")?;
         same("file behind the link", answers[1].worked()?, "of the image")
+    }),
+    root("A15", "a mount below a procfs that is not at /proc is made", |bed| {
+        let spec = Spec::new().mount("/mnt", "bind", "/proc", &["rbind"]).mount(
+            "/mnt/bus",
+            "tmpfs",
+            "covering",
+            &[],
+        );
+        same("source", mount_at(&bed.report(&spec)?, "/mnt/bus")?["source"].as_str(), Some("covering"))
     }),
     test("A15", "what is bound on the root is the root", |bed| {
         let other = bed.dir().join("other");

@@ -82,7 +82,7 @@ fn mounts_are_told_apart_without_unique_ids() {
     let rootfs = bed.path().join("rootfs");
     let rename = |from: &str, to: &str| fs::rename(rootfs.join(from), rootfs.join(to)).expect("rename");
     rename("data", "gone");
-    rename("work", "data");
+    rename("around", "data");
     let refused = container.remove_mounts(&mounts(&["/data/x"])).expect_err("another mount");
     assert_eq!(refused.kind(), Kind::InvalidSpec, "{refused}");
     assert_eq!(points(&container, "own"), ["/data/x"]);
@@ -90,7 +90,7 @@ fn mounts_are_told_apart_without_unique_ids() {
     assert_eq!(points(&container, "added"), Vec::<String>::new());
     assert_eq!(points(&container, "own"), ["/data/x"]);
     assert_eq!(record(&bed, &container), Vec::<Value>::new());
-    rename("data", "work");
+    rename("data", "around");
     rename("gone", "data");
     container.delete(Delete::Force).expect("delete");
 }

@@ -34,8 +34,9 @@ pub struct OomWatch {
 }
 
 /// How long a reading of the parent's counter counts as current. The kernel leaves at least ten milliseconds between
-/// two notices, and one that is still due is lost when the cgroup is removed.
-const JUST_NOW: Duration = Duration::from_millis(100);
+/// two notices, and one that is still due is lost when the cgroup is removed. The rest is for a watcher that waits for a
+/// processor: what it read last was prompted by a notice of this very cgroup.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// The counter of the parent cgroup, which counts kills in everything below it.
 #[derive(Debug)]

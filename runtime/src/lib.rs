@@ -63,7 +63,7 @@
 //! * **Keep large memory out of the copies.** Each creation and each exec copies the page tables of your process. With
 //!   200 megabytes of dirty memory, this costs more than everything else together, and pages that you write to while
 //!   the child prepares are copied too. Any one of these makes it as cheap as from a small program (`embedder` in
-//!   `spec-tests` measures all of them): `madvise(MADV_DONTFORK)` on caches and buffers, which the child never looks
+//!   `bench` measures all of them): `madvise(MADV_DONTFORK)` on caches and buffers, which the child never looks
 //!   at; huge pages for them (`MADV_HUGEPAGE`), which need a five-hundredth of the tables; or a worker
 //!   ([`worker::fork`]) that is forked in `main`, before there are threads and a heap, and creates containers on
 //!   request. The library does not share its memory with the child instead (`CLONE_VM`): the child would be dumpable

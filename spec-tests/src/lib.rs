@@ -10,7 +10,6 @@
 
 pub mod attacks;
 pub mod bed;
-pub mod bench;
 pub mod bundle;
 pub mod cgroup;
 mod checks;
@@ -19,7 +18,6 @@ pub mod criu;
 pub mod devices;
 pub mod faults;
 pub mod format;
-pub mod guard;
 pub mod host;
 pub mod markers;
 pub mod matrix;
@@ -47,15 +45,7 @@ pub use host::Host;
 pub use outcome::{Fault, Outcome};
 pub use runtime::{Called, Runtime};
 pub use spec::Spec;
-
-/// The static probe, ready to be written into a rootfs.
-pub const PROBE: &[u8] = include_bytes!(env!("WHARF_PROBE"));
-
-/// A static program that writes the time of its first instruction into a file.
-pub const FIRST: &[u8] = include_bytes!(env!("WHARF_FIRST"));
-
-/// The floor of the benchmark, a static program: the bare system calls of a container's life.
-pub const FLOOR: &[u8] = include_bytes!(env!("WHARF_FLOOR"));
+pub use wharf_probe::PROBE;
 
 /// How often a race is tried: `WHARF_ROUNDS`, or as often as is enough to see that nothing is broken.
 pub(crate) fn rounds(usual: u32) -> u32 {

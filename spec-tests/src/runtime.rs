@@ -303,7 +303,7 @@ impl Running {
     }
 
     /// Its status was already taken elsewhere: returns its arguments and what it said on stderr.
-    pub(crate) fn was_waited_for(self) -> (String, String) {
+    pub fn was_waited_for(self) -> (String, String) {
         reaper::forget(&self.child);
         (self.line, fs::read_to_string(&self.err).unwrap_or_default())
     }

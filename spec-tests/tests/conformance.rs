@@ -70,6 +70,7 @@ fn build_wharf() -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "-p", "wharf-shim", "--bin", "wharf"]);
+    build.args(["--no-default-features", "--features", "systemd"]);
     if dir.ends_with("release") {
         build.arg("--release");
     }

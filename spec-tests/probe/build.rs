@@ -1,0 +1,7 @@
+//! Compiles the probe.
+
+mod compile;
+
+fn main() {
+    compile::program("probe", "program/main.rs", &compile::targets(), &[]);
+}

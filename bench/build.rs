@@ -4,7 +4,7 @@
 mod compile;
 
 fn main() {
-    compile::program("floor", "floor/main.rs", &compile::targets(), &[]);
+    compile::program("floor", "floor/main.rs", &compile::targets(), &["lto=fat"]);
     // It has no C library, so the host's own target will do; musl's start files would come with the other.
     let bare =
         ["relocation-model=static", "link-arg=-nostartfiles", "link-arg=-nodefaultlibs", "link-arg=-static"];

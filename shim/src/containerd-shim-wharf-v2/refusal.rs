@@ -12,11 +12,13 @@ pub(crate) struct Refusal {
     pub(crate) code: i32,
     /// The message.
     pub(crate) message: String,
+    /// Whether a worker ended in the middle of its work, so that how far it came is unknown.
+    pub(crate) cut_short: bool,
 }
 
 impl Refusal {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code: code as i32, message: message.into() }
+        Self { code: code as i32, message: message.into(), cut_short: false }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -37,6 +39,11 @@ impl Refusal {
 
     pub(crate) fn unknown(message: impl Into<String>) -> Self {
         Self::new(Code::UNKNOWN, message)
+    }
+
+    /// A worker was killed or crashed.
+    pub(crate) fn cut_short() -> Self {
+        Self { cut_short: true, ..Self::unknown("the worker process ended without an answer") }
     }
 
     /// A failed system operation.

@@ -2,13 +2,13 @@
 
 use wharf::{Bundle, Console, CreateOptions, Finding};
 
-use crate::args::Call;
-use crate::context::Context;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, Opt, TEXT_FORMAT};
+use crate::cli::table::{Count, Verb};
 use crate::failure::Failure;
 use crate::launch;
-use crate::options::{BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, TEXT_FORMAT};
 use crate::output;
-use crate::table::{Count, Opt, Verb};
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {

@@ -3,18 +3,17 @@
 use std::os::fd::OwnedFd;
 
 use nix::libc::{O_ACCMODE, O_RDONLY};
-use wharf::{CheckpointOptions, Delete};
+use wharf::{CheckpointOptions, Delete, Kind};
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::criu;
-use crate::failure::Failure;
-use crate::options::{
-    AUTO_DEDUP, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, ID, IMAGE_PATH, MANAGE_CGROUPS_MODE, NETWORK_LOCK,
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{
+    AUTO_DEDUP, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, ID, IMAGE_PATH, MANAGE_CGROUPS_MODE, NETWORK_LOCK, Opt,
     SHELL_JOB, TCP_ESTABLISHED, WORK_PATH,
 };
-use crate::table::{Count, Opt, Verb};
-use crate::texts;
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, hints, refused, texts};
+use crate::launch::criu;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -58,7 +57,7 @@ pub(crate) const VERB: Verb = Verb {
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let id = call.id()?;
     let runtime = context.runtime()?;
-    let container = runtime.open(&id)?;
+    let container = runtime.open(&id).map_err(hints::open)?;
     let given = &call.options;
     let (leave_running, pre_dump) = (given.flag("leave-running"), given.flag("pre-dump"));
     let mut options = CheckpointOptions::new(criu::options(context, given)?)
@@ -76,8 +75,9 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     if let Some(fd) = given.number::<u32>("status-fd")? {
         options = options.status_fd(status_fd(fd)?);
     }
-    container.checkpoint(&options).map_err(|error| {
-        super::refused(&container, error, |status| Some(texts::checkpoint_wrong_state(status)))
+    container.checkpoint(&options).map_err(|error| match error.kind() {
+        Kind::WrongState => refused(&container, error, |status| Some(texts::checkpoint_wrong_state(status))),
+        _ => hints::checkpoint(error),
     })?;
     if !leave_running && !pre_dump {
         // The container is saved; failing to remove what is left of it is only a warning.

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use wharf::Runtime;
 
-use crate::args::Call;
-use crate::context::Context;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::table::{Count, Verb};
 use crate::failure::Failure;
 use crate::output;
-use crate::table::{Count, Verb};
 use words::Answer;
 
 /// Its line in the table.

@@ -1,13 +1,13 @@
 //! `create`: creates a container that waits for `start`.
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::failure::Failure;
-use crate::launch::Launch;
-use crate::options::{
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{
     BUNDLE, CONFIG, CONSOLE_SOCKET, ID, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS,
 };
-use crate::table::{Count, Verb};
+use crate::cli::table::{Count, Verb};
+use crate::failure::Failure;
+use crate::launch::Launch;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {

@@ -2,13 +2,12 @@
 
 use wharf::{ContainerId, Delete, Kind, Runtime, Status};
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::failure::Failure;
-use crate::options::{ID, REGEX};
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{ID, Opt, REGEX};
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, hints, refused, texts};
 use crate::selection;
-use crate::table::{Count, Opt, Verb};
-use crate::texts;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -49,16 +48,16 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
 }
 
 fn delete(runtime: &Runtime, id: &ContainerId, how: Delete) -> Result<(), Failure> {
-    match runtime.delete(id, how) {
-        Err(error) if error.kind() == Kind::NotFound && how == Delete::Force => Ok(()),
-        Err(error) if error.kind() == Kind::WrongState => {
-            match runtime.open(id).and_then(|container| container.state()) {
-                Ok(state) if state.status != Status::Stopped => {
-                    Err(Failure::new(texts::delete_not_stopped(id.as_str(), state.status)))
-                }
-                _ => Err(error.into()),
-            }
+    let Err(error) = runtime.delete(id, how) else { return Ok(()) };
+    match (error.kind(), how) {
+        (Kind::NotFound, Delete::Force) => Ok(()),
+        (Kind::WrongState, _) => {
+            let container = runtime.open(id).map_err(hints::open)?;
+            Err(refused(&container, error, |status| {
+                (status != Status::Stopped).then(|| texts::delete_not_stopped(id.as_str(), status))
+            }))
         }
-        other => other.map_err(Failure::from),
+        (_, Delete::Force) => Err(error.into()),
+        _ => Err(hints::open(error)),
     }
 }

@@ -8,13 +8,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use wharf::{Container, Kind, Stats, Status};
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::duration;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{ID, Opt};
+use crate::cli::table::{Count, Verb};
 use crate::failure::Failure;
-use crate::options::ID;
 use crate::output;
-use crate::table::{Count, Opt, Verb};
+use crate::value::duration;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -44,7 +44,7 @@ struct Event<'a, T> {
 /// Ends when the container does.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let interval = interval(call.options.text("interval")?)?;
-    let container = context.runtime()?.open(&call.id()?)?;
+    let container = context.open(&call.id()?)?;
     if container.state()?.status == Status::Stopped {
         return Err(not_running(&container));
     }

@@ -2,19 +2,17 @@
 
 use wharf::{ExecOptions, Kind, Runtime, Status, Stdio};
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::failure::Failure;
+use crate::announce::pid_file;
+use crate::announce::pidfd_socket::{self, Sender};
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{CONSOLE_SOCKET, DETACH, NO_SUBREAPER, Opt, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS};
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, hints, refused, texts};
 use crate::foreground::{self, Job, Signals};
-use crate::interruption::Interruption;
 use crate::launch;
-use crate::options::{CONSOLE_SOCKET, DETACH, NO_SUBREAPER, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS};
-use crate::pid_file;
-use crate::pidfd_socket::{self, Sender};
-use crate::process;
-use crate::table::{Count, Opt, Verb};
-use crate::texts;
-use crate::verb::refused;
+use crate::launch::interruption::Interruption;
+use crate::launch::process;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -60,7 +58,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
 fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure> {
     let given = &call.options;
     let detach = given.flag("detach");
-    let container = runtime.open(&call.id()?)?;
+    let container = runtime.open(&call.id()?).map_err(hints::open)?;
     let mut process = match given.path("process")? {
         Some(file) => process::read(file)?,
         None => container
@@ -89,17 +87,16 @@ fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure
     let options = options.cancel(interruption.descriptor()?);
     let document = given.path("process")?;
     let mut started = container.exec(&process, options).map_err(|error| {
-        if error.kind() == Kind::Cancelled {
-            return interruption.explain(error);
-        }
-        let error = match document {
-            Some(file) => error.in_document(&file.to_string_lossy(), "/process"),
-            None => error,
-        };
-        refused(&container, error, |status| match status {
-            Status::Stopped => Some(texts::EXEC_STOPPED.to_owned()),
-            Status::Paused => Some(texts::EXEC_PAUSED.to_owned()),
-            _ => None,
+        interruption.explain(error, |error| {
+            let error = match document {
+                Some(file) => error.in_document(&file.to_string_lossy(), "/process"),
+                None => error,
+            };
+            refused(&container, error, |status| match status {
+                Status::Stopped => Some(texts::EXEC_STOPPED.to_owned()),
+                Status::Paused => Some(texts::EXEC_PAUSED.to_owned()),
+                _ => None,
+            })
         })
     })?;
     let told = tell(call, &started);

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use wharf::ContainerId;
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::failure::Failure;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{BUNDLE, CONFIG, NO_NEW_KEYRING, NO_PIVOT, Opt, PRESERVE_FDS, TEXT_FORMAT};
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, hints};
 use crate::launch;
-use crate::options::{BUNDLE, CONFIG, NO_NEW_KEYRING, NO_PIVOT, PRESERVE_FDS, TEXT_FORMAT};
 use crate::output;
-use crate::table::{Count, Opt, Verb};
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -41,7 +41,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         None => id_of(bundle.dir())?,
     };
     let options = launch::create_options(&call.options)?;
-    let explanation = context.runtime()?.explain(&id, &bundle, &options)?;
+    let explanation = context.runtime()?.explain(&id, &bundle, &options).map_err(hints::create)?;
     match call.options.text("format")? {
         None | Some("text") => output::text(&explanation.to_string()),
         Some("json") => output::json_pretty(&explanation, "  "),

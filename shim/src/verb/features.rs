@@ -1,10 +1,10 @@
 //! `features`: what this build supports.
 
-use crate::args::Call;
-use crate::context::Context;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::table::{Count, Verb};
 use crate::failure::Failure;
 use crate::output;
-use crate::table::{Count, Verb};
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {

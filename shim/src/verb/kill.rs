@@ -2,15 +2,13 @@
 
 use wharf::{ContainerId, Runtime, Status};
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::failure::Failure;
-use crate::options::REGEX;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{Opt, REGEX};
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, hints, refused, texts};
 use crate::selection;
-use crate::signal;
-use crate::table::{Count, Opt, Verb};
-use crate::texts;
-use crate::verb::refused;
+use crate::value::signal;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -38,7 +36,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
 }
 
 fn kill(runtime: &Runtime, id: &ContainerId, signal: i32, all: bool) -> Result<(), Failure> {
-    let container = runtime.open(id)?;
+    let container = runtime.open(id).map_err(hints::open)?;
     let sent = if all { container.kill_all(signal) } else { container.kill(signal) };
     sent.map_err(|error| {
         refused(&container, error, |status| {

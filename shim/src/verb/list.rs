@@ -3,13 +3,13 @@
 use nix::sys::stat::stat;
 use wharf::{Listed, State};
 
-use crate::args::Call;
-use crate::columns;
-use crate::context::Context;
-use crate::failure::Failure;
-use crate::options::FORMAT;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{FORMAT, Opt};
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, hints};
 use crate::output;
-use crate::table::{Count, Opt, Verb};
+use crate::output::columns;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -56,7 +56,9 @@ fn readable(listed: Vec<Listed>) -> Vec<State> {
     for container in listed {
         match container.state {
             Ok(state) => states.push(state),
-            Err(error) => log::warn!("read the state of container {}: {error}", container.id),
+            Err(error) => {
+                log::warn!("read the state of container {}: {}", container.id, hints::open(error).message());
+            }
         }
     }
     states

@@ -2,12 +2,14 @@
 
 use std::fs;
 
-use crate::args::Call;
-use crate::context::Context;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::man_page;
+use crate::cli::options::Opt;
+use crate::cli::table::{self, Count, Verb};
 use crate::failure::Failure;
-use crate::man_page;
 use crate::output;
-use crate::table::{self, Count, Opt, VERBS, Verb};
+use crate::verb::VERBS;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -31,8 +33,8 @@ fn run(_context: &Context, call: &Call) -> Result<u8, Failure> {
     let name = call.operand(0)?;
     let Some(dir) = call.options.path("into")? else {
         let unknown = |name: &str| Failure::new(format!("there is no command {name:?}; see wharf --help"));
-        let verb = name.map(|name| table::verb(name).ok_or_else(|| unknown(name))).transpose()?;
-        return output::text(&man_page::text(verb));
+        let verb = name.map(|name| table::find(VERBS, name).ok_or_else(|| unknown(name))).transpose()?;
+        return output::text(&man_page::text(VERBS, verb));
     };
     if name.is_some() {
         return Err(Failure::usage(Some(call.verb), "--into writes the pages of all commands: name none"));
@@ -40,7 +42,7 @@ fn run(_context: &Context, call: &Call) -> Result<u8, Failure> {
     fs::create_dir_all(dir).map_err(|error| Failure::new(format!("create {}: {error}", dir.display())))?;
     for verb in VERBS.iter().map(Some).chain([None]) {
         let path = dir.join(format!("{}.8", man_page::name(verb)));
-        fs::write(&path, man_page::text(verb))
+        fs::write(&path, man_page::text(VERBS, verb))
             .map_err(|error| Failure::new(format!("write {}: {error}", path.display())))?;
     }
     Ok(0)

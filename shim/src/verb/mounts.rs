@@ -2,13 +2,11 @@
 
 use wharf::Status;
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::failure::Failure;
-use crate::input;
-use crate::table::{Count, Verb};
-use crate::texts;
-use crate::verb::refused;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, refused, texts};
+use crate::value::input;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -47,7 +45,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     for warning in warnings {
         log::warn!("mounts {file}: {warning}");
     }
-    let container = context.runtime()?.open(&id)?;
+    let container = context.open(&id)?;
     change(&container, &mounts).map_err(|error| {
         refused(&container, error.in_document(file, ""), |status| {
             (status == Status::Stopped).then(|| texts::NOT_RUNNING.to_owned())

@@ -2,13 +2,11 @@
 
 use wharf::Status;
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::failure::Failure;
-use crate::options::ID;
-use crate::table::{Count, Verb};
-use crate::texts;
-use crate::verb::refused;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::ID;
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, refused, texts};
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -25,7 +23,7 @@ pub(crate) const VERB: Verb = Verb {
 
 /// Returns once all processes are suspended.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
-    let container = context.runtime()?.open(&call.id()?)?;
+    let container = context.open(&call.id()?)?;
     container.pause().map_err(|error| {
         refused(&container, error, |status| {
             let alive = matches!(status, Status::Running | Status::Created);

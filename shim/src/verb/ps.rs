@@ -2,13 +2,12 @@
 
 use std::process::{Command, Stdio};
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::failure::Failure;
-use crate::options::FORMAT;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::FORMAT;
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, texts};
 use crate::output;
-use crate::table::{Count, Verb};
-use crate::texts;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -30,7 +29,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     if !matches!(format, "table" | "json") {
         return Err(Failure::new(format!("invalid format option {format:?}: not table or json")));
     }
-    let pids = context.runtime()?.open(&call.id()?)?.processes()?;
+    let pids = context.open(&call.id()?)?.processes()?;
     if format == "json" {
         return output::json_line(&pids);
     }

@@ -3,18 +3,18 @@
 use oci_spec::runtime::Process;
 use wharf::{Delete, RestoreOptions};
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::criu;
-use crate::failure::Failure;
-use crate::foreground::{self, Signals};
-use crate::launch::{console, open_bundle};
-use crate::options::{
+use crate::announce::pid_file;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{
     AUTO_DEDUP, BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, ID, IMAGE_PATH,
-    MANAGE_CGROUPS_MODE, NETWORK_LOCK, NO_SUBREAPER, PID_FILE, SHELL_JOB, TCP_ESTABLISHED, WORK_PATH,
+    MANAGE_CGROUPS_MODE, NETWORK_LOCK, NO_SUBREAPER, Opt, PID_FILE, SHELL_JOB, TCP_ESTABLISHED, WORK_PATH,
 };
-use crate::pid_file;
-use crate::table::{Count, Opt, Verb};
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, hints};
+use crate::foreground::{self, Signals};
+use crate::launch::criu;
+use crate::launch::{console, open_bundle};
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -77,7 +77,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     if !detach && !given.flag("no-subreaper") {
         foreground::adopt_orphans()?;
     }
-    let mut container = runtime.restore(&id, &bundle, &options)?;
+    let mut container = runtime.restore(&id, &bundle, &options).map_err(hints::create)?;
     let told = match (given.path("pid-file")?, container.pid()) {
         (Some(file), Some(pid)) => pid_file::write(file, pid),
         (Some(_), None) => Err(Failure::new("the process of the container is gone")),

@@ -7,11 +7,11 @@ use std::path::Path;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{getegid, geteuid};
 
-use crate::args::Call;
-use crate::context::Context;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::{BUNDLE, Opt};
+use crate::cli::table::{Count, Verb};
 use crate::failure::Failure;
-use crate::options::BUNDLE;
-use crate::table::{Count, Opt, Verb};
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -81,7 +81,7 @@ mod tests {
     fn the_default_is_that_of_runc_with_a_cgroup_namespace() {
         let spec = parsed(DEFAULT);
         assert_eq!(spec["process"]["terminal"], true);
-        assert_eq!(spec["ociVersion"], crate::version::SPEC);
+        assert_eq!(spec["ociVersion"], crate::cli::version::SPEC);
         let namespaces: Vec<_> =
             spec["linux"]["namespaces"].as_array().unwrap().iter().map(|ns| &ns["type"]).collect();
         assert_eq!(namespaces, ["pid", "network", "ipc", "uts", "mount", "cgroup"]);

@@ -4,14 +4,12 @@ use std::os::fd::AsFd as _;
 
 use wharf::Status;
 
-use crate::args::Call;
-use crate::context::Context;
-use crate::failure::Failure;
-use crate::notify::Manager;
-use crate::options::ID;
-use crate::table::{Count, Verb};
-use crate::texts;
-use crate::verb::refused;
+use crate::announce::notify::Manager;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::ID;
+use crate::cli::table::{Count, Verb};
+use crate::failure::{Failure, refused, texts};
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -30,7 +28,7 @@ pub(crate) const VERB: Verb = Verb {
 /// Returns once the program runs, or with the reason why it cannot. Under a service manager it also waits until the
 /// program reports that it is ready.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
-    let container = context.runtime()?.open(&call.id()?)?;
+    let container = context.open(&call.id()?)?;
     let readiness = match Manager::from_environment()? {
         Some(manager) if container.state()?.status == Status::Created => manager.listen(&container)?,
         _ => None,

@@ -1,11 +1,11 @@
 //! `state`: the state document of the specification, with what runc adds.
 
-use crate::args::Call;
-use crate::context::Context;
+use crate::cli::call::Call;
+use crate::cli::context::Context;
+use crate::cli::options::ID;
+use crate::cli::table::{Count, Verb};
 use crate::failure::Failure;
-use crate::options::ID;
 use crate::output;
-use crate::table::{Count, Verb};
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -22,6 +22,6 @@ pub(crate) const VERB: Verb = Verb {
 
 /// Prints the document.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
-    let state = context.runtime()?.open(&call.id()?)?.state()?;
+    let state = context.open(&call.id()?)?.state()?;
     output::json_pretty(&state, "  ")
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use oci_spec::runtime::{LinuxIntelRdt, LinuxResources};
 use serde_json::{Map, Value};
 
-use crate::args::{Call, Given};
-use crate::context::Context;
-use crate::duration;
+use crate::cli::call::{Call, Given};
+use crate::cli::context::Context;
+use crate::cli::options::{ID, Opt};
+use crate::cli::table::{Count, Verb};
 use crate::failure::Failure;
-use crate::input;
-use crate::options::ID;
-use crate::size;
-use crate::table::{Count, Opt, Verb};
+use crate::value::duration;
+use crate::value::input;
+use crate::value::size;
 
 /// Its line in the table.
 pub(crate) const VERB: Verb = Verb {
@@ -59,7 +59,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let resources = resources(call)?;
     let rdt = intel_rdt(&call.options)?;
     let patience = patience(&call.options)?;
-    let container = context.runtime()?.open(&call.id()?)?;
+    let container = context.open(&call.id()?)?;
     // First, since most machines refuse this one.
     if let Some(rdt) = rdt {
         container.update_intel_rdt(&rdt)?;
@@ -172,12 +172,13 @@ fn document(given: &Given) -> Result<Value, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Request, parse};
+    use crate::cli::parse::{Request, parse};
+    use crate::verb::VERBS;
     use serde_json::json;
 
     fn read_back(words: &str) -> Result<Value, String> {
         let words = words.split(' ').map(std::ffi::OsString::from);
-        let Ok(Request::Verb(call)) = parse(words).request else { panic!() };
+        let Ok(Request::Verb(_, call)) = parse(VERBS, words).request else { panic!() };
         let resources = resources(&call).map_err(|failure| failure.message().to_owned())?;
         Ok(serde_json::to_value(resources).unwrap())
     }
@@ -231,7 +232,8 @@ mod tests {
     fn schemata_of_intel_rdt_are_no_resources() {
         let rdt = |words: &str| {
             let words = format!("wharf update {words} web");
-            let Ok(Request::Verb(call)) = parse(words.split(' ').map(std::ffi::OsString::from)).request
+            let Ok(Request::Verb(_, call)) =
+                parse(VERBS, words.split(' ').map(std::ffi::OsString::from)).request
             else {
                 panic!()
             };

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::options::{GLOBALS, HELP};
-use crate::table::{self, Opt, VERBS, Verb};
+use crate::cli::options::{GLOBALS, HELP, Opt};
+use crate::cli::table::{self, Verb};
+use crate::verb::VERBS;
 
 /// What a shell should offer.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ fn read<'w>(words: &[&'w str]) -> Option<Before<'w>> {
             }
         } else if line.ended || !word.starts_with('-') || word == "-" {
             match line.verb {
-                None => line.verb = Some(table::verb(word)?),
+                None => line.verb = Some(table::find(VERBS, word)?),
                 Some(verb) => {
                     line.operands += 1;
                     line.ended |= verb.trailing;

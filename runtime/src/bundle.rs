@@ -129,7 +129,7 @@ fn resolve(dir: &Path) -> Result<PathBuf> {
     if resolved.to_str().is_none() {
         let sentence = format!("the path of bundle {} is not valid UTF-8", resolved.display());
         return Err(Error::new(Kind::Unsupported, sentence)
-            .hint("hooks and `state` tell it in JSON, which cannot hold other bytes"));
+            .hint("hooks and the state document hold it as JSON, which has no other bytes"));
     }
     Ok(resolved)
 }

@@ -41,7 +41,7 @@ impl CgroupPath {
                 POINTER,
                 format!("cgroup path {shown:?} has the form slice:prefix:name of the systemd driver, but the driver is cgroupfs"),
             )
-            .hint("use --systemd-cgroup, or give a path such as /parent/name"));
+            .hint("use the systemd driver, or a path such as /parent/name"));
         }
         let parts = plain_parts(path).ok_or_else(|| {
             Problem::invalid(POINTER, format!("cgroup path {shown:?} has a \"..\" component"))

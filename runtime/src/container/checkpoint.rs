@@ -181,10 +181,9 @@ pub(super) fn refuse_without_root() -> Result<()> {
 /// A restore makes only the configuration's mounts, and takes no others from the images.
 fn refuse_added_mounts(added: &[AddedMount]) -> Result<()> {
     let Some(mount) = added.first() else { return Ok(()) };
-    let sentence =
-        format!("`mounts add` has mounted something on {} in the container", mount.destination.display());
+    let sentence = format!("a mount was added on {} in the container", mount.destination.display());
     Err(Error::new(Kind::Unsupported, format!("{sentence}, which a restore would not bring back"))
-        .hint("remove it first (`mounts remove`)"))
+        .hint("remove it first"))
 }
 
 /// Refuses what criu could not save, or could not restore as it was.

@@ -99,10 +99,7 @@ impl Container {
         };
         let paused = self.cgroup().frozen().unwrap_or(false);
         if paused && !options.ignore_paused {
-            let error = Error::new(
-                Kind::WrongState,
-                "cannot exec in a paused container (use --ignore-paused to override)",
-            );
+            let error = Error::new(Kind::WrongState, "cannot exec in a paused container");
             return Err(match self.cgroup().frozen_above() {
                 Some(above) => error.hint(format!("cgroup {} above it is frozen", above.display())),
                 None => error,

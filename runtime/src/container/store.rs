@@ -409,17 +409,17 @@ impl Directory {
                 Kind::Corrupt,
                 format!("{} cannot be understood", self.path.join(STATE).display()),
             )
-            .hint("`delete --force` ends the container and removes what is left of it")),
+            .hint("a forced deletion ends the container and removes what is left of it")),
             Known::Intent(_) => Err(Error::new(
                 Kind::WrongState,
                 format!("container {:?} is still being created", self.id.as_str()),
             )
-            .hint("if its creation was interrupted, `delete --force` removes what is left of it")),
+            .hint("if its creation was interrupted, a forced deletion removes what is left of it")),
             Known::Nothing => Err(Error::new(
                 Kind::Corrupt,
                 format!("no file in {} can be understood", self.path.display()),
             )
-            .hint("`delete --force` removes it")),
+            .hint("a forced deletion removes it")),
         }
     }
 

@@ -189,7 +189,7 @@ impl ImageDirectory {
 /// Checks that `parent`, relative to the directory of images, is a directory. The latter need not exist yet.
 pub(crate) fn check_parent(images: &Path, parent: &Path) -> Result<()> {
     if parent.is_absolute() {
-        return Err(Error::new(Kind::InvalidSpec, "--parent-path must be relative"));
+        return Err(Error::new(Kind::InvalidSpec, "the parent path must be relative"));
     }
     let mut path = std::path::absolute(images)
         .map_err(|error| Error::io(&error, format!("find the directory {}", images.display())))?;
@@ -206,7 +206,7 @@ pub(crate) fn check_parent(images: &Path, parent: &Path) -> Result<()> {
         Ok(_) => Errno::ENOTDIR,
         Err(error) => error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
     };
-    Err(Error::os(problem, format!("invalid --parent-path: {}", path.display())))
+    Err(Error::os(problem, format!("invalid parent path: {}", path.display())))
 }
 
 fn kind(mode: u32) -> SFlag {

@@ -101,7 +101,7 @@ impl Program {
         ] {
             if wanted == Some(true) && found != Some(true) {
                 return Err(Error::new(Kind::Unsupported, format!("criu is missing features: {name}"))
-                    .hint("see criu check --feature"));
+                    .hint("see criu check"));
             }
         }
         Ok(())

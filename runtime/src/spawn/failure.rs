@@ -220,16 +220,16 @@ fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: 
         ),
         Detail::NotAdded => Error::new(
             Kind::InvalidSpec,
-            format!("{sentence}: `mounts add` has mounted nothing there, and nothing else is removed"),
+            format!("{sentence}: no mount was added there, and nothing else is removed"),
         ),
         Detail::Unmounted => Error::new(
             Kind::InvalidSpec,
-            format!("{sentence}: what `mounts add` has mounted there is not there any more"),
+            format!("{sentence}: the mount that was added there is gone"),
         )
         .hint("a process of the container has unmounted it, or removed the directory that it was on"),
         Detail::OutOfReach => Error::new(
             Kind::InvalidSpec,
-            format!("{sentence}: what `mounts add` has mounted there is out of reach"),
+            format!("{sentence}: the mount that was added there is out of reach"),
         )
         .hint("a process of the container has mounted something over it, or it is somewhere else now: name that path"),
         _ => hinted(Error::os(errno, sentence), op, errno, &operand),

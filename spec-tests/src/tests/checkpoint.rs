@@ -151,7 +151,7 @@ pub(super) const TESTS: &[Test] = &[
         let counter = Counter::start(bed, &Spec::new())?;
         fs::write(bed.dir().join("file"), "")?;
         for bad in ["/tmp", "../none", "../file"] {
-            counter.checkpoint(&["--parent-path", bad])?.refused(&["parent-path"])?;
+            counter.checkpoint(&["--parent-path", bad])?.refused(&["parent-path", "parent path"])?;
         }
         counter.runs()
     }),

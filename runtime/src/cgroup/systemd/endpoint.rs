@@ -40,7 +40,7 @@ impl Instance {
         let error = Error::new(Kind::Unsupported, format!("{what}: {reasons}"));
         match self {
             Self::System => {
-                error.hint("is systemd the init of this machine? without it, leave --systemd-cgroup out")
+                error.hint("is systemd the init of this machine? if it is not, use the cgroupfs driver")
             }
             Self::User { .. } => error.hint(
                 "a session of the user's own systemd is needed, with XDG_RUNTIME_DIR set: log in anew, \

@@ -88,7 +88,7 @@ pub(in super::super) fn refuse_on_v1(instance: &Instance) -> Result<()> {
         Instance::System => Ok(()),
         Instance::User { .. } => {
             Err(Error::new(Kind::Unsupported, "the systemd of a user manages no cgroups of version 1")
-                .hint("boot with cgroup v2, or leave --systemd-cgroup out"))
+                .hint("boot with cgroup v2, or use the cgroupfs driver"))
         }
     }
 }

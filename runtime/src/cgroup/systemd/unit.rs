@@ -29,7 +29,7 @@ impl ScopeName {
                 "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {text:?} instead"
             );
             return Err(Problem::invalid(POINTER, message)
-                .hint("leave --systemd-cgroup out for a path in the cgroup file system"));
+                .hint("use the cgroupfs driver for a path in the cgroup file system"));
         };
         let slice = if slice.is_empty() { instance.default_slice() } else { slice };
         let slice = if slice == "-" { "-.slice" } else { slice };

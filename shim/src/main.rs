@@ -8,8 +8,8 @@
 //! | `cli` | the words of the command line, and help and manual pages about them |
 //! | `value` | the values of options: sizes, signals, users |
 //! | `verb` | one file for each verb, and the table of all |
-//! | `launch` | what the verbs share that make containers and processes |
-//! | `announce` | who is told about a new process |
+//! | `launch` | what `create`, `run`, `exec` and `restore` share |
+//! | `announce` | the pid file, the pidfd socket and the service manager, which learn of a new process |
 //! | `foreground` | stands in for a process: its signals, its terminal, its exit code |
 //! | `output`, `logging` | standard output, and the log |
 //! | `failure` | why a command failed, in the words that callers match, with hints for the command line |
@@ -51,8 +51,8 @@ fn main() -> ExitCode {
     wharf::worker::keep_exit_statuses();
     let Parsed { globals, request } = parse(VERBS, std::env::args_os());
 
-    // Both come before the first file is opened: the one starts the program again, and the other must not take a file
-    // of ours for one of the caller's. Their failures are reported below, once it is known where to.
+    // Both come before this program opens a file: the first starts it again, and the second must not mistake one of its
+    // own files for one of the caller's. Their failures are reported below, once the log is set up.
     let entering = matches!(&request, Ok(Request::Verb(verb, _)) if verb.enters_containers);
     let protected = if entering { protect::own_binary() } else { Ok(()) };
     let inherited = match &request {

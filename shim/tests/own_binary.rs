@@ -100,7 +100,7 @@ fn without_privileges_a_sealed_copy_runs() {
 }
 
 #[test]
-fn the_marker_in_the_environment_protects_nothing() {
+fn the_marker_in_the_environment_is_no_protection() {
     let output =
         Command::new(WHARF).args(["create", "x"]).env("WHARF_OWN_BINARY_TRIED", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(1));

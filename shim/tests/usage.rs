@@ -65,7 +65,7 @@ fn debug_lines_are_written_only_when_asked_for() {
 }
 
 #[test]
-fn an_empty_list_is_what_go_makes_of_it() {
+fn an_empty_list_is_printed_as_go_prints_it() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().to_str().unwrap();
     assert_eq!(wharf(&["--root", root, "list", "--format=json"]).stdout, b"null\n");
@@ -179,7 +179,7 @@ fn regular_expressions_choose_containers() {
     assert!(error.contains("failed for 2 of 2 containers"), "{error}");
     assert_eq!(code(&wharf(&["--root", path, "delete", "--force", "--regex", "^web-[0-9]$"])), 0);
     assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
-    let output = wharf(&["--root", path, "delete", "--regex", "nobody"]);
+    let output = wharf(&["--root", path, "delete", "--regex", "no-such"]);
     assert_eq!(code(&output), 0);
     assert!(String::from_utf8(output.stderr).unwrap().contains("no container matches"));
     let output = wharf(&["--root", path, "delete", "--regex", "("]);
@@ -300,7 +300,7 @@ fn check_has_every_finding_once() {
 }
 
 #[test]
-fn check_tells_that_the_kernel_is_too_old() {
+fn check_reports_a_kernel_that_is_too_old() {
     let dir = bundle(|_| ());
     let path = dir.path().to_str().unwrap();
     // It makes the kernel call itself 2.6.

@@ -1,4 +1,4 @@
-//! Who is told about a new process: the reader of a pid file, the listener of a pidfd socket, the service manager.
+//! Announces a new process: in a pid file, to a pidfd socket, to the service manager.
 
 pub(crate) mod notify;
 pub(crate) mod pid_file;

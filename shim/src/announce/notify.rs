@@ -60,7 +60,7 @@ impl Manager {
         manager.connect_addr(&self.0).map_err(failed)?;
         let Some(socket) = container.bind_notify_socket()? else {
             log::warn!(
-                "$NOTIFY_SOCKET was not set when the container was created: its readiness is not told"
+                "$NOTIFY_SOCKET was not set when the container was created: its readiness is not reported"
             );
             return Ok(None);
         };
@@ -88,7 +88,7 @@ impl Readiness {
         let ready = (0..AT_ONCE).map_while(|_| self.next()).any(|ready| ready);
         // One message: the manager must not see one without the other.
         if ready && let Err(error) = self.manager.send(format!("MAINPID={main}\nREADY=1\n").as_bytes()) {
-            log::warn!("tell $NOTIFY_SOCKET that the container is ready: {error}");
+            log::warn!("report to $NOTIFY_SOCKET that the container is ready: {error}");
         }
         ready
     }

@@ -1,4 +1,4 @@
-//! The file that tells a manager the pid.
+//! The file that holds the pid for a manager.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};

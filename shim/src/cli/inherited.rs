@@ -83,10 +83,11 @@ fn listening(own_pid: u32) -> Result<Listening, Failure> {
 }
 
 fn add_up(listening: Listening, preserved: u32) -> Result<Inherited, Failure> {
-    let count =
-        listening.count.checked_add(preserved).filter(|count| *count <= 1 << 20).ok_or_else(|| {
-            Failure::new("more file descriptors are to be preserved than a process can have")
-        })?;
+    let count = listening
+        .count
+        .checked_add(preserved)
+        .filter(|count| *count <= 1 << 20)
+        .ok_or_else(|| Failure::new("cannot preserve more file descriptors than a process can have"))?;
     let mut variables = Vec::new();
     if listening.count > 0 {
         variables.extend([format!("LISTEN_FDS={}", listening.count), "LISTEN_PID=1".to_owned()]);
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_come_first_and_init_is_told() {
+    fn sockets_come_first_and_init_learns_of_them() {
         let listening = Listening { count: 2, names: Some("a:b".to_owned()) };
         let inherited = add_up(listening, 3).unwrap();
         assert_eq!(inherited.count, 5);

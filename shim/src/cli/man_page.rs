@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn text_means_itself() {
+    fn text_is_escaped() {
         assert_eq!(escaped(".x\n'y\\n-z"), "\\&.x\n\\(aqy\\en\\-z");
     }
 }

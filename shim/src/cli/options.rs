@@ -41,7 +41,7 @@ impl Opt {
 
 /// Options before the verb.
 pub(crate) const GLOBALS: &[Opt] = &[
-    Opt::switch("debug", "log what is done, at level debug"),
+    Opt::switch("debug", "log every step at level debug"),
     Opt::value(
         "log",
         "TARGET",
@@ -49,23 +49,23 @@ pub(crate) const GLOBALS: &[Opt] = &[
     ),
     Opt::value("log-format", "FORMAT", "format of the log: text or json (default: text)")
         .choices(&["text", "json"]),
-    Opt::value("log-level", "LEVEL", "log nothing below error, warning, info or debug (default: info)")
+    Opt::value("log-level", "LEVEL", "lowest level to log: error, warning, info or debug (default: info)")
         .choices(&["error", "warning", "info", "debug"]),
     Opt::value(
         "root",
         "DIR",
-        "directory of the state of containers (default: /run/wharf, or $XDG_RUNTIME_DIR/wharf without privileges)",
+        "directory for the state of containers (default: /run/wharf, or $XDG_RUNTIME_DIR/wharf without privileges)",
     ),
-    Opt::switch("systemd-cgroup", "manage cgroups through systemd; cgroupsPath is slice:prefix:name"),
+    Opt::switch("systemd-cgroup", "let systemd manage cgroups; cgroupsPath has the form slice:prefix:name"),
     Opt::value(
         "cgroup-manager",
         "MANAGER",
-        "who manages cgroups: cgroupfs, systemd or disabled (default: cgroupfs)",
+        "cgroup driver: cgroupfs, systemd or disabled (default: cgroupfs)",
     )
     .choices(&["cgroupfs", "systemd", "disabled"]),
     Opt::switch(
         "systemd-annotations",
-        "honour every annotation org.systemd.property.*, also those that act on the whole machine",
+        "apply every org.systemd.property.* annotation, even one that affects the whole machine",
     ),
     Opt::value("rootless", "WHEN", "ignore cgroup permission errors: true, false or auto (default: auto)")
         .choices(&["true", "false", "auto"]),
@@ -82,19 +82,19 @@ pub(crate) const BUNDLE: Opt =
 pub(crate) const CONFIG: Opt =
     Opt::value("config", "FILE", "configuration (default: config.json in the bundle)").short('f');
 pub(crate) const CONSOLE_SOCKET: Opt =
-    Opt::value("console-socket", "SOCKET", "unix socket that receives the master end of the terminal");
+    Opt::value("console-socket", "SOCKET", "Unix socket that receives the master end of the terminal");
 pub(crate) const PIDFD_SOCKET: Opt =
-    Opt::value("pidfd-socket", "SOCKET", "unix socket that receives a pidfd of the process");
+    Opt::value("pidfd-socket", "SOCKET", "Unix socket that receives a pidfd of the process");
 pub(crate) const PID_FILE: Opt = Opt::value("pid-file", "FILE", "write the process id to FILE");
 pub(crate) const NO_PIVOT: Opt = Opt::switch(
     "no-pivot",
-    "move the root mount instead of pivot_root(2), for a root file system on the initial ram disk",
+    "move the root mount instead of calling pivot_root(2), for a root file system on a ramdisk",
 );
 pub(crate) const NO_NEW_KEYRING: Opt = Opt::switch("no-new-keyring", "keep the caller's session keyring");
 pub(crate) const PRESERVE_FDS: Opt = Opt::value(
     "preserve-fds",
     "N",
-    "pass N more file descriptors, those behind the standard three and $LISTEN_FDS (default: 0)",
+    "pass N extra file descriptors, after the standard streams and $LISTEN_FDS (default: 0)",
 );
 pub(crate) const DETACH: Opt = Opt::switch("detach", "do not wait for the process").short('d');
 pub(crate) const NO_SUBREAPER: Opt =
@@ -105,34 +105,33 @@ pub(crate) const TEXT_FORMAT: Opt =
     Opt::value("format", "FORMAT", "text or json (default: text)").short('f').choices(&["text", "json"]);
 
 pub(crate) const REGEX: Opt =
-    Opt::switch("regex", "take the container id for a regular expression: all that match").short('r');
+    Opt::switch("regex", "treat the container id as a regular expression and act on every match").short('r');
 
 pub(crate) const IMAGE_PATH: Opt =
-    Opt::value("image-path", "DIR", "directory of the images (default: checkpoint)");
+    Opt::value("image-path", "DIR", "directory of the checkpoint images (default: checkpoint)");
 pub(crate) const WORK_PATH: Opt =
-    Opt::value("work-path", "DIR", "directory of the log of criu (default: that of the images)");
+    Opt::value("work-path", "DIR", "directory for criu's log (default: the image directory)");
 pub(crate) const TCP_ESTABLISHED: Opt = Opt::switch("tcp-established", "allow established TCP connections");
 pub(crate) const EXT_UNIX_SK: Opt =
-    Opt::switch("ext-unix-sk", "allow unix sockets connected to outside of the container");
-pub(crate) const SHELL_JOB: Opt =
-    Opt::switch("shell-job", "allow a terminal that is not the container's own");
+    Opt::switch("ext-unix-sk", "allow Unix sockets that are connected outside the container");
+pub(crate) const SHELL_JOB: Opt = Opt::switch("shell-job", "allow a terminal that belongs to the host");
 pub(crate) const FILE_LOCKS: Opt = Opt::switch("file-locks", "allow file locks");
 pub(crate) const MANAGE_CGROUPS_MODE: Opt = Opt::value(
     "manage-cgroups-mode",
     "MODE",
-    "what criu does about cgroups: soft, full, strict or ignore (default: soft)",
+    "how criu handles cgroups: soft, full, strict or ignore (default: soft)",
 );
 pub(crate) const NETWORK_LOCK: Opt = Opt::value(
     "network-lock",
     "HOW",
-    "how criu keeps connections still: iptables, nftables or skip (default: criu's)",
+    "how criu blocks network connections: iptables, nftables or skip (default: criu's choice)",
 );
 pub(crate) const EMPTY_NS: Opt = Opt::value(
     "empty-ns",
     "NAMESPACE",
-    "leave out the contents of a namespace: network, which is always left out (repeatable)",
+    "do not save the contents of a namespace: network, which is never saved anyway (repeatable)",
 );
 pub(crate) const AUTO_DEDUP: Opt =
-    Opt::switch("auto-dedup", "take out of parent images what newer ones hold");
+    Opt::switch("auto-dedup", "remove memory pages from parent images that newer images replace");
 
 pub(crate) const ID: &str = "<container-id>";

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_the_id_of_exec_everything_belongs_to_the_command() {
+    fn after_the_id_of_exec_everything_belongs_to_the_command() {
         let call = call("exec -t --env A=b -e C=d web ls --help -t -- -x");
         assert_eq!(call.operands, ["web", "ls", "--help", "-t", "--", "-x"]);
         assert_eq!(call.options.all("env").unwrap(), ["A=b", "C=d"]);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_use_is_told_in_the_words_of_runc() {
+    fn wrong_use_is_reported_in_the_words_of_runc() {
         assert_eq!(message("run --foo x"), "flag provided but not defined: -foo");
         assert_eq!(message("--foo"), "flag provided but not defined: -foo");
         assert_eq!(message("start"), "wharf: \"start\" requires exactly 1 argument(s)");

@@ -96,7 +96,7 @@ impl Events {
             let victim =
                 waiting.iter().skip(1).position(|event| event.topic != TOPIC_EXIT).map_or(1, |at| at + 1);
             if let Some(lost) = waiting.remove(victim) {
-                log::warn!("{MOST} events wait for the daemon: one of topic {} is lost", lost.topic);
+                log::warn!("{MOST} events wait for the daemon: dropped one of topic {}", lost.topic);
             }
         }
         waiting.push_back(Waiting { topic, request });
@@ -108,7 +108,7 @@ impl Events {
         self.0.discarded.set(true);
     }
 
-    /// Sends queued events, for ever, to the daemon at `address`.
+    /// Sends queued events to the daemon at `address`; never returns.
     pub(crate) async fn forward(&self, address: &str) {
         let path = address.strip_prefix("unix://").unwrap_or(address);
         let mut daemon = None;
@@ -128,7 +128,7 @@ impl Events {
                         sleep(Duration::from_secs(1) * refusals).await;
                         continue;
                     }
-                    log::warn!("the daemon does not take an event of topic {topic}: {reason}");
+                    log::warn!("the daemon refuses an event of topic {topic}: {reason}");
                     refusals = 0;
                 }
                 Ok(Err(_)) | Err(_) => {

@@ -81,7 +81,7 @@ fn perform(program: &str, args: &Args) -> Result<(), String> {
         "start" => print(&start::run(args)?),
         "delete" => print(&cleanup::run(args)?),
         "" => server::run(args),
-        other => Err(format!("unknown action {other:?}: known are start and delete")),
+        other => Err(format!("unknown action {other:?}: use start or delete")),
     }
 }
 

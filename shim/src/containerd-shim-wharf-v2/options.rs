@@ -85,7 +85,7 @@ impl Options {
             }
             "runtimeoptions.v1.Options" => Self::from_generic(&Generic::parse(&any.value).map_err(broken)?),
             other => Err(Refusal::invalid(format!(
-                "the options are of type {other:?}; known are containerd.runc.v1.Options and runtimeoptions.v1.Options"
+                "the options have the unknown type {other:?}; known types are containerd.runc.v1.Options and runtimeoptions.v1.Options"
             ))),
         }
     }
@@ -114,7 +114,7 @@ impl Options {
             Path::new(&self.binary_name).file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if !matches!(name, "" | "wharf" | "containerd-shim-wharf-v2") {
             return Err(Refusal::precondition(format!(
-                "this shim runs containers by itself and cannot call the runtime {:?}: leave BinaryName out, or use another shim",
+                "this shim runs containers itself and cannot call the runtime {:?}: leave BinaryName out, or use another shim",
                 self.binary_name
             )));
         }

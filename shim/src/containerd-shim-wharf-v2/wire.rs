@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_survive_the_way() {
+    fn frames_survive_the_round_trip() {
         block_on(async {
             let mut bytes = Vec::new();
             write_request(&mut bytes, 7, b"question").await.unwrap();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_skipped_and_what_is_cut_is_an_error() {
+    fn a_frame_that_is_too_long_is_skipped_and_one_that_is_cut_off_is_an_error() {
         block_on(async {
             let long = vec![1; MESSAGE_LENGTH_MAX + 1];
             let mut bytes = Vec::new();

@@ -13,7 +13,7 @@ pub(crate) struct Failure {
     usage: Option<Usage>,
 }
 
-/// Whose help is shown with the message of a wrong use.
+/// The help that is shown with the message of a wrong use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Usage {
     /// That of the program.
@@ -50,7 +50,7 @@ impl Failure {
         self
     }
 
-    /// What the caller is told.
+    /// The message for the caller.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -66,7 +66,7 @@ impl Failure {
         self.code
     }
 
-    /// Whose help explains the right use, if the command line was wrong.
+    /// The help to show, if the command line was wrong.
     pub(crate) fn wrong_use(&self) -> Option<Usage> {
         self.usage
     }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_container_is_told_in_the_words_that_callers_know() {
+    fn a_missing_container_is_reported_in_the_words_that_callers_know() {
         let id = wharf::ContainerId::new("no-such-container-of-this-test").unwrap();
         let root = tempfile::tempdir().unwrap();
         let runtime = wharf::Runtime::builder().root(root.path().to_owned()).build().unwrap();

@@ -26,7 +26,7 @@ pub(crate) struct Signals(SignalFd);
 impl Signals {
     /// Holds signals back until the program ends.
     pub(crate) fn hold() -> Result<Self, Failure> {
-        let failed = |errno: Errno| Failure::new(format!("hold signals back: {errno}"));
+        let failed = |errno: Errno| Failure::new(format!("block signals: {errno}"));
         let all = SigSet::all();
         all.thread_block().map_err(failed)?;
         SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self).map_err(failed)
@@ -101,7 +101,7 @@ pub(crate) fn supervise(signals: &Signals, job: Job<'_>) -> Result<u8, Failure> 
                     signal => {
                         // It may have ended just now.
                         if let Err(error) = (job.kill)(signal) {
-                            log::debug!("pass signal {signal} on: {error}");
+                            log::debug!("forward signal {signal}: {error}");
                         }
                     }
                 }
@@ -205,14 +205,14 @@ pub(crate) fn exit_code(code: i32) -> u8 {
 /// Makes this process the parent of orphans in its containers, so that they do not go to the host's init.
 pub(crate) fn adopt_orphans() -> Result<(), Failure> {
     nix::sys::prctl::set_child_subreaper(true)
-        .map_err(|errno| Failure::new(format!("become the reaper of orphans: {errno}")))
+        .map_err(|errno| Failure::new(format!("become a subreaper: {errno}")))
 }
 
 /// The pid of a child that is known to exist.
 fn pid(pid: Option<i32>) -> Result<Pid, Failure> {
-    pid.filter(|pid| *pid > 0)
-        .map(Pid::from_raw)
-        .ok_or_else(|| Failure::new("the process of the container is gone before it was waited for"))
+    pid.filter(|pid| *pid > 0).map(Pid::from_raw).ok_or_else(|| {
+        Failure::new("the process of the container was gone before its exit status could be collected")
+    })
 }
 
 #[cfg(test)]
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_broken_pipe_is_no_signal_for_the_container() {
+    fn a_broken_pipe_of_this_program_is_no_signal_for_the_container() {
         let signals = Signals::hold().unwrap();
         let (reader, writer) = nix::unistd::pipe().unwrap();
         drop(reader);

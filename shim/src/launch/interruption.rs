@@ -16,7 +16,7 @@ pub(crate) struct Interruption(SignalFd);
 impl Interruption {
     /// Holds them back until the program ends. Signals that the caller made us ignore stay ignored.
     pub(crate) fn hold() -> Result<Self, Failure> {
-        let failed = |errno: Errno| Failure::new(format!("hold signals back: {errno}"));
+        let failed = |errno: Errno| Failure::new(format!("block signals: {errno}"));
         let mut wanted = SigSet::empty();
         for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
             if !is_ignored(signal as i32) {
@@ -43,7 +43,7 @@ impl Interruption {
         }
         let signal = self.0.read_signal().ok().flatten().map_or(0, |info| info.ssi_signo as i32);
         let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
-        Failure::new(format!("interrupted by {name}; what was made is undone"))
+        Failure::new(format!("interrupted by {name}; everything made so far was undone"))
             .with_code(u8::try_from(128 + signal).unwrap_or(u8::MAX))
     }
 }

@@ -1,5 +1,5 @@
-//! What the verbs share that make containers and processes: a container that is about to be created, from the options
-//! and the bundle.
+//! What `create`, `run`, `exec` and `restore` share; first of all a container that is about to be created, with its
+//! bundle and its options.
 
 pub(crate) mod criu;
 pub(crate) mod interruption;

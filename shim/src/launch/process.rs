@@ -163,7 +163,7 @@ fn add_capabilities(base: Option<&LinuxCapabilities>, names: &[&str]) -> Result<
     let parse = |name: &&str| {
         let known = serde_json::from_value::<Capability>((*name).into()).ok();
         if known.is_none() {
-            log::warn!("unknown capability {name:?} is left out");
+            log::warn!("unknown capability {name:?} is ignored");
         }
         known
     };
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn ambient_capabilities_come_only_where_there_are_inheritable_ones_and_unknown_names_are_left_out() {
+    fn ambient_capabilities_need_inheritable_ones_and_unknown_names_are_ignored() {
         let none: LinuxCapabilities = serde_json::from_str(r#"{"bounding": ["CAP_KILL"]}"#).unwrap();
         let sets = add_capabilities(Some(&none), &["CAP_NET_RAW", "CAP_FLY"]).unwrap();
         assert_eq!(sets.ambient().as_ref(), Some(&HashSet::new()));
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_process_is_named() {
+    fn a_file_that_is_not_a_process_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("process.json");
         std::fs::write(&path, "{\"cwd\": 5}").unwrap();

@@ -63,7 +63,7 @@ fn half(text: &str) -> Result<Option<u32>, &'static str> {
         return Err("a number has no sign, and a name starts with neither - nor +");
     }
     if text.contains(|c: char| c == ':' || c == ',' || c == '/' || c.is_whitespace() || c.is_control()) {
-        return Err("a name holds no colon, comma, slash, blank or control character");
+        return Err("a name has no colon, comma, slash, blank or control character");
     }
     Ok(None)
 }

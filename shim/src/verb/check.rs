@@ -16,17 +16,14 @@ pub(crate) const VERB: Verb = Verb {
     operands: "[bundle]",
     count: Count::AtMost(1),
     trailing: false,
-    about: "examine a bundle and print everything that is wrong with it",
-    details: "Nothing is changed on the host. The exit code is 0 when there are no findings and 1 otherwise.\n\
-        Each finding names the property of config.json as a JSON pointer.",
+    about: "check a bundle and print every problem found",
+    details: "This changes nothing on the host. The exit code is 0 if there are no findings, and 1 otherwise.\n\
+        Each finding names a property of config.json as a JSON pointer.",
     options: &[
         BUNDLE,
         CONFIG,
-        Opt { help: "examine a call of create or run --detach, too: where does a terminal go?", ..DETACH },
-        Opt {
-            help: "the same, with this socket for the terminal, which is not connected to",
-            ..CONSOLE_SOCKET
-        },
+        Opt { help: "check for create or run --detach, which need a place for the terminal", ..DETACH },
+        Opt { help: "the same, with this socket for the terminal; nothing connects to it", ..CONSOLE_SOCKET },
         Opt { short: None, ..TEXT_FORMAT },
     ],
     enters_containers: false,

@@ -22,28 +22,35 @@ pub(crate) const VERB: Verb = Verb {
     count: Count::Exactly(1),
     trailing: false,
     about: "save the processes of a running container with criu",
-    details: "Unless it is left running, the container is deleted. Mounts of the host, joined network and pid\n\
-        namespaces and pipes to the outside are saved by name only. The annotation org.criu.config names a\n\
-        file with more options for criu (default: /etc/criu/wharf.conf, else /etc/criu/runc.conf).",
+    details: "The container is deleted afterwards, unless --leave-running is given. Host mounts, joined network\n\
+        and pid namespaces, and pipes to the outside are saved by name only. The annotation org.criu.config\n\
+        names a file with more options for criu (default: /etc/criu/wharf.conf, then /etc/criu/runc.conf).",
     options: &[
         IMAGE_PATH,
         WORK_PATH,
         Opt::value(
             "parent-path",
             "DIR",
-            "directory of earlier images, relative to --image-path: save only what changed since",
+            "directory of earlier images, relative to --image-path; save only what has changed since",
         ),
-        Opt::switch("leave-running", "let the container go on"),
+        Opt::switch("leave-running", "keep the container running"),
         TCP_ESTABLISHED,
-        Opt::switch("tcp-skip-in-flight", "leave out TCP connections that are being made"),
-        Opt::switch("link-remap", "give deleted files that are open a name again, where possible"),
+        Opt::switch("tcp-skip-in-flight", "skip TCP connections that are not established yet"),
+        Opt::switch("link-remap", "relink open files that were deleted, where possible"),
         EXT_UNIX_SK,
         SHELL_JOB,
-        Opt::switch("lazy-pages", "serve the memory to criu lazy-pages instead of saving it"),
-        Opt::value("status-fd", "FD", "write a zero byte to FD when --lazy-pages serves"),
-        Opt::value("page-server", "ADDRESS:PORT", "send the memory to a page server, or serve it there"),
+        Opt::switch("lazy-pages", "serve memory to criu lazy-pages instead of saving it"),
+        Opt::value("status-fd", "FD", "write a zero byte to FD once --lazy-pages is ready"),
+        Opt::value(
+            "page-server",
+            "ADDRESS:PORT",
+            "send memory to this page server, or serve it at this address",
+        ),
         FILE_LOCKS,
-        Opt::switch("pre-dump", "save memory only, as the parent of a later checkpoint, and go on"),
+        Opt::switch(
+            "pre-dump",
+            "save only memory, as the parent of a later checkpoint, and keep the container running",
+        ),
         MANAGE_CGROUPS_MODE,
         NETWORK_LOCK,
         EMPTY_NS,

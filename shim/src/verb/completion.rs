@@ -19,9 +19,9 @@ pub(crate) const VERB: Verb = Verb {
     operands: "bash|fish|zsh",
     count: Count::AtLeast(1),
     trailing: true,
-    about: "print the script that lets a shell complete the command line",
-    details: "For bash: source <(wharf completion bash). For fish: wharf completion fish | source. For zsh: put it into a\n\
-        file _wharf in a directory of $fpath.",
+    about: "print a shell completion script",
+    details: "For bash: source <(wharf completion bash). For fish: wharf completion fish | source. For zsh: write it\n\
+        to a file _wharf in a directory of $fpath.",
     options: &[],
     enters_containers: false,
     run,

@@ -16,9 +16,9 @@ pub(crate) const VERB: Verb = Verb {
     count: Count::Exactly(1),
     trailing: false,
     about: "create a container from a bundle",
-    details: "The container is set up completely and waits for start. If $LISTEN_PID is the id of this process,\n\
-        the $LISTEN_FDS descriptors from 3 on are passed to the container with LISTEN_PID=1.\n\
-        If $NOTIFY_SOCKET is set, the process gets a socket for sd_notify(3) of its own; see start.",
+    details: "This sets the container up completely; it then waits for start. If $LISTEN_PID is the id of this\n\
+        process, the $LISTEN_FDS descriptors from 3 up are passed to the container, with LISTEN_PID=1.\n\
+        If $NOTIFY_SOCKET is set, the container gets its own socket for sd_notify(3); see start.",
     options: &[
         BUNDLE,
         CONFIG,

@@ -16,13 +16,10 @@ pub(crate) const VERB: Verb = Verb {
     count: Count::Exactly(1),
     trailing: false,
     about: "delete a stopped container and everything that create made",
-    details: "A container that is created but not started is killed and deleted as well.",
+    details: "A container that was created but never started is killed first.",
     options: &[
         Opt::switch("force", "kill the container first; no error if it does not exist").short('f'),
-        Opt::switch(
-            "strict",
-            "refuse a container that is created but not started, as the specification wants",
-        ),
+        Opt::switch("strict", "refuse a container that was never started, as the specification requires"),
         REGEX,
     ],
     enters_containers: false,

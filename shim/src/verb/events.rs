@@ -25,8 +25,8 @@ pub(crate) const VERB: Verb = Verb {
     about: "print statistics and out-of-memory events of a container as lines of JSON",
     details: "",
     options: &[
-        Opt::value("interval", "DURATION", "time between two statistics, for example 1m30s (default: 5s)"),
-        Opt::switch("stats", "print the statistics once and end"),
+        Opt::value("interval", "DURATION", "time between statistics, for example 1m30s (default: 5s)"),
+        Opt::switch("stats", "print the statistics once and exit"),
     ],
     enters_containers: false,
     run,
@@ -57,7 +57,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         Ok(watch) => Some(watch),
         // There is then nothing to wait for, but the statistics are still there.
         Err(error) if error.kind() == Kind::Unsupported => {
-            log::warn!("{error}; out-of-memory events are not told");
+            log::warn!("{error}; out-of-memory events are not reported");
             None
         }
         Err(_) if container.state()?.status == Status::Stopped => return Err(not_running(&container)),

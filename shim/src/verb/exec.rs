@@ -21,8 +21,8 @@ pub(crate) const VERB: Verb = Verb {
     count: Count::AtLeast(1),
     trailing: true,
     about: "start another process in a container",
-    details: "Without --process, the process is the one of the container's config.json with the command and the\n\
-        options put in. The exit code is that of the process, 128+N if signal N ended it, and 255 if it\n\
+    details: "Without --process, the process is that of the container's config.json with the command and the\n\
+        options applied. The exit code is that of the process, 128+N if signal N ended it, or 255 if it\n\
         could not be started.",
     options: &[
         Opt::value("process", "FILE", "JSON file with the process object to start").short('p'),

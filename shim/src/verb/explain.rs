@@ -19,7 +19,7 @@ pub(crate) const VERB: Verb = Verb {
     count: Count::AtMost(1),
     trailing: false,
     about: "print what create would do with a bundle, step by step",
-    details: "Nothing is changed on the host.",
+    details: "This changes nothing on the host.",
     options: &[
         BUNDLE,
         CONFIG,
@@ -54,6 +54,8 @@ fn id_of(dir: &Path) -> Result<ContainerId, Failure> {
         .map_err(|error| Failure::new(format!("make {} absolute: {error}", dir.display())))?;
     let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     ContainerId::new(name).map_err(|error| {
-        Failure::new(format!("the name of the bundle's directory is no container id, use --id: {error}"))
+        Failure::new(format!(
+            "the name of the bundle's directory is not a valid container id; use --id: {error}"
+        ))
     })
 }

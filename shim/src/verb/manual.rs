@@ -22,7 +22,7 @@ pub(crate) const VERB: Verb = Verb {
     options: &[Opt::value(
         "into",
         "DIR",
-        "write the pages of all commands into DIR, which is made if it is not there",
+        "write the pages of all commands to DIR, which is created if needed",
     )],
     enters_containers: false,
     run,
@@ -37,7 +37,10 @@ fn run(_context: &Context, call: &Call) -> Result<u8, Failure> {
         return output::text(&man_page::text(VERBS, verb));
     };
     if name.is_some() {
-        return Err(Failure::usage(Some(call.verb), "--into writes the pages of all commands: name none"));
+        return Err(Failure::usage(
+            Some(call.verb),
+            "--into writes the pages of all commands and takes no command",
+        ));
     }
     fs::create_dir_all(dir).map_err(|error| Failure::new(format!("create {}: {error}", dir.display())))?;
     for verb in VERBS.iter().map(Some).chain([None]) {

@@ -15,9 +15,9 @@ pub(crate) const VERB: Verb = Verb {
     count: Count::Exactly(3),
     trailing: false,
     about: "add mounts to a running container, or remove them",
-    details: "The file is a JSON object with the list mounts of config.json, or that list alone; - reads standard\n\
-        input. If one entry fails, none takes effect. Only mounts that were added can be removed, with all that is mounted\n\
-        below them; of their entries only the destination is looked at.",
+    details: "The file holds a JSON object with the property mounts of config.json, or that list alone; - is standard\n\
+        input. If one entry fails, none takes effect. Only added mounts can be removed, with everything mounted\n\
+        below them; only the destinations of the entries count.",
     options: &[],
     enters_containers: true,
     run,

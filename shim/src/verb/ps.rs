@@ -16,8 +16,8 @@ pub(crate) const VERB: Verb = Verb {
     count: Count::AtLeast(1),
     trailing: true,
     about: "print the processes of a container",
-    details: "The table is that of ps(1) on the host, with the arguments given (default: -ef), which must print a\n\
-        PID column.",
+    details: "The table comes from ps(1) on the host, called with the given arguments (default: -ef), which must\n\
+        print a PID column.",
     options: &[FORMAT],
     enters_containers: false,
     run,

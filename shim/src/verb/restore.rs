@@ -22,9 +22,9 @@ pub(crate) const VERB: Verb = Verb {
     operands: ID,
     count: Count::Exactly(1),
     trailing: false,
-    about: "make a container of the images of a checkpoint",
-    details: "The bundle is that of the container or one like it: what the images describe is compared with its\n\
-        config.json before it may run, and refused if it is less confined. The exit code is that of the\n\
+    about: "restore a container from a checkpoint",
+    details: "Use the bundle of the container, or one like it. The images are compared with its config.json first,\n\
+        and refused if they describe a less confined container. The exit code is that of the\n\
         container's first process, or 128+N if signal N ended it.",
     options: &[
         BUNDLE,
@@ -33,7 +33,7 @@ pub(crate) const VERB: Verb = Verb {
         IMAGE_PATH,
         WORK_PATH,
         TCP_ESTABLISHED,
-        Opt::switch("tcp-close", "restore established TCP connections as closed ones"),
+        Opt::switch("tcp-close", "close TCP connections that were established"),
         EXT_UNIX_SK,
         SHELL_JOB,
         FILE_LOCKS,
@@ -42,11 +42,11 @@ pub(crate) const VERB: Verb = Verb {
         DETACH,
         PID_FILE,
         NO_SUBREAPER,
-        Opt::switch("no-pivot", "without effect: criu makes the mounts"),
+        Opt::switch("no-pivot", "has no effect: criu makes the mounts"),
         EMPTY_NS,
         AUTO_DEDUP,
-        Opt::switch("lazy-pages", "get the memory from criu lazy-pages when it is used"),
-        Opt::value("lsm-profile", "TYPE:LABEL", "apparmor or selinux label (default: the configuration's)"),
+        Opt::switch("lazy-pages", "fetch memory from criu lazy-pages when it is first used"),
+        Opt::value("lsm-profile", "TYPE:LABEL", "AppArmor or SELinux label (default: that of config.json)"),
         Opt::value("lsm-mount-context", "CONTEXT", "SELinux context for mounts that have one"),
     ],
     enters_containers: false,

@@ -19,9 +19,9 @@ pub(crate) const VERB: Verb = Verb {
     operands: ID,
     count: Count::Exactly(1),
     trailing: false,
-    about: "create, start, await and delete a container",
+    about: "create and start a container, wait for it, and delete it",
     details: "The exit code is that of the container's first process, or 128+N if signal N ended it. Signals are\n\
-        passed on to it. $LISTEN_FDS and $NOTIFY_SOCKET are treated as by create and start.",
+        forwarded to it. $LISTEN_FDS and $NOTIFY_SOCKET work as for create and start.",
     options: &[
         BUNDLE,
         CONFIG,
@@ -29,7 +29,7 @@ pub(crate) const VERB: Verb = Verb {
         PIDFD_SOCKET,
         PID_FILE,
         DETACH,
-        Opt::switch("keep", "do not delete the container when it ends"),
+        Opt::switch("keep", "keep the container when it exits"),
         NO_SUBREAPER,
         NO_PIVOT,
         NO_NEW_KEYRING,

@@ -19,7 +19,7 @@ pub(crate) const VERB: Verb = Verb {
     operands: "",
     count: Count::Exactly(0),
     trailing: false,
-    about: "write a config.json to begin with",
+    about: "write a config.json to start from",
     details: "An existing file is not overwritten.",
     options: &[
         BUNDLE,

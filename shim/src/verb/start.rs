@@ -18,8 +18,8 @@ pub(crate) const VERB: Verb = Verb {
     count: Count::Exactly(1),
     trailing: false,
     about: "start the process of a created container",
-    details: "If $NOTIFY_SOCKET is set, as it was for create, this returns when the process has sent READY=1 to its own\n\
-        socket or has ended, and passes the readiness on together with MAINPID and BARRIER=1.",
+    details: "If $NOTIFY_SOCKET is set, as it was for create, this waits until the process sends READY=1 to its own\n\
+        socket or exits, and forwards the readiness with MAINPID and BARRIER=1.",
     options: &[],
     enters_containers: false,
     run,

@@ -21,34 +21,34 @@ pub(crate) const VERB: Verb = Verb {
     count: Count::Exactly(1),
     trailing: false,
     about: "change the resource limits of a container",
-    details: "Limits that are not named keep their value. Sizes take the suffixes k, m, g, t and p.",
+    details: "Limits without an option keep their value. Sizes take the suffixes k, m, g, t and p.",
     options: &[
         Opt::value("resources", "FILE", "JSON file with a resources object, or - for standard input")
             .short('r'),
         Opt::value("blkio-weight", "WEIGHT", "relative weight of block I/O, 10 to 1000"),
         Opt::value("cpu-period", "USEC", "period of the CPU limit"),
         Opt::value("cpu-quota", "USEC", "CPU time allowed in a period"),
-        Opt::value("cpu-burst", "USEC", "CPU time that may be saved up"),
+        Opt::value("cpu-burst", "USEC", "unused CPU time that may accumulate"),
         Opt::value("cpu-share", "SHARES", "relative weight of CPU time"),
         Opt::value("cpu-rt-period", "USEC", "period of the real-time CPU limit"),
         Opt::value("cpu-rt-runtime", "USEC", "real-time CPU time allowed in a period"),
-        Opt::value("cpu-idle", "N", "1: schedule only when nothing else wants to run"),
+        Opt::value("cpu-idle", "N", "1: run only when no other process wants the CPU"),
         Opt::value("cpuset-cpus", "LIST", "CPUs to use"),
         Opt::value("cpuset-mems", "LIST", "memory nodes to use"),
         Opt::value("memory", "SIZE", "memory limit"),
-        Opt::value("memory-reservation", "SIZE", "memory that is reclaimed last"),
+        Opt::value("memory-reservation", "SIZE", "soft limit: memory that is reclaimed last"),
         Opt::value("memory-swap", "SIZE", "limit of memory and swap together; -1 for no limit"),
-        Opt::switch("check-before-update", "refuse a memory limit below the usage"),
+        Opt::switch("check-before-update", "refuse a memory limit below the current usage"),
         Opt::value(
             "reclaim",
             "DURATION",
-            "take memory back first, for so long, and set a lower memory limit only when the usage is below it",
+            "reclaim memory for at most this long, and lower the memory limit only if usage falls below it",
         ),
-        Opt::value("pids-limit", "N", "number of processes; -1 for no limit"),
+        Opt::value("pids-limit", "N", "maximum number of processes; -1 for no limit"),
         Opt::value("l3-cache-schema", "SCHEMA", "shares of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f"),
         Opt::value("mem-bw-schema", "SCHEMA", "memory bandwidth (Intel RDT), such as MB:0=20;1=70"),
-        Opt::value("kernel-memory", "SIZE", "obsolete, without effect").hidden(),
-        Opt::value("kernel-memory-tcp", "SIZE", "obsolete, without effect").hidden(),
+        Opt::value("kernel-memory", "SIZE", "obsolete; has no effect").hidden(),
+        Opt::value("kernel-memory-tcp", "SIZE", "obsolete; has no effect").hidden(),
     ],
     enters_containers: false,
     run,
@@ -115,7 +115,7 @@ fn resources(call: &Call) -> Result<LinuxResources, Failure> {
                 .find(|name| *name != "resources" && !OUTSIDE.iter().any(|outside| name.starts_with(outside)))
             {
                 let message =
-                    format!("--resources cannot be combined with --{other}: name every limit in the file");
+                    format!("--resources cannot be combined with --{other}: put every limit into the file");
                 return Err(Failure::usage(Some(call.verb), message));
             }
             let text = input::read("resources", file)?;
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_is_not_there() {
+    fn an_option_that_is_not_given_sets_nothing() {
         assert_eq!(read_back("wharf update web").unwrap(), json!({}));
         assert_eq!(read_back("wharf update --pids-limit 0 web").unwrap(), json!({"pids": {"limit": 1}}));
         assert_eq!(read_back("wharf update --kernel-memory 5 web").unwrap(), json!({}));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn schemata_of_intel_rdt_are_no_resources() {
+    fn schemata_of_intel_rdt_are_not_resources() {
         let rdt = |words: &str| {
             let words = format!("wharf update {words} web");
             let Ok(Request::Verb(_, call)) =

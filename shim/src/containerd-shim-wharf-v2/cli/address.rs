@@ -111,7 +111,7 @@ mod tests {
         assert!(matches!(claim(&path).unwrap(), Claim::Ours(_)));
         fs::remove_file(&path).unwrap();
         fs::write(&path, "").unwrap();
-        assert!(claim(&path).is_err(), "a file of somebody else is left alone");
+        assert!(claim(&path).is_err(), "a file that is not a socket is left alone");
         assert!(claim(&dir.path().join("x".repeat(108))).is_err());
     }
 }

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn switches_take_values_only_behind_an_equals_sign() {
+    fn switches_take_values_only_after_an_equals_sign() {
         assert!(!parsed("-debug=false start").unwrap().debug);
         assert_eq!(parsed("-debug false").unwrap().action, "false");
         assert!(parsed("-v").unwrap().version && parsed("--version").unwrap().version);

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn version_three_is_for_those_who_ask() {
+    fn version_three_is_only_for_daemons_that_ask() {
         assert_eq!(Daemon::recognize(&[], "a", "b", Some("2"), Some("3")), Daemon::Json(3));
         assert_eq!(Daemon::recognize(&[], "a", "b", None, Some("3")), Daemon::Plain);
     }

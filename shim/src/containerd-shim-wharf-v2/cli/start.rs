@@ -82,7 +82,7 @@ fn group(bundle: &Path) -> Result<Option<String>, String> {
 
 /// Starts the server, with the listening socket as standard input: it is ready at every moment.
 fn serve(args: &Args, daemon: &Daemon, bundle: &Path, listener: OwnedFd) -> Result<Child, String> {
-    let program = std::env::current_exe().map_err(|error| format!("find the own program: {error}"))?;
+    let program = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
     let name = std::env::args_os().next().unwrap_or_else(|| program.clone().into());
     let mut command = Command::new(&program);
     command

@@ -74,7 +74,7 @@ impl Wanted {
         }
         let images = if request.path.is_empty() { &given.image_path } else { &request.path };
         if images.is_empty() {
-            return Err(Refusal::invalid("there is no path for the images of the checkpoint"));
+            return Err(Refusal::invalid("the checkpoint has no image path"));
         }
         let work = [&given.work_path, &task.options.criu_work_path].into_iter().find(|path| !path.is_empty());
         Ok(Self {
@@ -119,7 +119,7 @@ fn decode(any: &Any) -> Result<oci::CheckpointOptions, Refusal> {
                 .map_err(|error| Refusal::invalid(format!("the options of type {}: {error}", any.type_url)))
         }
         other => Err(Refusal::invalid(format!(
-            "the options are of type {other:?}; known are containerd.runc.v1.CheckpointOptions and containerd.linux.runc.CheckpointOptions"
+            "the options have the unknown type {other:?}; known types are containerd.runc.v1.CheckpointOptions and containerd.linux.runc.CheckpointOptions"
         ))),
     }
 }
@@ -163,7 +163,7 @@ pub(crate) fn images(request: &CreateTaskRequest) -> Result<Option<PathBuf>, Ref
         if request.parent_checkpoint.is_empty() {
             return Ok(None);
         }
-        return Err(Refusal::invalid("a parent checkpoint without a checkpoint"));
+        return Err(Refusal::invalid("a parent checkpoint needs a checkpoint"));
     }
     let images = absolute("checkpoint", &request.checkpoint)?;
     if !request.parent_checkpoint.is_empty() {
@@ -233,7 +233,7 @@ async fn perform(saved: Saved, pod: &Rc<Pod>, task: &Rc<Task>, init: &Rc<Process
         })
         .await?;
     let pid = answer.bytes.as_slice().try_into().map(i32::from_le_bytes);
-    let pid = pid.map_err(|_| Refusal::unknown("the answer of a worker cannot be understood"))?;
+    let pid = pid.map_err(|_| Refusal::unknown("a worker's answer cannot be parsed"))?;
     let mut io = pending.begin(answer.descriptor)?;
     if init.stdin_closed.get() {
         io.close_stdin();

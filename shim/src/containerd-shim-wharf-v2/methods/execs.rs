@@ -59,7 +59,7 @@ pub(crate) fn exec(pod: &Rc<Pod>, request: ExecProcessRequest) -> Result<Empty, 
 pub(crate) async fn start(pod: &Rc<Pod>, task: &Rc<Task>, process: &Rc<Process>) -> Result<u32, Refusal> {
     match process.phase() {
         Phase::Created if process.starting.get() => {
-            return Err(Refusal::precondition("the process is being started"));
+            return Err(Refusal::precondition("the process is already being started"));
         }
         Phase::Created => {}
         Phase::Running => return Err(Refusal::precondition("cannot start a running process")),
@@ -115,7 +115,7 @@ async fn make(pod: &Rc<Pod>, task: &Rc<Task>, process: &Rc<Process>) -> Result<u
         })
         .await?;
     let pid = answer.bytes.as_slice().try_into().map(u32::from_le_bytes);
-    let pid = pid.map_err(|_| Refusal::unknown("the answer of a worker cannot be understood"))?;
+    let pid = pid.map_err(|_| Refusal::unknown("a worker's answer cannot be parsed"))?;
     let mut io = pending.begin(answer.descriptor)?;
     if process.stdin_closed.get() {
         io.close_stdin();

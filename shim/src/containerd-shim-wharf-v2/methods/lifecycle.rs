@@ -67,8 +67,8 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
         }
         Ok(answer) => answer,
     };
-    let created: Created =
-        serde_json::from_slice(&answer.bytes).map_err(|error| Refusal::io("hear from a worker", error))?;
+    let created: Created = serde_json::from_slice(&answer.bytes)
+        .map_err(|error| Refusal::io("read a worker's answer", error))?;
     let init = Rc::new(Process::new(String::new(), streams, Vec::new()));
     init.pid.set(created.pid);
     let saved = if let (Some(images), Some(streams)) = (images, saved) {
@@ -104,7 +104,7 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
 
 fn runtime(pod: &Pod, options: &Options) -> Result<Runtime, Refusal> {
     let root = options.state_root(&pod.namespace);
-    // Docker tells the shims in its configuration file nothing about its cgroup driver, except through the path.
+    // Docker does not pass its cgroup driver to a shim from its configuration file; the form of the path shows it.
     let driver = if options.systemd_cgroup { CgroupDriver::Systemd } else { CgroupDriver::ByPath };
     Ok(Runtime::builder().root(root).cgroup_driver(driver).build()?)
 }

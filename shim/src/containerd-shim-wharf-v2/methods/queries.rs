@@ -107,7 +107,7 @@ pub(crate) async fn stats(pod: &Rc<Pod>, request: &StatsRequest) -> Result<Stats
         .await?;
     let mut response = StatsResponse::new();
     let stats =
-        Any::parse_from_bytes(&answer.bytes).map_err(|error| Refusal::io("hear from a worker", error))?;
+        Any::parse_from_bytes(&answer.bytes).map_err(|error| Refusal::io("read a worker's answer", error))?;
     response.stats = MessageField::some(stats);
     Ok(response)
 }

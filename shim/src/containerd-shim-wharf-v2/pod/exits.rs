@@ -117,7 +117,7 @@ async fn end_others(pod: Rc<Pod>, task: Rc<Task>) {
         Ok(Answer::default())
     });
     if let Err(refusal) = ended.await {
-        log::warn!("end the processes that init of {} has left: {refusal}", task.id);
+        log::warn!("kill the processes that init of {} left behind: {refusal}", task.id);
     }
 }
 

@@ -47,10 +47,10 @@ impl Load {
         let most = if waits { MOST_WAITS } else { MOST_OTHERS };
         let count = self.count(waits);
         if count.get() >= most {
-            return Err(exhausted(format!("{most} calls of this kind are under way")));
+            return Err(exhausted(format!("{most} calls of this kind are in progress")));
         }
         if self.bytes.get().saturating_add(bytes) > MOST_BYTES {
-            return Err(exhausted("the messages of the calls under way are too long together".to_owned()));
+            return Err(exhausted("the messages of the calls in progress are too long in total".to_owned()));
         }
         count.set(count.get() + 1);
         self.bytes.set(self.bytes.get() + bytes);
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!((load.calls(), load.bytes.get()), (0, 0));
         let answered: Vec<_> = (0..MOST_OTHERS).map(|_| load.admit(false, 10).unwrap()).collect();
         answered.iter().for_each(Admission::done);
-        assert!(load.admit(false, 10).is_ok(), "an answer that nobody reads is no call");
+        assert!(load.admit(false, 10).is_ok(), "an unread answer does not count as a call");
         assert_eq!(load.calls(), MOST_OTHERS);
         drop(answered);
         let others: Vec<_> = (0..MOST_OTHERS).map(|_| load.admit(false, 10).unwrap()).collect();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_messages_have_a_bound_together() {
+    fn all_messages_share_one_limit() {
         let load = Rc::new(Load::default());
         let large: Vec<_> = (0..4).map(|_| load.admit(false, 4 << 20).unwrap()).collect();
         assert!(load.admit(false, 1).is_err());

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_taken_once_and_given_back_by_a_failure() {
+    fn an_id_is_reserved_once_and_freed_by_a_failure() {
         let pod = Rc::new(Pod::new("default".to_owned(), Events::new("default".to_owned())));
         let reservation = pod.reserve("a").unwrap();
         assert_eq!(pod.reserve("a").unwrap_err().code, 6);

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_exit_counts_and_everybody_hears_of_it() {
+    fn the_first_exit_counts_and_every_waiter_gets_it() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let process = process();

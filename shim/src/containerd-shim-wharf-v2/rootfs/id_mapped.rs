@@ -75,9 +75,9 @@ fn assemble(data: &[String], flags: MsFlags, maps: &Maps, stage: &Path) -> Resul
     let failed =
         |what: &str, error: io::Error| Refusal::io(format_args!("{what} in {}", stage.display()), error);
     mount(Some("layers"), stage, Some("tmpfs"), MsFlags::empty(), Some("mode=0700"))
-        .map_err(|errno| failed("make room for layers", errno.into()))?;
+        .map_err(|errno| failed("mount a tmpfs for the layers", errno.into()))?;
     // Short names: all options together have at most a page.
-    std::env::set_current_dir(stage).map_err(|error| failed("go to the layers", error))?;
+    std::env::set_current_dir(stage).map_err(|error| failed("change to the layers", error))?;
     let layers = data.iter().filter_map(|option| option.strip_prefix(LOWER)).flat_map(|all| all.split(':'));
     let mut names = Vec::new();
     for (index, layer) in layers.enumerate() {
@@ -93,7 +93,7 @@ fn assemble(data: &[String], flags: MsFlags, maps: &Maps, stage: &Path) -> Resul
     mount(Some("overlay"), "whole", Some("overlay"), flags, Some(options.as_str()))
         .map_err(|errno| failed(&format!("mount an overlay ({options})"), errno.into()))?;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    open_tree(CWD, "whole", clone).map_err(|errno| failed("take the overlay", errno.into()))
+    open_tree(CWD, "whole", clone).map_err(|errno| failed("detach the overlay", errno.into()))
 }
 
 /// Attaches a detached mount at a path that the caller trusts.

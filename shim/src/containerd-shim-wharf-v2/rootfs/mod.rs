@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_sorted_by_who_reads_them() {
+    fn options_are_sorted_by_their_reader() {
         let parsed =
             parse(&options("rbind ro nosuid X-containerd.x=1 lowerdir=/a:/b index=off suid")).unwrap();
         assert_eq!(parsed.flags, MsFlags::MS_BIND | MsFlags::MS_REC | MsFlags::MS_RDONLY);

@@ -123,7 +123,7 @@ fn admitted(pod: &Pod, payload: Option<Vec<u8>>) -> Result<(Request, Admission),
 async fn write_answer<W: AsyncWrite + Unpin>(writer: &Mutex<W>, stream: u32, done: Result<Vec<u8>, Refusal>) {
     let bytes = response(done).write_to_bytes().unwrap_or_default();
     if let Err(error) = wire::write_response(&mut *writer.lock().await, stream, &bytes).await {
-        log::debug!("a caller went away before its answer: {error}");
+        log::debug!("a caller left before its answer was sent: {error}");
     }
 }
 
@@ -132,7 +132,7 @@ async fn write_answer<W: AsyncWrite + Unpin>(writer: &Mutex<W>, stream: u32, don
 async fn perform(pod: &Rc<Pod>, request: Request, admission: &Rc<Admission>) -> Result<Vec<u8>, Refusal> {
     let limit = u64::try_from(request.timeout_nano).ok().filter(|limit| *limit > 0).map(Duration::from_nanos);
     let name = format!("{}/{}", request.service, request.method);
-    let late = || Refusal::new(Code::DEADLINE_EXCEEDED, format!("{name}: the time of the caller is over"));
+    let late = || Refusal::new(Code::DEADLINE_EXCEEDED, format!("{name}: the caller's deadline has passed"));
     let (pod, counted) = (pod.clone(), admission.clone());
     let call = async move {
         let done = dispatch::call(&pod, &request.service, &request.method, &request.payload).await;

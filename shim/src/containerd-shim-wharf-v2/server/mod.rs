@@ -34,22 +34,21 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// How long a caller may take for the last answer.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
-/// Serves until it is told to end, or is no longer needed.
+/// Serves until a caller shuts it down or it is no longer needed.
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     // First of all: it starts the program again.
     wharf::protect::reexec_read_only().map_err(|error| error.to_string())?;
     nix::sys::prctl::set_name(c"containerd-shim").ok();
     logging::set_up(args.debug);
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-    let listener = listener().map_err(failed("take the socket over"))?;
-    nix::sys::prctl::set_child_subreaper(true)
-        .map_err(|errno| format!("become the reaper of orphans: {errno}"))?;
+    let listener = listener().map_err(failed("take over the socket"))?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("become a subreaper: {errno}"))?;
     if std::env::var_os("SCHED_CORE").is_some_and(|value| value == "1")
         && let Err(error) = wharf::worker::core_scheduling_group()
     {
         log::warn!("{error}");
     }
-    let signals = hold_signals().map_err(|errno| format!("hold signals back: {errno}"))?;
+    let signals = hold_signals().map_err(|errno| format!("block signals: {errno}"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -151,7 +150,7 @@ async fn end_when_idle(pod: Rc<Pod>) {
     loop {
         sleep(IDLE).await;
         if idle(&pod) {
-            log::info!("no container and no daemon: the shim ends");
+            log::info!("no container and no daemon: the shim exits");
             pod.shutdown.notify_one();
             return;
         }
@@ -168,7 +167,7 @@ async fn accept(pod: Rc<Pod>, listener: UnixListener) {
             Ok((stream, _)) if pod.connections.get() < MOST_CONNECTIONS && is_ours(&stream) => {
                 spawn_local(connection::converse(pod.clone(), stream));
             }
-            Ok(_) => log::warn!("a connection is refused: it is of another user, or one too many"),
+            Ok(_) => log::warn!("refused a connection: it comes from another user, or there are too many"),
             Err(error) => {
                 log::error!("accept a connection: {error}");
                 // Too many open files, for example, which takes time to pass.

@@ -87,7 +87,7 @@ impl Loggers {
 }
 
 async fn confirmed(ready: OwnedFd, must_confirm: bool) -> Result<(), Refusal> {
-    let failed = |error: std::io::Error| Refusal::io("hear from it", error);
+    let failed = |error: std::io::Error| Refusal::io("read its answer", error);
     let ready = watch(ready, Interest::READABLE).map_err(failed)?;
     let mut readable = timeout(READY, ready.readable())
         .await
@@ -97,7 +97,7 @@ async fn confirmed(ready: OwnedFd, must_confirm: bool) -> Result<(), Refusal> {
     let count = (&file).read(&mut [0]).map_err(failed)?;
     readable.clear_ready();
     if count == 0 && must_confirm {
-        return Err(Refusal::unknown("it ended or closed descriptor 5 without a word"));
+        return Err(Refusal::unknown("it exited or closed descriptor 5 before it was ready"));
     }
     Ok(())
 }
@@ -124,7 +124,7 @@ impl Logger {
                 // Not earlier: the logger reads from the same open file, and would find it non-blocking.
                 match watch(spare, Interest::READABLE) {
                     Ok(source) => copy(source, Sink::Nowhere).await,
-                    Err(error) => log::warn!("read in place of a logger that has ended: {error}"),
+                    Err(error) => log::warn!("take over from a logger that has exited: {error}"),
                 }
             });
         }

@@ -168,7 +168,7 @@ impl Opened {
                 .map_err(|error| Refusal::io(format_args!("open {} for input", path.display()), error))?;
             if terminal {
                 return Err(Refusal::invalid(format!(
-                    "the input of a terminal is a fifo, which {} is not",
+                    "the input of a terminal must be a fifo, and {} is not one",
                     path.display()
                 )));
             }

@@ -86,12 +86,13 @@ fn send(socket: OwnedFd, answer: Result<Answer, Refusal>) -> std::io::Result<()>
 async fn receive(socket: &AsyncFd<OwnedFd>) -> Result<Answer, Refusal> {
     let mut answer = Answer::default();
     loop {
-        let mut ready = socket.readable().await.map_err(|error| Refusal::io("hear from a worker", error))?;
+        let mut ready =
+            socket.readable().await.map_err(|error| Refusal::io("read a worker's answer", error))?;
         match receive_some(socket.get_ref(), &mut answer) {
             Ok(0) => break,
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => ready.clear_ready(),
-            Err(errno) => return Err(Refusal::io("hear from a worker", errno)),
+            Err(errno) => return Err(Refusal::io("read a worker's answer", errno)),
         }
     }
     let Some((code, bytes)) = answer.bytes.split_first_chunk() else {

@@ -97,6 +97,17 @@ impl Given {
         self.text(name)?.map(parse).transpose()
     }
 
+    /// The value of `--format`; the default is the first choice of the table.
+    pub(crate) fn format(&self) -> Result<&str, Failure> {
+        let option = self.table.iter().find(|option| option.long == "format");
+        let choices = option.map_or(&[][..], |option| option.choices);
+        let format = self.text("format")?.or(choices.first().copied()).unwrap_or_default();
+        if choices.contains(&format) {
+            return Ok(format);
+        }
+        Err(Failure::new(format!("invalid format option {format:?}: not {}", choices.join(" or "))))
+    }
+
     /// Whether an option was given at all.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.last(name).is_some()

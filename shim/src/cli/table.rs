@@ -41,6 +41,45 @@ pub(crate) struct Verb {
     pub(crate) run: fn(&Context, &Call) -> Result<u8, Failure>,
 }
 
+impl Verb {
+    pub(crate) const fn new(
+        name: &'static str,
+        operands: &'static str,
+        count: Count,
+        about: &'static str,
+        run: fn(&Context, &Call) -> Result<u8, Failure>,
+    ) -> Self {
+        let (details, options) = ("", &[]);
+        Self {
+            name,
+            operands,
+            count,
+            trailing: false,
+            about,
+            details,
+            options,
+            enters_containers: false,
+            run,
+        }
+    }
+
+    pub(crate) const fn details(self, details: &'static str) -> Self {
+        Self { details, ..self }
+    }
+
+    pub(crate) const fn options(self, options: &'static [Opt]) -> Self {
+        Self { options, ..self }
+    }
+
+    pub(crate) const fn trailing(self) -> Self {
+        Self { trailing: true, ..self }
+    }
+
+    pub(crate) const fn enters_containers(self) -> Self {
+        Self { enters_containers: true, ..self }
+    }
+}
+
 /// The verb with that name.
 pub(crate) fn find(verbs: &'static [Verb], name: &str) -> Option<&'static Verb> {
     verbs.iter().find(|verb| verb.name == name)

@@ -9,13 +9,9 @@ use super::Failure;
 
 /// A container that cannot be opened.
 pub(crate) fn open(error: Error) -> Failure {
-    let hint = match error.kind() {
-        Kind::Corrupt => Some("see `wharf delete --force`"),
-        // The one state in which a container cannot be opened is that it is still being created.
-        Kind::WrongState => Some("`wharf delete --force` ends a creation that does not go on"),
-        _ => None,
-    };
-    with(error, hint)
+    // The one state in which a container cannot be opened is that it is still being created.
+    let broken = matches!(error.kind(), Kind::Corrupt | Kind::WrongState);
+    with(error, broken.then_some("use `wharf delete --force`"))
 }
 
 /// A container that cannot be created, run, restored or planned.
@@ -35,5 +31,25 @@ fn with(error: Error, hint: Option<&str>) -> Failure {
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_cannot_be_read_is_for_a_forced_deletion() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("web")).unwrap();
+        let runtime = wharf::Runtime::builder().root(root.path().to_owned()).build().unwrap();
+        let opened = |id: &str| {
+            let Err(error) = runtime.open(&wharf::ContainerId::new(id).unwrap()) else {
+                panic!("opened {id}")
+            };
+            open(error).message().to_owned()
+        };
+        assert!(opened("web").ends_with("; use `wharf delete --force`"), "{}", opened("web"));
+        assert!(!opened("other").contains("--force"), "{}", opened("other"));
     }
 }

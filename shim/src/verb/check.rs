@@ -11,39 +11,30 @@ use crate::launch;
 use crate::output;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "check",
-    operands: "[bundle]",
-    count: Count::AtMost(1),
-    trailing: false,
-    about: "check a bundle and print every problem found",
-    details: "This changes nothing on the host. The exit code is 0 if there are no findings, and 1 otherwise.\n\
-        Each finding names a property of config.json as a JSON pointer.",
-    options: &[
-        BUNDLE,
-        CONFIG,
-        Opt { help: "check for create or run --detach, which need a place for the terminal", ..DETACH },
-        Opt { help: "the same, with this socket for the terminal; nothing connects to it", ..CONSOLE_SOCKET },
-        Opt { short: None, ..TEXT_FORMAT },
-    ],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "check",
+    "[bundle]",
+    Count::AtMost(1),
+    "check a bundle and print every problem found",
     run,
-};
+)
+.details(
+    "This changes nothing on the host. The exit code is 0 if there are no findings, and 1 otherwise.\n\
+     Each finding names a property of config.json as a JSON pointer.",
+)
+.options(&[
+    BUNDLE,
+    CONFIG,
+    Opt { help: "check for create or run --detach, which need a place for the terminal", ..DETACH },
+    Opt { help: "the same, with this socket for the terminal; nothing connects to it", ..CONSOLE_SOCKET },
+    Opt { short: None, ..TEXT_FORMAT },
+]);
 
 /// Exit code 0 without findings, 1 with any.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+    let format = call.options.format()?;
     let findings = findings(context, call)?;
-    match call.options.text("format")? {
-        None | Some("text") => {
-            output::lines(&findings)?;
-        }
-        Some("json") => {
-            output::json_pretty(&findings, "  ")?;
-        }
-        Some(other) => {
-            return Err(Failure::new(format!("invalid format option {other:?}: not text or json")));
-        }
-    }
+    if format == "json" { output::json_pretty(&findings, "  ") } else { output::lines(&findings) }?;
     Ok(u8::from(!findings.is_empty()))
 }
 

@@ -16,49 +16,45 @@ use crate::failure::{Failure, hints, refused, texts};
 use crate::launch::criu;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "checkpoint",
-    operands: ID,
-    count: Count::Exactly(1),
-    trailing: false,
-    about: "save the processes of a running container with criu",
-    details: "The container is deleted afterwards, unless --leave-running is given. Host mounts, joined network\n\
-        and pid namespaces, and pipes to the outside are saved by name only. The annotation org.criu.config\n\
-        names a file with more options for criu (default: /etc/criu/wharf.conf, then /etc/criu/runc.conf).",
-    options: &[
-        IMAGE_PATH,
-        WORK_PATH,
-        Opt::value(
-            "parent-path",
-            "DIR",
-            "directory of earlier images, relative to --image-path; save only what has changed since",
-        ),
-        Opt::switch("leave-running", "keep the container running"),
-        TCP_ESTABLISHED,
-        Opt::switch("tcp-skip-in-flight", "skip TCP connections that are not established yet"),
-        Opt::switch("link-remap", "relink open files that were deleted, where possible"),
-        EXT_UNIX_SK,
-        SHELL_JOB,
-        Opt::switch("lazy-pages", "serve memory to criu lazy-pages instead of saving it"),
-        Opt::value("status-fd", "FD", "write a zero byte to FD once --lazy-pages is ready"),
-        Opt::value(
-            "page-server",
-            "ADDRESS:PORT",
-            "send memory to this page server, or serve it at this address",
-        ),
-        FILE_LOCKS,
-        Opt::switch(
-            "pre-dump",
-            "save only memory, as the parent of a later checkpoint, and keep the container running",
-        ),
-        MANAGE_CGROUPS_MODE,
-        NETWORK_LOCK,
-        EMPTY_NS,
-        AUTO_DEDUP,
-    ],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "checkpoint",
+    ID,
+    Count::Exactly(1),
+    "save the processes of a running container with criu",
     run,
-};
+)
+.details(
+    "The container is deleted afterwards, unless --leave-running is given. Host mounts, joined network\n\
+     and pid namespaces, and pipes to the outside are saved by name only. The annotation org.criu.config\n\
+     names a file with more options for criu (default: /etc/criu/wharf.conf, then /etc/criu/runc.conf).",
+)
+.options(&[
+    IMAGE_PATH,
+    WORK_PATH,
+    Opt::value(
+        "parent-path",
+        "DIR",
+        "directory of earlier images, relative to --image-path; save only what has changed since",
+    ),
+    Opt::switch("leave-running", "keep the container running"),
+    TCP_ESTABLISHED,
+    Opt::switch("tcp-skip-in-flight", "skip TCP connections that are not established yet"),
+    Opt::switch("link-remap", "relink open files that were deleted, where possible"),
+    EXT_UNIX_SK,
+    SHELL_JOB,
+    Opt::switch("lazy-pages", "serve memory to criu lazy-pages instead of saving it"),
+    Opt::value("status-fd", "FD", "write a zero byte to FD once --lazy-pages is ready"),
+    Opt::value("page-server", "ADDRESS:PORT", "send memory to this page server, or serve it at this address"),
+    FILE_LOCKS,
+    Opt::switch(
+        "pre-dump",
+        "save only memory, as the parent of a later checkpoint, and keep the container running",
+    ),
+    MANAGE_CGROUPS_MODE,
+    NETWORK_LOCK,
+    EMPTY_NS,
+    AUTO_DEDUP,
+]);
 
 /// Without `--leave-running` the container is gone afterwards.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {

@@ -14,18 +14,18 @@ use crate::output;
 use words::Answer;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "completion",
-    operands: "bash|fish|zsh",
-    count: Count::AtLeast(1),
-    trailing: true,
-    about: "print a shell completion script",
-    details: "For bash: source <(wharf completion bash). For fish: wharf completion fish | source. For zsh: write it\n\
-        to a file _wharf in a directory of $fpath.",
-    options: &[],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "completion",
+    "bash|fish|zsh",
+    Count::AtLeast(1),
+    "print a shell completion script",
     run,
-};
+)
+.details(
+    "For bash: source <(wharf completion bash). For fish: wharf completion fish | source. For zsh: write it\n\
+     to a file _wharf in a directory of $fpath.",
+)
+.trailing();
 
 /// The shells, and their scripts.
 const SCRIPTS: [(&str, &str); 3] = [

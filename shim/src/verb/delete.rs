@@ -10,21 +10,19 @@ use crate::failure::{Failure, hints, refused, texts};
 use crate::selection;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "delete",
-    operands: ID,
-    count: Count::Exactly(1),
-    trailing: false,
-    about: "delete a stopped container and everything that create made",
-    details: "A container that was created but never started is killed first.",
-    options: &[
-        Opt::switch("force", "kill the container first; no error if it does not exist").short('f'),
-        Opt::switch("strict", "refuse a container that was never started, as the specification requires"),
-        REGEX,
-    ],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "delete",
+    ID,
+    Count::Exactly(1),
+    "delete a stopped container and everything that create made",
     run,
-};
+)
+.details("A container that was created but never started is killed first.")
+.options(&[
+    Opt::switch("force", "kill the container first; no error if it does not exist").short('f'),
+    Opt::switch("strict", "refuse a container that was never started, as the specification requires"),
+    REGEX,
+]);
 
 /// With --force, a container that does not exist counts as deleted.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {

@@ -17,20 +17,17 @@ use crate::output;
 use crate::value::duration;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "events",
-    operands: ID,
-    count: Count::Exactly(1),
-    trailing: false,
-    about: "print statistics and out-of-memory events of a container as lines of JSON",
-    details: "",
-    options: &[
-        Opt::value("interval", "DURATION", "time between statistics, for example 1m30s (default: 5s)"),
-        Opt::switch("stats", "print the statistics once and exit"),
-    ],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "events",
+    ID,
+    Count::Exactly(1),
+    "print statistics and out-of-memory events of a container as lines of JSON",
     run,
-};
+)
+.options(&[
+    Opt::value("interval", "DURATION", "time between statistics, for example 1m30s (default: 5s)"),
+    Opt::switch("stats", "print the statistics once and exit"),
+]);
 
 /// A line of the output.
 #[derive(Serialize)]

@@ -15,39 +15,40 @@ use crate::launch::interruption::Interruption;
 use crate::launch::process;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "exec",
-    operands: "<container-id> [command [argument ...]]",
-    count: Count::AtLeast(1),
-    trailing: true,
-    about: "start another process in a container",
-    details: "Without --process, the process is that of the container's config.json with the command and the\n\
-        options applied. The exit code is that of the process, 128+N if signal N ended it, or 255 if it\n\
-        could not be started.",
-    options: &[
-        Opt::value("process", "FILE", "JSON file with the process object to start").short('p'),
-        Opt::value("cwd", "DIR", "working directory inside the container"),
-        Opt::value("env", "NAME=VALUE", "set an environment variable (repeatable)").short('e'),
-        Opt::value("user", "USER[:GROUP]", "user and group, by number or by name in the container")
-            .short('u'),
-        Opt::value("additional-gids", "GID", "add a group, by number (repeatable)").short('g'),
-        Opt::value("cap", "NAME", "add a capability (repeatable)").short('c'),
-        Opt::switch("tty", "allocate a terminal").short('t'),
-        DETACH,
-        PID_FILE,
-        CONSOLE_SOCKET,
-        PIDFD_SOCKET,
-        Opt::value("apparmor", "PROFILE", "AppArmor profile of the process"),
-        Opt::value("process-label", "LABEL", "SELinux label of the process"),
-        Opt::switch("no-new-privs", "set no_new_privs for the process"),
-        Opt::value("cgroup", "[CONTROLLER,...:]PATH", "existing cgroup below the container's (repeatable)"),
-        Opt::switch("ignore-paused", "start the process even in a paused container"),
-        PRESERVE_FDS,
-        Opt { hidden: true, ..NO_SUBREAPER },
-    ],
-    enters_containers: true,
+pub(crate) const VERB: Verb = Verb::new(
+    "exec",
+    "<container-id> [command [argument ...]]",
+    Count::AtLeast(1),
+    "start another process in a container",
     run,
-};
+)
+.details(
+    "Without --process, the process is that of the container's config.json with the command and the\n\
+     options applied. The exit code is that of the process, 128+N if signal N ended it, or 255 if it\n\
+     could not be started.",
+)
+.options(&[
+    Opt::value("process", "FILE", "JSON file with the process object to start").short('p'),
+    Opt::value("cwd", "DIR", "working directory inside the container"),
+    Opt::value("env", "NAME=VALUE", "set an environment variable (repeatable)").short('e'),
+    Opt::value("user", "USER[:GROUP]", "user and group, by number or by name in the container").short('u'),
+    Opt::value("additional-gids", "GID", "add a group, by number (repeatable)").short('g'),
+    Opt::value("cap", "NAME", "add a capability (repeatable)").short('c'),
+    Opt::switch("tty", "allocate a terminal").short('t'),
+    DETACH,
+    PID_FILE,
+    CONSOLE_SOCKET,
+    PIDFD_SOCKET,
+    Opt::value("apparmor", "PROFILE", "AppArmor profile of the process"),
+    Opt::value("process-label", "LABEL", "SELinux label of the process"),
+    Opt::switch("no-new-privs", "set no_new_privs for the process"),
+    Opt::value("cgroup", "[CONTROLLER,...:]PATH", "existing cgroup below the container's (repeatable)"),
+    Opt::switch("ignore-paused", "start the process even in a paused container"),
+    PRESERVE_FDS,
+    Opt { hidden: true, ..NO_SUBREAPER },
+])
+.trailing()
+.enters_containers();
 
 /// The exit code is that of the process, or 255 if it could not be started.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {

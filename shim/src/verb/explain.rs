@@ -13,28 +13,27 @@ use crate::launch;
 use crate::output;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "explain",
-    operands: "[bundle]",
-    count: Count::AtMost(1),
-    trailing: false,
-    about: "print what create would do with a bundle, step by step",
-    details: "This changes nothing on the host.",
-    options: &[
-        BUNDLE,
-        CONFIG,
-        Opt { short: None, ..TEXT_FORMAT },
-        Opt::value("id", "ID", "container id to plan for (default: the name of the bundle's directory)"),
-        NO_PIVOT,
-        NO_NEW_KEYRING,
-        PRESERVE_FDS,
-    ],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "explain",
+    "[bundle]",
+    Count::AtMost(1),
+    "print what create would do with a bundle, step by step",
     run,
-};
+)
+.details("This changes nothing on the host.")
+.options(&[
+    BUNDLE,
+    CONFIG,
+    Opt { short: None, ..TEXT_FORMAT },
+    Opt::value("id", "ID", "container id to plan for (default: the name of the bundle's directory)"),
+    NO_PIVOT,
+    NO_NEW_KEYRING,
+    PRESERVE_FDS,
+]);
 
 /// Plans and prints; changes nothing.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
+    let format = call.options.format()?;
     let bundle = launch::open_bundle(call, call.operands.first().map(Path::new))?;
     let id = match call.options.text("id")? {
         Some(id) => ContainerId::new(id)?,
@@ -42,10 +41,10 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     };
     let options = launch::create_options(&call.options)?;
     let explanation = context.runtime()?.explain(&id, &bundle, &options).map_err(hints::create)?;
-    match call.options.text("format")? {
-        None | Some("text") => output::text(&explanation.to_string()),
-        Some("json") => output::json_pretty(&explanation, "  "),
-        Some(other) => Err(Failure::new(format!("invalid format option {other:?}: not text or json"))),
+    if format == "json" {
+        output::json_pretty(&explanation, "  ")
+    } else {
+        output::text(&explanation.to_string())
     }
 }
 

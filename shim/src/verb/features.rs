@@ -7,17 +7,13 @@ use crate::failure::Failure;
 use crate::output;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "features",
-    operands: "",
-    count: Count::Exactly(0),
-    trailing: false,
-    about: "print what this build supports, as the features document of the specification",
-    details: "",
-    options: &[],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "features",
+    "",
+    Count::Exactly(0),
+    "print what this build supports, as the features document of the specification",
     run,
-};
+);
 
 /// Prints the features document.
 fn run(_context: &Context, _call: &Call) -> Result<u8, Failure> {

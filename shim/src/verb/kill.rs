@@ -11,17 +11,15 @@ use crate::selection;
 use crate::value::signal;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "kill",
-    operands: "<container-id> [signal]",
-    count: Count::Between(1, 2),
-    trailing: false,
-    about: "send a signal to the first process of a container (default: TERM)",
-    details: "The signal is a number or a name, with or without SIG.",
-    options: &[Opt::switch("all", "send it to all processes of the container").short('a'), REGEX],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "kill",
+    "<container-id> [signal]",
+    Count::Between(1, 2),
+    "send a signal to the first process of a container (default: TERM)",
     run,
-};
+)
+.details("The signal is a number or a name, with or without SIG.")
+.options(&[Opt::switch("all", "send it to all processes of the container").short('a'), REGEX]);
 
 /// The default signal is TERM.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {

@@ -12,25 +12,14 @@ use crate::output;
 use crate::output::columns;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "list",
-    operands: "",
-    count: Count::Exactly(0),
-    trailing: false,
-    about: "list the containers of a state directory",
-    details: "",
-    options: &[FORMAT, Opt::switch("quiet", "print only the ids").short('q')],
-    enters_containers: false,
-    run,
-};
+pub(crate) const VERB: Verb =
+    Verb::new("list", "", Count::Exactly(0), "list the containers of a state directory", run)
+        .options(&[FORMAT, Opt::switch("quiet", "print only the ids").short('q')]);
 
 /// Containers whose state cannot be read are reported in the log and, with --quiet, still listed: they can be deleted
 /// by their id.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
-    let format = call.options.text("format")?.unwrap_or("table");
-    if !matches!(format, "table" | "json") {
-        return Err(Failure::new(format!("invalid format option {format:?}: not table or json")));
-    }
+    let format = call.options.format()?;
     if context.root_is_named() {
         // A misspelt root is not an empty one; the default root is made with the first container.
         let root = context.root();

@@ -12,21 +12,13 @@ use crate::output;
 use crate::verb::VERBS;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "manual",
-    operands: "[command]",
-    count: Count::AtMost(1),
-    trailing: false,
-    about: "print a manual page, or write all of them",
-    details: "To read one: wharf manual run | man -l -. To install all: wharf manual --into /usr/local/share/man/man8.",
-    options: &[Opt::value(
+pub(crate) const VERB: Verb = Verb::new("manual", "[command]", Count::AtMost(1), "print a manual page, or write all of them", run)
+.details("To read one: wharf manual run | man -l -. To install all: wharf manual --into /usr/local/share/man/man8.")
+.options(&[Opt::value(
         "into",
         "DIR",
         "write the pages of all commands to DIR, which is created if needed",
-    )],
-    enters_containers: false,
-    run,
-};
+    )]);
 
 /// Prints or writes them.
 fn run(_context: &Context, call: &Call) -> Result<u8, Failure> {

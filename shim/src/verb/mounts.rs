@@ -9,19 +9,10 @@ use crate::failure::{Failure, refused, texts};
 use crate::value::input;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "mounts",
-    operands: "add|remove <container-id> <file>",
-    count: Count::Exactly(3),
-    trailing: false,
-    about: "add mounts to a running container, or remove them",
-    details: "The file holds a JSON object with the property mounts of config.json, or that list alone; - is standard\n\
+pub(crate) const VERB: Verb = Verb::new("mounts", "add|remove <container-id> <file>", Count::Exactly(3), "add mounts to a running container, or remove them", run)
+.details("The file holds a JSON object with the property mounts of config.json, or that list alone; - is standard\n\
         input. If one entry fails, none takes effect. Only added mounts can be removed, with everything mounted\n\
-        below them; only the destinations of the entries count.",
-    options: &[],
-    enters_containers: true,
-    run,
-};
+        below them; only the destinations of the entries count.").enters_containers();
 
 /// Adds or removes all of them or none.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
@@ -38,13 +29,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     };
     let id = call.id_at(1)?;
     let file = call.operand(2)?.unwrap_or_default();
-    let text = input::read("mounts", file)?;
-    let (mounts, warnings) = wharf::document::read_mounts(&text)
-        .map_err(|error| error.in_document(file, ""))
-        .map_err(|error| Failure::new(format!("read mounts {file}: {error}")))?;
-    for warning in warnings {
-        log::warn!("mounts {file}: {warning}");
-    }
+    let mounts = input::document("mounts", file, "", wharf::document::read_mounts)?;
     let container = context.open(&id)?;
     change(&container, &mounts).map_err(|error| {
         refused(&container, error.in_document(file, ""), |status| {

@@ -9,17 +9,8 @@ use crate::cli::table::{Count, Verb};
 use crate::failure::{Failure, refused, texts};
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "pause",
-    operands: ID,
-    count: Count::Exactly(1),
-    trailing: false,
-    about: "suspend all processes of a container",
-    details: "",
-    options: &[],
-    enters_containers: false,
-    run,
-};
+pub(crate) const VERB: Verb =
+    Verb::new("pause", ID, Count::Exactly(1), "suspend all processes of a container", run);
 
 /// Returns once all processes are suspended.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {

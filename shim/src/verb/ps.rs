@@ -10,25 +10,23 @@ use crate::failure::{Failure, texts};
 use crate::output;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "ps",
-    operands: "<container-id> [argument of ps ...]",
-    count: Count::AtLeast(1),
-    trailing: true,
-    about: "print the processes of a container",
-    details: "The table comes from ps(1) on the host, called with the given arguments (default: -ef), which must\n\
-        print a PID column.",
-    options: &[FORMAT],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "ps",
+    "<container-id> [argument of ps ...]",
+    Count::AtLeast(1),
+    "print the processes of a container",
     run,
-};
+)
+.details(
+    "The table comes from ps(1) on the host, called with the given arguments (default: -ef), which must\n\
+     print a PID column.",
+)
+.options(&[FORMAT])
+.trailing();
 
 /// The table is what the host's ps(1) prints about them.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
-    let format = call.options.text("format")?.unwrap_or("table");
-    if !matches!(format, "table" | "json") {
-        return Err(Failure::new(format!("invalid format option {format:?}: not table or json")));
-    }
+    let format = call.options.format()?;
     let pids = context.open(&call.id()?)?.processes()?;
     if format == "json" {
         return output::json_line(&pids);

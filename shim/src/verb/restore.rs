@@ -17,41 +17,41 @@ use crate::launch::criu;
 use crate::launch::{console, open_bundle};
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "restore",
-    operands: ID,
-    count: Count::Exactly(1),
-    trailing: false,
-    about: "restore a container from a checkpoint",
-    details: "Use the bundle of the container, or one like it. The images are compared with its config.json first,\n\
-        and refused if they describe a less confined container. The exit code is that of the\n\
-        container's first process, or 128+N if signal N ended it.",
-    options: &[
-        BUNDLE,
-        CONFIG,
-        CONSOLE_SOCKET,
-        IMAGE_PATH,
-        WORK_PATH,
-        TCP_ESTABLISHED,
-        Opt::switch("tcp-close", "close TCP connections that were established"),
-        EXT_UNIX_SK,
-        SHELL_JOB,
-        FILE_LOCKS,
-        MANAGE_CGROUPS_MODE,
-        NETWORK_LOCK,
-        DETACH,
-        PID_FILE,
-        NO_SUBREAPER,
-        Opt::switch("no-pivot", "has no effect: criu makes the mounts"),
-        EMPTY_NS,
-        AUTO_DEDUP,
-        Opt::switch("lazy-pages", "fetch memory from criu lazy-pages when it is first used"),
-        Opt::value("lsm-profile", "TYPE:LABEL", "AppArmor or SELinux label (default: that of config.json)"),
-        Opt::value("lsm-mount-context", "CONTEXT", "SELinux context for mounts that have one"),
-    ],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "restore",
+    ID,
+    Count::Exactly(1),
+    "restore a container from a checkpoint",
     run,
-};
+)
+.details(
+    "Use the bundle of the container, or one like it. The images are compared with its config.json first,\n\
+     and refused if they describe a less confined container. The exit code is that of the\n\
+     container's first process, or 128+N if signal N ended it.",
+)
+.options(&[
+    BUNDLE,
+    CONFIG,
+    CONSOLE_SOCKET,
+    IMAGE_PATH,
+    WORK_PATH,
+    TCP_ESTABLISHED,
+    Opt::switch("tcp-close", "close TCP connections that were established"),
+    EXT_UNIX_SK,
+    SHELL_JOB,
+    FILE_LOCKS,
+    MANAGE_CGROUPS_MODE,
+    NETWORK_LOCK,
+    DETACH,
+    PID_FILE,
+    NO_SUBREAPER,
+    Opt::switch("no-pivot", "has no effect: criu makes the mounts"),
+    EMPTY_NS,
+    AUTO_DEDUP,
+    Opt::switch("lazy-pages", "fetch memory from criu lazy-pages when it is first used"),
+    Opt::value("lsm-profile", "TYPE:LABEL", "AppArmor or SELinux label (default: that of config.json)"),
+    Opt::value("lsm-mount-context", "CONTEXT", "SELinux context for mounts that have one"),
+]);
 
 /// The exit code is that of the container's first process, unless it is detached.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {

@@ -9,17 +9,8 @@ use crate::cli::table::{Count, Verb};
 use crate::failure::{Failure, refused, texts};
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "resume",
-    operands: ID,
-    count: Count::Exactly(1),
-    trailing: false,
-    about: "continue the processes of a paused container",
-    details: "",
-    options: &[],
-    enters_containers: false,
-    run,
-};
+pub(crate) const VERB: Verb =
+    Verb::new("resume", ID, Count::Exactly(1), "continue the processes of a paused container", run);
 
 /// Returns once the processes go on.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {

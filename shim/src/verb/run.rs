@@ -14,30 +14,31 @@ use crate::foreground::{self, Signals};
 use crate::launch::{Launch, Launched};
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "run",
-    operands: ID,
-    count: Count::Exactly(1),
-    trailing: false,
-    about: "create and start a container, wait for it, and delete it",
-    details: "The exit code is that of the container's first process, or 128+N if signal N ended it. Signals are\n\
-        forwarded to it. $LISTEN_FDS and $NOTIFY_SOCKET work as for create and start.",
-    options: &[
-        BUNDLE,
-        CONFIG,
-        CONSOLE_SOCKET,
-        PIDFD_SOCKET,
-        PID_FILE,
-        DETACH,
-        Opt::switch("keep", "keep the container when it exits"),
-        NO_SUBREAPER,
-        NO_PIVOT,
-        NO_NEW_KEYRING,
-        PRESERVE_FDS,
-    ],
-    enters_containers: true,
+pub(crate) const VERB: Verb = Verb::new(
+    "run",
+    ID,
+    Count::Exactly(1),
+    "create and start a container, wait for it, and delete it",
     run,
-};
+)
+.details(
+    "The exit code is that of the container's first process, or 128+N if signal N ended it. Signals are\n\
+     forwarded to it. $LISTEN_FDS and $NOTIFY_SOCKET work as for create and start.",
+)
+.options(&[
+    BUNDLE,
+    CONFIG,
+    CONSOLE_SOCKET,
+    PIDFD_SOCKET,
+    PID_FILE,
+    DETACH,
+    Opt::switch("keep", "keep the container when it exits"),
+    NO_SUBREAPER,
+    NO_PIVOT,
+    NO_NEW_KEYRING,
+    PRESERVE_FDS,
+])
+.enters_containers();
 
 /// The exit code is that of the container's first process.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {

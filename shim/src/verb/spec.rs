@@ -14,21 +14,14 @@ use crate::cli::table::{Count, Verb};
 use crate::failure::Failure;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "spec",
-    operands: "",
-    count: Count::Exactly(0),
-    trailing: false,
-    about: "write a config.json to start from",
-    details: "An existing file is not overwritten.",
-    options: &[
-        BUNDLE,
-        Opt::value("file", "FILE", "write FILE instead of config.json in the bundle").short('f'),
-        Opt::switch("rootless", "for a container without privileges on the host"),
-    ],
-    enters_containers: false,
-    run,
-};
+pub(crate) const VERB: Verb =
+    Verb::new("spec", "", Count::Exactly(0), "write a config.json to start from", run)
+        .details("An existing file is not overwritten.")
+        .options(&[
+            BUNDLE,
+            Opt::value("file", "FILE", "write FILE instead of config.json in the bundle").short('f'),
+            Opt::switch("rootless", "for a container without privileges on the host"),
+        ]);
 
 /// Byte for byte what runc writes on a host with version 2 cgroups: scripts edit it.
 const DEFAULT: &str = include_str!("spec/default.json");

@@ -12,18 +12,17 @@ use crate::cli::table::{Count, Verb};
 use crate::failure::{Failure, refused, texts};
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "start",
-    operands: ID,
-    count: Count::Exactly(1),
-    trailing: false,
-    about: "start the process of a created container",
-    details: "If $NOTIFY_SOCKET is set, as it was for create, this waits until the process sends READY=1 to its own\n\
-        socket or exits, and forwards the readiness with MAINPID and BARRIER=1.",
-    options: &[],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "start",
+    ID,
+    Count::Exactly(1),
+    "start the process of a created container",
     run,
-};
+)
+.details(
+    "If $NOTIFY_SOCKET is set, as it was for create, this waits until the process sends READY=1 to its own\n\
+     socket or exits, and forwards the readiness with MAINPID and BARRIER=1.",
+);
 
 /// Returns once the program runs, or with the reason why it cannot. Under a service manager it also waits until the
 /// program reports that it is ready.

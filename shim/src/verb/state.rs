@@ -8,17 +8,8 @@ use crate::failure::Failure;
 use crate::output;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "state",
-    operands: ID,
-    count: Count::Exactly(1),
-    trailing: false,
-    about: "print the state of a container as JSON",
-    details: "",
-    options: &[],
-    enters_containers: false,
-    run,
-};
+pub(crate) const VERB: Verb =
+    Verb::new("state", ID, Count::Exactly(1), "print the state of a container as JSON", run);
 
 /// Prints the document.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {

@@ -15,44 +15,41 @@ use crate::value::input;
 use crate::value::size;
 
 /// Its line in the table.
-pub(crate) const VERB: Verb = Verb {
-    name: "update",
-    operands: ID,
-    count: Count::Exactly(1),
-    trailing: false,
-    about: "change the resource limits of a container",
-    details: "Limits without an option keep their value. Sizes take the suffixes k, m, g, t and p.",
-    options: &[
-        Opt::value("resources", "FILE", "JSON file with a resources object, or - for standard input")
-            .short('r'),
-        Opt::value("blkio-weight", "WEIGHT", "relative weight of block I/O, 10 to 1000"),
-        Opt::value("cpu-period", "USEC", "period of the CPU limit"),
-        Opt::value("cpu-quota", "USEC", "CPU time allowed in a period"),
-        Opt::value("cpu-burst", "USEC", "unused CPU time that may accumulate"),
-        Opt::value("cpu-share", "SHARES", "relative weight of CPU time"),
-        Opt::value("cpu-rt-period", "USEC", "period of the real-time CPU limit"),
-        Opt::value("cpu-rt-runtime", "USEC", "real-time CPU time allowed in a period"),
-        Opt::value("cpu-idle", "N", "1: run only when no other process wants the CPU"),
-        Opt::value("cpuset-cpus", "LIST", "CPUs to use"),
-        Opt::value("cpuset-mems", "LIST", "memory nodes to use"),
-        Opt::value("memory", "SIZE", "memory limit"),
-        Opt::value("memory-reservation", "SIZE", "soft limit: memory that is reclaimed last"),
-        Opt::value("memory-swap", "SIZE", "limit of memory and swap together; -1 for no limit"),
-        Opt::switch("check-before-update", "refuse a memory limit below the current usage"),
-        Opt::value(
-            "reclaim",
-            "DURATION",
-            "reclaim memory for at most this long, and lower the memory limit only if usage falls below it",
-        ),
-        Opt::value("pids-limit", "N", "maximum number of processes; -1 for no limit"),
-        Opt::value("l3-cache-schema", "SCHEMA", "shares of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f"),
-        Opt::value("mem-bw-schema", "SCHEMA", "memory bandwidth (Intel RDT), such as MB:0=20;1=70"),
-        Opt::value("kernel-memory", "SIZE", "obsolete; has no effect").hidden(),
-        Opt::value("kernel-memory-tcp", "SIZE", "obsolete; has no effect").hidden(),
-    ],
-    enters_containers: false,
+pub(crate) const VERB: Verb = Verb::new(
+    "update",
+    ID,
+    Count::Exactly(1),
+    "change the resource limits of a container",
     run,
-};
+)
+.details("Limits without an option keep their value. Sizes take the suffixes k, m, g, t and p.")
+.options(&[
+    Opt::value("resources", "FILE", "JSON file with a resources object, or - for standard input").short('r'),
+    Opt::value("blkio-weight", "WEIGHT", "relative weight of block I/O, 10 to 1000"),
+    Opt::value("cpu-period", "USEC", "period of the CPU limit"),
+    Opt::value("cpu-quota", "USEC", "CPU time allowed in a period"),
+    Opt::value("cpu-burst", "USEC", "unused CPU time that may accumulate"),
+    Opt::value("cpu-share", "SHARES", "relative weight of CPU time"),
+    Opt::value("cpu-rt-period", "USEC", "period of the real-time CPU limit"),
+    Opt::value("cpu-rt-runtime", "USEC", "real-time CPU time allowed in a period"),
+    Opt::value("cpu-idle", "N", "1: run only when no other process wants the CPU"),
+    Opt::value("cpuset-cpus", "LIST", "CPUs to use"),
+    Opt::value("cpuset-mems", "LIST", "memory nodes to use"),
+    Opt::value("memory", "SIZE", "memory limit"),
+    Opt::value("memory-reservation", "SIZE", "soft limit: memory that is reclaimed last"),
+    Opt::value("memory-swap", "SIZE", "limit of memory and swap together; -1 for no limit"),
+    Opt::switch("check-before-update", "refuse a memory limit below the current usage"),
+    Opt::value(
+        "reclaim",
+        "DURATION",
+        "reclaim memory for at most this long, and lower the memory limit only if usage falls below it",
+    ),
+    Opt::value("pids-limit", "N", "maximum number of processes; -1 for no limit"),
+    Opt::value("l3-cache-schema", "SCHEMA", "shares of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f"),
+    Opt::value("mem-bw-schema", "SCHEMA", "memory bandwidth (Intel RDT), such as MB:0=20;1=70"),
+    Opt::value("kernel-memory", "SIZE", "obsolete; has no effect").hidden(),
+    Opt::value("kernel-memory-tcp", "SIZE", "obsolete; has no effect").hidden(),
+]);
 
 /// Only the named limits change.
 fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
@@ -118,14 +115,8 @@ fn resources(call: &Call) -> Result<LinuxResources, Failure> {
                     format!("--resources cannot be combined with --{other}: put every limit into the file");
                 return Err(Failure::usage(Some(call.verb), message));
             }
-            let text = input::read("resources", file)?;
-            let (resources, warnings) = wharf::document::read_resources(&text)
-                .map_err(|error| error.in_document(file, "/linux/resources"))
-                .map_err(|error| Failure::new(format!("read resources {file}: {error}")))?;
-            for warning in warnings {
-                log::warn!("resources {file}: {warning}");
-            }
-            return Ok(resources);
+            let read = wharf::document::read_resources;
+            return input::document("resources", file, "/linux/resources", read);
         }
         None => document(given)?,
     };

@@ -20,6 +20,13 @@ macro_rules! rdma {
     }};
 }
 
+/// Fills fields of a message that have the kernel's own names.
+macro_rules! by_name {
+    ($message:ident, $numbers:expr, $($field:ident)+) => {
+        $($message.$field = number($numbers, stringify!($field));)+
+    };
+}
+
 mod v1;
 mod v2;
 

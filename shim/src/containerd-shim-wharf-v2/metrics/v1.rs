@@ -55,38 +55,21 @@ fn cpu(stats: &CpuStats) -> CPUStat {
 fn memory(stats: &MemoryStats) -> MemoryStat {
     let raw = |name| number(&stats.raw, name);
     let mut memory = MemoryStat::new();
-    memory.cache = raw("cache");
-    memory.rss = raw("rss");
-    memory.rss_huge = raw("rss_huge");
-    memory.mapped_file = raw("mapped_file");
-    memory.dirty = raw("dirty");
-    memory.writeback = raw("writeback");
+    by_name! { memory, &stats.raw,
+        cache rss rss_huge mapped_file dirty writeback inactive_anon active_anon inactive_file
+        active_file unevictable hierarchical_memory_limit total_cache total_rss total_rss_huge
+        total_mapped_file total_dirty total_writeback total_inactive_anon total_active_anon
+        total_inactive_file total_active_file total_unevictable
+    }
     memory.pg_pg_in = raw("pgpgin");
     memory.pg_pg_out = raw("pgpgout");
     memory.pg_fault = raw("pgfault");
     memory.pg_maj_fault = raw("pgmajfault");
-    memory.inactive_anon = raw("inactive_anon");
-    memory.active_anon = raw("active_anon");
-    memory.inactive_file = raw("inactive_file");
-    memory.active_file = raw("active_file");
-    memory.unevictable = raw("unevictable");
-    memory.hierarchical_memory_limit = raw("hierarchical_memory_limit");
     memory.hierarchical_swap_limit = raw("hierarchical_memsw_limit");
-    memory.total_cache = raw("total_cache");
-    memory.total_rss = raw("total_rss");
-    memory.total_rss_huge = raw("total_rss_huge");
-    memory.total_mapped_file = raw("total_mapped_file");
-    memory.total_dirty = raw("total_dirty");
-    memory.total_writeback = raw("total_writeback");
     memory.total_pg_pg_in = raw("total_pgpgin");
     memory.total_pg_pg_out = raw("total_pgpgout");
     memory.total_pg_fault = raw("total_pgfault");
     memory.total_pg_maj_fault = raw("total_pgmajfault");
-    memory.total_inactive_anon = raw("total_inactive_anon");
-    memory.total_active_anon = raw("total_active_anon");
-    memory.total_inactive_file = raw("total_inactive_file");
-    memory.total_active_file = raw("total_active_file");
-    memory.total_unevictable = raw("total_unevictable");
     memory.usage = memory_entry(stats.usage);
     memory.swap = memory_entry(stats.swap);
     memory.kernel = memory_entry(stats.kernel);
@@ -104,11 +87,8 @@ fn memory_entry(stats: wharf::stats::MemoryEntry) -> MessageField<MemoryEntry> {
 }
 
 fn oom_control(events: &BTreeMap<String, u64>) -> MemoryOomControl {
-    let value = |name| number(events, name);
     let mut control = MemoryOomControl::new();
-    control.oom_kill_disable = value("oom_kill_disable");
-    control.under_oom = value("under_oom");
-    control.oom_kill = value("oom_kill");
+    by_name! { control, events, oom_kill_disable under_oom oom_kill }
     control
 }
 

@@ -56,40 +56,17 @@ fn cpu(stats: &CpuStats) -> CPUStat {
 fn memory(stats: &MemoryStats) -> MemoryStat {
     let raw = |name| number(&stats.raw, name);
     let mut memory = MemoryStat::new();
-    memory.anon = raw("anon");
-    memory.file = raw("file");
-    memory.kernel_stack = raw("kernel_stack");
-    memory.slab = raw("slab");
-    memory.sock = raw("sock");
-    memory.shmem = raw("shmem");
-    memory.file_mapped = raw("file_mapped");
-    memory.file_dirty = raw("file_dirty");
-    memory.file_writeback = raw("file_writeback");
-    memory.anon_thp = raw("anon_thp");
-    memory.inactive_anon = raw("inactive_anon");
-    memory.active_anon = raw("active_anon");
-    memory.inactive_file = raw("inactive_file");
-    memory.active_file = raw("active_file");
-    memory.unevictable = raw("unevictable");
-    memory.slab_reclaimable = raw("slab_reclaimable");
-    memory.slab_unreclaimable = raw("slab_unreclaimable");
-    memory.pgfault = raw("pgfault");
-    memory.pgmajfault = raw("pgmajfault");
+    by_name! { memory, &stats.raw,
+        anon file kernel_stack slab sock shmem file_mapped file_dirty file_writeback anon_thp
+        inactive_anon active_anon inactive_file active_file unevictable slab_reclaimable
+        slab_unreclaimable pgfault pgmajfault workingset_nodereclaim pgrefill pgscan pgsteal
+        pgactivate pgdeactivate pglazyfree pglazyfreed thp_fault_alloc thp_collapse_alloc
+    }
     // Split by kind since Linux 5.9.
     memory.workingset_refault =
         raw("workingset_refault") + raw("workingset_refault_anon") + raw("workingset_refault_file");
     memory.workingset_activate =
         raw("workingset_activate") + raw("workingset_activate_anon") + raw("workingset_activate_file");
-    memory.workingset_nodereclaim = raw("workingset_nodereclaim");
-    memory.pgrefill = raw("pgrefill");
-    memory.pgscan = raw("pgscan");
-    memory.pgsteal = raw("pgsteal");
-    memory.pgactivate = raw("pgactivate");
-    memory.pgdeactivate = raw("pgdeactivate");
-    memory.pglazyfree = raw("pglazyfree");
-    memory.pglazyfreed = raw("pglazyfreed");
-    memory.thp_fault_alloc = raw("thp_fault_alloc");
-    memory.thp_collapse_alloc = raw("thp_collapse_alloc");
     memory.usage = stats.usage.usage;
     memory.usage_limit = stats.usage.limit;
     memory.max_usage = stats.usage.max;
@@ -101,14 +78,8 @@ fn memory(stats: &MemoryStats) -> MemoryStat {
 }
 
 fn memory_events(events: &BTreeMap<String, u64>) -> MemoryEvents {
-    let value = |name| number(events, name);
     let mut message = MemoryEvents::new();
-    message.low = value("low");
-    message.high = value("high");
-    message.max = value("max");
-    message.oom = value("oom");
-    message.oom_kill = value("oom_kill");
-    message.oom_group_kill = value("oom_group_kill");
+    by_name! { message, events, low high max oom oom_kill oom_group_kill }
     message
 }
 

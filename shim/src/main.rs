@@ -33,12 +33,8 @@ mod verb;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::inherited::{self, Inherited};
-use crate::cli::parse::{Parsed, Request, parse};
-use crate::cli::table::{self, Verb};
-use crate::cli::{help, version};
+use crate::cli::inherited::Inherited;
+use crate::cli::{Call, Context, Parsed, Request, Verb, help, inherited, parse, table, version};
 use crate::failure::{Failure, Usage};
 use crate::sys::allocator::Allocator;
 use crate::verb::VERBS;

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use wharf::{CriuOptions, ManageCgroups, NetworkLock};
 
-use crate::cli::call::Given;
-use crate::cli::context::Context;
+use crate::cli::{Context, Given};
 use crate::failure::Failure;
 
 /// Reads the shared options.

@@ -13,8 +13,7 @@ use wharf::{Bundle, Console, Container, ContainerId, CreateOptions, Delete, Runt
 use crate::announce::notify::{Manager, Readiness};
 use crate::announce::pid_file;
 use crate::announce::pidfd_socket::{self, Sender};
-use crate::cli::call::{Call, Given};
-use crate::cli::context::Context;
+use crate::cli::{Call, Context, Given};
 use crate::failure::{Failure, hints, texts};
 use crate::launch::interruption::Interruption;
 
@@ -181,7 +180,7 @@ pub(crate) fn console(given: &Given, terminal: bool, detach: bool) -> Result<Con
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::parse::{Request, parse};
+    use crate::cli::{Request, parse};
     use crate::verb::VERBS;
 
     fn chosen(words: &str, terminal: bool, detach: bool) -> Result<Console, String> {

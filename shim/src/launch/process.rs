@@ -9,7 +9,7 @@ use oci_spec::runtime::{
     Capabilities, Capability, LinuxCapabilities, LinuxCapabilitiesBuilder, Process, User,
 };
 
-use crate::cli::call::Call;
+use crate::cli::Call;
 use crate::failure::Failure;
 use crate::value::user::{self, UserSpec};
 
@@ -190,7 +190,7 @@ fn add_capabilities(base: Option<&LinuxCapabilities>, names: &[&str]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::parse::{Request, parse};
+    use crate::cli::{Request, parse};
     use crate::verb::VERBS;
 
     const BASE: &str = r#"{

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use jiff::Timestamp;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::cli::call::Given;
+use crate::cli::Given;
 use crate::failure::Failure;
 use target::Target;
 

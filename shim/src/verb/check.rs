@@ -2,10 +2,8 @@
 
 use wharf::{Bundle, Console, CreateOptions, Finding};
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::options::{BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, Opt, TEXT_FORMAT};
-use crate::cli::table::{Count, Verb};
+use crate::cli::options::{BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, TEXT_FORMAT};
+use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::Failure;
 use crate::launch;
 use crate::output;

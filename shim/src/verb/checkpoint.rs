@@ -5,13 +5,11 @@ use std::os::fd::OwnedFd;
 use nix::libc::{O_ACCMODE, O_RDONLY};
 use wharf::{CheckpointOptions, Delete, Kind};
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
 use crate::cli::options::{
-    AUTO_DEDUP, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, ID, IMAGE_PATH, MANAGE_CGROUPS_MODE, NETWORK_LOCK, Opt,
+    AUTO_DEDUP, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, ID, IMAGE_PATH, MANAGE_CGROUPS_MODE, NETWORK_LOCK,
     SHELL_JOB, TCP_ESTABLISHED, WORK_PATH,
 };
-use crate::cli::table::{Count, Verb};
+use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::{Failure, hints, refused, texts};
 use crate::launch::criu;
 

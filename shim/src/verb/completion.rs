@@ -6,9 +6,7 @@ use std::path::Path;
 
 use wharf::Runtime;
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::table::{Count, Verb};
+use crate::cli::{Call, Context, Count, Verb};
 use crate::failure::Failure;
 use crate::output;
 use words::Answer;

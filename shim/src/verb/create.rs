@@ -1,11 +1,9 @@
 //! `create`: creates a container that waits for `start`.
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
 use crate::cli::options::{
     BUNDLE, CONFIG, CONSOLE_SOCKET, ID, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS,
 };
-use crate::cli::table::{Count, Verb};
+use crate::cli::{Call, Context, Count, Verb};
 use crate::failure::Failure;
 use crate::launch::Launch;
 

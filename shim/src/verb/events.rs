@@ -8,10 +8,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use wharf::{Container, Kind, Stats, Status};
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::options::{ID, Opt};
-use crate::cli::table::{Count, Verb};
+use crate::cli::options::ID;
+use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::Failure;
 use crate::output;
 use crate::value::duration;

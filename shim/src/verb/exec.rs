@@ -4,10 +4,8 @@ use wharf::{ExecOptions, Kind, Runtime, Status, Stdio};
 
 use crate::announce::pid_file;
 use crate::announce::pidfd_socket::{self, Sender};
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::options::{CONSOLE_SOCKET, DETACH, NO_SUBREAPER, Opt, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS};
-use crate::cli::table::{Count, Verb};
+use crate::cli::options::{CONSOLE_SOCKET, DETACH, NO_SUBREAPER, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS};
+use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::{Failure, hints, refused, texts};
 use crate::foreground::{self, Job, Signals};
 use crate::launch;

@@ -4,10 +4,8 @@ use std::path::Path;
 
 use wharf::ContainerId;
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::options::{BUNDLE, CONFIG, NO_NEW_KEYRING, NO_PIVOT, Opt, PRESERVE_FDS, TEXT_FORMAT};
-use crate::cli::table::{Count, Verb};
+use crate::cli::options::{BUNDLE, CONFIG, NO_NEW_KEYRING, NO_PIVOT, PRESERVE_FDS, TEXT_FORMAT};
+use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::{Failure, hints};
 use crate::launch;
 use crate::output;

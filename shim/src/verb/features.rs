@@ -1,8 +1,6 @@
 //! `features`: what this build supports.
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::table::{Count, Verb};
+use crate::cli::{Call, Context, Count, Verb};
 use crate::failure::Failure;
 use crate::output;
 

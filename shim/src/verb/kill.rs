@@ -2,10 +2,8 @@
 
 use wharf::{ContainerId, Runtime, Status};
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::options::{Opt, REGEX};
-use crate::cli::table::{Count, Verb};
+use crate::cli::options::REGEX;
+use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::{Failure, hints, refused, texts};
 use crate::selection;
 use crate::value::signal;

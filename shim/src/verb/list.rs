@@ -3,10 +3,8 @@
 use nix::sys::stat::stat;
 use wharf::{Listed, State};
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::options::{FORMAT, Opt};
-use crate::cli::table::{Count, Verb};
+use crate::cli::options::FORMAT;
+use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::{Failure, hints};
 use crate::output;
 use crate::output::columns;

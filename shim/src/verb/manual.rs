@@ -2,11 +2,7 @@
 
 use std::fs;
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::man_page;
-use crate::cli::options::Opt;
-use crate::cli::table::{self, Count, Verb};
+use crate::cli::{Call, Context, Count, Opt, Verb, man_page, table};
 use crate::failure::Failure;
 use crate::output;
 use crate::verb::VERBS;

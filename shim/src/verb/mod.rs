@@ -23,7 +23,7 @@ mod start;
 mod state;
 mod update;
 
-use crate::cli::table::Verb;
+use crate::cli::Verb;
 
 /// The table, in the order of the help.
 pub(crate) const VERBS: &[Verb] = &[

@@ -2,9 +2,7 @@
 
 use wharf::Status;
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::table::{Count, Verb};
+use crate::cli::{Call, Context, Count, Verb};
 use crate::failure::{Failure, refused, texts};
 use crate::value::input;
 

@@ -2,10 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
 use crate::cli::options::FORMAT;
-use crate::cli::table::{Count, Verb};
+use crate::cli::{Call, Context, Count, Verb};
 use crate::failure::{Failure, texts};
 use crate::output;
 

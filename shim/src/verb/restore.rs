@@ -4,13 +4,11 @@ use oci_spec::runtime::Process;
 use wharf::{Delete, RestoreOptions};
 
 use crate::announce::pid_file;
-use crate::cli::call::Call;
-use crate::cli::context::Context;
 use crate::cli::options::{
     AUTO_DEDUP, BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, ID, IMAGE_PATH,
-    MANAGE_CGROUPS_MODE, NETWORK_LOCK, NO_SUBREAPER, Opt, PID_FILE, SHELL_JOB, TCP_ESTABLISHED, WORK_PATH,
+    MANAGE_CGROUPS_MODE, NETWORK_LOCK, NO_SUBREAPER, PID_FILE, SHELL_JOB, TCP_ESTABLISHED, WORK_PATH,
 };
-use crate::cli::table::{Count, Verb};
+use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::{Failure, hints};
 use crate::foreground::{self, Signals};
 use crate::launch::criu;

@@ -2,10 +2,8 @@
 
 use wharf::Status;
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
 use crate::cli::options::ID;
-use crate::cli::table::{Count, Verb};
+use crate::cli::{Call, Context, Count, Verb};
 use crate::failure::{Failure, refused, texts};
 
 /// Its line in the table.

@@ -2,13 +2,11 @@
 
 use wharf::Delete;
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
 use crate::cli::options::{
-    BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, ID, NO_NEW_KEYRING, NO_PIVOT, NO_SUBREAPER, Opt, PID_FILE,
+    BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, ID, NO_NEW_KEYRING, NO_PIVOT, NO_SUBREAPER, PID_FILE,
     PIDFD_SOCKET, PRESERVE_FDS,
 };
-use crate::cli::table::{Count, Verb};
+use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::Failure;
 use crate::foreground::{self, Signals};
 use crate::launch::{Launch, Launched};

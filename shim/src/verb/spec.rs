@@ -7,10 +7,8 @@ use std::path::Path;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{getegid, geteuid};
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
-use crate::cli::options::{BUNDLE, Opt};
-use crate::cli::table::{Count, Verb};
+use crate::cli::options::BUNDLE;
+use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::Failure;
 
 /// Its line in the table.

@@ -1,9 +1,7 @@
 //! `state`: the state document of the specification, with what runc adds.
 
-use crate::cli::call::Call;
-use crate::cli::context::Context;
 use crate::cli::options::ID;
-use crate::cli::table::{Count, Verb};
+use crate::cli::{Call, Context, Count, Verb};
 use crate::failure::Failure;
 use crate::output;
 

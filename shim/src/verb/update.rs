@@ -5,10 +5,8 @@ use std::time::Duration;
 use oci_spec::runtime::{LinuxIntelRdt, LinuxResources};
 use serde_json::{Map, Value};
 
-use crate::cli::call::{Call, Given};
-use crate::cli::context::Context;
-use crate::cli::options::{ID, Opt};
-use crate::cli::table::{Count, Verb};
+use crate::cli::options::ID;
+use crate::cli::{Call, Context, Count, Given, Opt, Verb};
 use crate::failure::Failure;
 use crate::value::duration;
 use crate::value::input;
@@ -163,7 +161,7 @@ fn document(given: &Given) -> Result<Value, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::parse::{Request, parse};
+    use crate::cli::{Request, parse};
     use crate::verb::VERBS;
     use serde_json::json;
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::cli::options::{GLOBALS, HELP, Opt};
-use crate::cli::table::{self, Verb};
+use crate::cli::options::{GLOBALS, HELP};
+use crate::cli::{Opt, Verb, table};
 use crate::verb::VERBS;
 
 /// What a shell should offer.

@@ -10,25 +10,19 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Process;
 use wharf::{Bundle, Console, Container, ContainerId, CreateOptions, Delete, Runtime, Stdio};
 
+use crate::announce::Announcement;
 use crate::announce::notify::{Manager, Readiness};
-use crate::announce::pid_file;
-use crate::announce::pidfd_socket::{self, Sender};
 use crate::cli::{Call, Context, Given};
 use crate::failure::{Failure, hints, texts};
 use crate::launch::interruption::Interruption;
 
 /// A container that is about to be created.
 pub(crate) struct Launch {
-    /// The library.
-    pub(crate) runtime: Runtime,
-    /// The id.
-    pub(crate) id: ContainerId,
-    /// The bundle.
-    pub(crate) bundle: Bundle,
-    /// Everything else.
-    pub(crate) options: CreateOptions,
-    pid_file: Option<PathBuf>,
-    pidfd_socket: Option<PathBuf>,
+    runtime: Runtime,
+    id: ContainerId,
+    bundle: Bundle,
+    options: CreateOptions,
+    announcement: Announcement,
     manager: Option<Manager>,
     interruption: Interruption,
 }
@@ -49,7 +43,6 @@ impl Launch {
         let options = options.notify_socket(manager.is_some());
         let inherited = context.inherited();
         let options = inherited.variables.iter().fold(options, CreateOptions::env);
-        let owned = |path: Option<&Path>| path.map(Path::to_owned);
         let interruption = Interruption::hold()?;
         let options = options.cancel(interruption.descriptor()?);
         Ok(Self {
@@ -57,18 +50,11 @@ impl Launch {
             id,
             bundle,
             options: options.preserve_fds(inherited.count).absent_fds(inherited.absent.iter().copied()),
-            pid_file: owned(call.options.path("pid-file")?),
-            pidfd_socket: owned(call.options.path("pidfd-socket")?.or(receiver.as_deref())),
+            announcement: Announcement::new(&call.options)?.or_socket(receiver),
             manager,
             interruption,
         })
     }
-}
-
-/// Where to announce a new container.
-pub(crate) struct Announcement {
-    pid_file: Option<PathBuf>,
-    pidfd_socket: Option<PathBuf>,
 }
 
 /// A container that was created.
@@ -83,58 +69,42 @@ pub(crate) struct Launched {
 
 impl Launch {
     /// Creates the container and announces its pid; if that fails, the container is removed again.
-    pub(crate) fn create(self) -> Result<Launched, Failure> {
-        let made = self.runtime.create(&self.id, &self.bundle, self.options);
-        let made = made.map_err(|error| self.interruption.explain(error, hints::create))?;
-        let announcement = Announcement { pid_file: self.pid_file, pidfd_socket: self.pidfd_socket };
-        complete(self.runtime, made, |made| announcement.of(made).map(|()| None))
+    pub(crate) fn create(self) -> Result<(), Failure> {
+        Self { manager: None, ..self }.make(Runtime::create).map(drop)
     }
 
     /// The same with a container whose program runs.
     pub(crate) fn run(self) -> Result<Launched, Failure> {
-        let announcement = Announcement { pid_file: self.pid_file, pidfd_socket: self.pidfd_socket };
-        let Some(manager) = self.manager else {
-            let made = self.runtime.run(&self.id, &self.bundle, self.options);
-            let made = made.map_err(|error| self.interruption.explain(error, hints::create))?;
-            return complete(self.runtime, made, |made| announcement.of(made).map(|()| None));
-        };
-        // The socket must exist before the program does.
-        let made = self.runtime.create(&self.id, &self.bundle, self.options);
-        let made = made.map_err(|error| self.interruption.explain(error, hints::create))?;
-        complete(self.runtime, made, |made| {
-            let readiness = manager.listen(made)?;
-            made.start()?;
-            announcement.of(made).map(|()| readiness)
-        })
+        // The manager's socket must exist before the program does.
+        let waits = self.manager.is_some();
+        if waits { self.make(Runtime::create) } else { self.make(Runtime::run) }
     }
-}
 
-fn complete(
-    runtime: Runtime,
-    container: Container,
-    finish: impl FnOnce(&Container) -> Result<Option<Readiness>, Failure>,
-) -> Result<Launched, Failure> {
-    match finish(&container) {
-        Ok(readiness) => Ok(Launched { runtime, container, readiness }),
-        Err(failure) => {
-            if let Err(error) = runtime.delete(container.id(), Delete::Force) {
-                log::warn!("delete the container after a failure: {error}");
+    /// Makes the container by `make`, and starts its program if a service manager is waiting for it.
+    fn make(
+        self,
+        make: impl FnOnce(&Runtime, &ContainerId, &Bundle, CreateOptions) -> wharf::Result<Container>,
+    ) -> Result<Launched, Failure> {
+        let Self { runtime, id, bundle, options, announcement, manager, interruption } = self;
+        let container = make(&runtime, &id, &bundle, options)
+            .map_err(|error| interruption.explain(error, hints::create))?;
+        let finish = || {
+            let mut readiness = None;
+            if let Some(manager) = manager {
+                readiness = manager.listen(&container)?;
+                container.start()?;
             }
-            Err(failure)
+            announcement.container(&container).map(|()| readiness)
+        };
+        match finish() {
+            Ok(readiness) => Ok(Launched { runtime, container, readiness }),
+            Err(failure) => {
+                if let Err(error) = runtime.delete(container.id(), Delete::Force) {
+                    log::warn!("delete the container after a failure: {error}");
+                }
+                Err(failure)
+            }
         }
-    }
-}
-
-impl Announcement {
-    fn of(&self, container: &Container) -> Result<(), Failure> {
-        let gone = || Failure::new("the process of the container is gone");
-        if let Some(socket) = &self.pidfd_socket {
-            pidfd_socket::send(socket, container.pidfd().ok_or_else(gone)?, Sender::Init)?;
-        }
-        if let Some(file) = &self.pid_file {
-            pid_file::write(file, container.pid().ok_or_else(gone)?)?;
-        }
-        Ok(())
     }
 }
 

@@ -2,8 +2,7 @@
 
 use wharf::{ExecOptions, Kind, Runtime, Status, Stdio};
 
-use crate::announce::pid_file;
-use crate::announce::pidfd_socket::{self, Sender};
+use crate::announce::Announcement;
 use crate::cli::options::{CONSOLE_SOCKET, DETACH, NO_SUBREAPER, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS};
 use crate::cli::{Call, Context, Count, Opt, Verb};
 use crate::failure::{Failure, hints, refused, texts};
@@ -57,6 +56,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
 fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure> {
     let given = &call.options;
     let detach = given.flag("detach");
+    let announcement = Announcement::new(given)?;
     let container = runtime.open(&call.id()?).map_err(hints::open)?;
     let mut process = match given.path("process")? {
         Some(file) => process::read(file)?,
@@ -98,8 +98,7 @@ fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure
             })
         })
     })?;
-    let told = tell(call, &started);
-    if let Err(failure) = told {
+    if let Err(failure) = announcement.exec(&started) {
         // Its pid was not announced, so nothing else could end it.
         if let Err(error) = started.kill(nix::libc::SIGKILL)
             && error.kind() != Kind::NotFound
@@ -121,14 +120,4 @@ fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure
             readiness: None,
         },
     )
-}
-
-fn tell(call: &Call, started: &wharf::ExecProcess) -> Result<(), Failure> {
-    if let Some(socket) = call.options.path("pidfd-socket")? {
-        pidfd_socket::send(socket, started.pidfd(), Sender::Exec)?;
-    }
-    if let Some(file) = call.options.path("pid-file")? {
-        pid_file::write(file, started.pid())?;
-    }
-    Ok(())
 }

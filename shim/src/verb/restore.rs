@@ -3,7 +3,7 @@
 use oci_spec::runtime::Process;
 use wharf::{Delete, RestoreOptions};
 
-use crate::announce::pid_file;
+use crate::announce::Announcement;
 use crate::cli::options::{
     AUTO_DEDUP, BUNDLE, CONFIG, CONSOLE_SOCKET, DETACH, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, ID, IMAGE_PATH,
     MANAGE_CGROUPS_MODE, NETWORK_LOCK, NO_SUBREAPER, PID_FILE, SHELL_JOB, TCP_ESTABLISHED, WORK_PATH,
@@ -58,6 +58,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let given = &call.options;
     let bundle = open_bundle(call, None)?;
     let detach = given.flag("detach");
+    let announcement = Announcement::new(given)?;
     let terminal = bundle.spec().process().as_ref().and_then(Process::terminal).unwrap_or(false);
     let mut options = RestoreOptions::new(criu::options(context, given)?)
         .console(console(given, terminal, detach)?)
@@ -76,12 +77,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         foreground::adopt_orphans()?;
     }
     let mut container = runtime.restore(&id, &bundle, &options).map_err(hints::create)?;
-    let told = match (given.path("pid-file")?, container.pid()) {
-        (Some(file), Some(pid)) => pid_file::write(file, pid),
-        (Some(_), None) => Err(Failure::new("the process of the container is gone")),
-        (None, _) => Ok(()),
-    };
-    if let Err(failure) = told {
+    if let Err(failure) = announcement.container(&container) {
         if let Err(error) = runtime.delete(&id, Delete::Force) {
             log::warn!("delete the container after a failure: {error}");
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 mod imports;
 
 /// Modules of one room that reach each other, and why they may.
-const CIRCLES: [(&str, &[&str], &str); 3] = [
+const CIRCLES: [(&str, &[&str], &str); 2] = [
     (
         "cgroup",
         &["cgroup::create", "cgroup::device_plan"],
@@ -16,11 +16,6 @@ const CIRCLES: [(&str, &[&str], &str); 3] = [
         "cgroup",
         &["cgroup::devices", "cgroup::settings"],
         "device rules are written as settings, and settings hold them",
-    ),
-    (
-        "spawn",
-        &["spawn::id_map", "spawn::mapping", "spawn::steps"],
-        "an id map is read from a process that a step makes, for a step",
     ),
 ];
 

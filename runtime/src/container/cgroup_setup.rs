@@ -1,16 +1,50 @@
-//! What a container's cgroup needs besides being made: an owner and, with systemd, a scope around the first process.
+//! The cgroup of a creation: its owner and, with systemd, a scope around the first process.
+
+use std::os::fd::BorrowedFd;
 
 use oci_spec::runtime::Spec;
 
-use super::store::Directory;
+use super::creation::Creation;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager, Mode};
 use crate::error::{Kind, Result};
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 
+/// Connects to systemd if it is to make the cgroup. Done before the first side effect: there may be no systemd.
+pub(super) fn connect(plan: &CgroupPlan, cancel: Option<BorrowedFd<'_>>) -> Result<Option<Manager>> {
+    plan.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance, cancel)).transpose()
+}
+
+impl Creation<'_> {
+    /// Makes the cgroup, unless systemd does so around the first process.
+    pub(super) fn make_cgroup(&mut self) -> Result<()> {
+        if self.manager.is_some() {
+            return self.cgroup_plan.check_free();
+        }
+        let cgroup = self.cgroup.insert(self.cgroup_plan.apply()?);
+        self.directory.note_cgroup(cgroup.record())?;
+        delegate(self.spec, cgroup)
+    }
+
+    /// Has systemd make the scope with the waiting process in it, if it is to, and completes the cgroup.
+    pub(super) fn enter_scope(&mut self, pid: i32) -> Result<()> {
+        let (Some(scope), Some(manager)) = (&self.cgroup_plan.scope, &mut self.manager) else {
+            return Ok(());
+        };
+        // It was found free. Recorded first: systemd may go on with it when this process is killed.
+        let claimed = Cgroup::open(self.cgroup_plan.claimed_record());
+        self.directory.note_cgroup(claimed.record())?;
+        scope.start(manager, pid)?;
+        // From here on there is something to undo.
+        let cgroup = self.cgroup.insert(claimed);
+        self.cgroup_plan.complete_scope(pid)?;
+        delegate(self.spec, cgroup)
+    }
+}
+
 /// Gives the container's cgroup (v2) to the container's user, if the configuration lets that user see and write it: the
 /// rule of config-linux.md, Cgroup ownership.
-pub(super) fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
+fn delegate(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
     if cgroup.record().mode != Mode::V2 || !crate::cgroup::is_delegated(spec) {
         return Ok(());
     }
@@ -27,24 +61,4 @@ pub(super) fn delegate_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
         }
         other => other,
     }
-}
-
-/// Has systemd make the scope with the waiting child in it, and completes its cgroup.
-pub(super) fn enter_scope(
-    spec: &Spec,
-    plan: &CgroupPlan,
-    manager: &mut Manager,
-    directory: &Directory,
-    cgroup: &mut Option<Cgroup>,
-    pid: i32,
-) -> Result<()> {
-    let Some(scope) = &plan.scope else { return Ok(()) };
-    // It was found free. Recorded first: systemd may go on with it when this process is killed.
-    let claimed = Cgroup::open(plan.claimed_record());
-    directory.note_cgroup(claimed.record())?;
-    scope.start(manager, pid)?;
-    // From here on there is something to undo.
-    let cgroup = cgroup.insert(claimed);
-    plan.complete_scope(pid)?;
-    delegate_cgroup(spec, cgroup)
 }

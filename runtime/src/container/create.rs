@@ -1,85 +1,95 @@
 //! Creating a container.
 
-use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use oci_spec::runtime::Spec;
-
-use super::cgroup_setup::delegate_cgroup;
-use super::cgroups::Cgroups;
+use super::cgroup_setup::connect;
 use super::claims::Claims;
 use super::creation::Creation;
 use super::handle::Container;
-use super::options::{Console, CreateOptions};
-use super::prepare::{Prepared, prepare};
-use super::store::Directory;
-use super::terminal::ConsoleSocket;
+use super::options::{ChildOptions, CreateOptions};
+use super::prepare::Prepared;
+use super::runtime::Runtime;
+use super::terminal::{Destination, has_terminal};
 use crate::bundle::Bundle;
-use crate::cgroup::Manager;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
-use crate::plan::Gate;
+use crate::plan::{Explanation, Gate};
 use crate::trace;
 
-/// Creates a container; with an open gate it then runs at once.
-pub(super) fn create(
-    root: &Path,
-    id: &ContainerId,
-    bundle: &Bundle,
-    options: CreateOptions,
-    gate: Gate,
-    cgroups: Cgroups,
-    resctrl: Option<&Path>,
-) -> Result<Container> {
-    trace::begin();
-    let directory = Directory::of(root, id);
-    let Prepared { mut plan, mut cgroup, mut record } =
-        prepare(&directory, bundle, &options, gate, None, cgroups)?;
-    plan.log();
-    trace::done("checked the configuration and made the plan");
-    let spec = bundle.spec();
-    let claims = Claims::find(spec, id.as_str(), resctrl)?;
-    record.rdt = claims.membership();
-    let console = console_socket(spec, &options.console)?;
-    check_preserved(options.preserve_fds, &options.absent_fds)?;
-    cgroup.refuse_frozen()?;
-    // Before the first side effect: there may be no systemd to talk to.
-    let cancel = options.cancel.as_ref().map(|fd| fd.as_fd());
-    let mut manager =
-        cgroup.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance, cancel)).transpose()?;
-    let lock = directory.begin(&record, bundle.config_bytes())?;
-    trace::done("recorded the intent");
-    let mut creation = Creation::new(&directory, spec, record, lock);
-    creation.late = cgroup.defer_birth_control();
-    creation.claims = claims;
-    if options.notify_socket {
-        directory.make_notify()?;
+impl Runtime {
+    /// The ordered steps that [`Runtime::create`] would take, without taking them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::create`], for everything that it refuses before its first side effect.
+    pub fn explain(&self, id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
+        let prepared = self.prepare(id, bundle, options, Gate::Socket, None)?;
+        Claims::find(bundle.spec(), id.as_str(), self.resctrl())?;
+        Ok(prepared.plan.explain(id.as_str()))
     }
-    if let Some(manager) = &mut manager {
-        cgroup.check_free()?;
-        return creation.spawn(&plan, &options, gate, console, id, Some((&cgroup, manager)));
+
+    /// Creates a container: afterwards everything but its program is in place, and its first process waits for
+    /// [`Container::start`].
+    ///
+    /// # Errors
+    ///
+    /// A malformed or contradictory configuration (`Kind::InvalidSpec`) and an id in use (`Kind::Exists`) end it before
+    /// any side effect. Any later failure leaves the host as it was.
+    pub fn create(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
+        self.make(id, bundle, &options, Gate::Socket)
     }
-    let planned = cgroup.planned_record();
-    let cgroup = creation.cgroup.insert(cgroup.apply()?);
-    directory.note_cgroup(cgroup.record())?;
-    delegate_cgroup(spec, cgroup)?;
-    if cgroup.record().dirs != planned.dirs {
-        // A hierarchy that is not writable, and from which nothing is needed, was left out.
-        plan = prepare(&directory, bundle, &options, gate, Some(cgroup), cgroups)?.plan;
+
+    /// Creates a container and starts it at once, which is faster than [`Runtime::create`] and [`Container::start`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::create`] and [`Container::start`]; nothing of the container is left.
+    pub fn run(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
+        self.make(id, bundle, &options, Gate::Open)
     }
-    trace::done("made the cgroups and set their limits");
-    let container = creation.spawn(&plan, &options, gate, console, id, None)?;
-    trace::done("recorded the container");
-    Ok(container)
+
+    fn make(
+        &self,
+        id: &ContainerId,
+        bundle: &Bundle,
+        options: &CreateOptions,
+        gate: Gate,
+    ) -> Result<Container> {
+        trace::begin();
+        let directory = self.directory(id);
+        let Prepared { mut plan, mut cgroup, mut record } = self.prepare(id, bundle, options, gate, None)?;
+        plan.log();
+        trace::done("checked the configuration and made the plan");
+        let claims = Claims::find(bundle.spec(), id.as_str(), self.resctrl())?;
+        record.rdt = claims.membership();
+        let terminal = has_terminal(bundle.spec().process().as_ref());
+        let console = Destination::connect(terminal, &options.child.console)?;
+        check_preserved(&options.child)?;
+        cgroup.refuse_frozen()?;
+        let late = cgroup.defer_birth_control();
+        let manager = connect(&cgroup, options.child.cancel())?;
+        let mut creation = Creation::begin(&directory, bundle, record, &cgroup, manager)?;
+        (creation.late, creation.claims) = (late, claims);
+        if options.notify_socket {
+            directory.make_notify()?;
+        }
+        creation.make_cgroup()?;
+        if let Some(made) = &creation.cgroup {
+            if made.record().dirs != cgroup.planned_record().dirs {
+                // A hierarchy that is not writable, and from which nothing is needed, was left out.
+                plan = self.prepare(id, bundle, options, gate, Some(made))?.plan;
+            }
+            trace::done("made the cgroups and set their limits");
+        }
+        let container = creation.spawn(&plan, options, gate, &console)?;
+        trace::done("recorded the container");
+        Ok(container)
+    }
 }
 
-fn console_socket(spec: &Spec, console: &Console) -> Result<Option<ConsoleSocket>> {
-    let terminal = spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
-    super::terminal::connect(terminal, console)
-}
-
-fn check_preserved(count: u32, absent: &[i32]) -> Result<()> {
-    for number in (3..count.saturating_add(3)).map(|fd| fd as i32).filter(|fd| !absent.contains(fd)) {
+fn check_preserved(options: &ChildOptions) -> Result<()> {
+    let numbers = (3..options.preserve_fds.saturating_add(3)).map(|fd| fd as i32);
+    for number in numbers.filter(|fd| !options.absent_fds.contains(fd)) {
         if !Path::new(&format!("/proc/self/fd/{number}")).exists() {
             return Err(Error::new(
                 Kind::System,

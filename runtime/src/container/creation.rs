@@ -1,10 +1,9 @@
 //! A creation under way, which undoes itself when it fails.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxMemory, Process, Spec};
 
-use super::answers::Answers;
 use super::claims::Claims;
 use super::gate;
 use super::handle::Container;
@@ -15,20 +14,24 @@ use super::opened;
 use super::options::CreateOptions;
 use super::record::{PATIENCE, Record};
 use super::store::{Directory, Lock};
-use super::terminal::{self, ConsoleSocket};
+use super::terminal::Destination;
+use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager, Setting};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::hook::Watch;
 use crate::host::Host;
-use crate::id::ContainerId;
 use crate::plan::{Gate, Plan};
-use crate::spawn::{self, Asked, Resources, Spawned};
+use crate::spawn::{Resources, spawn};
+use crate::trace;
 
 /// A creation that undoes itself unless it is completed.
 pub(super) struct Creation<'c> {
     pub(super) directory: &'c Directory,
-    spec: &'c Spec,
+    pub(super) spec: &'c Spec,
     pub(super) record: Record,
+    pub(super) cgroup_plan: &'c CgroupPlan,
+    /// systemd, if it makes the cgroup.
+    pub(super) manager: Option<Manager>,
     pub(super) cgroup: Option<Cgroup>,
     /// Cgroup settings that wait for the first process.
     pub(super) late: Vec<Setting>,
@@ -37,31 +40,38 @@ pub(super) struct Creation<'c> {
     hooked: bool,
     /// Held until the container is complete: what follows can take as long as the container and its hooks like.
     lock: Option<Lock>,
-    pub(super) done: bool,
+    done: bool,
 }
 
 impl<'c> Creation<'c> {
-    /// A creation of which only the state directory exists.
-    pub(super) fn new(directory: &'c Directory, spec: &'c Spec, record: Record, lock: Lock) -> Self {
-        let (late, claims) = (Vec::new(), Claims::default());
-        Self {
+    /// Begins with the state directory, in which the intent is recorded.
+    pub(super) fn begin(
+        directory: &'c Directory,
+        bundle: &'c Bundle,
+        record: Record,
+        cgroup_plan: &'c CgroupPlan,
+        manager: Option<Manager>,
+    ) -> Result<Self> {
+        let lock = directory.begin(&record, bundle.config_bytes())?;
+        trace::done("recorded the intent");
+        Ok(Self {
             directory,
-            spec,
+            spec: bundle.spec(),
             record,
+            cgroup_plan,
+            manager,
             cgroup: None,
-            late,
-            claims,
+            late: Vec::new(),
+            claims: Claims::default(),
             hooked: false,
             lock: Some(lock),
             done: false,
-        }
+        })
     }
 
     /// Runs the runtime's hooks for a process that exists.
-    #[cfg(feature = "criu")]
-    pub(super) fn run_runtime_hooks(&mut self, pid: i32, pidfd: std::os::fd::BorrowedFd<'_>) -> Result<()> {
+    pub(super) fn run_runtime_hooks(&mut self, pid: i32, watch: Watch<'_>) -> Result<()> {
         self.hooked = true;
-        let watch = Watch { process: Some(pidfd), cancel: None };
         hooks::run_runtime_hooks(self.spec, &self.record, pid, watch)
     }
 
@@ -71,71 +81,31 @@ impl<'c> Creation<'c> {
         plan: &Plan,
         options: &CreateOptions,
         gate: Gate,
-        console: Option<ConsoleSocket>,
-        id: &ContainerId,
-        scope: Option<(&CgroupPlan, &mut Manager)>,
+        console: &Destination,
     ) -> Result<Container> {
-        let cancel = options.cancel.as_ref().map(|fd| fd.as_fd());
         let listener = (gate == Gate::Socket).then(|| gate::make(self.directory)).transpose()?;
         let opened = opened::Namespaces::of(plan)?;
-        let cgroup_dir = self
+        let cgroup = self
             .cgroup
             .as_ref()
             .filter(|cgroup| cgroup.found_v2().is_none())
             .and_then(Cgroup::v2_dir)
             .map(|path| opened::open_directory(&path))
             .transpose()?;
-        let host = Host::probe()?;
+        let rootfs = self.record.rootfs.clone();
         let resources = Resources {
-            streams: options.stdio.numbers(),
-            preserved: options.preserve_fds,
-            absent: &options.absent_fds,
-            listener: listener.as_ref().map(|fd| fd.as_fd()),
-            cgroup: cgroup_dir.as_ref().map(|fd| fd.as_fd()),
-            cgroup_optional: false,
+            listener: listener.as_ref().map(OwnedFd::as_fd),
+            cgroup: cgroup.as_ref().map(OwnedFd::as_fd),
             born_joined: &opened.born_joined,
-            namespaces: &opened.joined,
-            sibling: options.sibling,
-            cancel,
-            expects_to_wait: false,
+            rootfs: Some(&rootfs),
+            oom_score: self.spec.process().as_ref().and_then(Process::oom_score_adj),
+            memory_limit: memory_limit(self.spec),
+            ..options.child.resources(Host::probe()?, &opened.joined)
         };
-        let oom_score = self.spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
-        let (late, late_for) = (std::mem::take(&mut self.late), self.cgroup.clone());
-        let directory = self.directory;
-        let mut born = |child: &Spawned| {
-            directory.note_init(&ProcessIdentity::of(child.pid, child.pidfd.as_fd())?)?;
-            if let Some(cgroup) = late_for.as_ref().filter(|_| !late.is_empty()) {
-                cgroup.set(&late)?;
-            }
-            match oom_score.filter(|_| host.is_admin()) {
-                Some(score) => spawn::set_oom_score(child.pid, score),
-                None => Ok(()),
-            }
-        };
-        let mut answers = Answers {
-            spec: self.spec,
-            host,
-            streams: options.stdio.numbers(),
-            record: &self.record,
-            directory: self.directory,
-            namespaces: &opened.joined,
-            claims: &mut self.claims,
-            cgroup: &mut self.cgroup,
-            scope,
-            hooked: &mut self.hooked,
-            cancel,
-        };
-        let mut serve = |asked: Asked<'_>, child: &Spawned| answers.answer(asked, child);
-        let spawned = spawn::spawn(plan, &resources, &mut born, &mut serve);
-        let mut spawned = match spawned {
-            Ok(spawned) => spawned,
-            Err(error) => {
-                self.hooked |= error.kind() == Kind::Hook;
-                return Err(self.explain_end(error, options.sibling));
-            }
-        };
+        let mut spawned =
+            spawn(plan, &resources, self).inspect_err(|error| self.hooked |= error.kind() == Kind::Hook)?;
         drop(listener);
-        let kept = terminal::hand_over(spawned.console.take(), console, &options.console)?;
+        let kept = console.take_from(&mut spawned)?;
         let identity = ProcessIdentity::of(spawned.pid, spawned.pidfd.as_fd());
         self.record.init = Some(identity.map_err(|error| spawned.reason(plan, error))?);
         if let Some(cgroup) = &self.cgroup {
@@ -146,38 +116,28 @@ impl<'c> Creation<'c> {
         spawned.go().map_err(|error| spawned.reason(plan, error))?;
         if gate == Gate::Open {
             self.lock = None;
-            if let Err(error) = spawned.await_exec(plan) {
-                self.hooked |= error.kind() == Kind::Hook;
-                return Err(error);
-            }
+            spawned.await_exec(plan).inspect_err(|error| self.hooked |= error.kind() == Kind::Hook)?;
             if self.record.poststart {
                 self.hooked = true;
-                hooks::run_poststart(&self.record, self.spec, Watch { process: None, cancel })?;
+                let watch = Watch { process: None, cancel: options.child.cancel() };
+                hooks::run_poststart(&self.record, self.spec, watch)?;
             }
         }
-        let pidfd = spawned.into_pidfd()?;
-        // Nothing can fail any more.
-        self.done = true;
+        let container = self.complete(spawned.into_pidfd()?, kept);
         self.claims.keep(self.directory);
-        Ok(Container::made(self.directory.clone(), id.clone(), self.record.clone(), pidfd, kept))
+        Ok(container)
     }
 
-    /// A child that was killed during its set-up has mostly hit its own memory limit.
-    fn explain_end(&self, error: Error, sibling: bool) -> Error {
-        let limited = self
-            .spec
-            .linux()
-            .as_ref()
-            .and_then(|l| l.resources().as_ref())
-            .and_then(|r| r.memory().as_ref())
-            .and_then(oci_spec::runtime::LinuxMemory::limit);
-        match limited {
-            Some(limit) if limit > 0 && may_be_killed(&error.to_string(), sibling) => error
-                .at("/linux/resources/memory/limit")
-                .hint(format!("the memory limit of {limit} bytes may be too low to start a process")),
-            _ => error,
-        }
+    /// Nothing can fail any more.
+    pub(super) fn complete(&mut self, init: OwnedFd, console: Option<OwnedFd>) -> Container {
+        self.done = true;
+        Container::made(self.directory.clone(), self.record.clone(), init, console)
     }
+}
+
+fn memory_limit(spec: &Spec) -> Option<i64> {
+    let resources = spec.linux().as_ref()?.resources().as_ref()?;
+    resources.memory().as_ref().and_then(LinuxMemory::limit)
 }
 
 impl Drop for Creation<'_> {
@@ -211,9 +171,4 @@ impl Drop for Creation<'_> {
             log::warn!("{error}");
         }
     }
-}
-
-/// Only the parent of a sibling can know how it ended.
-fn may_be_killed(error: &str, sibling: bool) -> bool {
-    error.contains("killed by signal 9") || (sibling && error.ends_with("it stopped talking"))
 }

@@ -5,22 +5,24 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use oci_spec::runtime::{ContainerState, Process};
+use oci_spec::runtime::{ContainerState, Process, Spec};
 
 use super::exit::ExitStatus;
 use super::handle::{Container, wait_child};
-use super::opened::open_directory;
+use super::notify;
+use super::opened::{open_directory, ways_in};
 use super::options::ExecOptions;
 use super::prepare::keeps_groups;
-use super::terminal;
+use super::record::Record;
+use super::terminal::{Destination, has_terminal};
 use crate::cgroup::SubCgroup;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
-use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
-use crate::plan::{ExecRequest, ParentStep};
-use crate::spawn::{self, Asked, Resources, Spawned};
+use crate::plan::join::Join;
+use crate::plan::{ExecRequest, ParentStep, Plan};
+use crate::spawn::{Operation, Resources, Spawned, out_of_turn, spawn};
 use crate::sys::pidfd;
 use crate::trace;
 
@@ -97,23 +99,49 @@ impl Container {
         let Some(init) = self.init()? else {
             return Err(Error::new(Kind::WrongState, "cannot exec in a stopped container"));
         };
-        let paused = self.cgroup().frozen().unwrap_or(false);
+        let init_pid = self.pid().unwrap_or(0);
+        let Prepared { plan, host, paused, cgroup, mut exec } =
+            self.prepare_exec(process, &options, init_pid)?;
+        plan.log();
+        trace::done("checked the process and made the plan");
+        let console = Destination::connect(has_terminal(Some(process)), &options.child.console)?;
+        let cgroup = cgroup.as_deref().map(open_directory).transpose()?;
+        let ways_in = ways_in(init, init_pid, self.record.namespaces)?;
+        let resources = Resources {
+            cgroup: cgroup.as_ref().map(OwnedFd::as_fd),
+            cgroup_optional: !host.is_admin(),
+            oom_score: process.oom_score_adj(),
+            // Until it is resumed, as the caller asked.
+            expects_to_wait: paused,
+            ..options.child.resources(host, &ways_in)
+        };
+        // The rest may wait for the new process as long as another process in the container keeps it stopped. A
+        // deletion ends it with the others, or it finds no container to join.
+        drop(lock);
+        let mut spawned = spawn(&plan, &resources, &mut exec)?;
+        let console = console.take_from(&mut spawned)?;
+        spawned.go().map_err(|error| spawned.reason(&plan, error))?;
+        spawned.await_exec(&plan)?;
+        Ok(ExecProcess { pid: spawned.pid, pidfd: spawned.into_pidfd()?, console })
+    }
+
+    /// Decides everything before the process exists, and refuses what cannot be.
+    fn prepare_exec(&self, process: &Process, options: &ExecOptions, init_pid: i32) -> Result<Prepared<'_>> {
+        let own = self.cgroup();
+        let paused = own.frozen().unwrap_or(false);
         if paused && !options.ignore_paused {
             let error = Error::new(Kind::WrongState, "cannot exec in a paused container");
-            return Err(match self.cgroup().frozen_above() {
+            return Err(match own.frozen_above() {
                 Some(above) => error.hint(format!("cgroup {} above it is frozen", above.display())),
                 None => error,
             });
         }
         lsm::refuse_absent(Some(process), "", None)?;
         let host = Host::probe()?;
-        let bundle = self.bundle()?;
-        let linux = bundle.spec().linux().as_ref();
-        let seccomp = linux.and_then(|linux| linux.seccomp().as_ref());
-        let init_pid = self.pid().unwrap_or(0);
+        let spec = self.spec()?;
+        let linux = spec.linux().as_ref();
         let subs =
             options.cgroups.iter().map(|path| SubCgroup::parse(path)).collect::<Result<Vec<_>, _>>()?;
-        let own = self.cgroup();
         let mut join = own.join_further(&subs, init_pid)?;
         if !subs.is_empty()
             && !options.ignore_paused
@@ -128,96 +156,60 @@ impl Container {
         // do it.
         let scope = self.record.cgroup.scope.as_ref();
         let scope = scope.filter(|_| !host.is_admin() && subs.is_empty() && !join.is_permitted());
-        let inside_scope = match join.v2_dir.take_if(|_| scope.is_some()) {
-            Some(dir) => own.inside_scope(&dir),
-            None => PathBuf::new(),
-        };
+        let inside_scope =
+            scope.map(|_| join.v2_dir.take().map(|dir| own.inside_scope(&dir)).unwrap_or_default());
         let request = ExecRequest {
             id: &self.record.id,
-            namespaces: self.record.namespaces,
+            join: Join::of(linux, self.record.namespaces, keeps_groups(spec)),
             new_keyring: self.record.new_keyring,
-            preserved: options.preserve_fds,
+            preserved: options.child.preserve_fds,
             host,
-            keep_groups: keeps_groups(bundle.spec()),
-            root: IdMaps::of(
-                linux.and_then(|linux| linux.uid_mappings().as_ref()),
-                linux.and_then(|linux| linux.gid_mappings().as_ref()),
-            )
-            .root(),
             tasks: &join.tasks,
             scope: scope.map(|scope| &*scope.unit),
-            seccomp,
+            seccomp: linux.and_then(|linux| linux.seccomp().as_ref()),
             memory_policy: linux.and_then(|linux| linux.memory_policy().as_ref()),
             personality: linux.and_then(|linux| linux.personality().as_ref()),
             args: &options.args,
             env: &options.env,
         };
         let plan = crate::plan::exec(process, &request)?;
-        plan.log();
-        trace::done("checked the process and made the plan");
-        let console = terminal::connect(process.terminal().unwrap_or(false), &options.console)?;
-        let cgroup = join.v2_dir.as_deref().map(open_directory).transpose()?;
-        let mut namespaces = vec![init.try_clone().map_err(|error| Error::io(&error, "duplicate a pidfd"))?];
-        if self.record.namespaces & libc::CLONE_NEWNS == 0 {
-            namespaces.push(root_of(init_pid)?);
-        }
-        let resources = Resources {
-            streams: options.stdio.numbers(),
-            preserved: options.preserve_fds,
-            absent: &options.absent_fds,
-            listener: None,
-            cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
-            cgroup_optional: !host.is_admin(),
-            born_joined: &[],
-            namespaces: &namespaces,
-            sibling: options.sibling,
-            cancel: options.cancel.as_ref().map(|fd| fd.as_fd()),
-            // Until it is resumed, as the caller asked.
-            expects_to_wait: paused,
-        };
-        // The rest may wait for the new process as long as another process in the container keeps it stopped. A
-        // deletion ends it with the others, or it finds no container to join.
-        drop(lock);
-        let oom_score = process.oom_score_adj().filter(|_| host.is_admin());
-        let mut born = |child: &Spawned| {
-            self.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt.assign(child.pid))?;
-            oom_score.map_or(Ok(()), |score| spawn::set_oom_score(child.pid, score))
-        };
-        let step = |step: &ParentStep, child: &Spawned| match step {
-            ParentStep::EnterScope(_) => {
-                scope.map_or(Ok(()), |scope| scope.attach(&inside_scope, child.pid)).map(|()| None)
-            }
-            ParentStep::OwnStreams(uid) => {
-                spawn::own_streams(child.pid, options.stdio.numbers(), *uid).map(|()| None)
-            }
-            ParentStep::Rlimits(limits) => spawn::set_rlimits(child.pid, limits).map(|()| None),
-            ParentStep::IoPriority(value) => spawn::set_io_priority(child.pid, *value).map(|()| None),
-            ParentStep::Scheduler(attr) => spawn::set_scheduler(child.pid, attr).map(|()| None),
-            _ => Err(Error::new(Kind::System, format!("{step}: not a step of an exec"))),
-        };
-        let mut serve = |asked: Asked<'_>, child: &Spawned| match asked {
-            Asked::Step(asked) => step(asked, child),
-            Asked::Listener(fd) => match seccomp {
-                Some(seccomp) => {
-                    super::notify::send(seccomp, fd, child.pid, &self.record, ContainerState::Running)
-                        .map(|()| None)
-                }
-                None => Ok(None),
-            },
-            Asked::Reborn => Ok(None),
-            Asked::Note(..) | Asked::Fate(_) => Err(spawn::out_of_turn()),
-        };
-        let mut spawned = spawn::spawn(&plan, &resources, &mut born, &mut serve)?;
-        let kept = terminal::hand_over(spawned.console.take(), console, &options.console)?;
-        spawned.go().map_err(|error| spawned.reason(&plan, error))?;
-        spawned.await_exec(&plan)?;
-        let pid = spawned.pid;
-        Ok(ExecProcess { pid, pidfd: spawned.into_pidfd()?, console: kept })
+        let exec = Exec { record: &self.record, spec, inside_scope };
+        Ok(Prepared { plan, host, paused, cgroup: join.v2_dir, exec })
     }
 }
 
-/// The root directory of a container without a mount namespace.
-pub(super) fn root_of(pid: i32) -> Result<OwnedFd> {
-    let path = format!("/proc/{pid}/root");
-    super::opened::hold(path.as_ref())
+/// An exec before its process exists.
+struct Prepared<'c> {
+    plan: Plan,
+    host: Host,
+    paused: bool,
+    /// The cgroup (v2) that the process is born in.
+    cgroup: Option<PathBuf>,
+    exec: Exec<'c>,
+}
+
+/// An exec in progress.
+struct Exec<'c> {
+    record: &'c Record,
+    spec: &'c Spec,
+    /// Where in the container's scope systemd has to put the process.
+    inside_scope: Option<PathBuf>,
+}
+
+impl Operation for Exec<'_> {
+    fn born(&mut self, child: &Spawned) -> Result<()> {
+        self.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt.assign(child.pid))
+    }
+
+    fn step(&mut self, step: &ParentStep, child: &Spawned) -> Result<()> {
+        match (step, &self.record.cgroup.scope, &self.inside_scope) {
+            (ParentStep::EnterScope(_), Some(scope), Some(inside)) => scope.attach(inside, child.pid),
+            _ => Err(out_of_turn()),
+        }
+    }
+
+    fn listener(&mut self, listener: OwnedFd, child: &Spawned) -> Result<()> {
+        let seccomp = self.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+        notify::send(seccomp, listener, child.pid, self.record, ContainerState::Running)
+    }
 }

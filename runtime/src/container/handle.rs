@@ -24,7 +24,6 @@ use crate::sys::pidfd;
 #[derive(Debug)]
 pub struct Container {
     pub(super) directory: Directory,
-    id: ContainerId,
     /// The record as it was when this was opened. Its device rules may have changed since; the rest never does.
     pub(super) record: Record,
     /// The init process, if it is a child of this process.
@@ -37,22 +36,21 @@ pub struct Container {
 impl Container {
     pub(super) fn made(
         directory: Directory,
-        id: ContainerId,
         record: Record,
         child: OwnedFd,
         console: Option<OwnedFd>,
     ) -> Self {
-        Self { directory, id, record, child: Some(child), console, bundle: OnceLock::new() }
+        Self { directory, record, child: Some(child), console, bundle: OnceLock::new() }
     }
 
-    pub(super) fn open(directory: Directory, id: &ContainerId) -> Result<Self> {
+    pub(super) fn open(directory: Directory) -> Result<Self> {
         let record = directory.record()?;
-        Ok(Self { directory, id: id.clone(), record, child: None, console: None, bundle: OnceLock::new() })
+        Ok(Self { directory, record, child: None, console: None, bundle: OnceLock::new() })
     }
 
     /// The container's id.
     pub fn id(&self) -> &ContainerId {
-        &self.id
+        self.directory.id()
     }
 
     /// The container's current state, as the kernel has it.
@@ -104,7 +102,7 @@ impl Container {
                 Kind::WrongState,
                 format!(
                     "container {:?} was created by another process, which alone gets its exit status",
-                    self.id.as_str()
+                    self.id().as_str()
                 ),
             )
         })?;
@@ -187,7 +185,7 @@ impl Container {
     }
 
     pub(super) fn not_running(&self) -> Error {
-        Error::new(Kind::WrongState, format!("container not running: {}", self.id.as_str()))
+        Error::new(Kind::WrongState, format!("container not running: {}", self.id().as_str()))
     }
 }
 

@@ -7,19 +7,19 @@ use oci_spec::runtime::Mount;
 
 use super::added;
 use super::cgroups::layout;
-use super::exec::root_of;
 use super::handle::Container;
 use super::identity::has_ended;
 use super::links::links;
-use super::opened::open_namespace;
+use super::opened::{open_namespace, ways_in};
 use super::prepare::views;
 use crate::check::finding::into_result;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::linux::mount::added::AddedMount;
+use crate::plan::join::Join;
 use crate::plan::mounts::{MountsRequest, add, remove};
 use crate::plan::{ParentStep, Plan};
-use crate::spawn::{self, Asked, Fate, Resources, Spawned, View};
+use crate::spawn::{Fate, Operation, Resources, Spawned, open_procfs, out_of_turn, spawn};
 use crate::sys::mount_id::{self, MountId};
 
 impl Container {
@@ -66,7 +66,7 @@ impl Container {
     ) -> Result<()> {
         let lock = self.lock()?;
         let Some(init) = self.init()? else { return Err(self.not_running()) };
-        let init_pid = self.pid().unwrap_or(0);
+        let pid = self.pid().unwrap_or(0);
         let bundle = self.bundle()?;
         let host = Host::probe()?;
         let known = added::read(&self.directory)?;
@@ -75,7 +75,7 @@ impl Container {
         let request = MountsRequest {
             spec: bundle.spec(),
             bundle: bundle.dir(),
-            namespaces,
+            join: Join::of(bundle.spec().linux().as_ref(), namespaces, false),
             views: &views,
             links: &links(mounts, bundle.dir()),
             admin: host.is_admin(),
@@ -83,55 +83,14 @@ impl Container {
         };
         let plan = plan(mounts, &request)?;
         plan.log();
-        let mut inherited: Vec<OwnedFd> =
-            vec![init.try_clone().map_err(|error| Error::io(&error, "duplicate a pidfd"))?];
-        if namespaces & libc::CLONE_NEWNS == 0 {
-            inherited.push(root_of(init_pid)?);
-        }
-        let resources = Resources {
-            streams: [0, 1, 2],
-            preserved: 0,
-            absent: &[],
-            listener: None,
-            // Not in the container's cgroup, where a pause would stop it halfway.
-            cgroup: None,
-            cgroup_optional: false,
-            born_joined: &[],
-            namespaces: &inherited,
-            sibling: false,
-            cancel: None,
-            expects_to_wait: false,
-        };
-        let mut fates = Fates::default();
-        let mut serve = |asked: Asked<'_>, _: &Spawned| match asked {
-            Asked::Note(ParentStep::NoteMount(destination), mount) => {
-                let mount = fates.attach(&mount)?;
-                let destination = destination.clone();
-                added::note(&self.directory, &self.record, AddedMount { destination, mount }).map(|()| None)
-            }
-            Asked::Fate(fate) => {
-                fates.tell(fate, &known);
-                Ok(None)
-            }
-            Asked::Note(..) => Err(spawn::out_of_turn()),
-            Asked::Step(ParentStep::OpenProcfs(_)) => {
-                spawn::open_procfs(pid_namespace_of(&init, init_pid)?.as_fd()).map(Some)
-            }
-            Asked::Step(ParentStep::OpenIdMap(maps)) => spawn::open_id_map(maps, host).map(Some),
-            Asked::Step(ParentStep::OpenMount { source, recursive, follow, propagation, id_map }) => {
-                let reach = (*recursive, *follow);
-                spawn::open_mount(source, reach, *propagation, id_map.as_ref(), host, View::Own).map(Some)
-            }
-            Asked::Step(step) => {
-                Err(Error::new(Kind::System, format!("{step}: not a step of a change of mounts")))
-            }
-            Asked::Listener(_) | Asked::Reborn => Ok(None),
-        };
+        // Not in the container's cgroup, where a pause would stop it halfway.
+        let ways_in = ways_in(init, pid, namespaces)?;
+        let mut change = Change { container: self, pid, known: &known, fates: Fates::default() };
         // The rest may wait for the child as long as another process in the container keeps it stopped.
         drop(lock);
         // The child has nothing left to do when it reports, and dropping the value ends it.
-        let done = spawn::spawn(&plan, &resources, &mut |_| Ok(()), &mut serve).map(drop);
-        let over = fates.over(done.is_ok());
+        let done = spawn(&plan, &Resources::new(host, &ways_in), &mut change).map(drop);
+        let over = change.fates.over(done.is_ok());
         if !over.is_empty()
             && let Err(error) = added::forget(&self.directory, &self.record, &over)
         {
@@ -139,6 +98,42 @@ impl Container {
             log::warn!("{error}");
         }
         done
+    }
+}
+
+/// A change of mounts in progress.
+struct Change<'c> {
+    container: &'c Container,
+    pid: i32,
+    known: &'c [AddedMount],
+    fates: Fates,
+}
+
+impl Operation for Change<'_> {
+    fn step(&mut self, _: &ParentStep, _: &Spawned) -> Result<()> {
+        Err(out_of_turn())
+    }
+
+    /// Of the init process' pid namespace, which still exists when it is opened.
+    fn procfs(&self, init: &OwnedFd) -> Result<OwnedFd> {
+        let namespace = open_namespace(Path::new(&format!("/proc/{}/ns/pid", self.pid)))?;
+        if has_ended(init.as_fd()) {
+            return Err(Error::new(Kind::WrongState, "container not running"));
+        }
+        open_procfs(namespace.as_fd())
+    }
+
+    fn attaches(&mut self, destination: &Path, mount: OwnedFd) -> Result<()> {
+        let (mount, _) = mount_id::of(mount.as_raw_fd())
+            .map_err(|errno| Error::os(errno, "ask for the id of the new mount"))?;
+        self.fates.attached.push(mount);
+        let Container { directory, record, .. } = self.container;
+        added::note(directory, record, AddedMount { destination: destination.to_owned(), mount })
+    }
+
+    fn fate(&mut self, fate: Fate) -> Result<()> {
+        self.fates.tell(fate, self.known);
+        Ok(())
     }
 }
 
@@ -152,14 +147,6 @@ struct Fates {
 }
 
 impl Fates {
-    /// Notes a mount that is about to be attached.
-    fn attach(&mut self, mount: &OwnedFd) -> Result<MountId> {
-        let (id, _) = mount_id::of(mount.as_raw_fd())
-            .map_err(|errno| Error::os(errno, "ask for the id of the new mount"))?;
-        self.attached.push(id);
-        Ok(id)
-    }
-
     fn tell(&mut self, fate: Fate, known: &[AddedMount]) {
         let of = |number: u32| known.get(number as usize).map(|one| one.mount);
         match fate {
@@ -179,13 +166,4 @@ impl Fates {
         }
         over
     }
-}
-
-/// The pid namespace of the init process, which still exists when it is opened.
-fn pid_namespace_of(init: &OwnedFd, pid: i32) -> Result<OwnedFd> {
-    let namespace = open_namespace(Path::new(&format!("/proc/{pid}/ns/pid")))?;
-    if has_ended(init.as_fd()) {
-        return Err(Error::new(Kind::WrongState, "container not running"));
-    }
-    Ok(namespace)
 }

@@ -12,13 +12,13 @@ use crate::sys::unix_path::connect_stream;
 
 /// Connects, sends one message with the state of the process and the descriptor, and closes.
 pub(super) fn send(
-    seccomp: &LinuxSeccomp,
+    seccomp: Option<&LinuxSeccomp>,
     fd: OwnedFd,
     pid: i32,
     record: &Record,
     status: ContainerState,
 ) -> Result<()> {
-    let Some(listener) = Listener::of(seccomp) else { return Ok(()) };
+    let Some(listener) = seccomp.and_then(Listener::of) else { return Ok(()) };
     let context = |errno| {
         Error::os(errno, format!("failed to connect with seccomp agent {}", listener.path.display()))
             .at("/linux/seccomp/listenerPath")

@@ -59,3 +59,13 @@ pub(super) fn hold(path: &Path) -> Result<OwnedFd> {
     fcntl::openat(AT_FDCWD, path, flags, Mode::empty())
         .map_err(|errno| Error::os(errno, format!("open {}", path.display())))
 }
+
+/// The ways into a container that exists, by the numbers of [`Join`](crate::plan::join::Join): its init process, and its
+/// root if it has no mount namespace.
+pub(super) fn ways_in(init: OwnedFd, pid: i32, namespaces: i32) -> Result<Vec<OwnedFd>> {
+    let mut ways = vec![init];
+    if namespaces & libc::CLONE_NEWNS == 0 {
+        ways.push(hold(Path::new(&format!("/proc/{pid}/root")))?);
+    }
+    Ok(ways)
+}

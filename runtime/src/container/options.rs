@@ -1,8 +1,11 @@
 //! What a caller can choose besides `config.json`.
 
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+
+use crate::host::Host;
+use crate::spawn::Resources;
 
 /// Who manages the cgroups of containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,43 +62,109 @@ pub enum Console {
     Relay,
 }
 
+/// What every new process gets, by the options of its creation or exec.
+#[derive(Debug, Default)]
+pub(super) struct ChildOptions {
+    stdio: Stdio,
+    pub(super) console: Console,
+    pub(super) preserve_fds: u32,
+    pub(super) absent_fds: Vec<RawFd>,
+    sibling: bool,
+    cancel: Option<OwnedFd>,
+}
+
+impl ChildOptions {
+    /// The resources of the process; `namespaces` are for its program.
+    pub(super) fn resources<'r>(&'r self, host: Host, namespaces: &'r [OwnedFd]) -> Resources<'r> {
+        Resources {
+            streams: self.stdio.numbers(),
+            preserved: self.preserve_fds,
+            absent: &self.absent_fds,
+            sibling: self.sibling,
+            cancel: self.cancel(),
+            ..Resources::new(host, namespaces)
+        }
+    }
+
+    /// What becomes readable when the caller cancels.
+    pub(super) fn cancel(&self) -> Option<BorrowedFd<'_>> {
+        self.cancel.as_ref().map(OwnedFd::as_fd)
+    }
+}
+
+/// Gives the options of an operation those of its new process.
+macro_rules! child_options {
+    ($options:ty) => {
+        impl $options {
+            /// The defaults: the caller's streams, no terminal, no extra descriptors.
+            #[must_use]
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// Sets the standard streams.
+            #[must_use]
+            pub fn stdio(mut self, stdio: Stdio) -> Self {
+                self.child.stdio = stdio;
+                self
+            }
+
+            /// Sets where the terminal goes.
+            #[must_use]
+            pub fn console(mut self, console: Console) -> Self {
+                self.child.console = console;
+                self
+            }
+
+            /// Passes on this many descriptors from 3 up, besides the standard streams.
+            #[must_use]
+            pub fn preserve_fds(mut self, count: u32) -> Self {
+                self.child.preserve_fds = count;
+                self
+            }
+
+            /// Names descriptors in that range that are not open. They are not passed on, even if the library or another
+            /// thread opens something under their numbers in the meantime.
+            #[must_use]
+            pub fn absent_fds(mut self, numbers: impl IntoIterator<Item = RawFd>) -> Self {
+                self.child.absent_fds = numbers.into_iter().collect();
+                self
+            }
+
+            /// Makes the process a child of the caller's parent, not of the caller (`CLONE_PARENT`): for a short-lived
+            /// caller whose parent looks after containers; see [`worker`](crate::worker). The parent then has to wait
+            /// for it: `wait` of its handle cannot.
+            #[must_use]
+            pub fn sibling(mut self, sibling: bool) -> Self {
+                self.child.sibling = sibling;
+                self
+            }
+
+            /// Cancels and undoes the operation if this descriptor becomes readable before it is complete: a pipe, an
+            /// eventfd, a signalfd. The error is then `Kind::Cancelled`; nothing is read from the descriptor.
+            #[must_use]
+            pub fn cancel(mut self, cancel: OwnedFd) -> Self {
+                self.child.cancel = Some(cancel);
+                self
+            }
+        }
+    };
+}
+
 /// How to create a container.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct CreateOptions {
-    pub(super) stdio: Stdio,
-    pub(super) console: Console,
+    pub(super) child: ChildOptions,
     pub(super) no_pivot: bool,
     pub(super) no_new_keyring: bool,
-    pub(super) preserve_fds: u32,
-    pub(super) absent_fds: Vec<RawFd>,
     pub(super) env: Vec<String>,
-    pub(super) sibling: bool,
     pub(super) notify_socket: bool,
-    pub(super) cancel: Option<OwnedFd>,
 }
 
+child_options!(CreateOptions);
+
 impl CreateOptions {
-    /// The defaults: the caller's streams, no terminal, `pivot_root`, a new session keyring, no extra descriptors.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the standard streams.
-    #[must_use]
-    pub fn stdio(mut self, stdio: Stdio) -> Self {
-        self.stdio = stdio;
-        self
-    }
-
-    /// Sets where the terminal goes.
-    #[must_use]
-    pub fn console(mut self, console: Console) -> Self {
-        self.console = console;
-        self
-    }
-
     /// Moves the root mount instead of pivoting, for hosts whose root is a ramfs. Less safe: the host's tree stays
     /// mounted below the container's.
     #[must_use]
@@ -118,38 +187,6 @@ impl CreateOptions {
         self
     }
 
-    /// Makes the init process a child of the caller's parent, not of the caller (`CLONE_PARENT`): for a short-lived
-    /// caller whose parent looks after containers; see [`worker`](crate::worker). The parent then has to wait for it:
-    /// [`Container::wait`](crate::Container::wait) cannot.
-    #[must_use]
-    pub fn sibling(mut self, sibling: bool) -> Self {
-        self.sibling = sibling;
-        self
-    }
-
-    /// Passes on this many descriptors from 3 up, besides the standard streams.
-    #[must_use]
-    pub fn preserve_fds(mut self, count: u32) -> Self {
-        self.preserve_fds = count;
-        self
-    }
-
-    /// Names descriptors in that range that are not open. They are not passed on, even if the library or another thread
-    /// opens something under their numbers in the meantime.
-    #[must_use]
-    pub fn absent_fds(mut self, numbers: impl IntoIterator<Item = RawFd>) -> Self {
-        self.absent_fds = numbers.into_iter().collect();
-        self
-    }
-
-    /// Cancels and undoes the creation as soon as this descriptor becomes readable: a pipe, an eventfd, a signalfd. The
-    /// error is then `Kind::Cancelled`; nothing is read from the descriptor.
-    #[must_use]
-    pub fn cancel(mut self, cancel: OwnedFd) -> Self {
-        self.cancel = Some(cancel);
-        self
-    }
-
     /// Lets the container's process speak the protocol of `sd_notify(3)`: it gets `NOTIFY_SOCKET`, and a read-only
     /// directory for that socket at /run/notify. To receive the messages, call
     /// [`Container::bind_notify_socket`](super::Container::bind_notify_socket) before the start.
@@ -164,61 +201,16 @@ impl CreateOptions {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ExecOptions {
-    pub(super) stdio: Stdio,
-    pub(super) console: Console,
-    pub(super) preserve_fds: u32,
-    pub(super) absent_fds: Vec<RawFd>,
+    pub(super) child: ChildOptions,
     pub(super) cgroups: Vec<String>,
     pub(super) ignore_paused: bool,
     pub(super) args: Vec<OsString>,
     pub(super) env: Vec<OsString>,
-    pub(super) sibling: bool,
-    pub(super) cancel: Option<OwnedFd>,
 }
 
+child_options!(ExecOptions);
+
 impl ExecOptions {
-    /// The defaults: the caller's streams, no terminal, the container's own cgroup.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the standard streams.
-    #[must_use]
-    pub fn stdio(mut self, stdio: Stdio) -> Self {
-        self.stdio = stdio;
-        self
-    }
-
-    /// Sets where the terminal goes.
-    #[must_use]
-    pub fn console(mut self, console: Console) -> Self {
-        self.console = console;
-        self
-    }
-
-    /// Makes the process a child of the caller's parent, not of the caller; see [`CreateOptions::sibling`].
-    #[must_use]
-    pub fn sibling(mut self, sibling: bool) -> Self {
-        self.sibling = sibling;
-        self
-    }
-
-    /// Passes on this many descriptors from 3 up.
-    #[must_use]
-    pub fn preserve_fds(mut self, count: u32) -> Self {
-        self.preserve_fds = count;
-        self
-    }
-
-    /// Names descriptors in that range that are not open. They are not passed on, even if the library or another thread
-    /// opens something under their numbers in the meantime.
-    #[must_use]
-    pub fn absent_fds(mut self, numbers: impl IntoIterator<Item = RawFd>) -> Self {
-        self.absent_fds = numbers.into_iter().collect();
-        self
-    }
-
     /// Runs the process in a cgroup below the container's: `[CONTROLLER[,CONTROLLER]:]PATH`. May be given once for each
     /// hierarchy.
     #[must_use]
@@ -238,14 +230,6 @@ impl ExecOptions {
     #[must_use]
     pub fn env(mut self, variable: impl Into<OsString>) -> Self {
         self.env.push(variable.into());
-        self
-    }
-
-    /// Cancels the exec, and ends the process, if this descriptor becomes readable before the program runs; see
-    /// [`CreateOptions::cancel`].
-    #[must_use]
-    pub fn cancel(mut self, cancel: OwnedFd) -> Self {
-        self.cancel = Some(cancel);
         self
     }
 

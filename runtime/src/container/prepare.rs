@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
-use super::cgroups::{Cgroups, layout};
-use super::claims::Claims;
+use super::cgroups::layout;
 use super::host_check::{hard_limit, refuse_host_sysctls};
 use super::host_mounts::mount_at;
 use super::links::links;
 use super::nodes;
 use super::options::CreateOptions;
 use super::record::Record;
+use super::runtime::Runtime;
 use super::store::Directory;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Mode, V1Hierarchy};
@@ -20,10 +20,11 @@ use crate::check::finding::into_result;
 use crate::check::rootless;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
+use crate::id::ContainerId;
 use crate::linux::lsm;
 use crate::linux::namespace::Namespaces;
 use crate::plan::mount::cgroup::{View, Views};
-use crate::plan::{Explanation, Gate, Plan, Request};
+use crate::plan::{Gate, Plan, Request};
 
 /// The annotation that keeps the caller's supplementary groups.
 pub(crate) const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
@@ -35,91 +36,95 @@ pub(super) struct Prepared {
     pub(super) record: Record,
 }
 
-/// `made` is the cgroup that could be made, if that is less than was planned.
-pub(super) fn prepare(
-    directory: &Directory,
-    bundle: &Bundle,
-    options: &CreateOptions,
-    gate: Gate,
-    made: Option<&Cgroup>,
-    cgroups: Cgroups,
-) -> Result<Prepared> {
-    let (id, spec) = (directory.id(), bundle.spec());
-    for warning in bundle.warnings().iter().chain(&into_result(crate::check::check(spec))?) {
-        warning.log();
-    }
-    let host = Host::probe()?;
-    let linux = spec.linux().as_ref();
-    let root =
-        spec.root().as_ref().ok_or_else(|| Error::new(Kind::InvalidSpec, "root is required").at("/root"))?;
-    let rootfs = bundle.dir().join(root.path());
-    match std::fs::metadata(&rootfs) {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => {
-            return Err(Error::new(
-                Kind::InvalidSpec,
-                format!("the root file system {} is not a directory", rootfs.display()),
-            )
-            .at("/root/path"));
+impl Runtime {
+    /// Decides everything. `made` is the cgroup that could be made, if that is less than was planned.
+    pub(super) fn prepare(
+        &self,
+        id: &ContainerId,
+        bundle: &Bundle,
+        options: &CreateOptions,
+        gate: Gate,
+        made: Option<&Cgroup>,
+    ) -> Result<Prepared> {
+        let spec = bundle.spec();
+        for warning in bundle.warnings().iter().chain(&into_result(crate::check::check(spec))?) {
+            warning.log();
         }
-        Err(error) => {
-            return Err(
-                Error::io(&error, format!("invalid rootfs: stat {}", rootfs.display())).at("/root/path")
-            );
+        let host = Host::probe()?;
+        let linux = spec.linux().as_ref();
+        let root = spec
+            .root()
+            .as_ref()
+            .ok_or_else(|| Error::new(Kind::InvalidSpec, "root is required").at("/root"))?;
+        let rootfs = bundle.dir().join(root.path());
+        match std::fs::metadata(&rootfs) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => {
+                return Err(Error::new(
+                    Kind::InvalidSpec,
+                    format!("the root file system {} is not a directory", rootfs.display()),
+                )
+                .at("/root/path"));
+            }
+            Err(error) => {
+                return Err(
+                    Error::io(&error, format!("invalid rootfs: stat {}", rootfs.display())).at("/root/path")
+                );
+            }
         }
+        let namespaces = Namespaces::of(linux);
+        refuse_host_sysctls(spec, &namespaces)?;
+        lsm::refuse_absent(spec.process().as_ref(), "/process", linux)?;
+        for warning in into_result(rootless::check(spec, host, hard_limit))? {
+            warning.log();
+        }
+        let layout = layout(bundle)?;
+        let cgroup = self.cgroups().plan(spec, id.as_str(), &layout, host.is_rootless())?;
+        let planned = Cgroup::open(cgroup.planned_record());
+        let made = made.unwrap_or(&planned);
+        let found = made.found_v2().map(|dir| dir.join("cgroup.procs"));
+        let tasks: Vec<_> = made.tasks_files().into_iter().chain(found).collect();
+        let views = views(&layout, made);
+        let renamed =
+            if namespaces.user.is_own() || !host.makes_devices() { nodes::renamed(spec) } else { Vec::new() };
+        let notify = options.notify_socket.then(|| self.directory(id).notify());
+        let mut env: Vec<OsString> = options.env.iter().map(OsString::from).collect();
+        if notify.is_some() {
+            env.push(format!("NOTIFY_SOCKET={}", Directory::notify_socket_inside()).into());
+        }
+        let request = Request {
+            id: id.as_str(),
+            renamed: &renamed,
+            links: &links(spec.mounts().as_deref().unwrap_or_default(), bundle.dir()),
+            bundle: bundle.dir(),
+            rootfs: &rootfs,
+            gate,
+            no_pivot: options.no_pivot,
+            new_keyring: !options.no_new_keyring,
+            preserved: options.child.preserve_fds,
+            notify: notify.as_deref(),
+            env: &env,
+            host,
+            keep_groups: keeps_groups(spec),
+            tasks: &tasks,
+            views: &views,
+            scope: cgroup.scope.as_ref().map(|scope| &*scope.record.unit),
+        };
+        let plan = crate::plan::create(spec, &request)?;
+        let mut record = Record::intent(
+            id.as_str(),
+            spec,
+            bundle.dir().to_owned(),
+            rootfs.clone(),
+            cgroup.intent(),
+            namespaces.flags(),
+        );
+        if record.host_mounts {
+            record.mount_before = mount_at(&rootfs);
+        }
+        record.new_keyring = request.new_keyring;
+        Ok(Prepared { plan, cgroup, record })
     }
-    let namespaces = Namespaces::of(linux);
-    refuse_host_sysctls(spec, &namespaces)?;
-    lsm::refuse_absent(spec.process().as_ref(), "/process", linux)?;
-    for warning in into_result(rootless::check(spec, host, hard_limit))? {
-        warning.log();
-    }
-    let layout = layout(bundle)?;
-    let cgroup = cgroups.plan(spec, id.as_str(), &layout, host.is_rootless())?;
-    let planned = Cgroup::open(cgroup.planned_record());
-    let made = made.unwrap_or(&planned);
-    let found = made.found_v2().map(|dir| dir.join("cgroup.procs"));
-    let tasks: Vec<_> = made.tasks_files().into_iter().chain(found).collect();
-    let views = views(&layout, made);
-    let renamed =
-        if namespaces.user.is_own() || !host.makes_devices() { nodes::renamed(spec) } else { Vec::new() };
-    let notify = options.notify_socket.then(|| directory.notify());
-    let mut env: Vec<OsString> = options.env.iter().map(OsString::from).collect();
-    if notify.is_some() {
-        env.push(format!("NOTIFY_SOCKET={}", Directory::notify_socket_inside()).into());
-    }
-    let request = Request {
-        id: id.as_str(),
-        renamed: &renamed,
-        links: &links(spec.mounts().as_deref().unwrap_or_default(), bundle.dir()),
-        bundle: bundle.dir(),
-        rootfs: &rootfs,
-        gate,
-        no_pivot: options.no_pivot,
-        new_keyring: !options.no_new_keyring,
-        preserved: options.preserve_fds,
-        notify: notify.as_deref(),
-        env: &env,
-        host,
-        keep_groups: keeps_groups(spec),
-        tasks: &tasks,
-        views: &views,
-        scope: cgroup.scope.as_ref().map(|scope| &*scope.record.unit),
-    };
-    let plan = crate::plan::create(spec, &request)?;
-    let mut record = Record::intent(
-        id.as_str(),
-        spec,
-        bundle.dir().to_owned(),
-        rootfs.clone(),
-        cgroup.intent(),
-        namespaces.flags(),
-    );
-    if record.host_mounts {
-        record.mount_before = mount_at(&rootfs);
-    }
-    record.new_keyring = request.new_keyring;
-    Ok(Prepared { plan, cgroup, record })
 }
 
 /// Whether the process keeps the caller's supplementary groups, by crun's annotation, which Podman writes for
@@ -156,17 +161,4 @@ pub(super) fn views(layout: &CgroupLayout, made: &Cgroup) -> Views {
         }
     };
     Views::Split(layout.v1.iter().map(view).collect())
-}
-
-/// The plan in words.
-pub(super) fn explain(
-    directory: &Directory,
-    bundle: &Bundle,
-    options: &CreateOptions,
-    cgroups: Cgroups,
-    resctrl: Option<&Path>,
-) -> Result<Explanation> {
-    let prepared = prepare(directory, bundle, options, Gate::Socket, None, cgroups)?;
-    Claims::find(bundle.spec(), directory.id().as_str(), resctrl)?;
-    Ok(prepared.plan.explain(directory.id().as_str()))
 }

@@ -8,12 +8,11 @@ mod restoration;
 mod verify;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Spec;
 
-use super::cgroup_setup::delegate_cgroup;
-use super::cgroups::{Cgroups, layout};
+use super::cgroup_setup::connect;
+use super::cgroups::layout;
 use super::checkpoint::{
     HostMount, JOINS_PID, ManageCgroups, RestoreOptions, WorkDirectory, config_file, host_mounts,
     refuse_what_cannot_be_saved, refuse_without_root, with_log,
@@ -22,11 +21,12 @@ use super::creation::Creation;
 use super::handle::Container;
 use super::identity::wait_end;
 use super::options::{CreateOptions, Stdio};
-use super::prepare;
+use super::prepare::{Prepared as Created, views};
 use super::record::PATIENCE;
-use super::store::Directory;
+use super::runtime::Runtime;
+use super::terminal::{Destination, has_terminal};
 use crate::bundle::Bundle;
-use crate::cgroup::{Cgroup, CgroupPlan, Manager};
+use crate::cgroup::{Cgroup, CgroupPlan};
 use crate::criu::image::ImageDirectory;
 use crate::criu::message::Features;
 use crate::criu::program::{Program, Version};
@@ -60,75 +60,66 @@ struct Prepared<'b> {
     inheritance: Inheritance,
 }
 
-/// Restores a container from images.
-pub(super) fn restore(
-    root: &Path,
-    id: &ContainerId,
-    bundle: &Bundle,
-    options: &RestoreOptions,
-    cgroups: Cgroups,
-) -> Result<Container> {
-    let directory = Directory::of(root, id);
-    let spec = bundle.spec();
-    let create_options = CreateOptions::new().console(options.console.clone());
-    // Refuses all that a creation would refuse.
-    let prepare::Prepared { cgroup: cgroup_plan, mut record, .. } =
-        prepare::prepare(&directory, bundle, &create_options, Gate::Open, None, cgroups)?;
-    let prepared = prepare(id, bundle, options, &cgroup_plan)?;
-    if !prepared.namespaces.cgroup.is_own() {
-        record.namespaces &= !libc::CLONE_NEWCGROUP;
-    }
-    let terminal = spec.process().as_ref().and_then(Process::terminal).unwrap_or(false);
-    let console = super::terminal::connect(terminal, &options.console)?;
-    cgroup_plan.refuse_frozen()?;
-    // Before the first side effect: there may be no systemd to talk to.
-    let scope =
-        cgroup_plan.scope.as_ref().map(|scope| Manager::connect(&scope.record.instance, None)).transpose()?;
-    let work = WorkDirectory::make(&options.criu, &prepared.images, LOG)?;
+impl Runtime {
+    /// Restores a container from the images that [`Container::checkpoint`] wrote; it runs at once.
+    ///
+    /// The images say what the processes are and do; the configuration says what they may do. Before a process runs,
+    /// its namespaces, mounts, cgroups, capabilities, ids, seccomp filters, `no_new_privs`, labels and open files are
+    /// compared with the configuration, and its limits are set. `prestart` and `createRuntime` hooks run; those of
+    /// other kinds do not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::create`]; `Kind::Unsupported` without criu, or if criu or this kernel rules it out;
+    /// `Kind::Corrupt` if the directory holds what no checkpoint contains; `Kind::InvalidSpec` if the images describe
+    /// something less confined than the configuration says. Nothing of the container is left then.
+    pub fn restore(&self, id: &ContainerId, bundle: &Bundle, options: &RestoreOptions) -> Result<Container> {
+        let directory = self.directory(id);
+        let spec = bundle.spec();
+        let create_options = CreateOptions::new().console(options.console.clone());
+        // Refuses all that a creation would refuse.
+        let Created { cgroup: cgroup_plan, mut record, .. } =
+            self.prepare(id, bundle, &create_options, Gate::Open, None)?;
+        let prepared = prepare(id, bundle, options, &cgroup_plan)?;
+        if !prepared.namespaces.cgroup.is_own() {
+            record.namespaces &= !libc::CLONE_NEWCGROUP;
+        }
+        let terminal = has_terminal(spec.process().as_ref());
+        let console = Destination::connect(terminal, &options.console)?;
+        cgroup_plan.refuse_frozen()?;
+        let manager = connect(&cgroup_plan, None)?;
+        let work = WorkDirectory::make(&options.criu, &prepared.images, LOG)?;
 
-    let lock = directory.begin(&record, bundle.config_bytes())?;
-    let rootfs = record.rootfs.clone();
-    let mut creation = Creation::new(&directory, spec, record, lock);
-    if scope.is_some() {
-        cgroup_plan.check_free()?;
-    } else {
-        let cgroup = creation.cgroup.insert(cgroup_plan.apply()?);
-        directory.note_cgroup(cgroup.record())?;
-        delegate_cgroup(spec, cgroup)?;
-    }
-    mount_points::make(&mounts_of(spec), bundle.dir(), &rootfs)?;
-    let mut restoration = Restoration {
-        prepared: &prepared,
-        options,
-        cgroup_plan: &cgroup_plan,
-        creation: &mut creation,
-        scope,
-        rootfs: &rootfs,
-        terminal,
-        console,
-        kept_console: None,
-        init: None,
-        criu: 0,
-        cgroups: String::new(),
-        verified: false,
-    };
-    let done = restoration.run(&work);
-    let Restoration { init, kept_console, .. } = restoration;
-    let result = match (done, init) {
-        (Ok(()), Some((_, pidfd))) => {
-            creation.done = true;
-            Ok(Container::made(directory.clone(), id.clone(), creation.record.clone(), pidfd, kept_console))
-        }
-        (Ok(()), None) => Err(Error::new(Kind::System, "criu did not tell which process it made")),
-        (Err(error), init) => {
-            if let Some((_, pidfd)) = init {
-                end(&pidfd);
+        let rootfs = record.rootfs.clone();
+        let mut creation = Creation::begin(&directory, bundle, record, &cgroup_plan, manager)?;
+        creation.make_cgroup()?;
+        mount_points::make(&mounts_of(spec), bundle.dir(), &rootfs)?;
+        let mut restoration = Restoration {
+            prepared: &prepared,
+            options,
+            creation: &mut creation,
+            rootfs: &rootfs,
+            terminal,
+            console,
+            kept_console: None,
+            init: None,
+            criu: 0,
+            cgroups: String::new(),
+            verified: false,
+        };
+        let done = restoration.run(&work);
+        let Restoration { init, kept_console, .. } = restoration;
+        match (done, init) {
+            (Ok(()), Some((_, pidfd))) => Ok(creation.complete(pidfd, kept_console)),
+            (Ok(()), None) => Err(Error::new(Kind::System, "criu did not tell which process it made")),
+            (Err(error), init) => {
+                if let Some((_, pidfd)) = init {
+                    end(&pidfd);
+                }
+                Err(with_log(error, &work, LOG))
             }
-            Err(with_log(error, &work, LOG))
         }
-    };
-    drop(creation);
-    result
+    }
 }
 
 /// Ends and reaps the first process, which is a child of this one.
@@ -178,11 +169,8 @@ fn prepare<'b>(
     images.examine(options.criu.lazy_pages)?;
     let names = images.read_descriptors()?;
     let seccomp = verify::expected_seccomp(spec, &images)?;
-    let host_mounts = host_mounts(
-        spec,
-        bundle.dir(),
-        &prepare::views(&layout(bundle)?, &Cgroup::open(cgroup.planned_record())),
-    );
+    let host_mounts =
+        host_mounts(spec, bundle.dir(), &views(&layout(bundle)?, &Cgroup::open(cgroup.planned_record())));
     let sets = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
     let mut capabilities = Masks::of(sets);
     capabilities.limit(Host::probe()?.grantable);

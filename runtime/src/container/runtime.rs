@@ -4,19 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cgroups::Cgroups;
-use super::create;
 use super::delete;
 use super::handle::Container;
-use super::host_check;
-use super::options::{CgroupDriver, CreateOptions, Delete};
-use super::prepare;
+use super::options::{CgroupDriver, Delete};
 use super::state::State;
 use super::store::Directory;
-use crate::bundle::Bundle;
-use crate::check::finding::Finding;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
-use crate::plan::{Explanation, Gate};
 
 /// Makes and finds containers under one state directory.
 #[derive(Clone, Debug)]
@@ -111,79 +105,19 @@ impl Runtime {
         &self.root
     }
 
-    /// Everything that is wrong with a bundle, and everything that deserves a warning, before any side effect.
-    ///
-    /// It needs no privilege. Things that the caller may not look at, and those that only an attempt would show, are
-    /// left out; missing rights of the caller are reported.
-    pub fn check(&self, bundle: &Bundle) -> Vec<Finding> {
-        let mut findings = bundle.warnings().to_vec();
-        findings.extend(crate::check::check(bundle.spec()));
-        host_check::check(bundle, self.cgroups, self.resctrl.as_deref(), &mut findings);
-        findings
+    /// Who makes cgroups.
+    pub(super) fn cgroups(&self) -> Cgroups {
+        self.cgroups
     }
 
-    /// As [`Runtime::check`], and also reports what is wrong with these options: where the terminal goes.
-    pub fn check_with(&self, bundle: &Bundle, options: &CreateOptions) -> Vec<Finding> {
-        let mut findings = self.check(bundle);
-        host_check::check_console(bundle.spec(), &options.console, &mut findings);
-        findings
+    /// Where the resctrl file system is mounted, if the caller knows.
+    pub(super) fn resctrl(&self) -> Option<&Path> {
+        self.resctrl.as_deref()
     }
 
-    /// The ordered steps that [`Runtime::create`] would take, without taking them.
-    ///
-    /// # Errors
-    ///
-    /// As [`Runtime::create`], for everything that it refuses before its first side effect.
-    pub fn explain(&self, id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<Explanation> {
-        prepare::explain(
-            &Directory::of(&self.root, id),
-            bundle,
-            options,
-            self.cgroups,
-            self.resctrl.as_deref(),
-        )
-    }
-
-    /// Creates a container: afterwards everything but its program is in place, and its first process waits for
-    /// [`Container::start`].
-    ///
-    /// # Errors
-    ///
-    /// A malformed or contradictory configuration (`Kind::InvalidSpec`) and an id in use (`Kind::Exists`) end it before
-    /// any side effect. Any later failure leaves the host as it was.
-    pub fn create(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
-        create::create(&self.root, id, bundle, options, Gate::Socket, self.cgroups, self.resctrl.as_deref())
-    }
-
-    /// Creates a container and starts it at once, which is faster than [`Runtime::create`] and [`Container::start`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Runtime::create`] and [`Container::start`]; nothing of the container is left.
-    pub fn run(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
-        create::create(&self.root, id, bundle, options, Gate::Open, self.cgroups, self.resctrl.as_deref())
-    }
-
-    /// Restores a container from the images that [`Container::checkpoint`] wrote; it runs at once.
-    ///
-    /// The images say what the processes are and do; the configuration says what they may do. Before a process runs,
-    /// its namespaces, mounts, cgroups, capabilities, ids, seccomp filters, `no_new_privs`, labels and open files are
-    /// compared with the configuration, and its limits are set. `prestart` and `createRuntime` hooks run; those of
-    /// other kinds do not.
-    ///
-    /// # Errors
-    ///
-    /// As [`Runtime::create`]; `Kind::Unsupported` without criu, or if criu or this kernel rules it out;
-    /// `Kind::Corrupt` if the directory holds what no checkpoint contains; `Kind::InvalidSpec` if the images describe
-    /// something less confined than the configuration says. Nothing of the container is left then.
-    #[cfg(feature = "criu")]
-    pub fn restore(
-        &self,
-        id: &ContainerId,
-        bundle: &Bundle,
-        options: &super::RestoreOptions,
-    ) -> Result<Container> {
-        super::restore::restore(&self.root, id, bundle, options, self.cgroups)
+    /// The directory of a container, whether it exists or not.
+    pub(super) fn directory(&self, id: &ContainerId) -> Directory {
+        Directory::of(&self.root, id)
     }
 
     /// Opens an existing container, whichever process created it.
@@ -193,7 +127,7 @@ impl Runtime {
     /// `Kind::NotFound` if there is none, `Kind::WrongState` if it is still being created, `Kind::Corrupt` if its state
     /// cannot be parsed.
     pub fn open(&self, id: &ContainerId) -> Result<Container> {
-        Container::open(Directory::of(&self.root, id), id)
+        Container::open(self.directory(id))
     }
 
     /// All containers, sorted by id.
@@ -214,7 +148,7 @@ impl Runtime {
             let name = entry.map_err(context)?.file_name();
             // A name that is not a valid id is no container of ours.
             let Some(id) = name.to_str().and_then(|name| ContainerId::new(name).ok()) else { continue };
-            let directory = Directory::of(&self.root, &id);
+            let directory = self.directory(&id);
             if !directory.path().is_dir() {
                 continue;
             }
@@ -232,6 +166,6 @@ impl Runtime {
     /// `Kind::NotFound` (not with [`Delete::Force`]), `Kind::WrongState` if it runs and may not be killed, or the
     /// failure of a system call, after which `delete` can be called again.
     pub fn delete(&self, id: &ContainerId, how: Delete) -> Result<()> {
-        delete::delete(&Directory::of(&self.root, id), how)
+        delete::delete(&self.directory(id), how)
     }
 }

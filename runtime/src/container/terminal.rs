@@ -5,34 +5,60 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
+use oci_spec::runtime::Process;
+
 use super::options::Console;
 use crate::error::{Error, Kind, Result};
+use crate::spawn::Spawned;
 use crate::sys::unix_path::connect_stream;
 use crate::sys::{socket as raw, tty};
 
-/// A connection that the master will be sent over.
+/// Where the master of a terminal goes.
 #[derive(Debug)]
-pub(super) struct ConsoleSocket(OwnedFd);
+pub(super) struct Destination {
+    socket: Option<OwnedFd>,
+    relayed: bool,
+}
 
-impl ConsoleSocket {
-    /// Sends the master, with the name of the other end as the message.
-    pub(super) fn send(&self, master: OwnedFd, number: u32) -> Result<()> {
-        let name = format!("/dev/pts/{number}");
-        raw::send(self.0.as_raw_fd(), name.as_bytes(), master.as_raw_fd())
-            .map_err(|errno| Error::os(errno, "send the terminal to the console socket"))
+impl Destination {
+    /// Connects to the console socket if the terminal goes to one, and refuses options that do not fit the process. Done
+    /// before any side effect, so that a wrong path costs nothing.
+    pub(super) fn connect(terminal: bool, console: &Console) -> Result<Self> {
+        let context = |path: &Path| format!("connect to the console socket {}", path.display());
+        let socket = target(terminal, console)?
+            .map(|path| connect_stream(path).map_err(|errno| Error::os(errno, context(path))))
+            .transpose()?;
+        Ok(Self { socket, relayed: *console == Console::Relay })
+    }
+
+    /// Takes the master from a new process, which waits until then to run its program; a returned one is for the caller.
+    pub(super) fn take_from(&self, child: &mut Spawned) -> Result<Option<OwnedFd>> {
+        let Some((master, number)) = child.console.take() else { return Ok(None) };
+        if self.relayed {
+            tty::clear_onlcr(master.as_raw_fd())
+                .map_err(|errno| Error::os(errno, "set the mode of the terminal").at("/process/terminal"))?;
+        }
+        self.take(master, Some(number))
+    }
+
+    /// Sends the master to the console socket, with the name of the other end as the message, or returns it.
+    pub(super) fn take(&self, master: OwnedFd, number: Option<u32>) -> Result<Option<OwnedFd>> {
+        let Some(socket) = &self.socket else { return Ok(Some(master)) };
+        let number = number
+            .map_or_else(|| tty::number(master.as_raw_fd()), Ok)
+            .map_err(|errno| Error::os(errno, "ask for the number of the terminal"))?;
+        raw::send(socket.as_raw_fd(), format!("/dev/pts/{number}").as_bytes(), master.as_raw_fd())
+            .map_err(|errno| Error::os(errno, "send the terminal to the console socket"))?;
+        Ok(None)
     }
 }
 
-/// Connects to the console socket if the terminal goes to one, and refuses options that do not fit the process. Done
-/// before any side effect, so that a wrong path costs nothing.
-pub(super) fn connect(terminal: bool, console: &Console) -> Result<Option<ConsoleSocket>> {
-    match target(terminal, console)? {
-        Some(path) => open(path).map(Some),
-        None => Ok(None),
-    }
+/// Whether a process is to have a terminal.
+pub(super) fn has_terminal(process: Option<&Process>) -> bool {
+    process.and_then(Process::terminal).unwrap_or(false)
 }
 
-/// Reports what [`connect`] would refuse, without connecting: the listener would take a connection for a container.
+/// Reports what [`Destination::connect`] would refuse, without connecting: the listener would take a connection for a container.
 pub(super) fn check(terminal: bool, console: &Console) -> Result<()> {
     let Some(path) = target(terminal, console)? else { return Ok(()) };
     let what = |why| format!("the console socket {} {why}", path.display());
@@ -65,29 +91,6 @@ fn target(terminal: bool, console: &Console) -> Result<Option<&Path>> {
         (true, Console::Socket(path)) => Ok(Some(path)),
         (_, Console::Keep | Console::Relay) | (false, Console::None) => Ok(None),
     }
-}
-
-/// Sends the master to its destination; a returned one is for the caller. The process waits until then to run its
-/// program.
-pub(super) fn hand_over(
-    master: Option<(OwnedFd, u32)>,
-    socket: Option<ConsoleSocket>,
-    console: &Console,
-) -> Result<Option<OwnedFd>> {
-    let Some((master, number)) = master else { return Ok(None) };
-    if *console == Console::Relay {
-        tty::clear_onlcr(master.as_raw_fd())
-            .map_err(|errno| Error::os(errno, "set the mode of the terminal").at("/process/terminal"))?;
-    }
-    match socket {
-        Some(socket) => socket.send(master, number).map(|()| None),
-        None => Ok(Some(master)),
-    }
-}
-
-fn open(path: &Path) -> Result<ConsoleSocket> {
-    let context = |errno| Error::os(errno, format!("connect to the console socket {}", path.display()));
-    connect_stream(path).map(ConsoleSocket).map_err(context)
 }
 
 #[cfg(test)]

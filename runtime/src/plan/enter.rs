@@ -1,5 +1,7 @@
 //! From the birth of the child to its last namespace.
 
+use std::path::PathBuf;
+
 use oci_spec::runtime::{Linux, Process};
 
 use super::process::{Emergence, plan_keyring, plan_spare_keyring};
@@ -27,14 +29,8 @@ pub(super) fn enter_namespaces(
     // A child that joins a pid namespace of the host must do so before it gives up its rights over the host.
     let early_pid = namespaces.pid.joined().filter(|_| admin && own_user);
     let unshares_user = namespaces.user.is_new() && early_pid.is_some();
-    if let Some(unit) = request.scope {
-        // A scope cannot be made without a process. Nothing has happened yet that its limits should have bounded.
-        plan.ask(
-            ParentStep::EnterScope(unit.to_owned()),
-            Slot::NONE,
-            Blame::new("enter the systemd scope", Place::of("/linux/cgroupsPath")),
-        );
-    }
+    // A scope cannot be made without a process. Nothing has happened yet that its limits should have bounded.
+    enter_scope(plan, request.scope, Place::of("/linux/cgroupsPath"));
     if namespaces.user.is_new() && !unshares_user {
         plan.born_with |= libc::CLONE_NEWUSER;
     }
@@ -42,16 +38,7 @@ pub(super) fn enter_namespaces(
         unshare(&mut plan.program, namespaces.unshared());
     }
     // Still with the host's ids, and before the cgroup namespace, whose root is wherever the process is.
-    for tasks in request.tasks {
-        let path = plan.program.text(tasks.as_os_str().as_encoded_bytes());
-        // "0" is the writing thread itself: a single thread moves without waiting for a grace period of the kernel,
-        // which writing a pid to cgroup.procs costs (10 ms after any idle time).
-        let text = plan.program.text("0");
-        plan.program.push(
-            Op::WriteHost { path, text },
-            Blame::new("join cgroup", Place::of("/linux/cgroupsPath")).on(path),
-        );
-    }
+    join_cgroups(&mut plan.program, request.tasks, Place::of("/linux/cgroupsPath"));
     plan_all_cpus(&mut plan.program);
     if let Some(wish) = intel_rdt::Wish::of(linux, request.id) {
         // Like the cgroups: everything later inherits it, including a reborn process.
@@ -131,6 +118,18 @@ pub(super) fn enter_namespaces(
     if namespaces.cgroup.is_new() {
         unshare(&mut plan.program, libc::CLONE_NEWCGROUP);
     }
+    fill_namespaces(plan, namespaces, linux, process, request);
+}
+
+/// What only a process in the new namespaces can set.
+fn fill_namespaces(
+    plan: &mut Plan,
+    namespaces: &Namespaces,
+    linux: Option<&Linux>,
+    process: Option<&Process>,
+    request: &Request<'_>,
+) {
+    let (own_user, admin) = (namespaces.user.is_own(), request.host.is_admin());
     if let Some(offsets) = linux.and_then(|l| l.time_offsets().as_ref()).filter(|offsets| !offsets.is_empty())
     {
         let blame = Blame::new("set the time offsets", Place::of("/linux/timeOffsets"));
@@ -157,6 +156,25 @@ pub(super) fn enter_namespaces(
             Slot::NONE,
             Blame::new("move network devices into the container", Place::of("/linux/netDevices")),
         );
+    }
+}
+
+/// Has systemd put the process into a scope, if there is one.
+pub(super) fn enter_scope(plan: &mut Plan, scope: Option<&str>, place: Place) {
+    if let Some(unit) = scope {
+        let blame = Blame::new("enter the systemd scope", place);
+        plan.ask(ParentStep::EnterScope(unit.to_owned()), Slot::NONE, blame);
+    }
+}
+
+/// Joins cgroups by their files.
+pub(super) fn join_cgroups(program: &mut Program, tasks: &[PathBuf], place: Place) {
+    for tasks in tasks {
+        let path = program.text(tasks.as_os_str().as_encoded_bytes());
+        // "0" is the writing thread itself: a single thread moves without waiting for a grace period of the kernel,
+        // which writing a pid to cgroup.procs costs (10 ms after any idle time).
+        let text = program.text("0");
+        program.push(Op::WriteHost { path, text }, Blame::new("join cgroup", place).on(path));
     }
 }
 

@@ -5,32 +5,28 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxMemoryPolicy, LinuxPersonality, LinuxSeccomp, Process};
 
-use super::enter::plan_all_cpus;
+use super::Plan;
+use super::enter::{enter_scope, join_cgroups, plan_all_cpus};
+use super::join::Join;
 use super::order::{begin, plan_memory_policy};
 use super::process::{
     Circumstances, Emergence, Moment, ProcessPlan, arguments, needs_proc, plan_keyring, plan_null_streams,
     plan_spare_keyring, plan_terminal,
 };
-use super::{ParentStep, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::linux::affinity;
+use crate::program::Op;
 use crate::program::blame::{Blame, Place};
-use crate::program::{Op, Slot};
 
 /// Facts about the container and options of the caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExecRequest<'r> {
     pub(crate) id: &'r str,
-    /// The `CLONE_NEW*` flags of the namespaces that the container does not share with the runtime.
-    pub(crate) namespaces: i32,
+    pub(crate) join: Join,
     pub(crate) new_keyring: bool,
     pub(crate) preserved: u32,
     pub(crate) host: Host,
-    /// Keep the caller's supplementary groups.
-    pub(crate) keep_groups: bool,
-    /// User and group of the root of the container's user namespace.
-    pub(crate) root: (u32, u32),
     pub(crate) tasks: &'r [PathBuf],
     /// The unit into which systemd has to move the process, if the caller may not.
     pub(crate) scope: Option<&'r str>,
@@ -42,15 +38,10 @@ pub(crate) struct ExecRequest<'r> {
     pub(crate) env: &'r [OsString],
 }
 
-/// Number of the init process' pidfd among the inherited descriptors.
-pub(crate) const INIT: u8 = 0;
-/// Number of the container's root directory, if the container has no mount namespace.
-pub(crate) const ROOT: u8 = 1;
-
 /// Plans an exec. The process has been checked.
 pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
-    let in_user_namespace = request.namespaces & libc::CLONE_NEWUSER != 0;
+    let in_user_namespace = request.join.has(libc::CLONE_NEWUSER);
     let oom_score = process.oom_score_adj().filter(|_| !request.host.is_admin());
     begin(&mut plan.program, request.preserved, oom_score, false);
     plan.program.push_own(Op::NewSession, "start a new session");
@@ -60,15 +51,8 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
         affinity.and_then(|a| a.initial().as_deref()),
         "/process/execCPUAffinity/initial",
     )?;
-    if let Some(unit) = request.scope {
-        let blame = Blame::new("enter the systemd scope", Place::NONE);
-        plan.ask(ParentStep::EnterScope(unit.to_owned()), Slot::NONE, blame);
-    }
-    for tasks in request.tasks {
-        let path = plan.program.text(tasks.as_os_str().as_encoded_bytes());
-        let text = plan.program.text("0");
-        plan.program.push(Op::WriteHost { path, text }, Blame::new("join cgroup", Place::NONE).on(path));
-    }
+    enter_scope(&mut plan, request.scope, Place::NONE);
+    join_cgroups(&mut plan.program, request.tasks, Place::NONE);
     let wished = |list: Option<&str>| list.is_some_and(|list| !list.is_empty());
     if !affinity.is_some_and(|a| wished(a.initial().as_deref()) || wished(a.cpu_affinity_final().as_deref()))
     {
@@ -86,29 +70,15 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
         // While the host's is in reach, and shows this process.
         plan.program.push_own(Op::OpenProc, "open a private procfs");
     }
-    // All at once, including the user namespace, which gives the rights to the others. The pid namespace takes effect
-    // for the process that is born last: nothing of the host may be visible in it.
-    let kinds = request.namespaces;
-    if kinds != 0 {
-        plan.program.push_own(Op::Enter { namespace: INIT, kinds }, "join the container's namespaces");
+    // Nothing of the host may be visible in the pid namespace: a last process is born there.
+    request.join.enter(&mut plan.program, request.join.namespaces);
+    if !request.join.has(libc::CLONE_NEWNS) {
+        plan.program.push_own(Op::ChangeRoot, "change the root");
     }
     // Which processes are in there, and with which capabilities, no configuration tells: another container may have joined
     // the namespace.
     let seen = if in_user_namespace { Emergence::Unwatched } else { Emergence::Watched };
-    let emerges = (kinds & libc::CLONE_NEWPID != 0).then_some(seen);
-    if in_user_namespace {
-        let (uid, gid) = request.root;
-        plan.program.push_own(
-            Op::RootIds { uid, gid, keep_groups: request.keep_groups },
-            "become root of the container's user namespace",
-        );
-    }
-    if kinds & libc::CLONE_NEWNS == 0 {
-        plan.program.push_own(Op::HoldInherited { namespace: ROOT }, "hold the container's root");
-        plan.program.push_own(Op::ChangeRoot, "change the root");
-    } else {
-        plan.program.push_own(Op::HoldCurrentRoot, "hold the container's root");
-    }
+    let emerges = request.join.has(libc::CLONE_NEWPID).then_some(seen);
     if request.new_keyring {
         let sentence = "join the container's session keyring";
         let spare = in_user_namespace && request.host.is_admin();
@@ -128,7 +98,7 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
             personality: request.personality,
             in_user_namespace,
             host: request.host,
-            keep_groups: request.keep_groups,
+            keep_groups: request.join.keep_groups,
             args: request.args,
             env: request.env,
             emerges,

@@ -10,6 +10,7 @@ mod environment;
 mod exec;
 mod explain;
 pub(crate) mod hooks;
+pub(crate) mod join;
 pub(crate) mod mount;
 mod mount_list;
 pub(crate) mod mounts;

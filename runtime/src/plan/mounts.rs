@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Mount, Spec};
 
 use super::enter::plan_reborn;
+use super::join::Join;
 use super::mount_list::understand;
 use super::order::begin;
 use super::root::host_propagation;
@@ -29,8 +30,7 @@ use crate::program::{Op, Slot, Text};
 pub(crate) struct MountsRequest<'r> {
     pub(crate) spec: &'r Spec,
     pub(crate) bundle: &'r Path,
-    /// The `CLONE_NEW*` flags of the namespaces that the container does not share with the runtime.
-    pub(crate) namespaces: i32,
+    pub(crate) join: Join,
     /// What a cgroup mount shows.
     pub(crate) views: &'r Views,
     /// Sources to copy as links: the path and its target.
@@ -44,19 +44,14 @@ pub(crate) struct MountsRequest<'r> {
 impl MountsRequest<'_> {
     /// Whether the child has to do everything by itself, with the rights of the container's user namespace.
     fn visits(&self) -> bool {
-        !self.admin && self.namespaces & libc::CLONE_NEWUSER != 0 && self.namespaces & libc::CLONE_NEWNS != 0
+        !self.admin && self.join.has(libc::CLONE_NEWUSER) && self.join.has(libc::CLONE_NEWNS)
     }
 }
-
-/// Number of the init process' pidfd among the inherited descriptors.
-const INIT: u8 = 0;
-/// Number of the container's root directory, if the container has no mount namespace.
-const ROOT: u8 = 1;
 
 /// Plans the addition of mounts, which have been checked.
 pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
-    enter(&mut plan, request, needs_pid_namespace(mounts, request.namespaces));
+    enter(&mut plan, request, needs_pid_namespace(mounts, request.join.namespaces));
     plan_known(&mut plan, request);
     let linux = request.spec.linux().as_ref();
     let maps = IdMaps::of(
@@ -66,24 +61,24 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
     let joined = Namespaces::of(linux);
     let around = Surroundings {
         bundle: request.bundle,
-        host: if request.visits() { Reaches::ByVisit(INIT) } else { Reaches::ByParent },
-        propagation: if request.namespaces & libc::CLONE_NEWNS == 0 {
-            libc::MS_SLAVE as u32
-        } else {
+        host: if request.visits() { Reaches::ByVisit(Join::INIT) } else { Reaches::ByParent },
+        propagation: if request.join.has(libc::CLONE_NEWNS) {
             host_propagation(linux)
+        } else {
+            libc::MS_SLAVE as u32
         },
         // The parent makes the clones, or they are made in a namespace that is a slave of the host's.
         among_the_hosts: false,
         in_user_namespace: false,
-        own_pids: request.namespaces & libc::CLONE_NEWPID != 0,
-        procfs: (request.admin && request.namespaces & libc::CLONE_NEWPID != 0).then_some(INIT),
+        own_pids: request.join.has(libc::CLONE_NEWPID),
+        procfs: (request.admin && request.join.has(libc::CLONE_NEWPID)).then_some(Join::INIT),
         maps: &maps,
         joined_user: joined.user.joined(),
         label: lsm::mount_label(linux),
         links: request.links,
         remounts: &[],
     };
-    let own_cgroup = request.namespaces & libc::CLONE_NEWCGROUP != 0;
+    let own_cgroup = request.join.has(libc::CLONE_NEWCGROUP);
     for (index, mount) in mounts.iter().enumerate() {
         let entry = understand(mount, index)?;
         let start = plan.program.ops.len();
@@ -156,43 +151,21 @@ fn needs_pid_namespace(mounts: &[Mount], namespaces: i32) -> bool {
 fn enter(plan: &mut Plan, request: &MountsRequest<'_>, pids: bool) {
     begin(&mut plan.program, 0, None, false);
     plan.program.push_own(Op::NewSession, "start a new session");
-    let mut kinds = request.namespaces & !libc::CLONE_NEWPID;
+    let mut kinds = request.join.namespaces & !libc::CLONE_NEWPID;
     if request.visits() {
         let early = libc::CLONE_NEWUSER | if pids { libc::CLONE_NEWPID } else { 0 };
         kinds &= !early;
-        let op = Op::Enter { namespace: INIT, kinds: early };
-        plan.program.push_own(op, "join the container's user namespace");
+        Join::enter_some(&mut plan.program, early, "join the container's user namespace");
         if pids {
             plan_reborn(&mut plan.program, 0, Place::NONE);
         }
-        become_root(plan, request);
+        request.join.become_root(&mut plan.program);
         let op = Op::Unshare { kinds: libc::CLONE_NEWNS };
         plan.program.push_own(op, "take a view of the host's mounts");
         plan.program.push_own(Op::HoldView, "hold the view of the host's mounts");
     }
     plan.program.push_own(Op::OwnDescriptors, "hold the directory of own descriptors");
-    if kinds != 0 {
-        plan.program.push_own(Op::Enter { namespace: INIT, kinds }, "join the container's namespaces");
-    }
-    if kinds & libc::CLONE_NEWUSER != 0 {
-        become_root(plan, request);
-    }
-    if kinds & libc::CLONE_NEWNS == 0 {
-        plan.program.push_own(Op::HoldInherited { namespace: ROOT }, "hold the container's root");
-    } else {
-        plan.program.push_own(Op::HoldCurrentRoot, "hold the container's root");
-    }
-}
-
-fn become_root(plan: &mut Plan, request: &MountsRequest<'_>) {
-    let linux = request.spec.linux().as_ref();
-    let maps = IdMaps::of(
-        linux.and_then(|l| l.uid_mappings().as_ref()),
-        linux.and_then(|l| l.gid_mappings().as_ref()),
-    );
-    let (uid, gid) = maps.root();
-    let op = Op::RootIds { uid, gid, keep_groups: false };
-    plan.program.push_own(op, "become root of the container's user namespace");
+    request.join.enter(&mut plan.program, kinds);
 }
 
 #[cfg(test)]
@@ -206,8 +179,9 @@ mod tests {
         let spec = Spec::default();
         let views = Views::Unified { directory: "/sys/fs/cgroup/web".into(), is_own: true };
         let bundle = Path::new("/bundle");
+        let join = Join::of(None, namespaces, false);
         let request =
-            MountsRequest { spec: &spec, bundle, namespaces, views: &views, links: &[], admin, known: &[] };
+            MountsRequest { spec: &spec, bundle, join, views: &views, links: &[], admin, known: &[] };
         add(&mounts, &request).unwrap()
     }
 

@@ -9,14 +9,17 @@ use oci_spec::runtime::Spec;
 
 use crate::child::message::{Detail, Late, Message};
 use crate::error::{Error, Kind, errno_text, signal_text};
-use crate::program::blame::Blame;
+use crate::program::blame::{Blame, Place};
 use crate::program::{Op, Program};
+
+/// The property that makes a process write its own score.
+const OOM_SCORE: Place = Place::of("/process/oomScoreAdj");
 
 /// How much of a hook's output goes into the error.
 const MOST_OUTPUT: i64 = 4096;
 
 /// Words the failure of an operation.
-pub(crate) fn describe(program: &Program, message: Message, output: Option<OwnedFd>) -> Error {
+pub(super) fn describe(program: &Program, message: Message, output: Option<OwnedFd>) -> Error {
     let index = message.a as usize;
     let (Some(op), Some(blame)) = (program.ops.get(index), program.blames.get(index)) else {
         return Error::new(Kind::System, "the container's process failed in an unknown step");
@@ -184,7 +187,6 @@ fn last_output(fd: OwnedFd) -> String {
 
 fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: Detail) -> Error {
     let sentence = blame.sentence(program);
-    let operand = blame.operand(program);
     match detail {
         Detail::WrongKind if errno == Errno::ELOOP => Error::new(
             Kind::InvalidSpec,
@@ -232,20 +234,25 @@ fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: 
             format!("{sentence}: the mount that was added there is out of reach"),
         )
         .hint("a process of the container has mounted something over it, or it is somewhere else now: name that path"),
-        _ => hinted(Error::os(errno, sentence), op, errno, &operand),
+        _ => hinted(Error::os(errno, sentence), program, op, blame, errno),
     }
 }
 
 /// Adds hints to common mistakes whose errno says little.
-fn hinted(error: Error, op: &Op, errno: Errno, operand: &str) -> Error {
+fn hinted(error: Error, program: &Program, op: &Op, blame: &Blame, errno: Errno) -> Error {
     match (op, errno) {
-        (_, Errno::ENODEV) => {
-            error.hint(format!("this kernel has no file system {operand:?}, or its module is not loaded"))
+        (_, Errno::ENODEV) => error.hint(format!(
+            "this kernel has no file system {:?}, or its module is not loaded",
+            blame.operand(program)
+        )),
+        (Op::FsOption { key, .. }, Errno::EINVAL)
+            if matches!(&*program.show(*key), "lowerdir+" | "datadir+") =>
+        {
+            error.hint(
+                "the directories of the overlay do not fit into the 4095 bytes of one mount(2), and this kernel does \
+                 not take them one by one (Linux 6.8 does)",
+            )
         }
-        (Op::FsOption { .. }, Errno::EINVAL) if matches!(operand, "lowerdir+" | "datadir+") => error.hint(
-            "the directories of the overlay do not fit into the 4095 bytes of one mount(2), and this kernel does not \
-             take them one by one (Linux 6.8 does)",
-        ),
         (Op::FsDirectory { .. }, Errno::EINVAL) => error.hint(
             "the options do not fit into the 4095 bytes of one mount(2), and this kernel takes no directory of an \
              overlay with a path of more than 255 bytes (Linux 6.13 does)",
@@ -258,7 +265,7 @@ fn hinted(error: Error, op: &Op, errno: Errno, operand: &str) -> Error {
             "in a user namespace ro, nosuid, nodev, noexec and the access-time options of a mount of the host cannot \
              be taken away",
         ),
-        (Op::MakeMount { .. }, Errno::EPERM) if operand == "proc" => error.hint(
+        (Op::MakeMount { .. }, Errno::EPERM) if blame.operand(program) == "proc" => error.hint(
             "parts of the /proc that the runtime sees are covered, and a user namespace may then mount no new one: \
              the container around this one must not mask /proc, or this one must share its pid namespace",
         ),
@@ -280,7 +287,7 @@ fn hinted(error: Error, op: &Op, errno: Errno, operand: &str) -> Error {
              /linux/resources/cpu/cpus, process scheduler can't be used together with AllowedCPUs",
         ),
         (Op::IoPriority(_), Errno::EPERM) => error.hint("it takes CAP_SYS_NICE in the initial user namespace"),
-        (Op::WriteHost { .. }, Errno::EACCES) if operand.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()) => {
+        (Op::WriteHost { .. }, Errno::EACCES) if blame.place == OOM_SCORE => {
             error.hint("lowering the OOM score takes CAP_SYS_RESOURCE")
         }
         (Op::Enter { .. }, Errno::EPERM) => error.hint(

@@ -5,8 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 
 use super::Resources;
+use super::apart::apart;
 use crate::child::{Inherited, birth};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::sys::clone;
 use crate::sys::marks::Marks;
@@ -33,24 +34,14 @@ pub(super) fn make_child(
     if resources.born_joined.is_empty() {
         return clone_child(plan, inherited, resources);
     }
-    // setns(2) changes only this *thread*, which ends right after, so that nothing else of the caller is affected.
-    std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .name("wharf-join".to_owned())
-            .spawn_scoped(scope, || {
-                for ((namespace, kind), (path, _, place)) in
-                    resources.born_joined.iter().zip(&plan.born_joined)
-                {
-                    clone::setns(namespace.as_raw_fd(), *kind).map_err(|errno| {
-                        Error::os(errno, format!("join namespace {}", path.display()))
-                            .at(place.pointer().unwrap_or_default())
-                    })?;
-                }
-                clone_child(plan, inherited, resources)
-            })
-            .map_err(|error| Error::io(&error, "make a thread to join namespaces"))?
-            .join()
-            .unwrap_or_else(|_| Err(Error::new(Kind::System, "the thread that joins namespaces panicked")))
+    apart(|| {
+        for ((namespace, kind), (path, _, place)) in resources.born_joined.iter().zip(&plan.born_joined) {
+            clone::setns(namespace.as_raw_fd(), *kind).map_err(|errno| {
+                Error::os(errno, format!("join namespace {}", path.display()))
+                    .at(place.pointer().unwrap_or_default())
+            })?;
+        }
+        clone_child(plan, inherited, resources)
     })
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use oci_spec::runtime::LinuxIdMapping;
 
-use super::steps::write_proc;
+use super::setting::write_proc;
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::linux::idmap::{self, IdMaps};

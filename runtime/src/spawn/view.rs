@@ -2,16 +2,15 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::error::{Error, Kind, Result};
-#[cfg(feature = "criu")]
-use crate::sys::mount::MountAttr;
-use crate::sys::{clone, mount};
+use super::apart::among;
+use crate::error::{Error, Result};
+use crate::sys::mount;
 
 /// A view of the host's files.
 #[derive(Clone, Copy, Debug)]
@@ -42,42 +41,10 @@ impl<'v> View<'v> {
         let Self::Of(process) = self else {
             return mount::clone_source_owned(&text, recursive, follow).map_err(context);
         };
-        among_mounts_of(process, || mount::clone_source_owned(&text, recursive, follow).map_err(context))
-    }
-}
-
-/// Protects mounts in another mount namespace (behind a pidfd or a descriptor of the namespace) like clones of the
-/// host's nodes.
-#[cfg(feature = "criu")]
-pub(crate) fn protect_nodes(namespace: BorrowedFd<'_>, mounts: &[OwnedFd]) -> Result<()> {
-    let attr = MountAttr { set: mount::HOST_NODE, ..MountAttr::default() };
-    among_mounts_of(namespace, || {
-        mounts.iter().try_for_each(|fd| {
-            mount::set_attributes(fd.as_raw_fd(), &attr, false)
-                .map_err(|errno| Error::os(errno, "make the mount of a node of the host read-only"))
+        among(process, libc::CLONE_NEWNS, || {
+            mount::clone_source_owned(&text, recursive, follow).map_err(context)
         })
-    })
-}
-
-/// Runs something in another mount namespace, on a short-lived thread, so that nothing else of the caller is affected.
-fn among_mounts_of<T: Send>(namespace: BorrowedFd<'_>, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .name("wharf-view".to_owned())
-            .spawn_scoped(scope, || {
-                clone::unshare(libc::CLONE_FS)
-                    .and_then(|()| clone::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS))
-                    .map_err(|errno| {
-                        Error::os(errno, "join the mount namespace of the container's process")
-                    })?;
-                act()
-            })
-            .map_err(|error| Error::io(&error, "make a thread to join a mount namespace"))?
-            .join()
-            .unwrap_or_else(|_| {
-                Err(Error::new(Kind::System, "the thread that joins a mount namespace panicked"))
-            })
-    })
+    }
 }
 
 #[cfg(test)]

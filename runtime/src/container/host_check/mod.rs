@@ -16,16 +16,13 @@ mod present;
 mod program;
 mod sysctls;
 
-use std::path::Path;
-
-use oci_spec::runtime::Spec;
-
 pub(super) use self::namespaces::refuse_host_sysctls;
 
-use super::cgroups::{Cgroups, layout};
+use super::cgroups::layout;
 use super::claims::Claims;
-use super::options::Console;
-use super::terminal;
+use super::options::CreateOptions;
+use super::runtime::Runtime;
+use super::terminal::{self, has_terminal};
 use crate::bundle::Bundle;
 use crate::check::finding::Finding;
 use crate::check::rootless;
@@ -35,8 +32,29 @@ use crate::linux::lsm;
 use crate::sys::process;
 use image::Image;
 
+impl Runtime {
+    /// Everything that is wrong with a bundle, and everything that deserves a warning, before any side effect.
+    ///
+    /// It needs no privilege. Things that the caller may not look at, and those that only an attempt would show, are
+    /// left out; missing rights of the caller are reported.
+    pub fn check(&self, bundle: &Bundle) -> Vec<Finding> {
+        let mut findings = bundle.warnings().to_vec();
+        findings.extend(crate::check::check(bundle.spec()));
+        check(self, bundle, &mut findings);
+        findings
+    }
+
+    /// As [`Runtime::check`], and also reports what is wrong with these options: where the terminal goes.
+    pub fn check_with(&self, bundle: &Bundle, options: &CreateOptions) -> Vec<Finding> {
+        let mut findings = self.check(bundle);
+        let terminal = has_terminal(bundle.spec().process().as_ref());
+        add(&mut findings, terminal::check(terminal, &options.child.console).err());
+        findings
+    }
+}
+
 /// Everything in a bundle that the host or the image cannot satisfy.
-pub(super) fn check(bundle: &Bundle, cgroups: Cgroups, resctrl: Option<&Path>, findings: &mut Vec<Finding>) {
+fn check(runtime: &Runtime, bundle: &Bundle, findings: &mut Vec<Finding>) {
     let spec = bundle.spec();
     let host = match Host::probe() {
         Ok(host) => Some(host),
@@ -60,7 +78,7 @@ pub(super) fn check(bundle: &Bundle, cgroups: Cgroups, resctrl: Option<&Path>, f
     }
     if let Ok(layout) = layout(bundle) {
         let rootless = host.is_some_and(Host::is_rootless);
-        cgroups::check(spec, cgroups, &layout, rootless, findings);
+        cgroups::check(spec, runtime.cgroups(), &layout, rootless, findings);
     }
     present::check(bundle, findings);
     hooks::check(spec, image.as_ref(), findings);
@@ -69,7 +87,7 @@ pub(super) fn check(bundle: &Bundle, cgroups: Cgroups, resctrl: Option<&Path>, f
     sysctls::check(spec, findings);
     add(findings, lsm::refuse_absent(spec.process().as_ref(), "/process", spec.linux().as_ref()).err());
     add(findings, labels::unknown(spec));
-    add(findings, Claims::missing(spec, resctrl));
+    add(findings, Claims::missing(spec, runtime.resctrl()));
     add(findings, net_devices::clashes(spec));
     if let Some(host) = host {
         findings.extend(rootless::check(spec, host, hard_limit));
@@ -89,12 +107,6 @@ pub(super) fn check(bundle: &Bundle, cgroups: Cgroups, resctrl: Option<&Path>, f
                 .map(|problem| Finding::error(problem.pointer, problem.message)),
         );
     }
-}
-
-/// Whether a terminal can go where the options want it.
-pub(super) fn check_console(spec: &Spec, console: &Console, findings: &mut Vec<Finding>) {
-    let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
-    add(findings, terminal::check(terminal, console).err());
 }
 
 /// The caller's own hard limit of a resource.

@@ -6,35 +6,31 @@ use std::path::Path;
 
 use oci_spec::runtime::Root;
 
-use super::super::cgroup_setup::enter_scope;
 use super::super::checkpoint::{
     RestoreOptions, WorkDirectory, common_options, inherited, joined_namespaces, words_for_restore,
 };
 use super::super::creation::Creation;
 use super::super::identity::ProcessIdentity;
 use super::super::opened::open_namespace;
-use super::super::terminal::ConsoleSocket;
+use super::super::terminal::Destination;
 use super::inside::{loopback_up, make_root_read_only};
 use super::verify::{Policy, verify};
 use super::{LOG, Prepared};
-use crate::cgroup::{CgroupPlan, Manager};
 use crate::criu::message::{CgroupMode, CgroupRoot, InheritFd, JoinNamespace, Options, Request, RequestType};
 use crate::criu::session::{Launch, Session, failure};
 use crate::error::{Error, Kind, Result};
+use crate::hook::Watch;
 use crate::linux::namespace::{Namespaces, Origin};
-use crate::sys::{pidfd, tty};
+use crate::sys::pidfd;
 
 /// One restore in progress.
 pub(super) struct Restoration<'r, 'c> {
     pub(super) prepared: &'r Prepared<'r>,
     pub(super) options: &'r RestoreOptions,
-    pub(super) cgroup_plan: &'r CgroupPlan,
     pub(super) creation: &'r mut Creation<'c>,
-    /// The manager, if systemd makes the cgroup.
-    pub(super) scope: Option<Manager>,
     pub(super) rootfs: &'r Path,
     pub(super) terminal: bool,
-    pub(super) console: Option<ConsoleSocket>,
+    pub(super) console: Destination,
     pub(super) kept_console: Option<OwnedFd>,
     /// The restored first process.
     pub(super) init: Option<(i32, OwnedFd)>,
@@ -63,12 +59,10 @@ impl Restoration<'_, '_> {
         let (mut session, directories) =
             Session::start_apart(program.path(), launch, self.rootfs, &directories, &|| inheritance.take())?;
         // The processes are born in criu's cgroups, so no limit comes late.
-        if let Some(manager) = &mut self.scope {
-            let spec = self.prepared.bundle.spec();
-            let (directory, cgroup) = (self.creation.directory, &mut self.creation.cgroup);
-            enter_scope(spec, self.cgroup_plan, manager, directory, cgroup, session.pid())?;
-        } else if let Some(cgroup) = &self.creation.cgroup {
+        if let Some(cgroup) = &self.creation.cgroup {
             cgroup.take_in(session.pid())?;
+        } else {
+            self.creation.enter_scope(session.pid())?;
         }
         self.criu = session.pid();
         let file = format!("/proc/{}/cgroup", self.criu);
@@ -133,7 +127,7 @@ impl Restoration<'_, '_> {
                 if script == "setup-namespaces" { self.set_up_namespaces(pid) } else { Ok(()) }
             }
             "orphan-pts-master" => match fd {
-                Some(master) => self.hand_over(master),
+                Some(master) => self.console.take(master, None).map(|kept| self.kept_console = kept),
                 None => Ok(()),
             },
             "pre-resume" => self.examine(),
@@ -147,19 +141,11 @@ impl Restoration<'_, '_> {
             loopback_up(pid)?;
         }
         match &self.init {
-            Some((_, pidfd)) => self.creation.run_runtime_hooks(pid, pidfd.as_fd()),
+            Some((_, pidfd)) => {
+                self.creation.run_runtime_hooks(pid, Watch { process: Some(pidfd.as_fd()), cancel: None })
+            }
             None => Err(Error::new(Kind::System, "criu did not tell which process it made")),
         }
-    }
-
-    fn hand_over(&mut self, master: OwnedFd) -> Result<()> {
-        if let Some(socket) = &self.console {
-            let number = tty::number(master.as_raw_fd())
-                .map_err(|errno| Error::os(errno, "ask for the number of the terminal"))?;
-            return socket.send(master, number);
-        }
-        self.kept_console = Some(master);
-        Ok(())
     }
 
     /// Everything is restored, and no process has run yet.
@@ -199,7 +185,7 @@ impl Restoration<'_, '_> {
         let mode = self.options.criu.cgroups.message();
         if let Some(cgroup) = &self.creation.cgroup {
             let devices = matches!(mode, CgroupMode::Full | CgroupMode::Strict);
-            self.cgroup_plan.apply_again(cgroup, devices)?;
+            self.creation.cgroup_plan.apply_again(cgroup, devices)?;
         }
         let mut known = Vec::new();
         for stream in streams {

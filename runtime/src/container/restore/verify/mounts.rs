@@ -13,8 +13,8 @@ use crate::linux::mountinfo::MountInfo;
 use crate::plan::mount::entry::Entry;
 use crate::plan::mounts_of;
 use crate::program::blame::Place;
-use crate::spawn::protect_nodes;
-use crate::sys::mount::HOST_NODE;
+use crate::spawn::among;
+use crate::sys::mount::{HOST_NODE, MountAttr, set_attributes};
 use crate::sys::path;
 
 /// The restrictions of a mount that the mount table shows.
@@ -42,7 +42,13 @@ pub(super) fn protect(init: i32, view: &MountView, policy: &Policy<'_>) -> Resul
     }
     let file = format!("/proc/{init}/ns/mnt");
     let namespace = std::fs::File::open(&file).map_err(|error| Error::io(&error, format!("open {file}")))?;
-    protect_nodes(namespace.as_fd(), &mounts)
+    let attr = MountAttr { set: HOST_NODE, ..MountAttr::default() };
+    among(namespace.as_fd(), libc::CLONE_NEWNS, || {
+        mounts.iter().try_for_each(|fd| {
+            set_attributes(fd.as_raw_fd(), &attr, false)
+                .map_err(|errno| Error::os(errno, "make the mount of a node of the host read-only"))
+        })
+    })
 }
 
 /// Compares the mounts of the first process.

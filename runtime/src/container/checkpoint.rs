@@ -2,20 +2,21 @@
 
 mod external;
 mod options;
+mod refusal;
 mod streams;
+mod work;
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
-
-use oci_spec::runtime::Spec;
+use std::os::unix::fs::MetadataExt as _;
 
 pub use options::{CheckpointOptions, CriuOptions, ManageCgroups, NetworkLock, RestoreOptions};
 
 pub(super) use external::{HostMount, MountView, host_mounts, masked_paths, mount_id, words_for_restore};
+pub(super) use refusal::{refuse_what_cannot_be_saved, refuse_without_root};
 pub(super) use streams::inherited;
+pub(super) use work::{WorkDirectory, config_file, with_log};
 
 use super::added;
 use super::cgroups::layout;
@@ -28,12 +29,8 @@ use crate::criu::message::{Features, Options, PageServer, Request, RequestType};
 use crate::criu::program::{Program, Version};
 use crate::criu::session::{Launch, Session, failure};
 use crate::error::{Error, Kind, Result};
-use crate::host::Host;
-use crate::linux::mount::added::AddedMount;
 use crate::linux::namespace::{Namespaces, Origin};
-use crate::linux::seccomp::Listener;
-use crate::plan::mount::entry::Entry;
-use crate::program::blame::Place;
+use refusal::refuse_added_mounts;
 
 /// The first version that freezes with version 2 cgroups.
 const FREEZES_V2: Version = Version(3, 14, 0);
@@ -165,74 +162,6 @@ fn dump(
     }
 }
 
-/// Adds the path of criu's log.
-pub(super) fn with_log(error: Error, work: &WorkDirectory<'_>, log: &str) -> Error {
-    error.hint(format!("see {}", work.log_path(log).display()))
-}
-
-/// criu makes processes with arbitrary ids and inspects all of them.
-pub(super) fn refuse_without_root() -> Result<()> {
-    if Host::probe()?.is_rootless() {
-        return Err(Error::new(Kind::Unsupported, "checkpoint and restore need root of the host"));
-    }
-    Ok(())
-}
-
-/// A restore makes only the configuration's mounts, and takes no others from the images.
-fn refuse_added_mounts(added: &[AddedMount]) -> Result<()> {
-    let Some(mount) = added.first() else { return Ok(()) };
-    let sentence = format!("a mount was added on {} in the container", mount.destination.display());
-    Err(Error::new(Kind::Unsupported, format!("{sentence}, which a restore would not bring back"))
-        .hint("remove it first"))
-}
-
-/// Refuses what criu could not save, or could not restore as it was.
-pub(super) fn refuse_what_cannot_be_saved(spec: &Spec) -> Result<()> {
-    let linux = spec.linux().as_ref();
-    let namespaces = Namespaces::of(linux);
-    let refuse = |what: &str, pointer: &str| {
-        Err(Error::new(Kind::Unsupported, format!("a container {what} cannot be checkpointed or restored"))
-            .at(pointer))
-    };
-    if !namespaces.mount.is_new() {
-        return refuse("without a mount namespace of its own", "/linux/namespaces");
-    }
-    for (origin, name) in
-        [(&namespaces.user, "user"), (&namespaces.cgroup, "cgroup"), (&namespaces.time, "time")]
-    {
-        if let Origin::Joined(_, index) = origin {
-            return refuse(&format!("that joined a {name} namespace"), &format!("/linux/namespaces/{index}"));
-        }
-    }
-    // In a joined namespace they stay where they are, whatever becomes of the container.
-    let stay = matches!(namespaces.network, Origin::Joined(..));
-    if !stay
-        && linux.and_then(|linux| linux.net_devices().as_ref()).is_some_and(|devices| !devices.is_empty())
-    {
-        return refuse(
-            "with network devices of the host in a network namespace of its own",
-            "/linux/netDevices",
-        );
-    }
-    if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
-        return refuse("in a resctrl group", "/linux/intelRdt");
-    }
-    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
-        // criu would mount them without the map.
-        let maps = [mount.uid_mappings(), mount.gid_mappings()];
-        let mapped =
-            Entry::new(mount, Place::item("/mounts", index)).is_ok_and(|entry| entry.options.idmap.is_some());
-        if mapped || maps.into_iter().flatten().any(|map| !map.is_empty()) {
-            return refuse("with an id-mapped mount", &format!("/mounts/{index}"));
-        }
-    }
-    let seccomp = linux.and_then(|linux| linux.seccomp().as_ref());
-    if seccomp.is_some_and(|seccomp| Listener::of(seccomp).is_some()) {
-        return refuse("with a seccomp listener", "/linux/seccomp/listenerPath");
-    }
-    Ok(())
-}
-
 /// Namespaces that exist without the container: the configuration names them again at a restore.
 fn external_namespaces(namespaces: &Namespaces, program: &Program) -> Result<Vec<String>> {
     let mut words = Vec::new();
@@ -299,121 +228,4 @@ fn freezer(cgroup: &Cgroup, program: &Program) -> Option<String> {
         Mode::V1 | Mode::Hybrid => cgroup.v1_dir("freezer"),
     };
     dir.and_then(|dir| dir.to_str().map(str::to_owned))
-}
-
-/// A file with more options for criu: the annotation `org.criu.config`, or else the host's file for runtimes. An empty
-/// annotation means none.
-///
-/// Such a file can name scripts, so root must own it.
-pub(super) fn config_file(spec: &Spec) -> Result<Option<String>> {
-    let annotation = spec.annotations().as_ref().and_then(|all| all.get("org.criu.config"));
-    let pointer = "/annotations/org.criu.config";
-    let path = match annotation.map(String::as_str) {
-        Some("") => return Ok(None),
-        Some(path) if !path.starts_with('/') => {
-            return Err(
-                Error::new(Kind::InvalidSpec, format!("{path:?} is not an absolute path")).at(pointer)
-            );
-        }
-        Some(path) => path,
-        None => match ["/etc/criu/wharf.conf", "/etc/criu/runc.conf"]
-            .into_iter()
-            .find(|path| Path::new(path).exists())
-        {
-            Some(path) => path,
-            None => return Ok(None),
-        },
-    };
-    match std::fs::metadata(path) {
-        Err(error) => Err(Error::io(&error, format!("find criu's configuration file {path}")).at(pointer)),
-        Ok(file) if file.is_file() && file.uid() == 0 && file.mode() & 0o022 == 0 => {
-            Ok(Some(path.to_owned()))
-        }
-        Ok(_) => {
-            let sentence = format!("criu's configuration file {path} is not root's alone to write");
-            Err(Error::new(Kind::Permission, sentence).at(pointer))
-        }
-    }
-}
-
-/// Where criu logs: a directory of its own, or that of the images.
-pub(super) struct WorkDirectory<'i> {
-    images: &'i ImageDirectory,
-    own: Option<ImageDirectory>,
-}
-
-impl<'i> WorkDirectory<'i> {
-    /// Makes the directory if it does not exist. A file with the name of the log must not lead elsewhere.
-    pub(super) fn make(options: &CriuOptions, images: &'i ImageDirectory, log: &str) -> Result<Self> {
-        let own = options.work.as_deref().map(make_work).transpose()?;
-        let all = Self { images, own };
-        all.directory().examine_file(log)?;
-        Ok(all)
-    }
-
-    /// The directory, if it is not that of the images.
-    pub(super) fn own(&self) -> Option<&ImageDirectory> {
-        self.own.as_ref()
-    }
-
-    fn directory(&self) -> &ImageDirectory {
-        self.own.as_ref().unwrap_or(self.images)
-    }
-
-    /// The log, opened for reading.
-    pub(super) fn log(&self, name: &str) -> Option<File> {
-        self.directory().open_log(name)
-    }
-
-    /// The path of the log.
-    pub(super) fn log_path(&self, name: &str) -> PathBuf {
-        self.directory().path().join(name)
-    }
-}
-
-fn make_work(path: &Path) -> Result<ImageDirectory> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(Error::io(&error, format!("make the directory {}", path.display())))
-        }
-        _ => ImageDirectory::open(path),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(linux: serde_json::Value) -> Option<String> {
-        let spec: Spec = serde_json::from_value(serde_json::json!({"ociVersion": "1.2.0", "linux": linux}))
-            .expect("valid");
-        refuse_what_cannot_be_saved(&spec).err().and_then(|error| error.pointer().map(str::to_owned))
-    }
-
-    #[test]
-    fn what_criu_cannot_bring_back_is_refused_by_name() {
-        let mount = serde_json::json!({"type": "mount"});
-        assert_eq!(refused(serde_json::json!({})).as_deref(), Some("/linux/namespaces"));
-        assert_eq!(refused(serde_json::json!({"namespaces": [mount]})), None);
-        let joined = serde_json::json!({"namespaces": [mount, {"type": "user", "path": "/u"}]});
-        assert_eq!(refused(joined).as_deref(), Some("/linux/namespaces/1"));
-        let network = serde_json::json!({"namespaces": [mount, {"type": "network", "path": "/n"}]});
-        assert_eq!(refused(network), None);
-    }
-
-    #[test]
-    fn a_configuration_file_of_criu_must_be_roots() {
-        let with = |path: &str| {
-            let spec = serde_json::json!({"ociVersion": "1.2.0", "annotations": {"org.criu.config": path}});
-            config_file(&serde_json::from_value(spec).expect("valid"))
-        };
-        assert_eq!(with("").expect("none"), None);
-        assert_eq!(with("relative").unwrap_err().kind(), Kind::InvalidSpec);
-        assert_eq!(with("/nonexistent/criu.conf").unwrap_err().errno(), Some(libc::ENOENT));
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("criu.conf");
-        std::fs::write(&file, "").unwrap();
-        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-        assert_eq!(with(file.to_str().unwrap()).unwrap_err().kind(), Kind::Permission);
-    }
 }

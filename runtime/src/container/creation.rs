@@ -13,7 +13,7 @@ use super::identity::ProcessIdentity;
 use super::opened;
 use super::options::CreateOptions;
 use super::record::{PATIENCE, Record};
-use super::store::{Directory, Lock};
+use super::store::Directory;
 use super::terminal::Destination;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager, Setting};
@@ -22,6 +22,7 @@ use crate::hook::Watch;
 use crate::host::Host;
 use crate::plan::{Gate, Plan};
 use crate::spawn::{Resources, spawn};
+use crate::sys::file_lock::FileLock;
 use crate::trace;
 
 /// A creation that undoes itself unless it is completed.
@@ -39,7 +40,7 @@ pub(super) struct Creation<'c> {
     /// Whether hooks ran, so that the poststop hooks have something to undo.
     hooked: bool,
     /// Held until the container is complete: what follows can take as long as the container and its hooks like.
-    lock: Option<Lock>,
+    lock: Option<FileLock>,
     done: bool,
 }
 

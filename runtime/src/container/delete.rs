@@ -11,11 +11,12 @@ use super::identity::{ProcessIdentity, wait_end};
 use super::options::{CgroupDriver, Delete};
 use super::record::{PATIENCE, Record};
 use super::state::{Status, status_of};
-use super::store::{Directory, Known, Lock};
+use super::store::{Directory, Known};
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Denial};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
+use crate::sys::file_lock::FileLock;
 use crate::sys::pidfd;
 
 /// Deletes the container of a directory.
@@ -84,7 +85,7 @@ fn delete_if(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> b
 }
 
 enum Found {
-    Locked(Lock),
+    Locked(FileLock),
     Unlockable,
     Nothing,
 }

@@ -12,11 +12,12 @@ use super::identity;
 use super::options::Delete;
 use super::record::Record;
 use super::state::{State, Status, describe, status_of};
-use super::store::{Directory, Lock};
+use super::store::Directory;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
+use crate::sys::file_lock::FileLock;
 use crate::sys::pidfd;
 
 /// A container. Every operation asks the kernel for the current state, and takes the container's lock if it changes
@@ -170,7 +171,7 @@ impl Container {
     }
 
     /// Takes the lock; the state cannot change until it is dropped.
-    pub(super) fn lock(&self) -> Result<Lock> {
+    pub(super) fn lock(&self) -> Result<FileLock> {
         self.directory.lock(false)
     }
 

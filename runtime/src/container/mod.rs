@@ -21,6 +21,7 @@ mod host_mounts;
 mod id_mapped;
 mod identity;
 mod links;
+mod lock;
 mod mounts;
 mod nodes;
 mod notify;

@@ -62,6 +62,19 @@ pub enum Console {
     Relay,
 }
 
+/// Methods of options: each sets the field of its name, or the one named after `=>`.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident $(=> $part:ident)?: $type:ty,)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.$($part.)?$name = $name;
+            self
+        }
+    )*};
+}
+pub(super) use setters;
+
 /// What every new process gets, by the options of its creation or exec.
 #[derive(Debug, Default)]
 pub(super) struct ChildOptions {
@@ -102,25 +115,13 @@ macro_rules! child_options {
                 Self::default()
             }
 
-            /// Sets the standard streams.
-            #[must_use]
-            pub fn stdio(mut self, stdio: Stdio) -> Self {
-                self.child.stdio = stdio;
-                self
-            }
-
-            /// Sets where the terminal goes.
-            #[must_use]
-            pub fn console(mut self, console: Console) -> Self {
-                self.child.console = console;
-                self
-            }
-
-            /// Passes on this many descriptors from 3 up, besides the standard streams.
-            #[must_use]
-            pub fn preserve_fds(mut self, count: u32) -> Self {
-                self.child.preserve_fds = count;
-                self
+            setters! {
+                /// Sets the standard streams.
+                stdio => child: Stdio,
+                /// Sets where the terminal goes.
+                console => child: Console,
+                /// Passes on this many descriptors from 3 up, besides the standard streams.
+                preserve_fds => child: u32,
             }
 
             /// Names descriptors in that range that are not open. They are not passed on, even if the library or another
@@ -131,13 +132,11 @@ macro_rules! child_options {
                 self
             }
 
-            /// Makes the process a child of the caller's parent, not of the caller (`CLONE_PARENT`): for a short-lived
-            /// caller whose parent looks after containers; see [`worker`](crate::worker). The parent then has to wait
-            /// for it: `wait` of its handle cannot.
-            #[must_use]
-            pub fn sibling(mut self, sibling: bool) -> Self {
-                self.child.sibling = sibling;
-                self
+            setters! {
+                /// Makes the process a child of the caller's parent, not of the caller (`CLONE_PARENT`): for a short-lived
+                /// caller whose parent looks after containers; see [`worker`](crate::worker). The parent then has to wait
+                /// for it: `wait` of its handle cannot.
+                sibling => child: bool,
             }
 
             /// Cancels and undoes the operation if this descriptor becomes readable before it is complete: a pipe, an
@@ -165,12 +164,10 @@ pub struct CreateOptions {
 child_options!(CreateOptions);
 
 impl CreateOptions {
-    /// Moves the root mount instead of pivoting, for hosts whose root is a ramfs. Less safe: the host's tree stays
-    /// mounted below the container's.
-    #[must_use]
-    pub fn no_pivot(mut self, no_pivot: bool) -> Self {
-        self.no_pivot = no_pivot;
-        self
+    setters! {
+        /// Moves the root mount instead of pivoting, for hosts whose root is a ramfs. Less safe: the host's tree stays
+        /// mounted below the container's.
+        no_pivot: bool,
     }
 
     /// Gives the container its own session keyring (the default), or leaves it the caller's.
@@ -187,13 +184,11 @@ impl CreateOptions {
         self
     }
 
-    /// Lets the container's process speak the protocol of `sd_notify(3)`: it gets `NOTIFY_SOCKET`, and a read-only
-    /// directory for that socket at /run/notify. To receive the messages, call
-    /// [`Container::bind_notify_socket`](super::Container::bind_notify_socket) before the start.
-    #[must_use]
-    pub fn notify_socket(mut self, notify: bool) -> Self {
-        self.notify_socket = notify;
-        self
+    setters! {
+        /// Lets the container's process speak the protocol of `sd_notify(3)`: it gets `NOTIFY_SOCKET`, and a read-only
+        /// directory for that socket at /run/notify. To receive the messages, call
+        /// [`Container::bind_notify_socket`](super::Container::bind_notify_socket) before the start.
+        notify_socket: bool,
     }
 }
 
@@ -233,11 +228,9 @@ impl ExecOptions {
         self
     }
 
-    /// Allows the exec in a paused container; the new process then waits frozen.
-    #[must_use]
-    pub fn ignore_paused(mut self, ignore: bool) -> Self {
-        self.ignore_paused = ignore;
-        self
+    setters! {
+        /// Allows the exec in a paused container; the new process then waits frozen.
+        ignore_paused: bool,
     }
 }
 

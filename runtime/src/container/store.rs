@@ -17,28 +17,27 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{self, AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::identity::ProcessIdentity;
 use super::opened::hold;
-use super::record::{PATIENCE, Record};
+use super::record::Record;
 use crate::cgroup::CgroupRecord;
 use crate::error::{Error, Kind, Result};
 use crate::id::ContainerId;
 use crate::linux::net_device;
-use crate::linux::process_stat::{doing, name};
-use crate::linux::waiting::{Told, UNTOLD};
 use crate::sys::file_lock::FileLock;
 use crate::sys::regular_file;
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 const CONFIG: &str = "config.json";
 const STATE: &str = "state.json";
 const SOCKET: &str = "start.sock";
@@ -53,12 +52,6 @@ const NOTIFY_SOCKET: &str = "notify.sock";
 pub(crate) struct Directory {
     id: ContainerId,
     path: PathBuf,
-}
-
-/// Holds the lock of a container until dropped. No child ever inherits it.
-#[derive(Debug)]
-pub(crate) struct Lock {
-    _lock: FileLock,
 }
 
 /// What is known about a container.
@@ -131,7 +124,7 @@ impl Directory {
     }
 
     /// Makes the directory with the intent and the configuration, and takes the lock.
-    pub(crate) fn begin(&self, intent: &Record, config: &[u8]) -> Result<Lock> {
+    pub(crate) fn begin(&self, intent: &Record, config: &[u8]) -> Result<FileLock> {
         let intent = intent.to_json()?;
         let root = self.path.parent().unwrap_or(Path::new("/"));
         let mut builder = DirBuilder::new();
@@ -156,7 +149,7 @@ impl Directory {
         self.fill(&intent, config).inspect_err(|_| self.remove_files())
     }
 
-    fn fill(&self, intent: &[u8], config: &[u8]) -> Result<Lock> {
+    fn fill(&self, intent: &[u8], config: &[u8]) -> Result<FileLock> {
         let file = self.create_file(LOCK)?;
         // Nothing else can know of the file yet, except an operation that waits for it, which will find the intent.
         let taken = FileLock::try_take(file, false, |file| self.write(file, LOCK, intent));
@@ -165,7 +158,7 @@ impl Directory {
         written?;
         let copy = self.create_file(CONFIG)?;
         self.write(&copy, CONFIG, config)?;
-        Ok(Lock { _lock: lock })
+        Ok(lock)
     }
 
     /// Adds the process that the creation made to the intent, so that `delete --force` can end it.
@@ -197,14 +190,7 @@ impl Directory {
 
     /// Records that the creation is complete, atomically for other processes.
     pub(crate) fn complete(&self, record: &Record) -> Result<()> {
-        let name = "state.json.new";
-        let document = record.to_json()?;
-        let file = self.create_file(name)?;
-        self.write(&file, name, &document)?;
-        drop(file);
-        let (from, to) = (self.path.join(name), self.path.join(STATE));
-        fs::rename(&from, &to)
-            .map_err(|error| Error::io(&error, format!("rename {} to {}", from.display(), to.display())))
+        self.put(STATE, "state.json.new", &record.to_json()?)
     }
 
     /// Replaces the record of a complete creation, also atomically.
@@ -214,17 +200,36 @@ impl Directory {
         self.complete(record)
     }
 
+    /// Puts a file in place, by a rename.
+    fn put(&self, name: &str, new: &str, bytes: &[u8]) -> Result<()> {
+        self.write(&self.create_file(new)?, new, bytes)?;
+        let (from, to) = (self.path.join(new), self.path.join(name));
+        fs::rename(&from, &to)
+            .map_err(|error| Error::io(&error, format!("rename {} to {}", from.display(), to.display())))
+    }
+
+    /// Writes a new file for a later clean-up.
+    fn note(&self, name: &str, what: &impl Serialize) -> Result<()> {
+        let file = self.create_file(name)?;
+        let bytes = serde_json::to_vec(what)
+            .map_err(|error| Error::new(Kind::System, format!("write {name}: {error}")))?;
+        self.write(&file, name, &bytes)
+    }
+
+    /// What was noted, if it can be parsed.
+    fn noted<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.read_file(name).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok())
+    }
+
     /// Records the cgroup, which exists and holds no other container's processes: from here on, the processes in it are
     /// the container's.
     pub(crate) fn note_cgroup(&self, cgroup: &CgroupRecord) -> Result<()> {
-        let bytes = serde_json::to_vec(cgroup)
-            .map_err(|error| Error::new(Kind::System, format!("write {CGROUP}: {error}")))?;
-        self.write(&self.create_file(CGROUP)?, CGROUP, &bytes)
+        self.note(CGROUP, cgroup)
     }
 
     /// The cgroup that a creation has entered, if it was recorded and can be parsed.
     pub(crate) fn noted_cgroup(&self) -> Option<CgroupRecord> {
-        self.read_file(CGROUP).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        self.noted(CGROUP)
     }
 
     /// Whether the creation has entered its cgroup. The names of the files show it, whatever became of their contents.
@@ -234,15 +239,12 @@ impl Directory {
 
     /// Records which network devices are about to be moved.
     pub(crate) fn note_devices(&self, intent: &net_device::Intent) -> Result<()> {
-        let file = self.create_file(DEVICES)?;
-        let bytes = serde_json::to_vec(intent)
-            .map_err(|error| Error::new(Kind::System, format!("write {DEVICES}: {error}")))?;
-        self.write(&file, DEVICES, &bytes)
+        self.note(DEVICES, intent)
     }
 
     /// Which network devices an interrupted creation may have moved.
     pub(crate) fn noted_devices(&self) -> Option<net_device::Intent> {
-        self.read_file(DEVICES).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        self.noted(DEVICES)
     }
 
     /// Forgets them: they now belong to the container for good.
@@ -252,13 +254,9 @@ impl Directory {
 
     /// Records the mounts that were added, atomically for other processes. The lock is held.
     pub(crate) fn note_mounts(&self, bytes: &[u8]) -> Result<()> {
-        let name = "mounts.json.new";
-        let (from, to) = (self.path.join(name), self.mounts_file());
         // Left by an operation that was killed at this point.
-        fs::remove_file(&from).ok();
-        self.write(&self.create_file(name)?, name, bytes)?;
-        fs::rename(&from, &to)
-            .map_err(|error| Error::io(&error, format!("rename {} to {}", from.display(), to.display())))
+        fs::remove_file(self.path.join("mounts.json.new")).ok();
+        self.put(MOUNTS, "mounts.json.new", bytes)
     }
 
     /// The recorded mounts, if there are any.
@@ -269,113 +267,6 @@ impl Directory {
     /// The file that records them.
     pub(crate) fn mounts_file(&self) -> PathBuf {
         self.path.join(MOUNTS)
-    }
-
-    /// Takes the lock of an existing container, waiting for its holder.
-    pub(crate) fn lock(&self, shared: bool) -> Result<Lock> {
-        self.lock_within(shared, None, &mut || {})
-    }
-
-    /// The same with a time limit. `break_in` repeatedly does what makes the holder let go.
-    pub(crate) fn lock_within(
-        &self,
-        shared: bool,
-        patience: Option<Duration>,
-        break_in: &mut dyn FnMut(),
-    ) -> Result<Lock> {
-        let begun = Instant::now();
-        // The kernel has no wait for a lock with a time limit.
-        let mut pause = Duration::from_micros(500);
-        let mut told = Told::default();
-        loop {
-            if let Some(lock) = self.try_lock(shared)? {
-                return Ok(lock);
-            }
-            break_in();
-            if patience.is_some_and(|patience| begun.elapsed() > patience) {
-                return Err(Error::new(
-                    Kind::Timeout,
-                    format!("container {:?} is in use: {} holds its lock", self.id.as_str(), self.holder()),
-                )
-                .hint("let that process go on, or end it, and try again"));
-            }
-            if begun.elapsed() > Duration::from_millis(UNTOLD as u64) {
-                told.once(|| {
-                    format!(
-                        "waiting for the lock of container {:?}: {} holds it",
-                        self.id.as_str(),
-                        self.holder()
-                    )
-                });
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
-        }
-    }
-
-    /// Takes the lock of this very container, exclusively; none if it was deleted in the meantime, whether or not its
-    /// id is used again.
-    pub(crate) fn lock_own(&self, record: &Record) -> Result<Option<Lock>> {
-        let lock = match self.lock_within(false, Some(PATIENCE), &mut || {}) {
-            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
-            other => other?,
-        };
-        Ok(self.is_still(record).then_some(lock))
-    }
-
-    /// Whether the container is the recorded one, and not another with its id.
-    pub(crate) fn is_still(&self, record: &Record) -> bool {
-        matches!(self.read(), Ok(Known::Complete(now) | Known::Intent(now)) if now.created == record.created)
-    }
-
-    /// Takes the lock if it is free.
-    fn try_lock(&self, shared: bool) -> Result<Option<Lock>> {
-        let path = self.path.join(LOCK);
-        loop {
-            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            let file =
-                fcntl::openat(AT_FDCWD, &path, flags, Mode::empty()).map(File::from).map_err(|errno| {
-                    match errno {
-                        Errno::ENOENT => self.unknown(),
-                        _ => Error::os(errno, format!("open {}", path.display())),
-                    }
-                })?;
-            // Before this was locked, the container may have been deleted, and another with that id created.
-            let is_current = |file: &File| {
-                fs::metadata(&path).is_ok_and(|now| {
-                    file.metadata().is_ok_and(|held| held.ino() == now.ino() && held.dev() == now.dev())
-                })
-            };
-            match FileLock::try_take(file, shared, is_current) {
-                Ok(Some((lock, true))) => return Ok(Some(Lock { _lock: lock })),
-                Ok(Some((_, false))) => {}
-                Ok(None) => return Ok(None),
-                Err(errno) => return Err(Error::os(errno, format!("lock {}", path.display()))),
-            }
-        }
-    }
-
-    /// Who has the lock, in words, as far as the kernel tells (`proc_locks(5)`).
-    fn holder(&self) -> String {
-        let Ok(file) = fs::metadata(self.path.join(LOCK)) else { return "another process".to_owned() };
-        let (major, minor) = (nix::sys::stat::major(file.dev()), nix::sys::stat::minor(file.dev()));
-        let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
-        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-        let pid = locks
-            .lines()
-            .filter(|line| line.contains(" FLOCK ") && line.contains(&place))
-            .find_map(|line| line.split_ascii_whitespace().nth(4)?.parse::<i32>().ok())
-            .filter(|pid| *pid > 0);
-        match pid {
-            Some(pid) => format!("process {pid} ({:?}; {})", name(pid), doing(pid)),
-            None => "another process".to_owned(),
-        }
-    }
-
-    /// Whether an operation holds the lock now.
-    pub(crate) fn is_busy(&self) -> bool {
-        let Ok(file) = File::open(self.path.join(LOCK)) else { return false };
-        matches!(FileLock::try_take(file, true, |_| ()), Ok(None))
     }
 
     /// The error for an id without a container.

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::container::options::{Console, Stdio};
+use crate::container::options::{Console, Stdio, setters};
 use crate::criu::message;
 
 /// What criu does with cgroups (criu(8), `--manage-cgroups`).
@@ -94,46 +94,19 @@ impl CriuOptions {
         self
     }
 
-    /// Allows established TCP connections.
-    #[must_use]
-    pub fn tcp_established(mut self, on: bool) -> Self {
-        self.tcp_established = on;
-        self
-    }
-
-    /// Allows unix sockets whose other end is outside of the container.
-    #[must_use]
-    pub fn ext_unix_sk(mut self, on: bool) -> Self {
-        self.ext_unix_sk = on;
-        self
-    }
-
-    /// Allows a terminal that is not the container's own.
-    #[must_use]
-    pub fn shell_job(mut self, on: bool) -> Self {
-        self.shell_job = on;
-        self
-    }
-
-    /// Allows file locks.
-    #[must_use]
-    pub fn file_locks(mut self, on: bool) -> Self {
-        self.file_locks = on;
-        self
-    }
-
-    /// Removes from the parent images what newer images hold.
-    #[must_use]
-    pub fn auto_dedup(mut self, on: bool) -> Self {
-        self.auto_dedup = on;
-        self
-    }
-
-    /// Leaves memory behind until it is used: needs `criu lazy-pages` at the time of the restore.
-    #[must_use]
-    pub fn lazy_pages(mut self, on: bool) -> Self {
-        self.lazy_pages = on;
-        self
+    setters! {
+        /// Allows established TCP connections.
+        tcp_established: bool,
+        /// Allows unix sockets whose other end is outside of the container.
+        ext_unix_sk: bool,
+        /// Allows a terminal that is not the container's own.
+        shell_job: bool,
+        /// Allows file locks.
+        file_locks: bool,
+        /// Removes from the parent images what newer images hold.
+        auto_dedup: bool,
+        /// Leaves memory behind until it is used: needs `criu lazy-pages` at the time of the restore.
+        lazy_pages: bool,
     }
 
     /// Sets what becomes of cgroups.
@@ -188,32 +161,15 @@ impl CheckpointOptions {
         self
     }
 
-    /// Lets the container go on afterwards.
-    #[must_use]
-    pub fn leave_running(mut self, on: bool) -> Self {
-        self.leave_running = on;
-        self
-    }
-
-    /// Saves memory only, for a later checkpoint that names this one as its parent; the container goes on.
-    #[must_use]
-    pub fn pre_dump(mut self, on: bool) -> Self {
-        self.pre_dump = on;
-        self
-    }
-
-    /// Leaves out TCP connections that are still being established.
-    #[must_use]
-    pub fn tcp_skip_in_flight(mut self, on: bool) -> Self {
-        self.tcp_skip_in_flight = on;
-        self
-    }
-
-    /// Gives files that were deleted while open a name again, if that is possible.
-    #[must_use]
-    pub fn link_remap(mut self, on: bool) -> Self {
-        self.link_remap = on;
-        self
+    setters! {
+        /// Lets the container go on afterwards.
+        leave_running: bool,
+        /// Saves memory only, for a later checkpoint that names this one as its parent; the container goes on.
+        pre_dump: bool,
+        /// Leaves out TCP connections that are still being established.
+        tcp_skip_in_flight: bool,
+        /// Gives files that were deleted while open a name again, if that is possible.
+        link_remap: bool,
     }
 
     /// Sends the memory to a page server, or with [`CriuOptions::lazy_pages`] is one.
@@ -256,25 +212,13 @@ impl RestoreOptions {
         }
     }
 
-    /// Sets the standard streams, which replace those that the container had.
-    #[must_use]
-    pub fn stdio(mut self, stdio: Stdio) -> Self {
-        self.stdio = stdio;
-        self
-    }
-
-    /// Sets where the terminal goes.
-    #[must_use]
-    pub fn console(mut self, console: Console) -> Self {
-        self.console = console;
-        self
-    }
-
-    /// Restores established TCP connections as closed ones.
-    #[must_use]
-    pub fn tcp_close(mut self, on: bool) -> Self {
-        self.tcp_close = on;
-        self
+    setters! {
+        /// Sets the standard streams, which replace those that the container had.
+        stdio: Stdio,
+        /// Sets where the terminal goes.
+        console: Console,
+        /// Restores established TCP connections as closed ones.
+        tcp_close: bool,
     }
 
     /// Sets the profile of the processes, as `apparmor:NAME` or `selinux:LABEL` (default: the configuration's).

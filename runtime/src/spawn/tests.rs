@@ -5,9 +5,10 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::*;
+use crate::child::message::{Message, MessageKind};
 use crate::plan::Plan;
 use crate::program::blame::{Blame, Place};
-use crate::program::{Op, Slot};
+use crate::program::{Op, Program, Slot};
 use crate::sys::{pidfd, socket};
 
 type Act<'a> = &'a mut dyn FnMut(&Spawned) -> Result<()>;
@@ -92,4 +93,17 @@ fn what_a_living_child_has_no_part_in_is_told_as_met() {
     let asks = Op::Ask { step: 0, into: Slot::NONE };
     assert_eq!(failure(asks, &mut |_| Ok(()), &mut |_| Err(gone())), gone().to_string());
     assert_eq!(failure(asks, &mut |_| Err(gone()), &mut |_| Ok(())), gone().to_string());
+}
+
+#[test]
+fn only_a_refused_score_is_told_to_be_one() {
+    let told = |pointer, written| {
+        let mut program = Program::default();
+        let (path, text) = (program.text("/proc/self/file"), program.text(written));
+        program.push(Op::WriteHost { path, text }, Blame::new("write", Place::of(pointer)).on(text));
+        let message = Message { b: libc::EACCES, ..Message::new(MessageKind::Failed) };
+        failure::describe(&program, message, None).to_string().contains("OOM score")
+    };
+    assert!(told("/process/oomScoreAdj", "-500"));
+    assert!(!told("/linux/timeOffsets", "") && !told("/linux/cgroupsPath", "0"));
 }

@@ -38,6 +38,8 @@ pub(crate) struct HostMount {
     pub(crate) source: PathBuf,
     /// Includes everything mounted below it.
     pub(crate) recursive: bool,
+    /// The entry of the configuration's mounts; none for a device.
+    pub(crate) entry: Option<Place>,
     /// The property of the configuration.
     pub(crate) pointer: String,
 }
@@ -50,7 +52,7 @@ pub(crate) fn host_mounts(spec: &Spec, bundle: &Path, views: &Views) -> Vec<Host
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         // Whether it can be parsed was checked when the container was created.
         let Ok(entry) = Entry::new(mount, Place::item("/mounts", index)) else { continue };
-        let pointer = format!("/mounts/{index}/destination");
+        let (place, pointer) = (entry.place(), format!("/mounts/{index}/destination"));
         if entry.options.remount {
             continue;
         }
@@ -60,6 +62,7 @@ pub(crate) fn host_mounts(spec: &Spec, bundle: &Path, views: &Views) -> Vec<Host
                 source: bundle.join(mount.source().clone().unwrap_or_default()),
                 recursive: entry.options.bind != Some(Reach::One),
                 destination: entry.destination,
+                entry: Some(place),
                 pointer,
             });
         } else if entry.is_cgroup() && !namespaces.cgroup.is_own() {
@@ -69,6 +72,7 @@ pub(crate) fn host_mounts(spec: &Spec, bundle: &Path, views: &Views) -> Vec<Host
                     destination,
                     source: source.to_owned(),
                     recursive: false,
+                    entry: Some(place),
                     pointer: pointer.clone(),
                 });
             };
@@ -91,6 +95,7 @@ pub(crate) fn host_mounts(spec: &Spec, bundle: &Path, views: &Views) -> Vec<Host
                     destination: PathBuf::from(&node.path),
                     source: PathBuf::from(&node.path),
                     recursive: false,
+                    entry: None,
                     pointer: node.place.pointer().unwrap_or_else(|| "/linux/devices".to_owned()),
                 });
             }

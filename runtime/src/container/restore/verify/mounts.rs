@@ -26,7 +26,7 @@ const OWN: [&str; 7] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", 
 /// Makes the mounts of host nodes read-only, as they are after a creation: those on masked files, and devices that a
 /// user namespace cannot make. criu mounts them as the images say.
 pub(super) fn protect(init: i32, view: &MountView, policy: &Policy<'_>) -> Result<()> {
-    let devices = policy.host_mounts.iter().filter(|mount| mount.pointer.starts_with("/linux/devices"));
+    let devices = policy.host_mounts.iter().filter(|mount| mount.entry.is_none());
     let masks = masked_paths(policy.spec).iter().map(Path::new);
     let mut mounts = Vec::new();
     for path in masks.chain(devices.map(|mount| mount.destination.as_path())) {
@@ -69,7 +69,7 @@ pub(super) fn verify(view: &MountView, policy: &Policy<'_>) -> Result<()> {
         }
         verify_entry(view, policy, entry, later, &mut known)?;
     }
-    for mount in policy.host_mounts.iter().filter(|mount| !mount.pointer.starts_with("/mounts")) {
+    for mount in policy.host_mounts.iter().filter(|mount| mount.entry.is_none()) {
         let pointer = &mount.pointer;
         match view.mounted_on(&mount.destination)? {
             Some(found) if is_same(view, mount)? => known.insert(found.id),
@@ -141,9 +141,7 @@ fn verify_entry(
     }
     let is_cgroup = entry.is_cgroup();
     if entry.is_bind() || is_cgroup {
-        let own = |host: &&HostMount| {
-            host.pointer.strip_prefix(&pointer).is_some_and(|rest| rest.starts_with("/destination"))
-        };
+        let own = |host: &&HostMount| host.entry == Some(entry.place());
         for host in policy.host_mounts.iter().filter(own) {
             let Some(found) = view.mounted_on(&host.destination)? else {
                 return Err(missing(&host.destination, &pointer));
@@ -170,8 +168,7 @@ fn verify_entry(
 
 /// The mounts below the source of a recursive bind that are now below its destination.
 fn came_along(view: &MountView, point: &Path, entry: &Entry<'_>, policy: &Policy<'_>) -> Vec<u64> {
-    let place = entry.place().property("/destination").pointer();
-    let host = policy.host_mounts.iter().find(|host| Some(&host.pointer) == place.as_ref());
+    let host = policy.host_mounts.iter().find(|host| host.entry == Some(entry.place()));
     let Some(host) = host else { return Vec::new() };
     let below = view.table.iter().filter(|mount| mount.point != *point);
     below

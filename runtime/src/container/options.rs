@@ -73,6 +73,7 @@ macro_rules! setters {
         }
     )*};
 }
+#[cfg(feature = "criu")]
 pub(super) use setters;
 
 /// What every new process gets, by the options of its creation or exec.

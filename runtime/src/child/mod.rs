@@ -20,7 +20,7 @@ mod held;
 mod home;
 mod hooks;
 pub(crate) mod message;
-mod mount_point;
+pub(crate) mod mount_point;
 mod path_buffer;
 mod peers;
 pub(crate) mod procfs;
@@ -44,9 +44,9 @@ use path_buffer::PathBuffer;
 
 /// Why an operation failed.
 #[derive(Clone, Copy, Debug)]
-struct Failure {
-    errno: i32,
-    detail: Detail,
+pub(crate) struct Failure {
+    pub(crate) errno: i32,
+    pub(crate) detail: Detail,
     hook: u16,
     /// A descriptor that goes with the message.
     fd: RawFd,
@@ -64,7 +64,7 @@ impl Failure {
     }
 }
 
-type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 /// The entry for a directory that has not been made. No inode has this number.
 const NONE_MADE: (u64, u64) = (0, 0);
@@ -207,13 +207,6 @@ impl<'p> Child<'p> {
         self.let_go_of_held();
         for fd in self.inherited.namespaces {
             path::close(*fd);
-        }
-    }
-
-    /// Notes a directory that it has made: what a later step finds there is not the image's.
-    fn note_made(&self, stat: &libc::stat) {
-        if let Some(place) = self.made.iter().find(|place| place.get() == NONE_MADE) {
-            place.set((stat.st_dev, stat.st_ino));
         }
     }
 

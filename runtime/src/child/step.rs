@@ -144,7 +144,7 @@ impl Child<'_> {
                 Ok(())
             }
             Op::MountAside { source, fs, flags, data } => self.mount_aside(source, fs, flags, data),
-            Op::Target { path, like } => self.target(path, like),
+            Op::Target { path, like, links } => self.target(path, like, links),
             Op::Foreign { path } => self.foreign(path),
             Op::CopiedLink { target, path } => self.copied_link(target, path),
             Op::Hold { mount, place } => self.hold(mount, place),

@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::message::{Detail, MessageKind};
 use super::{Child, Failure, Outcome};
-use crate::program::{Like, Slot, Text};
+use crate::program::{Links, Slot, Text};
 use crate::sys::path::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 use crate::sys::{mount, tty};
 
@@ -34,7 +34,7 @@ impl Child<'_> {
         if let Some(console) = console {
             let clone = mount::clone_tree(peer, c"", false)?;
             self.fill(Slot::MOUNT, clone);
-            self.target(console, Like::Slot(Slot::MOUNT))?;
+            self.target(console, Some(Slot::MOUNT), Links::All)?;
             mount::attach(clone, self.slot(Slot::TARGET))?;
             self.fill(Slot::TARGET, -1);
         }

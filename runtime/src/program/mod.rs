@@ -52,17 +52,14 @@ impl Slot {
     pub(crate) const VIEW: Self = Self(10);
 }
 
-/// The kind of inode that a mount point must be.
+/// Which symbolic links on the way to a mount point are followed, each as if the root were "/".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Like {
-    /// A directory.
-    Directory,
-    /// A directory that no symbolic link leads to.
-    PlainDirectory,
-    /// The same kind as the mount in the slot: a directory or a file.
-    Slot(Slot),
-    /// The same, and a link at the end of the path is the mount point itself.
-    Unfollowed(Slot),
+pub(crate) enum Links {
+    All,
+    /// All but the last component of the path: a link there is the mount point itself.
+    Inner,
+    /// None; the mount point is a directory.
+    None,
 }
 
 /// One step of the child. Each is one sentence of the order table in the crate documentation.
@@ -158,8 +155,9 @@ pub(crate) enum Op {
     /// Make a detached mount with mount(2), in a mount namespace that ends with the step: for what the newer calls
     /// cannot express.
     MountAside { source: Text, fs: Text, flags: u32, data: Text },
-    /// Find the mount point inside the root, making what is missing.
-    Target { path: Text, like: Like },
+    /// Find the mount point inside the root, making what is missing: of the same kind as the mount in the slot `like`, or a
+    /// directory.
+    Target { path: Text, like: Option<Slot>, links: Links },
     /// Find a mount inside the root that this program did not make; no link leads to it.
     Foreign { path: Text },
     /// Make the symbolic link that is the source of a mount; an existing one must be the same.

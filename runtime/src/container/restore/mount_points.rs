@@ -1,22 +1,21 @@
 //! A container's mount points in its root file system, which a creation makes along the way and criu expects to find.
 
-use std::collections::VecDeque;
-use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::ffi::CString;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::readlinkat;
 use oci_spec::runtime::Mount;
 
-use crate::error::{Error, Result};
+use crate::child::message::Detail;
+use crate::child::mount_point::{Last, MountPoints};
+use crate::child::{Failure, Outcome};
+use crate::error::{Error, Kind, Result};
 use crate::plan::mount::entry::Entry;
+use crate::program::Links;
 use crate::program::blame::Place;
-use crate::sys::path;
-
-/// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
-const MOST_LINKS: u32 = 40;
+use crate::sys::{mount, path};
 
 /// Makes missing mount points. Below a file system that criu fills itself nothing is made; below a bind mount, they are
 /// made in its source.
@@ -27,10 +26,11 @@ pub(super) fn make(mounts: &[Mount], bundle: &Path, rootfs: &Path) -> Result<()>
         .filter_map(|(index, mount)| Entry::new(mount, Place::item("/mounts", index)).ok())
         .collect();
     for (index, entry) in entries.iter().enumerate() {
-        if entry.options.remount {
+        let source = |entry: &Entry<'_>| bundle.join(entry.mount.source().clone().unwrap_or_default());
+        // A link that is copied is no mount.
+        if entry.options.remount || (entry.options.copy_symlink && source(entry).is_symlink()) {
             continue;
         }
-        let source = |entry: &Entry<'_>| bundle.join(entry.mount.source().clone().unwrap_or_default());
         let above = entries
             .iter()
             .take(index)
@@ -45,84 +45,34 @@ pub(super) fn make(mounts: &[Mount], bundle: &Path, rootfs: &Path) -> Result<()>
             ),
             Some(_) => continue,
         };
-        let directory = !entry.is_bind() || source(entry).is_dir();
-        let fail = |errno| {
-            Error::os(
-                errno,
-                format!("prepare the mount point {} in {}", entry.destination.display(), base.display()),
-            )
-            .at(entry.place().property("/destination").pointer().unwrap_or_default())
+        let is_file = entry.is_bind() && !source(entry).is_dir();
+        let last = if is_file { Last::File } else { Last::Directory };
+        let sentence =
+            format!("prepare the mount point {} in {}", entry.destination.display(), base.display());
+        let fail = |failure: Failure| {
+            let errno = Errno::from_raw(failure.errno);
+            let error = match failure.detail {
+                Detail::LinkOnTheWay | Detail::WrongKind if errno == Errno::ELOOP => {
+                    Error::new(Kind::InvalidSpec, sentence.clone())
+                        .hint("there is a symbolic link in the path; write the path that it leads to")
+                }
+                _ => Error::os(errno, sentence.clone()),
+            };
+            error.at(entry.place().property("/destination").pointer().unwrap_or_default())
         };
-        let text = CString::new(base.as_os_str().as_bytes()).map_err(|_| fail(Errno::EINVAL))?;
-        let root = path::open_path(&text).map_err(fail)?;
-        ensure(&root, relative, directory).map_err(fail)?;
+        make_one(&base, relative, last, entry.links()).map_err(fail)?;
     }
     Ok(())
 }
 
-/// Walks a path as if `root` were "/", making what is missing, even behind dangling links: images have them.
-///
-/// `walked` holds real names only, so that each lookup can forbid links: a link that appears in the meantime is an
-/// error.
-fn ensure(root: &OwnedFd, wanted: &Path, directory: bool) -> crate::sys::Result<()> {
-    let mut rest: VecDeque<OsString> = names(wanted);
-    let mut walked = PathBuf::from(".");
-    let mut links = 0;
-    while let Some(name) = rest.pop_front() {
-        if name == ".." {
-            if walked != Path::new(".") {
-                walked.pop();
-            }
-            continue;
-        }
-        let here = path::find_beneath(root, &text(&walked)?)?;
-        let next = walked.join(&name);
-        match path::find_beneath(root, &text(&next)?) {
-            Ok(found) if path::fstat(found.as_raw_fd())?.st_mode & libc::S_IFMT == libc::S_IFLNK => {
-                links += 1;
-                if links > MOST_LINKS {
-                    return Err(Errno::ELOOP);
-                }
-                let target = PathBuf::from(readlinkat(here.as_fd(), name.as_os_str())?);
-                if target.is_absolute() {
-                    walked = PathBuf::from(".");
-                }
-                for part in names(&target).into_iter().rev() {
-                    rest.push_front(part);
-                }
-                continue;
-            }
-            Ok(_) => {}
-            Err(Errno::ENOENT) => make_one(&here, &name, directory || !rest.is_empty())?,
-            Err(errno) => return Err(errno),
-        }
-        walked = next;
-    }
+/// Finds or makes a mount point below `base`, as a creation would.
+fn make_one(base: &Path, relative: &Path, last: Last, links: Links) -> Outcome {
+    let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL);
+    // A clone is the root of a mount even if `base` is not.
+    let root = mount::clone_source_owned(&text(base)?, true, true)?;
+    let found = MountPoints::new(root.as_raw_fd(), &[]).target(&text(relative)?, last, links)?;
+    path::close(found);
     Ok(())
-}
-
-fn make_one(here: &OwnedFd, name: &OsStr, directory: bool) -> crate::sys::Result<()> {
-    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
-    if directory {
-        path::mkdirat(here.as_raw_fd(), &name, 0o755)
-    } else {
-        path::mknodat(here.as_raw_fd(), &name, libc::S_IFREG | 0o644, 0)
-    }
-}
-
-/// The names of a path; `..` counts, since it may come from a link.
-fn names(path: &Path) -> VecDeque<OsString> {
-    path.components()
-        .filter_map(|part| match part {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some(OsString::from("..")),
-            _ => None,
-        })
-        .collect()
-}
-
-fn text(path: &Path) -> crate::sys::Result<CString> {
-    CString::new(path.as_os_str().to_owned().into_vec()).map_err(|_| Errno::EINVAL)
 }
 
 #[cfg(test)]
@@ -134,6 +84,9 @@ mod tests {
     #[test]
     fn mount_points_are_made_inside_whatever_links_say() {
         let dir = tempfile::tempdir().unwrap();
+        if mount::clone_source_owned(c"/", false, true).is_err() {
+            return println!("skipped: cloning a mount needs CAP_SYS_ADMIN");
+        }
         let (rootfs, volume) = (dir.path().join("rootfs"), dir.path().join("volume"));
         std::fs::create_dir_all(rootfs.join("etc")).unwrap();
         std::fs::create_dir(&volume).unwrap();
@@ -163,8 +116,18 @@ mod tests {
                 && !rootfs.join("vol/inner").exists()
         );
         symlink("loop", rootfs.join("loop")).unwrap();
-        let looped: Vec<Mount> =
-            serde_json::from_value(serde_json::json!([{"destination": "/loop/a", "type": "tmpfs"}])).unwrap();
-        assert_eq!(make(&looped, dir.path(), &rootfs).unwrap_err().errno(), Some(libc::ELOOP));
+        symlink("..", rootfs.join("etc/root")).unwrap();
+        std::fs::write(rootfs.join("file"), "").unwrap();
+        let refusal = |destination: &str, fs: &str| {
+            let mounts = serde_json::json!([{"destination": destination, "type": fs}]);
+            let mounts: Vec<Mount> = serde_json::from_value(mounts).unwrap();
+            let error = make(&mounts, dir.path(), &rootfs).unwrap_err();
+            assert_eq!(error.pointer(), Some("/mounts/0/destination"));
+            (error.kind(), error.errno())
+        };
+        assert_eq!(refusal("/loop/a", "tmpfs"), (Kind::System, Some(libc::ELOOP)));
+        assert_eq!(refusal("/file", "tmpfs"), (Kind::System, Some(libc::ENOTDIR)));
+        assert_eq!(refusal("/etc/absolute", "proc"), (Kind::InvalidSpec, None));
+        assert_eq!(refusal("/etc/root", "tmpfs"), (Kind::InvalidSpec, None), "a link leads to the root");
     }
 }

@@ -6,7 +6,7 @@ use super::entry::{Entry, plan_label};
 use super::surroundings::{Reaches, Surroundings};
 use crate::plan::{ParentStep, Plan};
 use crate::program::blame::Blame;
-use crate::program::{Like, Op, Slot};
+use crate::program::{Links, Op, Slot};
 
 /// One hierarchy that the container can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Entry<'_> {
                     self.plan_bound(plan, around, directory, blame, *is_own);
                 }
                 let program = &mut plan.program;
-                program.push(Op::Target { path: destination, like: Like::Directory }, blame);
+                program.push(Op::Target { path: destination, like: None, links: Links::All }, blame);
                 program.push(Op::Attach, blame);
                 self.keep(plan, around.remounts, None);
             }
@@ -74,7 +74,7 @@ impl Entry<'_> {
                     Op::MakeMount { attributes: self.options.mount.to_set() as u32 & !read_only },
                     blame,
                 );
-                program.push(Op::Target { path: destination, like: Like::Directory }, blame);
+                program.push(Op::Target { path: destination, like: None, links: Links::All }, blame);
                 program.push(Op::Attach, blame);
                 // The mounts in it are never looked up by a path of the container.
                 let place = program.hold(Slot::MOUNT, blame);

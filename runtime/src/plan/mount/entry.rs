@@ -12,7 +12,7 @@ use crate::linux::mount::options::{self, LONGEST_VALUE, MountOptions, superblock
 use crate::linux::mount::propagation::{Propagation, PropagationType, Reach};
 use crate::plan::{MapSource, ParentStep, Plan};
 use crate::program::blame::{Blame, Place};
-use crate::program::{Like, Op, Program, Slot, Text};
+use crate::program::{Links, Op, Program, Slot, Text};
 
 /// The kernel's own file systems: `ro` only concerns the mount, as their superblocks are shared or must stay writable
 /// while the runtime fills them.
@@ -49,6 +49,17 @@ impl<'m> Entry<'m> {
     /// Whether it asks for the cgroup hierarchy, in whatever form the host has it.
     pub(crate) fn is_cgroup(&self) -> bool {
         !self.is_bind() && matches!(self.fs(), "cgroup" | "cgroup2")
+    }
+
+    /// Which links on the way to its mount point are followed.
+    pub(crate) fn links(&self) -> Links {
+        match self.fs() {
+            _ if self.is_bind() && self.options.dest_nofollow => Links::Inner,
+            // They must be where their names say: behind a link into a volume, another container could replace what the
+            // masks are put on (CVE-2019-19921).
+            "proc" | "sysfs" if !self.is_bind() => Links::None,
+            _ => Links::All,
+        }
     }
 
     pub(crate) fn place(&self) -> Place {
@@ -160,14 +171,12 @@ impl<'m> Entry<'m> {
         let blame =
             Blame::new("set the options of bind mount", self.place().property("/options")).on(destination);
         self.plan_attributes(&mut plan.program, Slot::MOUNT, blame);
-        let like = if self.options.dest_nofollow { Like::Unfollowed } else { Like::Slot };
-        self.plan_attach(&mut plan.program, destination, like(Slot::MOUNT), false);
+        self.plan_attach(&mut plan.program, destination, Some(Slot::MOUNT), false);
     }
 
     fn plan_new(&self, plan: &mut Plan, around: &Surroundings<'_>, destination: Text) {
         let fs = plan.program.text(self.fs());
         let blame = Blame::new("mount", self.place()).on(fs).and("on", destination);
-        let like = if matches!(self.fs(), "proc" | "sysfs") { Like::PlainDirectory } else { Like::Directory };
         // mount(2) makes the procfs of the caller's own pid namespace.
         let fits = self.fs() != "proc" || around.procfs.is_none();
         let data = self.data_of_mount_call(self.label(around)).filter(|_| fits);
@@ -180,7 +189,7 @@ impl<'m> Entry<'m> {
                 .as_ref()
                 .map_or(fs, |source| plan.program.text(source.as_os_str().as_encoded_bytes()));
             plan.program.push(Op::MakeOrClone { fs, source, attributes, host }, blame);
-            self.plan_attach(&mut plan.program, destination, like, false);
+            self.plan_attach(&mut plan.program, destination, None, false);
             return;
         }
         let program = &mut plan.program;
@@ -219,7 +228,7 @@ impl<'m> Entry<'m> {
         }
         let id_map = self.id_map(around);
         self.plan_id_map(plan, id_map);
-        self.plan_attach(&mut plan.program, destination, like, then_read_only);
+        self.plan_attach(&mut plan.program, destination, None, then_read_only);
     }
 
     /// The host's instance of the file system, if it may stand in for the container's own. A procfs with pids other
@@ -332,10 +341,16 @@ impl<'m> Entry<'m> {
         program.push(Op::MountAside { source, fs, flags: flags as u32, data }, blame);
     }
 
-    fn plan_attach(&self, program: &mut Program, destination: Text, like: Like, then_read_only: bool) {
+    fn plan_attach(
+        &self,
+        program: &mut Program,
+        destination: Text,
+        like: Option<Slot>,
+        then_read_only: bool,
+    ) {
         let place = self.place().property("/destination");
         program.push(
-            Op::Target { path: destination, like },
+            Op::Target { path: destination, like, links: self.links() },
             Blame::new("prepare mount point", place).on(destination),
         );
         if self.fs() == "tmpfs" && !self.is_bind() {

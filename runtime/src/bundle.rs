@@ -9,8 +9,8 @@ use libc::{O_NOCTTY, O_NONBLOCK};
 use oci_spec::runtime::Spec;
 
 use crate::check::document;
-use crate::check::finding::{Finding, into_result};
 use crate::error::{Error, Kind, Result};
+use crate::finding::{Finding, into_result};
 use crate::sys::regular_file;
 
 /// The name that the specification gives the configuration.

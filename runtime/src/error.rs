@@ -71,6 +71,18 @@ impl Error {
         }))
     }
 
+    /// A value that no machine can honour; an empty pointer is that of the whole document.
+    pub(crate) fn invalid(pointer: impl Into<String>, what: impl Into<String>) -> Self {
+        let mut error = Self::new(Kind::InvalidSpec, what);
+        error.0.pointer = Some(pointer.into()).filter(|pointer| !pointer.is_empty());
+        error
+    }
+
+    /// A value that this machine cannot honour.
+    pub(crate) fn unsupported(pointer: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::new(Kind::Unsupported, what).at(pointer)
+    }
+
     /// A failed system call: `what` names the action and its operands.
     pub(crate) fn os(errno: Errno, what: impl Into<String>) -> Self {
         let kind = match errno {
@@ -155,11 +167,12 @@ impl Error {
         self
     }
 
-    /// The sentence without the place in `config.json`.
-    pub(crate) fn plain(&self) -> String {
+    /// The action, the kernel's reason, the place if it is given, and the hint.
+    pub(crate) fn sentence(&self, place: Option<&str>) -> String {
         let errno = self.0.errno.map(|errno| format!(": {}", errno_text(errno))).unwrap_or_default();
+        let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
         let hint = self.0.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-        format!("{}{errno}{hint}", self.0.what)
+        format!("{}{errno}{place}{hint}", self.0.what)
     }
 
     /// The class of the error.
@@ -186,18 +199,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.what)?;
-        if let Some(errno) = self.0.errno {
-            write!(f, ": {}", errno_text(errno))?;
-        }
         // Callers match the message for a program that cannot run up to its end, and it says where by itself.
-        if let Some(pointer) = self.0.pointer.as_ref().filter(|_| self.0.kind != Kind::Exec) {
-            write!(f, " ({} {pointer})", self.0.document.as_deref().unwrap_or("config.json"))?;
-        }
-        if let Some(hint) = &self.0.hint {
-            write!(f, "; {hint}")?;
-        }
-        Ok(())
+        let pointer = self.0.pointer.as_ref().filter(|_| self.0.kind != Kind::Exec);
+        let document = self.0.document.as_deref().unwrap_or("config.json");
+        f.write_str(&self.sentence(pointer.map(|pointer| format!("{document} {pointer}")).as_deref()))
     }
 }
 

@@ -87,6 +87,7 @@ mod container;
 mod criu;
 mod error;
 mod features;
+mod finding;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -104,7 +105,6 @@ mod trace;
 
 pub use bundle::Bundle;
 pub use cgroup::{OomWatch, Stats};
-pub use check::finding::{Finding, Severity};
 pub use container::{
     CgroupDriver, Console, Container, CreateOptions, Delete, ExecOptions, ExecProcess, ExecUser, ExitStatus,
     Listed, Runtime, RuntimeBuilder, State, Status, Stdio,
@@ -113,6 +113,7 @@ pub use container::{
 pub use container::{CheckpointOptions, CriuOptions, ManageCgroups, NetworkLock, RestoreOptions};
 pub use error::{Error, Kind, Result};
 pub use features::{Features, features};
+pub use finding::{Finding, Severity};
 pub use id::ContainerId;
 pub use plan::{ExplainedStep, Explanation};
 

@@ -6,16 +6,11 @@ use std::path::Path;
 mod imports;
 
 /// Modules of one room that reach each other, and why they may.
-const CIRCLES: [(&str, &[&str], &str); 2] = [
+const CIRCLES: [(&str, &[&str], &str); 1] = [
     (
         "cgroup",
         &["cgroup::create", "cgroup::device_plan"],
         "what is made of a cgroup includes its device filter, which is planned by the directories that are made",
-    ),
-    (
-        "cgroup",
-        &["cgroup::devices", "cgroup::settings"],
-        "device rules are written as settings, and settings hold them",
     ),
 ];
 

@@ -9,7 +9,7 @@ use super::devices::rules;
 use super::handle::{CgroupRecord, DirRecord};
 use super::layout::{CgroupLayout, Mode, Place};
 use super::path::CgroupPath;
-use super::settings::{Current, Setting, translate};
+use super::settings::{Current, Setting, settings_for};
 use super::systemd::{self, Instance, ScopeName, ScopePlan, sub_group};
 use crate::error::Result;
 
@@ -137,13 +137,10 @@ impl CgroupPlan {
         denial: Denial,
     ) -> Result<Self> {
         let resources = linux.and_then(|linux| linux.resources().as_ref());
-        let (settings, problems) = match resources {
-            Some(resources) => translate(resources, layout, &Current::fresh()),
-            None => (Vec::new(), Vec::new()),
+        let settings = match resources {
+            Some(resources) => settings_for(resources, layout, &Current::fresh())?,
+            None => Vec::new(),
         };
-        if let Some(problem) = problems.into_iter().next() {
-            return Err(problem.into());
-        }
         let dirs: Vec<PlannedDir> = layout
             .places()
             .filter_map(|place| {

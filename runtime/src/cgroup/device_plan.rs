@@ -10,7 +10,6 @@ use super::create::Denial;
 use super::devices::{DeviceWrite, Whitelist, rules};
 use super::file;
 use super::layout::{CgroupLayout, Place};
-use super::settings::Problem;
 use super::write::Dirs;
 use crate::error::{Error, Result};
 use crate::sys::bpf;
@@ -39,7 +38,7 @@ pub(crate) enum DevicePlan {
 }
 
 impl DevicePlan {
-    pub(super) fn new(resources: Option<&LinuxResources>, layout: &CgroupLayout) -> Result<Self, Problem> {
+    pub(super) fn new(resources: Option<&LinuxResources>, layout: &CgroupLayout) -> Result<Self> {
         let configured = resources.and_then(|r| r.devices().as_deref()).unwrap_or_default();
         let asked = !configured.is_empty();
         let list = rules(configured)?;
@@ -50,7 +49,7 @@ impl DevicePlan {
             }
             (None, Some(_)) => Self::V2 { program: device_program(&list), asked },
             (None, None) if asked => {
-                return Err(Problem::unsupported(
+                return Err(Error::unsupported(
                     "/linux/resources/devices",
                     "the devices controller of cgroup v1 is not available on this machine",
                 ));

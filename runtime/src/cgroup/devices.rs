@@ -13,7 +13,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
 pub(crate) use self::whitelist::{DeviceWrite, Whitelist};
 use super::layout::CgroupLayout;
-use super::settings::Problem;
+use crate::error::{Error, Result};
 
 /// A set of permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +109,7 @@ pub(crate) const DEFAULTS: [Rule; 11] = [
 ];
 
 /// A container's complete list of rules: the defaults, then the configuration's, without what a total rule makes void.
-pub(crate) fn rules(configured: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>, Problem> {
+pub(crate) fn rules(configured: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>> {
     let mut list = DEFAULTS.to_vec();
     for (index, configured) in configured.iter().enumerate() {
         let rule = parse(configured, index)?;
@@ -122,14 +122,14 @@ pub(crate) fn rules(configured: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>, Probl
     Ok(list)
 }
 
-fn parse(rule: &LinuxDeviceCgroup, index: usize) -> Result<Rule, Problem> {
+fn parse(rule: &LinuxDeviceCgroup, index: usize) -> Result<Rule> {
     let at = |name: &str| format!("/linux/resources/devices/{index}/{name}");
     let class = match rule.typ() {
         None | Some(LinuxDeviceType::A) => None,
         Some(LinuxDeviceType::B) => Some(Class::Block),
         Some(LinuxDeviceType::C) => Some(Class::Char),
         Some(other) => {
-            return Err(Problem::invalid(
+            return Err(Error::invalid(
                 at("type"),
                 format!("a device rule is for type a, b or c, not {:?}", other.as_str()),
             ));
@@ -139,27 +139,27 @@ fn parse(rule: &LinuxDeviceCgroup, index: usize) -> Result<Rule, Problem> {
         None | Some(-1) => Ok(None),
         Some(value) => u32::try_from(value)
             .map(Some)
-            .map_err(|_| Problem::invalid(at(name), format!("{value} is no device number; -1 is any"))),
+            .map_err(|_| Error::invalid(at(name), format!("{value} is no device number; -1 is any"))),
     };
     let text = rule.access().as_deref().unwrap_or_default();
     let access = match text {
         "" => Access::ALL,
         text => Access::parse(text)
-            .ok_or_else(|| Problem::invalid(at("access"), format!("{text:?} has none of r, w and m")))?,
+            .ok_or_else(|| Error::invalid(at("access"), format!("{text:?} has none of r, w and m")))?,
     };
     let (major, minor) = (number(rule.major(), "major")?, number(rule.minor(), "minor")?);
     Ok(Rule { allow: rule.allow(), class, major, minor, access, index: Some(index) })
 }
 
 /// Everything that is wrong with the rules on this machine.
-pub(crate) fn check(resources: &LinuxResources, layout: &CgroupLayout) -> Option<Problem> {
+pub(crate) fn check(resources: &LinuxResources, layout: &CgroupLayout) -> Option<Error> {
     let configured = resources.devices().as_deref().unwrap_or_default();
     let on_v1 = layout.v1.iter().any(|h| h.controllers.iter().any(|c| c == "devices"));
     match rules(configured) {
-        Err(problem) => Some(problem),
+        Err(error) => Some(error),
         Ok(list) if on_v1 => Whitelist::new(&list).err(),
         Ok(_) if layout.v2.is_some() || configured.is_empty() => None,
-        Ok(_) => Some(Problem::unsupported(
+        Ok(_) => Some(Error::unsupported(
             "/linux/resources/devices",
             "the devices controller of cgroup v1 is not available on this machine",
         )),

@@ -8,7 +8,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::layout::{CgroupLayout, Membership, Place};
-use super::settings::Problem;
+use crate::error::{Error, Kind, Result};
 
 /// The pointer of every finding about the path.
 const POINTER: &str = "/linux/cgroupsPath";
@@ -24,30 +24,30 @@ pub(crate) enum CgroupPath {
 
 impl CgroupPath {
     /// Parses `linux.cgroupsPath` for the cgroupfs driver.
-    pub(crate) fn parse(path: Option<&Path>, id: &str, rootless: bool) -> Result<Self, Problem> {
+    pub(crate) fn parse(path: Option<&Path>, id: &str, rootless: bool) -> Result<Self> {
         let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
             let id = PathBuf::from(id);
             return Ok(if rootless { Self::Relative(id) } else { Self::Absolute(id) });
         };
         let shown = path.display();
         if path.as_os_str().as_encoded_bytes().iter().any(|&b| b == 0 || b == b'\n') {
-            return Err(Problem::invalid(
+            return Err(Error::invalid(
                 POINTER,
                 format!("cgroup path {shown:?} has a NUL or newline character"),
             ));
         }
         if names_scope(path) {
-            return Err(Problem::invalid(
+            return Err(Error::invalid(
                 POINTER,
                 format!("cgroup path {shown:?} has the form slice:prefix:name of the systemd driver, but the driver is cgroupfs"),
             )
             .hint("use the systemd driver, or a path such as /parent/name"));
         }
         let parts = plain_parts(path).ok_or_else(|| {
-            Problem::invalid(POINTER, format!("cgroup path {shown:?} has a \"..\" component"))
+            Error::invalid(POINTER, format!("cgroup path {shown:?} has a \"..\" component"))
         })?;
         if parts.as_os_str().is_empty() {
-            return Err(Problem::invalid(
+            return Err(Error::invalid(
                 POINTER,
                 format!("cgroup path {shown:?} is the root of the hierarchy"),
             ));
@@ -88,20 +88,20 @@ pub(crate) struct SubCgroup {
 
 impl SubCgroup {
     /// Parses one value of the option; a path never leads out of the container's cgroup.
-    pub(crate) fn parse(value: &str) -> Result<Self, Problem> {
+    pub(crate) fn parse(value: &str) -> Result<Self> {
         let (controllers, path) = value.split_once(':').unwrap_or(("", value));
-        let problem = |what: String| Problem::invalid("", what);
+        let invalid = |what: String| Error::new(Kind::InvalidSpec, what);
         if value.bytes().any(|b| b == 0 || b == b'\n') || (value.contains(':') && controllers.is_empty()) {
-            return Err(problem(format!("invalid cgroup {value:?}"))
+            return Err(invalid(format!("invalid cgroup {value:?}"))
                 .hint("the form is [CONTROLLER[,CONTROLLER]:]PATH"));
         }
         let path = plain_parts(Path::new(path)).ok_or_else(|| {
-            problem(format!("bad sub cgroup path: {value:?} leads out of the container's cgroup"))
+            invalid(format!("bad sub cgroup path: {value:?} leads out of the container's cgroup"))
         })?;
         let controllers: Vec<String> =
             controllers.split(',').filter(|_| !controllers.is_empty()).map(str::to_owned).collect();
         if controllers.iter().any(String::is_empty) {
-            return Err(problem(format!("cgroup {value:?} names an empty controller")));
+            return Err(invalid(format!("cgroup {value:?} names an empty controller")));
         }
         Ok(Self { controllers, path })
     }
@@ -140,7 +140,7 @@ mod tests {
     use super::super::layout::examples::{v1, v2};
     use super::*;
 
-    fn parse(path: &str) -> Result<CgroupPath, Problem> {
+    fn parse(path: &str) -> Result<CgroupPath> {
         CgroupPath::parse(Some(Path::new(path)), "id", false)
     }
 
@@ -177,9 +177,9 @@ mod tests {
             (":crio:abc", "systemd driver"),
         ];
         for (path, word) in cases {
-            let problem = parse(path).unwrap_err();
-            assert_eq!(problem.pointer, "/linux/cgroupsPath");
-            assert!(problem.message.contains(word), "{path:?}: {}", problem.message);
+            let error = parse(path).unwrap_err();
+            assert_eq!(error.pointer(), Some("/linux/cgroupsPath"));
+            assert!(error.to_string().contains(word), "{path:?}: {error}");
         }
     }
 

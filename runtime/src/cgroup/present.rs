@@ -5,20 +5,21 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::LinuxResources;
 
 use super::layout::{CgroupLayout, Place};
-use super::settings::{Absent, Current, Problem, Setting, translate};
+use super::settings::{Absent, Current, Setting, translate};
+use crate::error::Error;
 
 /// The settings for which a cgroup of the same kind has no file. If there is no cgroup to look at, nothing is reported.
-pub(crate) fn missing_files(resources: &LinuxResources, layout: &CgroupLayout) -> Vec<Problem> {
+pub(crate) fn missing_files(resources: &LinuxResources, layout: &CgroupLayout) -> Vec<Error> {
     let (settings, _) = translate(resources, layout, &Current::fresh());
-    let mut problems = Vec::new();
+    let mut errors = Vec::new();
     for setting in &settings {
         let Some(example) = example(layout, setting) else { continue };
         if !is_there(setting, &example) {
             let message = format!("this kernel has no cgroup file {}", setting.file);
-            problems.push(Problem::unsupported(setting.pointer.clone(), message));
+            errors.push(Error::unsupported(setting.pointer.clone(), message));
         }
     }
-    problems
+    errors
 }
 
 fn is_there(setting: &Setting, dir: &Path) -> bool {
@@ -82,8 +83,8 @@ mod tests {
         )
         .unwrap();
         let missing = || {
-            let problems = missing_files(&resources, &layout);
-            problems.into_iter().map(|problem| problem.pointer).collect::<Vec<_>>()
+            let errors = missing_files(&resources, &layout);
+            errors.iter().map(|error| error.pointer().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(missing(), [""; 0], "nothing to look at");
         put("own/cgroup.procs", "");

@@ -13,7 +13,7 @@ use oci_spec::runtime::LinuxResources;
 
 use super::file;
 use super::handle::Cgroup;
-use super::settings::translate;
+use super::settings::settings_for;
 use crate::error::{Error, Kind, Result};
 
 /// Makes the kernel throttle and reclaim without killing.
@@ -37,10 +37,7 @@ impl Cgroup {
         let Some(dir) = self.v2_dir() else { return self.update(resources) };
         let usage = Usage { file: dir.join("memory.current"), limit, patience };
         // Whatever can be refused is refused before anything is reclaimed.
-        let (_, problems) = translate(resources, &self.layout()?, &self.current(resources)?);
-        if let Some(problem) = problems.into_iter().next() {
-            return Err(problem.into());
-        }
+        settings_for(resources, &self.layout()?, &self.current(resources)?)?;
         if usage.now()? > limit {
             let mut high = High::hold(dir)?;
             high.lower(&usage, end)?;

@@ -1,13 +1,12 @@
 //! From `linux.resources` to an ordered list of files to write, without a system call.
 //!
 //! What counts is each controller, not the machine as a whole: on a hybrid machine one controller can be in a version 1
-//! hierarchy and the next in the unified one. A property that no hierarchy of this machine can honour is a [`Problem`];
+//! hierarchy and the next in the unified one. A property that no hierarchy of this machine can honour is an error;
 //! a value by which callers of runtimes mean "not set" (0 for sizes, `false`, -1 for swappiness) is not.
 
 mod block_io;
 mod limits;
 mod named;
-mod problem;
 mod unified;
 mod v1;
 mod v2;
@@ -18,8 +17,8 @@ use oci_spec::runtime::LinuxResources;
 
 use self::block_io::Throttle;
 use self::limits::swappiness;
-pub(crate) use self::problem::Problem;
 use super::layout::{CgroupLayout, Place};
+use crate::error::{Error, Result};
 
 /// The pointer of `linux.resources`.
 const ROOT: &str = "/linux/resources";
@@ -95,8 +94,8 @@ pub(crate) fn translate(
     resources: &LinuxResources,
     layout: &CgroupLayout,
     current: &Current,
-) -> (Vec<Setting>, Vec<Problem>) {
-    let mut out = Output { layout, settings: Vec::new(), problems: Vec::new() };
+) -> (Vec<Setting>, Vec<Error>) {
+    let mut out = Output { layout, settings: Vec::new(), errors: Vec::new() };
     if let Some(cpu) = resources.cpu() {
         out.cpu(cpu, current);
         out.cpuset(cpu);
@@ -112,30 +111,40 @@ pub(crate) fn translate(
     out.rdma(resources);
     out.network(resources);
     unified::translate(resources, &mut out);
-    (out.settings, out.problems)
+    (out.settings, out.errors)
+}
+
+/// The settings in the order of writing, unless something is wrong with them.
+pub(crate) fn settings_for(
+    resources: &LinuxResources,
+    layout: &CgroupLayout,
+    current: &Current,
+) -> Result<Vec<Setting>> {
+    let (settings, errors) = translate(resources, layout, current);
+    errors.into_iter().next().map_or(Ok(settings), Err)
 }
 
 /// Everything that is wrong with the resources on this machine.
-pub(crate) fn check(resources: &LinuxResources, layout: &CgroupLayout) -> Vec<Problem> {
-    let mut problems = translate(resources, layout, &Current::fresh()).1;
-    problems.extend(super::devices::check(resources, layout));
-    problems
+pub(crate) fn check(resources: &LinuxResources, layout: &CgroupLayout) -> Vec<Error> {
+    let mut errors = translate(resources, layout, &Current::fresh()).1;
+    errors.extend(super::devices::check(resources, layout));
+    errors
 }
 
 /// Collects the translation.
 struct Output<'a> {
     layout: &'a CgroupLayout,
     settings: Vec<Setting>,
-    problems: Vec<Problem>,
+    errors: Vec<Error>,
 }
 
 impl Output<'_> {
     fn invalid(&mut self, property: &str, message: impl Into<String>) {
-        self.problems.push(Problem::invalid(format!("{ROOT}{property}"), message));
+        self.errors.push(Error::invalid(format!("{ROOT}{property}"), message));
     }
 
     fn unsupported(&mut self, property: &str, message: impl Into<String>) {
-        self.problems.push(Problem::unsupported(format!("{ROOT}{property}"), message));
+        self.errors.push(Error::unsupported(format!("{ROOT}{property}"), message));
     }
 
     /// Finds the controller, or reports for the first property that wants it that this machine has none.
@@ -143,11 +152,11 @@ impl Output<'_> {
         let place = self.layout.place(v1, v2);
         if place.is_none() {
             let name = if self.layout.v1.is_empty() { v2 } else { v1 };
-            let problem = Problem::unsupported(
+            let error = Error::unsupported(
                 format!("{ROOT}{property}"),
                 format!("the cgroup controller {name} is not available on this machine"),
             );
-            self.problems.push(problem.hint("the kernel lacks it, or it is disabled or not mounted"));
+            self.errors.push(error.hint("the kernel lacks it, or it is disabled or not mounted"));
         }
         place
     }
@@ -176,11 +185,6 @@ impl Output<'_> {
 /// A size that asks for something: callers write 0 for "not set".
 fn set_size(size: Option<i64>) -> Option<i64> {
     size.filter(|&size| size != 0)
-}
-
-/// A map key as part of an RFC 6901 pointer.
-fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::controller;
 use super::file;
 use super::handle::{Cgroup, DirRecord};
 use super::layout::Place;
-use super::settings::{Current, Setting, translate};
+use super::settings::{Current, Setting, settings_for};
 use super::systemd;
 use super::write::{Dirs, Levels};
 use crate::error::{Error, Kind, Result};
@@ -21,10 +21,7 @@ impl Cgroup {
     pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
         let layout = self.layout()?;
         let current = self.current(resources)?;
-        let (settings, problems) = translate(resources, &layout, &current);
-        if let Some(problem) = problems.into_iter().next() {
-            return Err(problem.into());
-        }
+        let settings = settings_for(resources, &layout, &current)?;
         self.check_usage(resources)?;
         let around = self.v2().and_then(DirRecord::scope_path);
         let mut levels = Levels::new(self.places(), around.map(|path| (Place::V2, path)));

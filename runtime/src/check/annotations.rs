@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::Spec;
 
-use super::finding::{Report, escape};
+use crate::finding::{Report, escape};
 use crate::linux::seccomp;
 
 /// crun's annotations that ask for something without which the container would not be as asked.

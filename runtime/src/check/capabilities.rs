@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{Capabilities, Process};
 
-use super::finding::Report;
+use crate::finding::Report;
 
 pub(super) fn check(process: &Process, at: &str, report: &mut Report) {
     let Some(sets) = process.capabilities() else { return };

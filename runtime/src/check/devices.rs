@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 
-use super::finding::Report;
+use crate::finding::Report;
 
 /// The widths of a device number in the kernel (`include/linux/kdev_t.h`: 12 and 20 bits).
 const MAJORS: i64 = 1 << 12;

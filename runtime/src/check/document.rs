@@ -5,11 +5,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::finding::{Finding, into_result};
 use super::schema::{CONFIG, MOUNTS, PROCESS, RESOURCES};
 use super::shape::Object;
 use super::{annotations, check_process, check_resources, repair, scan, version};
 use crate::error::{Error, Kind, Result};
+use crate::finding::{Finding, into_result};
 
 /// Reads `config.json`: the value if it is well-formed, and findings about its shape.
 pub(crate) fn read_config(bytes: &[u8]) -> (Option<Spec>, Vec<Finding>) {

@@ -4,8 +4,8 @@ use oci_spec::runtime::{
     Linux, LinuxMemoryPolicy, MemoryPolicyFlagType as Flag, MemoryPolicyModeType as Mode,
 };
 
-use super::finding::Report;
 use super::list;
+use crate::finding::Report;
 use crate::linux::lsm;
 
 pub(super) fn check(linux: &Linux, report: &mut Report) {

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::Spec;
 
-use super::finding::Report;
+use crate::finding::Report;
 use crate::hook::HookKind;
 
 pub(super) fn check(spec: &Spec, report: &mut Report) {

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxIntelRdt;
 
-use super::finding::Report;
+use crate::finding::Report;
 use crate::linux::intel_rdt::check_name;
 use crate::linux::intel_rdt::schema::Line;
 

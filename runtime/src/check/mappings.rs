@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxIdMapping;
 
-use super::finding::Report;
+use crate::finding::Report;
 
 /// `user_namespaces(7)`: at most 340 lines in a map since Linux 4.15.
 const MOST: usize = 340;

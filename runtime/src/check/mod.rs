@@ -10,13 +10,13 @@ mod capabilities;
 mod devices;
 pub(crate) mod document;
 mod execution;
-pub(crate) mod finding;
+pub(crate) use crate::finding;
 mod hooks;
 mod intel_rdt;
 pub(crate) mod list;
 mod mappings;
 mod mounts;
-pub(crate) mod namespaces;
+mod namespaces;
 mod net_devices;
 mod process;
 mod repair;
@@ -32,15 +32,15 @@ mod sysctl;
 mod tests;
 mod version;
 
-use oci_spec::runtime::{LinuxIntelRdt, LinuxNamespaceType, LinuxResources, Mount, Process, Spec};
+use oci_spec::runtime::{LinuxIntelRdt, LinuxResources, Mount, Process, Spec};
 
-use self::finding::{Finding, Report};
-use self::namespaces::{Namespaces, Source};
+use crate::finding::{Finding, Report};
+use crate::linux::namespace::Namespaces;
 
 /// Everything that is wrong with a configuration on any host.
 pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
     let mut report = Report::default();
-    let namespaces = Namespaces::of(spec);
+    let namespaces = Namespaces::of(spec.linux().as_ref());
     version::check(spec, &mut report);
     root::check(spec, &mut report);
     mounts::check(spec, &namespaces, &mut report);
@@ -51,16 +51,12 @@ pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
     annotations::check(spec, &mut report);
     namespaces::check(spec, &namespaces, &mut report);
     let Some(linux) = spec.linux() else { return report.into_findings() };
-    if let Some(process) = spec.process()
-        && namespaces.get(LinuxNamespaceType::User) == Some(Source::New)
-    {
+    if namespaces.user.is_new() {
         let [uids, gids] =
             [linux.uid_mappings(), linux.gid_mappings()].map(|list| list.as_deref().unwrap_or_default());
-        process::check_mapped(process, uids, gids, &mut report);
-    }
-    if namespaces.get(LinuxNamespaceType::User) == Some(Source::New) {
-        let [uids, gids] =
-            [linux.uid_mappings(), linux.gid_mappings()].map(|list| list.as_deref().unwrap_or_default());
+        if let Some(process) = spec.process() {
+            process::check_mapped(process, uids, gids, &mut report);
+        }
         mounts::check_mapped(spec, uids, gids, &mut report);
     }
     devices::check(linux, &mut report);
@@ -86,7 +82,7 @@ pub(crate) fn check_process(process: &Process) -> Vec<Finding> {
 /// The same for mounts to be added to a running container with this configuration.
 pub(crate) fn check_added_mounts(mounts: &[Mount], spec: &Spec) -> Vec<Finding> {
     let mut report = Report::default();
-    mounts::check_added(mounts, &Namespaces::of(spec), &mut report);
+    mounts::check_added(mounts, &Namespaces::of(spec.linux().as_ref()), &mut report);
     report.into_findings()
 }
 

@@ -5,11 +5,11 @@ use std::path::{Component, Path};
 
 use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 
-use super::finding::Report;
 use super::mappings;
-use super::namespaces::Namespaces;
+use crate::finding::Report;
 use crate::linux::mount::attributes::Flags;
 use crate::linux::mount::options;
+use crate::linux::namespace::Namespaces;
 use crate::plan::mount::entry::Entry;
 use crate::program::blame::Place;
 
@@ -166,7 +166,7 @@ fn check_mount(mount: &Mount, at: &str, namespaces: &Namespaces, report: &mut Re
     {
         report.error(format!("{at}/options"), message);
     }
-    if parsed.idmap.is_some() && !uids && !gids && !namespaces.has_user() {
+    if parsed.idmap.is_some() && !uids && !gids && !namespaces.user.is_own() {
         // config.md, the table of mount options: this error is a MUST.
         report.error(
             format!("{at}/options"),

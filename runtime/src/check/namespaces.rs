@@ -5,39 +5,9 @@ use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
 
-use super::finding::{Report, escape, sorted};
 use super::mappings;
-
-/// The namespaces that the container does not share with the runtime.
-#[derive(Debug, Default)]
-pub(crate) struct Namespaces(Vec<(LinuxNamespaceType, Source)>);
-
-/// Where a namespace comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    New,
-    Joined,
-}
-
-impl Namespaces {
-    pub(crate) fn of(spec: &Spec) -> Self {
-        let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
-        let source = |path: &Option<_>| if path.is_some() { Source::Joined } else { Source::New };
-        Self(list.iter().map(|namespace| (namespace.typ(), source(namespace.path()))).collect())
-    }
-
-    pub(crate) fn get(&self, typ: LinuxNamespaceType) -> Option<Source> {
-        self.0.iter().find(|(other, _)| *other == typ).map(|(_, source)| *source)
-    }
-
-    pub(crate) fn has(&self, typ: LinuxNamespaceType) -> bool {
-        self.get(typ).is_some()
-    }
-
-    pub(crate) fn has_user(&self) -> bool {
-        self.has(LinuxNamespaceType::User)
-    }
-}
+use crate::finding::{Report, escape, sorted};
+use crate::linux::namespace::{Namespaces, Origin};
 
 pub(super) fn check(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
     names(spec, namespaces, report);
@@ -110,7 +80,7 @@ fn names(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
             // uname(2), __NEW_UTS_LEN
             report.error(at.as_str(), format!("{} bytes; the kernel takes at most 64", name.len()));
         }
-        if !namespaces.has(LinuxNamespaceType::Uts) {
+        if !namespaces.uts.is_own() {
             report.error(
                 at,
                 format!(
@@ -127,11 +97,11 @@ fn id_mappings(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
     for (property, list) in [("uidMappings", uids), ("gidMappings", gids)] {
         let at = format!("/linux/{property}");
         mappings::check(Some(list), &at, report);
-        match namespaces.get(LinuxNamespaceType::User) {
-            None if !list.is_empty() => {
+        match &namespaces.user {
+            Origin::Inherited if !list.is_empty() => {
                 report.error(at, "cannot be applied: /linux/namespaces has no user namespace");
             }
-            Some(Source::New) if list.is_empty() => {
+            Origin::New if list.is_empty() => {
                 let kind = property.trim_end_matches("Mappings");
                 report.error(
                     at,
@@ -146,7 +116,7 @@ fn id_mappings(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
 
 fn time_offsets(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
     let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else { return };
-    if namespaces.get(LinuxNamespaceType::Time) != Some(Source::New) {
+    if !namespaces.time.is_new() {
         report.error(
             "/linux/timeOffsets",
             "time namespace offsets specified, but /linux/namespaces has no new time namespace",
@@ -168,7 +138,7 @@ fn masks(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
         [("maskedPaths", linux.masked_paths()), ("readonlyPaths", linux.readonly_paths())]
     {
         let paths = paths.as_deref().unwrap_or_default();
-        if !paths.is_empty() && !namespaces.has(LinuxNamespaceType::Mount) {
+        if !paths.is_empty() && !namespaces.mount.is_own() {
             report.error(
                 format!("/linux/{property}"),
                 "needs a mount namespace in /linux/namespaces, else it would change the host's mounts",

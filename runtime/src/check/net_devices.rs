@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType};
+use oci_spec::runtime::Linux;
 
-use super::finding::{Report, escape, sorted};
-use super::namespaces::Namespaces;
+use crate::finding::{Report, escape, sorted};
+use crate::linux::namespace::Namespaces;
 
 pub(super) fn check(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
     let Some(devices) = linux.net_devices().as_ref().filter(|devices| !devices.is_empty()) else { return };
-    if !namespaces.has(LinuxNamespaceType::Network) {
+    if !namespaces.network.is_own() {
         report.error("/linux/netDevices", "needs a network namespace in /linux/namespaces");
     }
     let mut taken = BTreeMap::new();

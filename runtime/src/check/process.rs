@@ -2,8 +2,8 @@
 
 use oci_spec::runtime::{LinuxIdMapping, PosixRlimit, Process, User};
 
-use super::finding::Report;
 use super::mappings;
+use crate::finding::Report;
 use crate::linux::lsm;
 
 pub(super) fn check(process: &Process, at: &str, report: &mut Report) {

@@ -2,8 +2,8 @@
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources};
 
-use super::finding::{Report, escape, sorted};
 use super::list;
+use crate::finding::{Report, escape, sorted};
 
 pub(super) fn check(resources: &LinuxResources, at: &str, report: &mut Report) {
     devices(resources, at, report);

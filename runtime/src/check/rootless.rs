@@ -4,7 +4,7 @@
 
 use oci_spec::runtime::{LinuxDeviceType, LinuxIdMapping, Spec};
 
-use super::finding::{Finding, Report};
+use crate::finding::{Finding, Report};
 use crate::host::Host;
 use crate::linux::device::DEFAULT_MODE;
 use crate::linux::idmap;

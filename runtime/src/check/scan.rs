@@ -9,10 +9,10 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::finding::{Finding, escape};
 use super::list;
 use super::schema::CAPABILITY_NAMES;
 use super::shape::{Field, Need, Object, Shape};
+use crate::finding::{Finding, escape};
 
 /// After this many findings the rest is not worth the memory: a list of a million wrong values is one mistake.
 const MOST_FINDINGS: usize = 200;

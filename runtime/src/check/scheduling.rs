@@ -2,8 +2,8 @@
 
 use oci_spec::runtime::{ExecCPUAffinity, LinuxSchedulerPolicy as Policy, Process, Scheduler};
 
-use super::finding::Report;
 use super::list;
+use crate::finding::Report;
 
 pub(super) fn check(process: &Process, at: &str, report: &mut Report) {
     if let Some(scheduler) = process.scheduler() {

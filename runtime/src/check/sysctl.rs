@@ -1,10 +1,10 @@
 //! `linux.sysctl`: only parameters of the container's own namespaces.
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType as Type, Spec};
+use oci_spec::runtime::{Linux, Spec};
 
-use super::finding::{Report, escape, sorted};
 use super::mappings;
-use super::namespaces::{Namespaces, Source};
+use crate::finding::{Report, escape, sorted};
+use crate::linux::namespace::Namespaces;
 use crate::linux::sysctl::{self, Scope};
 
 pub(super) fn check(spec: &Spec, linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
@@ -20,19 +20,15 @@ pub(super) fn check(spec: &Spec, linux: &Linux, namespaces: &Namespaces, report:
             report.error(at, format!("sysctl {key:?} is not in a separate kernel namespace"));
             continue;
         };
-        let (typ, name) = match scope {
-            Scope::Ipc => (Type::Ipc, "ipc"),
-            Scope::Net => (Type::Network, "network"),
-            Scope::User => (Type::User, "user"),
-            Scope::Uts => (Type::Uts, "uts"),
+        // The same wording as runc's, which differs for each kind.
+        let (origin, refused) = match scope {
+            Scope::Ipc => (&namespaces.ipc, "is not allowed in the hosts ipc namespace"),
+            Scope::Net => (&namespaces.network, "not allowed in host network namespace"),
+            Scope::User => (&namespaces.user, "is not allowed in the host's user namespace"),
+            Scope::Uts => (&namespaces.uts, "is not allowed in the host's uts namespace"),
         };
-        if !namespaces.has(typ) {
-            // The same wording as runc's, which differs for each kind.
-            let message = match typ {
-                Type::Network => format!("sysctl {key:?} not allowed in host network namespace"),
-                Type::Ipc => format!("sysctl {key:?} is not allowed in the hosts ipc namespace"),
-                _ => format!("sysctl {key:?} is not allowed in the host's {name} namespace"),
-            };
+        if !origin.is_own() {
+            let message = format!("sysctl {key:?} {refused}");
             report.error(at, message);
         } else if let Some((property, name)) =
             of_uts(spec, &path).filter(|(_, name)| value.trim_end() != *name)
@@ -55,7 +51,7 @@ pub(super) fn check(spec: &Spec, linux: &Linux, namespaces: &Namespaces, report:
 /// A group at an end of the range that may open ping sockets and is not mapped: the kernel would fail with EINVAL
 /// (`net/ipv4/sysctl_net_ipv4.c`, `ipv4_ping_group_range`).
 fn unmapped(linux: &Linux, namespaces: &Namespaces, path: &str, value: &str) -> Option<u32> {
-    if path != "net/ipv4/ping_group_range" || namespaces.get(Type::User) != Some(Source::New) {
+    if path != "net/ipv4/ping_group_range" || !namespaces.user.is_new() {
         return None;
     }
     let gids = linux.gid_mappings().as_deref().filter(|gids| !gids.is_empty())?;

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::Spec;
 
-use super::finding::Report;
+use crate::finding::Report;
 
 /// The newest version of the spec whose properties are all known here.
 const NEWEST: (u64, u64) = (1, 3);

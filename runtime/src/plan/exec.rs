@@ -14,6 +14,7 @@ use super::process::{
     plan_spare_keyring, plan_terminal,
 };
 use crate::error::{Error, Kind, Result};
+use crate::finding::Finding;
 use crate::host::Host;
 use crate::linux::affinity;
 use crate::program::Op;
@@ -122,7 +123,7 @@ fn plan_affinity(plan: &mut Plan, list: Option<&str>, pointer: &'static str) -> 
     let digits = mask.iter().rev().fold(String::from("0x"), |digits, byte| {
         if digits == "0x" && *byte == 0 { digits } else { digits + &format!("{byte:02x}") }
     });
-    plan.notes.push(format!("CPU affinity: {}", digits.replacen("0x0", "0x", 1)));
+    plan.findings.push(Finding::note("", format!("CPU affinity: {}", digits.replacen("0x0", "0x", 1))));
     let mask = plan.program.text(mask);
     plan.program.push(Op::Affinity(mask), Blame::new("set the CPU affinity", Place::of(pointer)));
     Ok(())

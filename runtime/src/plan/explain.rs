@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{ParentStep, Plan};
+use crate::finding::Finding;
 use crate::program::Op;
 
 /// The ordered steps of a creation.
@@ -86,7 +87,7 @@ impl Plan {
         Explanation {
             id: id.to_owned(),
             steps,
-            warnings: self.warnings.iter().chain(&self.notes).cloned().collect(),
+            warnings: self.findings.iter().map(Finding::sentence).collect(),
         }
     }
 }

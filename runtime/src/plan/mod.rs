@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
+use crate::finding::Finding;
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 use crate::linux::intel_rdt;
@@ -147,10 +148,8 @@ pub(crate) struct Plan {
     pub(crate) kept: Vec<(PathBuf, u16)>,
     /// Mounts that the child holds and that become read-only once they are filled.
     pub(crate) late_read_only: Vec<(u16, Blame)>,
-    /// Warnings for the log.
-    pub(crate) warnings: Vec<String>,
-    /// What is worth knowing only when debugging.
-    pub(crate) notes: Vec<String>,
+    /// What is worth knowing, for the log.
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl Plan {
@@ -161,14 +160,9 @@ impl Plan {
         self.program.push(Op::Ask { step: number, into }, blame);
     }
 
-    /// Logs the warnings, and the notes at debug level.
+    /// Logs the findings.
     pub(crate) fn log(&self) {
-        for warning in &self.warnings {
-            log::warn!("{warning}");
-        }
-        for note in &self.notes {
-            log::debug!("{note}");
-        }
+        self.findings.iter().for_each(Finding::log);
         for op in &self.program.ops {
             if let Op::Seccomp { flags, .. } = op {
                 // runc's line.

@@ -8,7 +8,8 @@ use oci_spec::runtime::{Arch, LinuxPersonality, LinuxSeccomp, PosixRlimit, Posix
 use super::candidates::candidates;
 use super::environment::environment;
 use super::{ParentStep, Plan};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::finding::Finding;
 use crate::host::Host;
 use crate::linux::capability::{Masks, SYS_ADMIN, SYS_NICE, SYS_PTRACE, SYS_RESOURCE};
 use crate::linux::{ioprio, lsm, personality, rlimit, scheduler, seccomp, user};
@@ -123,15 +124,13 @@ impl ProcessPlan {
             for number in (0..64).filter(|number| missing >> number & 1 == 1) {
                 let name = caps::all().into_iter().find(|one| u32::from(one.index()) == number);
                 let name = name.map_or_else(|| number.to_string(), |one| one.to_string());
-                plan.warnings.push(format!("capability {name} is not held by the runtime and cannot be granted (config.json /process/capabilities)"));
+                let message = format!("capability {name} is not held by the runtime and cannot be granted");
+                plan.findings.push(Finding::warning("/process/capabilities", message));
             }
         }
         if around.keep_groups && !user::groups(process.user()).is_empty() {
-            plan.warnings.push(
-                "additionalGids have no effect where the annotation run.oci.keep_original_groups keeps the caller's groups \
-                 (config.json /process/user/additionalGids)"
-                    .to_owned(),
-            );
+            let message = "additionalGids have no effect where the annotation run.oci.keep_original_groups keeps the caller's groups";
+            plan.findings.push(Finding::warning("/process/user/additionalGids", message));
         }
         let program = &mut plan.program;
         user::plan_groups(program, process.user(), around.keep_groups);
@@ -219,17 +218,8 @@ impl ProcessPlan {
 }
 
 fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<Filter> {
-    let filter = seccomp::compile(config, NATIVE).map_err(|problems| {
-        let mut problems = problems.into_iter();
-        let first = problems.next().map_or_else(
-            || ("/linux/seccomp".to_owned(), "no filter could be made".to_owned()),
-            |one| (one.pointer, one.message),
-        );
-        Error::new(Kind::InvalidSpec, first.1).at(first.0)
-    })?;
-    // Every engine's default profile has such parts; a warning at each start would drown what matters.
-    plan.notes
-        .extend(filter.warnings.iter().map(|one| format!("{} (config.json {})", one.message, one.pointer)));
+    let mut filter = seccomp::compile(config, NATIVE)?;
+    plan.findings.append(&mut filter.notes);
     let text = plan.program.text(filter.bytes());
     Ok(Filter {
         op: Op::Seccomp { filter: text, flags: filter.flags, listener: filter.notify },

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::whitelist::Key;
 use super::*;
+use crate::error::Kind;
 
 /// One access of a process to a device, as the kernel sees it.
 #[derive(Clone, Copy, Debug)]
@@ -147,15 +148,15 @@ fn rules_that_cannot_be() {
         (configured(true, None, [1, 1], "x"), "access"),
     ];
     for (rule, property) in cases {
-        let problem = rules(&[rule]).unwrap_err();
-        assert_eq!(problem.pointer, format!("/linux/resources/devices/0/{property}"));
+        let error = rules(&[rule]).unwrap_err();
+        assert_eq!(error.pointer().unwrap(), format!("/linux/resources/devices/0/{property}"));
     }
     let hole = [
         configured(true, Some(LinuxDeviceType::C), [1, -1], "rw"),
         configured(false, Some(LinuxDeviceType::C), [1, 3], "w"),
     ];
-    let problem = Whitelist::new(&rules(&hole).unwrap()).unwrap_err();
-    assert_eq!((problem.pointer.as_str(), problem.unsupported), ("/linux/resources/devices/1", true));
+    let error = Whitelist::new(&rules(&hole).unwrap()).unwrap_err();
+    assert_eq!((error.pointer(), error.kind()), (Some("/linux/resources/devices/1"), Kind::Unsupported));
 }
 
 /// What the kernel makes of lines: an exception has the permissions that were allowed and not denied since.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::settings::Problem;
 use super::{Access, Class, Rule};
+use crate::error::{Error, Result};
 
 /// One line for a file of the devices controller of version 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(crate) struct Whitelist {
 
 impl Whitelist {
     /// Folds the rules; an error if version 1 cannot express them ("all of these but that one").
-    pub(crate) fn new(rules: &[Rule]) -> Result<Self, Problem> {
+    pub(crate) fn new(rules: &[Rule]) -> Result<Self> {
         let mut list = Self { allow_all: false, exceptions: BTreeMap::new() };
         for rule in rules {
             list.apply(rule)?;
@@ -61,7 +61,7 @@ impl Whitelist {
             .then(|| exceptions.map(|(key, &(access, _))| (key.class, key.major, key.minor, access)))
     }
 
-    fn apply(&mut self, rule: &Rule) -> Result<(), Problem> {
+    fn apply(&mut self, rule: &Rule) -> Result<()> {
         if rule.is_total() {
             self.allow_all = rule.allow;
             self.exceptions.clear();
@@ -156,9 +156,9 @@ impl Key {
     }
 }
 
-fn not_on_v1(rule: &Rule) -> Problem {
+fn not_on_v1(rule: &Rule) -> Error {
     let index = rule.index.unwrap_or_default();
     let message = "cgroup v1 cannot make an exception from an earlier, wider device rule";
-    Problem::unsupported(format!("/linux/resources/devices/{index}"), message)
+    Error::unsupported(format!("/linux/resources/devices/{index}"), message)
         .hint("list the devices one by one, or use cgroup v2")
 }

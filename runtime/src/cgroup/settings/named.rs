@@ -3,7 +3,8 @@
 use oci_spec::runtime::LinuxResources;
 
 use super::super::layout::Place;
-use super::{Absent, Output, escape};
+use super::{Absent, Output};
+use crate::finding::escape;
 
 impl Output<'_> {
     pub(super) fn hugepages(&mut self, resources: &LinuxResources) {

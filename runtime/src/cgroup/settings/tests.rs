@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::super::layout::examples::{v1, v2};
 use super::*;
+use crate::error::Kind;
 
 const ALL_V1: [&str; 12] = [
     "cpuset",
@@ -25,11 +26,11 @@ fn resources(json: &str) -> LinuxResources {
 
 /// The files and values, or the pointers of what is wrong.
 fn on(layout: &CgroupLayout, json: &str, current: &Current) -> Result<Vec<(String, String)>, Vec<String>> {
-    let (settings, problems) = translate(&resources(json), layout, current);
-    if problems.is_empty() {
+    let (settings, errors) = translate(&resources(json), layout, current);
+    if errors.is_empty() {
         Ok(settings.into_iter().map(|s| (s.file.into_owned(), s.value)).collect())
     } else {
-        Err(problems.into_iter().map(|p| p.pointer).collect())
+        Err(errors.iter().map(|error| error.pointer().unwrap().to_owned()).collect())
     }
 }
 
@@ -163,8 +164,9 @@ fn what_only_version_1_can() {
     ];
     for (json, one, pointer) in cases {
         assert_eq!(on(&v1(&ALL_V1), json, &Current::fresh()), Ok(pairs(one)), "{json}");
-        let (_, problems) = translate(&resources(json), &v2(&ALL_V2), &Current::fresh());
-        let seen: Vec<_> = problems.iter().map(|p| (p.pointer.as_str(), p.unsupported)).collect();
+        let (_, errors) = translate(&resources(json), &v2(&ALL_V2), &Current::fresh());
+        let seen: Vec<_> =
+            errors.iter().map(|e| (e.pointer().unwrap(), e.kind() == Kind::Unsupported)).collect();
         assert_eq!(seen, [(format!("{ROOT}{pointer}").as_str(), true)], "{json}");
     }
     // No supported kernel has the scheduler of these, whatever the version of cgroups.
@@ -176,8 +178,9 @@ fn what_only_version_1_can() {
         ),
     ] {
         for layout in [v1(&ALL_V1), v2(&ALL_V2)] {
-            let (settings, problems) = translate(&resources(json), &layout, &Current::fresh());
-            let seen: Vec<_> = problems.iter().map(|p| (p.pointer.as_str(), p.unsupported)).collect();
+            let (settings, errors) = translate(&resources(json), &layout, &Current::fresh());
+            let seen: Vec<_> =
+                errors.iter().map(|e| (e.pointer().unwrap(), e.kind() == Kind::Unsupported)).collect();
             assert_eq!(seen, [(format!("{ROOT}{pointer}").as_str(), true)], "{json}");
             assert_eq!(settings, [], "{json}");
         }
@@ -249,8 +252,8 @@ fn a_hybrid_machine_has_each_controller_where_it_is() {
     let mut layout = v2(&["hugetlb"]);
     layout.v1 = v1(&["memory"]).v1;
     let json = r#"{"memory":{"limit":5},"hugepageLimits":[{"pageSize":"2MB","limit":0}],"unified":{"hugetlb.2MB.max":"9"}}"#;
-    let (settings, problems) = translate(&resources(json), &layout, &Current::fresh());
-    assert_eq!(problems, []);
+    let (settings, errors) = translate(&resources(json), &layout, &Current::fresh());
+    assert!(errors.is_empty(), "{errors:?}");
     let places: Vec<_> = settings.iter().map(|s| s.place).collect();
     assert_eq!(places, [Place::V1(0), Place::V2, Place::V2, Place::V2]);
     let found = on(&layout, r#"{"unified":{"memory.high":"9"}}"#, &Current::fresh()).unwrap_err();
@@ -335,9 +338,9 @@ proptest! {
     fn any_memory_is_written_or_refused(limit in -3_i64..200, swap in -3_i64..200, reservation in -3_i64..200) {
         let json = format!(r#"{{"memory":{{"limit":{limit},"swap":{swap},"reservation":{reservation}}}}}"#);
         for layout in [v1(&ALL_V1), v2(&ALL_V2)] {
-            let (settings, problems) = translate(&resources(&json), &layout, &Current::fresh());
+            let (settings, errors) = translate(&resources(&json), &layout, &Current::fresh());
             let asked = [limit, swap, reservation].iter().filter(|&&v| v != 0).count();
-            prop_assert!(!problems.is_empty() || settings.len() == asked, "{} {:?}", json, settings);
+            prop_assert!(!errors.is_empty() || settings.len() == asked, "{} {:?}", json, settings);
         }
     }
 }

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use oci_spec::runtime::LinuxResources;
 
 use super::super::layout::Place;
-use super::{Absent, Group, Output, Problem, ROOT, Setting, escape};
+use super::{Absent, Group, Output, ROOT, Setting};
+use crate::error::Error;
+use crate::finding::escape;
 
 /// Core files that act on processes instead of limiting them.
 const NOT_A_RESOURCE: [&str; 3] = ["cgroup.procs", "cgroup.threads", "cgroup.kill"];
@@ -33,11 +35,11 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
             None => {
                 let message =
                     format!("unified resource {key:?} must be a file name such as memory.high (no slashes)");
-                out.problems.push(Problem::invalid(format!("{ROOT}{property}"), message));
+                out.errors.push(Error::invalid(format!("{ROOT}{property}"), message));
             }
             Some(_) if NOT_A_RESOURCE.contains(&key.as_str()) => {
                 let message = format!("unified resource {key:?} acts on processes, it is no resource");
-                out.problems.push(Problem::invalid(format!("{ROOT}{property}"), message));
+                out.errors.push(Error::invalid(format!("{ROOT}{property}"), message));
             }
             Some(controller) if controller != "cgroup" && !v2.controllers.iter().any(|c| c == controller) => {
                 // Both in runc's wording.
@@ -50,15 +52,14 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
                 } else {
                     format!("unified resource {key:?} can't be set: controller {controller:?} not available")
                 };
-                out.problems.push(Problem::unsupported(format!("{ROOT}{property}"), message));
+                out.errors.push(Error::unsupported(format!("{ROOT}{property}"), message));
             }
             Some(_) if value.contains('\0') => {
-                out.problems
-                    .push(Problem::invalid(format!("{ROOT}{property}"), "the value has a NUL character"));
+                out.errors.push(Error::invalid(format!("{ROOT}{property}"), "the value has a NUL character"));
             }
             Some(_) if Format::of(key).is_some_and(|format| !format.takes(value.trim_ascii())) => {
                 let message = format!("unified resource {key:?} does not take the value {value:?}");
-                out.problems.push(Problem::invalid(format!("{ROOT}{property}"), message));
+                out.errors.push(Error::invalid(format!("{ROOT}{property}"), message));
             }
             Some(controller) => out.settings.push(Setting {
                 place: Place::V2,

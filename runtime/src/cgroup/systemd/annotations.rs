@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 
-use super::super::settings::Problem;
 use super::value::{Property, Value};
+use crate::error::{Error, Result};
+use crate::finding::escape;
 
 /// The prefix of the annotations' names.
 pub(crate) const PREFIX: &str = "org.systemd.property.";
@@ -21,14 +22,14 @@ const OURS: [&str; 5] = ["PIDs", "PIDFDs", "Slice", "Delegate", "Wants"];
 
 /// Reads the annotations, sorted by name. Annotations that are neither trusted nor harmless are left out, with a
 /// warning.
-pub(super) fn properties(all: &HashMap<String, String>, trusted: bool) -> Result<Vec<Property>, Problem> {
+pub(super) fn properties(all: &HashMap<String, String>, trusted: bool) -> Result<Vec<Property>> {
     let mut named: Vec<_> =
         all.iter().filter_map(|(key, value)| Some((key, key.strip_prefix(PREFIX)?, value))).collect();
     named.sort();
     let mut found = Vec::new();
     for (key, name, text) in named {
-        let pointer = format!("/annotations/{}", key.replace('~', "~0").replace('/', "~1"));
-        let fail = |message: String| Problem::invalid(pointer.clone(), message);
+        let pointer = format!("/annotations/{}", escape(key));
+        let fail = |message: String| Error::invalid(pointer.clone(), message);
         let plain = name.len() >= 3
             && name.starts_with(|c: char| c.is_ascii_uppercase())
             && name.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -273,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    fn one(name: &str, text: &str, trusted: bool) -> Result<Vec<Property>, Problem> {
+    fn one(name: &str, text: &str, trusted: bool) -> Result<Vec<Property>> {
         properties(&HashMap::from([(format!("{PREFIX}{name}"), text.to_owned())]), trusted)
     }
 
@@ -318,8 +319,8 @@ mod tests {
             "uint64 'x'",
             "((((((1))))))",
         ] {
-            let problem = one("Xyz", text, true).unwrap_err();
-            assert_eq!(problem.pointer, "/annotations/org.systemd.property.Xyz", "{text}");
+            let error = one("Xyz", text, true).unwrap_err();
+            assert_eq!(error.pointer(), Some("/annotations/org.systemd.property.Xyz"), "{text}");
         }
         for name in ["", "ab", "lower", "With.Dot", "With/Slash"] {
             one(name, "1", true).unwrap_err();

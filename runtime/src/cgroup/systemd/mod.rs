@@ -47,7 +47,7 @@ pub(crate) use self::manager::Manager;
 pub(super) use self::properties::{DEFAULT_PERIOD, in_force};
 pub(super) use self::unit::ScopeName;
 use super::devices::Rule;
-use super::settings::{Problem, Setting};
+use super::settings::Setting;
 use value::{Property, Value};
 
 /// A planned scope: everything that systemd is told, except the process.
@@ -144,6 +144,6 @@ impl ScopeRecord {
 pub(super) fn annotated(
     annotations: Option<&HashMap<String, String>>,
     trusted: bool,
-) -> Result<Vec<Property>, Problem> {
+) -> crate::Result<Vec<Property>> {
     annotations.map_or_else(|| Ok(Vec::new()), |all| annotations::properties(all, trusted))
 }

@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 
-use super::super::settings::Problem;
+use crate::error::{Error, Result};
 
 /// The name of the sub-group, by crun's annotation; an empty name means that there is none.
 pub(crate) const ANNOTATION: &str = "run.oci.systemd.subgroup";
@@ -42,13 +42,13 @@ const OF_KERNEL: [&str; 13] = [
 ];
 
 /// The name of the sub-group that the annotations ask for; none if the container is to live in the scope itself.
-pub(in super::super) fn name(annotations: Option<&HashMap<String, String>>) -> Result<Option<&str>, Problem> {
+pub(in super::super) fn name(annotations: Option<&HashMap<String, String>>) -> Result<Option<&str>> {
     let Some(name) = annotations.and_then(|all| all.get(ANNOTATION)) else { return Ok(Some(DEFAULT)) };
     let of_kernel = name.split_once('.').is_some_and(|(before, _)| OF_KERNEL.contains(&before));
     if matches!(&**name, "." | "..") || name.contains(['/', '\n', '\0']) || name.len() > LONGEST || of_kernel
     {
         let message = format!("{name:?} cannot be the name of a cgroup below the scope");
-        return Err(Problem::invalid(format!("/annotations/{ANNOTATION}"), message)
+        return Err(Error::invalid(format!("/annotations/{ANNOTATION}"), message)
             .hint("one name without a slash, and not that of a file that the kernel has in a cgroup"));
     }
     Ok(Some(&**name).filter(|name| !name.is_empty()))
@@ -76,8 +76,8 @@ mod tests {
     fn a_name_that_leads_elsewhere_is_refused() {
         let long = "n".repeat(256);
         for bad in [".", "..", "/", "a/b", "../x", "a\nb", "a\0b", "memory.max", "cgroup.procs", &long] {
-            let problem = name(Some(&given(bad))).unwrap_err();
-            assert_eq!(problem.pointer, "/annotations/run.oci.systemd.subgroup", "{bad:?}");
+            let error = name(Some(&given(bad))).unwrap_err();
+            assert_eq!(error.pointer(), Some("/annotations/run.oci.systemd.subgroup"), "{bad:?}");
         }
     }
 }

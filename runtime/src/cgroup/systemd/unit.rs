@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::settings::Problem;
 use super::Instance;
+use crate::error::{Error, Result};
 
 const POINTER: &str = "/linux/cgroupsPath";
 
@@ -20,7 +20,7 @@ pub(crate) struct ScopeName {
 impl ScopeName {
     /// Parses the path. An absent one, and empty parts, stand for the defaults: the instance's slice, `wharf`, the
     /// container's id. The id may have a character that is not valid in unit names, which systemd writes as `\x2b`.
-    pub(crate) fn parse(path: Option<&Path>, id: &str, instance: &Instance) -> Result<Self, Problem> {
+    pub(crate) fn parse(path: Option<&Path>, id: &str, instance: &Instance) -> Result<Self> {
         let text = path.map(Path::to_string_lossy).unwrap_or_default();
         let parts: Vec<&str> =
             if text.is_empty() { vec!["", "wharf", ""] } else { text.split(':').collect() };
@@ -28,7 +28,7 @@ impl ScopeName {
             let message = format!(
                 "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {text:?} instead"
             );
-            return Err(Problem::invalid(POINTER, message)
+            return Err(Error::invalid(POINTER, message)
                 .hint("use the cgroupfs driver for a path in the cgroup file system"));
         };
         let slice = if slice.is_empty() { instance.default_slice() } else { slice };
@@ -38,7 +38,7 @@ impl ScopeName {
         let has_suffix = |suffix: &str| Path::new(name).extension().is_some_and(|end| end == suffix);
         if has_suffix("slice") {
             let message = format!("{name:?} is a slice, which cannot hold the processes of a container");
-            return Err(Problem::invalid(POINTER, message));
+            return Err(Error::invalid(POINTER, message));
         }
         let unit = match prefix {
             "" if has_suffix("scope") => name.to_owned(),
@@ -48,7 +48,7 @@ impl ScopeName {
         for part in [slice, &unit] {
             if part.len() > LONGEST || !part.bytes().all(is_unit_byte) {
                 let message = format!("{part:?} cannot be the name of a systemd unit");
-                return Err(Problem::invalid(POINTER, message)
+                return Err(Error::invalid(POINTER, message)
                     .hint("letters, digits and :-_.\\@ are allowed, 255 at most"));
             }
         }
@@ -77,8 +77,8 @@ fn is_unit_byte(byte: u8) -> bool {
 }
 
 /// `a-b.slice` lies in `a.slice`: a dash is a step down (systemd.slice(5)).
-fn expand(slice: &str) -> Result<PathBuf, Problem> {
-    let invalid = || Problem::invalid(POINTER, format!("invalid slice name: {slice}"));
+fn expand(slice: &str) -> Result<PathBuf> {
+    let invalid = || Error::invalid(POINTER, format!("invalid slice name: {slice}"));
     let stem = slice.strip_suffix(".slice").filter(|stem| !stem.is_empty()).ok_or_else(invalid)?;
     let mut path = PathBuf::new();
     if stem == "-" {
@@ -100,7 +100,7 @@ fn expand(slice: &str) -> Result<PathBuf, Problem> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<ScopeName, Problem> {
+    fn parse(text: &str) -> Result<ScopeName> {
         ScopeName::parse(Some(Path::new(text)), "web", &Instance::System)
     }
 
@@ -150,9 +150,9 @@ mod tests {
             (":p:n.slice", "cannot hold the processes"),
         ];
         for (text, word) in cases {
-            let problem = parse(text).unwrap_err();
-            assert_eq!(problem.pointer, POINTER);
-            assert!(problem.message.contains(word), "{text}: {}", problem.message);
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.pointer(), Some(POINTER));
+            assert!(error.to_string().contains(word), "{text}: {error}");
         }
         parse(&format!(":p:{}", "n".repeat(250))).unwrap_err();
     }

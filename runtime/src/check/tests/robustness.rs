@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{all, full};
-use crate::check::finding::{self, Finding};
 use crate::check::{check, document, list, scan, schema};
+use crate::finding::{self, Finding};
 
 #[test]
 fn the_test_data_of_the_schema() {

@@ -9,7 +9,6 @@ use crate::cgroup::{self, CgroupLayout};
 use crate::check::finding::Finding;
 use crate::check::list;
 use crate::container::cgroups::Cgroups;
-use crate::error::Error;
 
 pub(super) fn check(
     spec: &Spec,
@@ -20,8 +19,8 @@ pub(super) fn check(
 ) {
     let linux = spec.linux().as_ref();
     if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
-        super::add(findings, cgroup::check(resources, layout).into_iter().map(Error::from));
-        super::add(findings, cgroup::missing_files(resources, layout).into_iter().map(Error::from));
+        super::add(findings, cgroup::check(resources, layout));
+        super::add(findings, cgroup::missing_files(resources, layout));
         if let Some(block_io) = resources.block_io() {
             block_devices::check(block_io, layout, findings);
         }

@@ -59,7 +59,7 @@ fn check(runtime: &Runtime, bundle: &Bundle, findings: &mut Vec<Finding>) {
     let host = match Host::probe() {
         Ok(host) => Some(host),
         Err(error) => {
-            findings.push(Finding::error("", error.plain()));
+            findings.push(error.into());
             None
         }
     };
@@ -101,11 +101,7 @@ fn check(runtime: &Runtime, bundle: &Bundle, findings: &mut Vec<Finding>) {
         }
     }
     if let Some(seccomp) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
-        findings.extend(
-            crate::linux::seccomp::validate(seccomp)
-                .into_iter()
-                .map(|problem| Finding::error(problem.pointer, problem.message)),
-        );
+        findings.extend(crate::linux::seccomp::validate(seccomp));
     }
 }
 
@@ -117,10 +113,9 @@ pub(super) fn hard_limit(resource: u32) -> Option<u64> {
 /// Adds what an attempt would report, unless there is already an error about the same property: each mistake is
 /// reported once.
 fn add(findings: &mut Vec<Finding>, errors: impl IntoIterator<Item = Error>) {
-    for error in errors {
-        let pointer = error.pointer().unwrap_or_default().to_owned();
-        if !findings.iter().any(|finding| finding.is_error() && finding.pointer == pointer) {
-            findings.push(Finding::error(pointer, error.plain()));
+    for error in errors.into_iter().map(Finding::from) {
+        if !findings.iter().any(|finding| finding.is_error() && finding.pointer == error.pointer) {
+            findings.push(error);
         }
     }
 }

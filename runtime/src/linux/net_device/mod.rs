@@ -17,6 +17,8 @@ use std::fmt;
 use oci_spec::runtime::Linux;
 use serde::{Deserialize, Serialize};
 
+use crate::finding::escape;
+
 pub(crate) use handover::{Handover, Intent, clash, names_in, shared};
 
 /// A device to move.
@@ -41,7 +43,7 @@ impl Wish {
 
     /// The property that asks for it.
     fn pointer(&self) -> String {
-        format!("/linux/netDevices/{}", self.name.replace('~', "~0").replace('/', "~1"))
+        format!("/linux/netDevices/{}", escape(&self.name))
     }
 }
 

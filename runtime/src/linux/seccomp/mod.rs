@@ -63,24 +63,11 @@ pub(crate) use features::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
 pub(crate) use notify::Listener;
 pub(crate) use validate::validate;
 
+use crate::error::Error;
+use crate::finding::Finding;
+
 /// The kernel accepts no longer program (`BPF_MAXINSNS` of `linux/bpf_common.h`).
 const MAX_INSTRUCTIONS: usize = 4096;
-
-/// Something wrong with the profile, and its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// RFC 6901 pointer into config.json, for example `/linux/seccomp/syscalls/3/args/0`.
-    pub(crate) pointer: String,
-    /// One sentence without a full stop.
-    pub(crate) message: String,
-}
-
-impl Problem {
-    /// A problem below `/linux/seccomp`; `at` starts with a slash or is empty.
-    fn new(at: impl AsRef<str>, message: impl Into<String>) -> Self {
-        Self { pointer: format!("/linux/seccomp{}", at.as_ref()), message: message.into() }
-    }
-}
 
 /// One instruction, laid out like `struct sock_filter` of linux/filter.h.
 #[repr(C)]
@@ -105,8 +92,8 @@ pub(crate) struct Filter {
     pub(crate) flags: u32,
     /// Whether seccomp(2) will return a listener, which must go to `listenerPath`.
     pub(crate) notify: bool,
-    /// What was skipped, has no effect, or cannot be checked everywhere.
-    pub(crate) warnings: Vec<Problem>,
+    /// Notes on what was skipped, has no effect, or cannot be checked everywhere.
+    pub(crate) notes: Vec<Finding>,
 }
 
 impl Filter {
@@ -129,53 +116,60 @@ pub(crate) fn knows(name: &str) -> bool {
 /// Compiles a profile for a machine whose own architecture is `native`.
 ///
 /// Pure: no system call, no clock, no environment, and no panic on any input.
-pub(crate) fn compile(seccomp: &LinuxSeccomp, native: Arch) -> Result<Filter, Vec<Problem>> {
-    compile_with(seccomp, native, !passes(seccomp.default_action()))
+pub(crate) fn compile(seccomp: &LinuxSeccomp, native: Arch) -> crate::Result<Filter> {
+    compile_with(seccomp, native, !passes(seccomp.default_action())).map_err(Error::from)
 }
 
 /// As [`compile`]; `stub` says whether unknown new calls get ENOSYS.
-fn compile_with(seccomp: &LinuxSeccomp, native: Arch, stub: bool) -> Result<Filter, Vec<Problem>> {
-    let problems = validate(seccomp);
-    if !problems.is_empty() {
-        return Err(problems);
+fn compile_with(seccomp: &LinuxSeccomp, native: Arch, stub: bool) -> Result<Filter, Finding> {
+    if let Some(error) = validate(seccomp).into_iter().next() {
+        return Err(error);
     }
-    let mut warnings = Vec::new();
-    let abis = abis(seccomp, native, &mut warnings)?;
+    let mut notes = Vec::new();
+    let abis = abis(seccomp, native, &mut notes)?;
     let default = action_word(seccomp.default_action(), seccomp.default_errno_ret());
-    let mut rules = Rules::expand(seccomp, default);
-    if !rules.problems.is_empty() {
-        return Err(rules.problems);
-    }
+    let mut rules = Rules::expand(seccomp, default)?;
     let sections: Vec<Section> = sections(&mut rules, &abis, default, stub);
-    if !rules.problems.is_empty() {
-        return Err(rules.problems);
+    if let Some(error) = rules.contradiction {
+        return Err(error);
     }
     // A clause takes at least one instruction: do not write what cannot fit.
     let clauses: usize = rules.chains.iter().map(|chain| chain.clauses.len()).sum();
     if clauses > MAX_INSTRUCTIONS {
-        return Err(vec![too_long(clauses)]);
+        return Err(too_long(clauses));
     }
     let big_endian = abis.iter().any(|abi| abi.big_endian());
     let instructions = tree::emit(Assembler::new(big_endian), &sections, &rules.chains, default);
     if instructions.len() > MAX_INSTRUCTIONS {
-        return Err(vec![too_long(instructions.len())]);
+        return Err(too_long(instructions.len()));
     }
     let notify = uses_notify(seccomp);
-    warnings.append(&mut rules.warnings);
-    Ok(Filter { instructions, flags: flags(seccomp, notify), notify, warnings })
+    notes.append(&mut rules.notes);
+    Ok(Filter { instructions, flags: flags(seccomp, notify), notify, notes })
 }
 
-fn too_long(least: usize) -> Problem {
+/// Something wrong with the profile; `at` is a pointer below `/linux/seccomp`, or empty.
+fn mistake(at: impl AsRef<str>, message: impl Into<String>) -> Finding {
+    Finding::error(format!("/linux/seccomp{}", at.as_ref()), message)
+}
+
+/// Something to know about the profile. It is no warning: every engine's default profile has parts without effect, and a
+/// warning at each start would drown what matters.
+fn note(at: impl AsRef<str>, message: impl Into<String>) -> Finding {
+    Finding::note(format!("/linux/seccomp{}", at.as_ref()), message)
+}
+
+fn too_long(least: usize) -> Finding {
     let message = format!(
         "the filter needs at least {least} instructions, the kernel takes {MAX_INSTRUCTIONS}: use fewer conditions or architectures"
     );
-    Problem::new("", message)
+    mistake("", message)
 }
 
 /// The ABIs that need sections, each once, the machine's own first.
-fn abis(seccomp: &LinuxSeccomp, native: Arch, warnings: &mut Vec<Problem>) -> Result<Vec<Abi>, Vec<Problem>> {
+fn abis(seccomp: &LinuxSeccomp, native: Arch, notes: &mut Vec<Finding>) -> Result<Vec<Abi>, Finding> {
     if native == Arch::ScmpArchNative {
-        return Err(vec![Problem::new("", "the architecture of this machine is not known")]);
+        return Err(mistake("", "the architecture of this machine is not known"));
     }
     let own = Abi::of(native, native);
     let mut abis = vec![own];
@@ -185,7 +179,7 @@ fn abis(seccomp: &LinuxSeccomp, native: Arch, warnings: &mut Vec<Problem>) -> Re
             // No process of this machine can make calls of that ABI, so there is nothing to filter.
             let message =
                 format!("{arch} has another byte order than this machine ({native}) and is left out");
-            warnings.push(Problem::new(format!("/architectures/{index}"), message));
+            notes.push(note(format!("/architectures/{index}"), message));
         } else if !abis.contains(&abi) {
             abis.push(abi);
         }

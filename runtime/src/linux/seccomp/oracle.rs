@@ -192,7 +192,7 @@ struct Tally {
 /// a later argument fails, the next entry may test that argument instead of its own.
 /// a later argument failed, the next entry may test that argument instead of its own.
 fn compare(seccomp: &LinuxSeccomp, native: Arch) -> Result<Tally, String> {
-    let own = compile_with(seccomp, native, false).map_err(|problems| format!("{problems:?}"))?;
+    let own = compile_with(seccomp, native, false).map_err(|error| format!("{error:?}"))?;
     check(&own.instructions);
     let library = patient_library_filter(seccomp, native)?;
     let big_endian = Abi::of(native, native).big_endian();

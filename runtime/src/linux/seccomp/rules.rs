@@ -8,7 +8,8 @@ use super::arch::{ARM_PRIVATE, Abi, Row, Target, lookup_from};
 use super::args::{Chain, Clause, Test};
 use super::assembler::Compare;
 use super::order::{Candidate, Conflict, arrange};
-use super::{Problem, action_word};
+use super::{action_word, mistake, note};
+use crate::finding::Finding;
 
 /// More rules than this are refused unread: no filter could hold them, and sorting them would take long.
 const MAX_RULES: usize = 1 << 18;
@@ -39,10 +40,10 @@ pub(super) struct Rules {
     /// Each list of argument checks once, however many calls and ABIs share it.
     pub(super) chains: Vec<Chain>,
     chain_index: HashMap<Chain, usize>,
-    /// Contradictions: the profile cannot be used.
-    pub(super) problems: Vec<Problem>,
+    /// The first contradiction: the profile cannot be used.
+    pub(super) contradiction: Option<Finding>,
     /// Parts of the profile without effect.
-    pub(super) warnings: Vec<Problem>,
+    pub(super) notes: Vec<Finding>,
     /// What has been reported: the next ABI finds the same again.
     reported: HashSet<(u32, u32)>,
 }
@@ -67,14 +68,14 @@ struct Hit {
 
 impl Rules {
     /// Looks up the names and expands the entries; `default` is the value of the default action.
-    pub(super) fn expand(seccomp: &LinuxSeccomp, default: u32) -> Self {
+    pub(super) fn expand(seccomp: &LinuxSeccomp, default: u32) -> Result<Self, Finding> {
         let mut all = Self {
             clauses: Vec::new(),
             mentions: Vec::new(),
             chains: Vec::new(),
             chain_index: HashMap::new(),
-            problems: Vec::new(),
-            warnings: Vec::new(),
+            contradiction: None,
+            notes: Vec::new(),
             reported: HashSet::new(),
         };
         let mut skipped = Vec::new();
@@ -87,15 +88,14 @@ impl Rules {
                 skipped.push(entry);
             } else {
                 let args = syscall.args().as_deref().unwrap_or_default();
-                all.warn_of_masks(entry, args);
+                all.note_masks(entry, args);
                 all.clauses.extend(alternatives(args).map(|tests| Clause { tests, action }));
             }
             let rules = first..all.clauses.len();
             size = size.saturating_add(syscall.names().len().saturating_mul(rules.len().max(1)));
             if size > MAX_RULES {
                 let at = format!("/syscalls/{entry}");
-                all.problems.push(Problem::new(at, format!("more than {MAX_RULES} rules are too many")));
-                return all;
+                return Err(mistake(at, format!("more than {MAX_RULES} rules are too many")));
             }
             for (index, name) in syscall.names().iter().enumerate() {
                 if let Some((at, row)) = lookup_from(before, name) {
@@ -103,12 +103,12 @@ impl Rules {
                     all.mentions.push(Mention { entry, row, rules: rules.clone() });
                 } else {
                     let at = format!("/syscalls/{entry}/names/{index}");
-                    all.warnings.push(Problem::new(at, format!("unknown system call {name:?} is skipped")));
+                    all.notes.push(note(at, format!("unknown system call {name:?} is skipped")));
                 }
             }
         }
-        all.warn_of_skipped(&skipped);
-        all
+        all.note_skipped(&skipped);
+        Ok(all)
     }
 
     /// Decides every number of an ABI that the profile mentions.
@@ -215,11 +215,11 @@ impl Rules {
         Verdict::Check(index)
     }
 
-    fn warn_of_masks(&mut self, entry: usize, args: &[LinuxSeccompArg]) {
+    fn note_masks(&mut self, entry: usize, args: &[LinuxSeccompArg]) {
         for (index, arg) in args.iter().enumerate() {
             let value = arg.value_two().unwrap_or(0);
             if arg.op() == LinuxSeccompOperator::ScmpCmpMaskedEq && value & !arg.value() != 0 {
-                self.warnings.push(Problem::new(
+                self.notes.push(note(
                     format!("/syscalls/{entry}/args/{index}/valueTwo"),
                     format!("{value:#x} has bits outside the mask {:#x}, which are ignored", arg.value()),
                 ));
@@ -228,7 +228,7 @@ impl Rules {
     }
 
     /// An entry with the default action is not an exception from another entry, although it looks like one.
-    fn warn_of_skipped(&mut self, skipped: &[usize]) {
+    fn note_skipped(&mut self, skipped: &[usize]) {
         if skipped.is_empty() {
             return;
         }
@@ -244,7 +244,7 @@ impl Rules {
                 continue;
             }
             if let Some(other) = effective.get(mention.row.0) {
-                self.warnings.push(Problem::new(
+                self.notes.push(note(
                     format!("/syscalls/{}", mention.entry),
                     format!(
                         "has no effect on {}: its action is the default one, and /linux/seccomp/syscalls/{other} stays in force",
@@ -259,7 +259,7 @@ impl Rules {
         let (loser, winner) = (loser.mention, winner.mention);
         if self.reported.insert((loser, winner)) {
             let (lost, won) = (&self.mentions[loser as usize], &self.mentions[winner as usize]);
-            self.warnings.push(Problem::new(
+            self.notes.push(note(
                 format!("/syscalls/{}", lost.entry),
                 format!(
                     "has no effect on {} (or not for all architectures): /linux/seccomp/syscalls/{} comes first",
@@ -273,13 +273,11 @@ impl Rules {
         let (loser, winner) = (loser.mention, winner.mention);
         if self.reported.insert((loser, winner)) {
             let (lost, won) = (&self.mentions[loser as usize], &self.mentions[winner as usize]);
-            self.problems.push(Problem::new(
-                format!("/syscalls/{}", lost.entry),
-                format!(
-                    "contradicts /linux/seccomp/syscalls/{}: same conditions on {}, other action",
-                    won.entry, lost.row.0
-                ),
-            ));
+            let message = format!(
+                "contradicts /linux/seccomp/syscalls/{}: same conditions on {}, other action",
+                won.entry, lost.row.0
+            );
+            self.contradiction.get_or_insert(mistake(format!("/syscalls/{}", lost.entry), message));
         }
     }
 
@@ -290,7 +288,7 @@ impl Rules {
         }
         if self.reported.insert((hit.mention, u32::MAX)) {
             let mention = &self.mentions[hit.mention as usize];
-            self.warnings.push(Problem::new(
+            self.notes.push(note(
                 format!("/syscalls/{}/args", mention.entry),
                 format!(
                     "cannot be checked where {} is made through socketcall or ipc: there the arguments are in memory",

@@ -11,7 +11,8 @@ use super::features::{ALLOW, ERRNO, KILL_THREAD};
 use super::interpreter::{Data, check, run};
 use super::reference::evaluate;
 use super::table::TABLE;
-use super::{Filter, Problem, compile, compile_with};
+use super::{Filter, compile, compile_with};
+use crate::finding::Finding;
 
 const X86_64: Arch = Arch::ScmpArchX86_64;
 
@@ -158,7 +159,7 @@ pub(super) fn random_profile() -> impl Strategy<Value = (LinuxSeccomp, Arch)> {
     )
 }
 
-fn agrees_with_reference(seccomp: &LinuxSeccomp, native: Arch, stub: bool) -> Result<u64, Vec<Problem>> {
+fn agrees_with_reference(seccomp: &LinuxSeccomp, native: Arch, stub: bool) -> Result<u64, Finding> {
     let filter = compile_with(seccomp, native, stub)?;
     check(&filter.instructions);
     let mut calls = 0;
@@ -202,8 +203,8 @@ proptest! {
     #[test]
     fn random_profiles_agree_with_the_reference((seccomp, native) in random_profile(), stub: bool) {
         // A contradiction is the only reason to refuse what the strategy generates.
-        if let Err(problems) = agrees_with_reference(&seccomp, native, stub) {
-            prop_assert!(problems.iter().all(|problem| problem.message.starts_with("contradicts ")), "{problems:?}");
+        if let Err(error) = agrees_with_reference(&seccomp, native, stub) {
+            prop_assert!(error.message.starts_with("contradicts "), "{error:?}");
         }
     }
 }
@@ -222,7 +223,7 @@ fn docker_default_is_small() {
     let filter = compile(&docker_default(), X86_64).unwrap();
     assert!(filter.instructions.len() <= 600, "{} instructions", filter.instructions.len());
     assert_eq!((filter.flags, filter.notify), (super::features::FLAG_SPEC_ALLOW, false));
-    assert_eq!(filter.warnings, []);
+    assert_eq!(filter.notes, []);
 }
 
 /// Prints the figures; the time depends on the machine and is only compared with a bound that every debug build meets.
@@ -352,7 +353,7 @@ fn multiplexed_calls_are_covered() {
     assert_eq!(verdict(&filter, x86, 102, [1, 0, 0, 0, 0, 0]), ALLOW);
     assert_eq!(verdict(&filter, x86, 102, [2, 0, 0, 0, 0, 0]), errno(1));
     assert_eq!(verdict(&filter, x86, 117, [21, 0, 0, 0, 0, 0]), ALLOW);
-    let pointers: Vec<&str> = filter.warnings.iter().map(|problem| problem.pointer.as_str()).collect();
+    let pointers: Vec<&str> = filter.notes.iter().map(|note| note.pointer.as_str()).collect();
     assert_eq!(pointers, ["/linux/seccomp/syscalls/0/args"]);
 }
 
@@ -389,35 +390,35 @@ fn flags_and_notify() {
     assert_eq!(verdict(&filter, X86_64, call(X86_64, "mkdir"), [0; 6]), super::features::USER_NOTIF);
 }
 
-fn problems(value: Value) -> Vec<String> {
-    compile(&profile(value), X86_64).unwrap_err().into_iter().map(|problem| problem.pointer).collect()
+fn mistake(value: Value) -> String {
+    compile(&profile(value), X86_64).unwrap_err().pointer().unwrap().to_owned()
 }
 
 #[test]
 fn unusable_profiles_are_refused() {
     let equal = |value: u64| json!([{"index": 0, "value": value, "op": "SCMP_CMP_EQ"}]);
     assert_eq!(
-        problems(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        mistake(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
             {"names": ["read"], "action": "SCMP_ACT_TRAP", "args": equal(1)},
             {"names": ["write", "read"], "action": "SCMP_ACT_ERRNO", "args": equal(1)},
         ]})),
-        ["/linux/seccomp/syscalls/1"]
+        "/linux/seccomp/syscalls/1"
     );
     let many: Vec<Value> =
         (0..1200_u64).map(|value| json!({"index": 0, "value": value << 33, "op": "SCMP_CMP_EQ"})).collect();
     assert_eq!(
-        problems(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        mistake(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
             {"names": ["read"], "action": "SCMP_ACT_TRAP", "args": many},
         ]})),
-        ["/linux/seccomp"]
+        "/linux/seccomp"
     );
     let most: Vec<Value> =
         (0..9000_u64).map(|value| json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"})).collect();
     assert_eq!(
-        problems(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        mistake(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
             {"names": ["read"], "action": "SCMP_ACT_TRAP", "args": most},
         ]})),
-        ["/linux/seccomp"]
+        "/linux/seccomp"
     );
     assert!(compile(&LinuxSeccomp::default(), Arch::ScmpArchNative).is_err());
 }
@@ -429,8 +430,8 @@ fn an_architecture_of_the_other_byte_order_is_left_out() {
     };
     let with = filter(json!(["SCMP_ARCH_X86", "SCMP_ARCH_S390X"]));
     assert_eq!(with.instructions, filter(json!(["SCMP_ARCH_X86"])).instructions);
-    assert_eq!(with.warnings.len(), 1);
-    assert_eq!(with.warnings[0].pointer, "/linux/seccomp/architectures/1");
+    assert_eq!(with.notes.len(), 1);
+    assert_eq!(with.notes[0].pointer, "/linux/seccomp/architectures/1");
 }
 
 #[test]
@@ -448,7 +449,7 @@ fn parts_without_effect_are_named() {
         ]},
     ]}));
     let filter = compile(&seccomp, X86_64).unwrap();
-    let mut pointers: Vec<&str> = filter.warnings.iter().map(|problem| problem.pointer.as_str()).collect();
+    let mut pointers: Vec<&str> = filter.notes.iter().map(|note| note.pointer.as_str()).collect();
     pointers.sort_unstable();
     assert_eq!(
         pointers,

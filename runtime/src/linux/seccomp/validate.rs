@@ -4,7 +4,8 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSyscall};
 
-use super::{Problem, uses_notify};
+use super::{mistake, uses_notify};
+use crate::finding::Finding;
 
 /// The kernel reduces a larger errno to this one (`MAX_ERRNO`), which would hide the mistake.
 const MAX_ERRNO: u32 = 4095;
@@ -19,53 +20,53 @@ const MAX_TRACE_DATA: u32 = 0xffff;
 const HANDOVER: [&str; 2] = ["write", "sendmsg"];
 
 /// Checks a profile without compiling it; empty if nothing is wrong.
-pub(crate) fn validate(seccomp: &LinuxSeccomp) -> Vec<Problem> {
-    let mut problems = Vec::new();
+pub(crate) fn validate(seccomp: &LinuxSeccomp) -> Vec<Finding> {
+    let mut findings = Vec::new();
     check_errno(
-        &mut problems,
+        &mut findings,
         "/defaultErrnoRet",
         "defaultAction",
         seccomp.default_action(),
         seccomp.default_errno_ret(),
     );
     if seccomp.default_action() == LinuxSeccompAction::ScmpActNotify {
-        problems.push(Problem::new(
+        findings.push(mistake(
             "/defaultAction",
             "SCMP_ACT_NOTIFY cannot be the default: the agent's listener could not be handed over any more",
         ));
     }
     for (index, entry) in seccomp.syscalls().iter().flatten().enumerate() {
-        check_entry(&mut problems, &format!("/syscalls/{index}"), entry);
+        check_entry(&mut findings, &format!("/syscalls/{index}"), entry);
     }
-    check_listener(&mut problems, seccomp);
-    problems
+    check_listener(&mut findings, seccomp);
+    findings
 }
 
-fn check_entry(problems: &mut Vec<Problem>, at: &str, entry: &LinuxSyscall) {
+fn check_entry(findings: &mut Vec<Finding>, at: &str, entry: &LinuxSyscall) {
     if entry.names().is_empty() {
-        problems.push(Problem::new(format!("{at}/names"), "must name at least one system call"));
+        findings.push(mistake(format!("{at}/names"), "must name at least one system call"));
     }
     for (index, name) in entry.names().iter().enumerate() {
         if name.is_empty() {
-            problems.push(Problem::new(format!("{at}/names/{index}"), "must not be empty"));
+            findings.push(mistake(format!("{at}/names/{index}"), "must not be empty"));
         } else if entry.action() == LinuxSeccompAction::ScmpActNotify && HANDOVER.contains(&name.as_str()) {
             let message = format!(
                 "SCMP_ACT_NOTIFY cannot be used for the {name} syscall: it hands the listener to the agent"
             );
-            problems.push(Problem::new(format!("{at}/names/{index}"), message));
+            findings.push(mistake(format!("{at}/names/{index}"), message));
         }
     }
-    check_errno(problems, &format!("{at}/errnoRet"), "action", entry.action(), entry.errno_ret());
+    check_errno(findings, &format!("{at}/errnoRet"), "action", entry.action(), entry.errno_ret());
     for (index, arg) in entry.args().iter().flatten().enumerate() {
         if arg.index() > 5 {
             let message = format!("a system call has the arguments 0 to 5, not {}", arg.index());
-            problems.push(Problem::new(format!("{at}/args/{index}/index"), message));
+            findings.push(mistake(format!("{at}/args/{index}/index"), message));
         }
     }
 }
 
 fn check_errno(
-    problems: &mut Vec<Problem>,
+    findings: &mut Vec<Finding>,
     at: &str,
     property: &str,
     action: LinuxSeccompAction,
@@ -78,25 +79,24 @@ fn check_errno(
         other => {
             let message =
                 format!("{property} {other} takes no number; only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do");
-            problems.push(Problem::new(at, message));
+            findings.push(mistake(at, message));
             return;
         }
     };
     if value > max {
-        problems.push(Problem::new(at, format!("{value} is too large, {action} takes at most {max}")));
+        findings.push(mistake(at, format!("{value} is too large, {action} takes at most {max}")));
     }
 }
 
-fn check_listener(problems: &mut Vec<Problem>, seccomp: &LinuxSeccomp) {
+fn check_listener(findings: &mut Vec<Finding>, seccomp: &LinuxSeccomp) {
     let notify = uses_notify(seccomp);
     // runc's and containerd's Go types write empty strings for absent values.
     let path = seccomp.listener_path().as_deref().filter(|path| *path != Path::new(""));
     match path {
         Some(path) if !path.is_absolute() => {
-            problems
-                .push(Problem::new("/listenerPath", format!("{} is not an absolute path", path.display())));
+            findings.push(mistake("/listenerPath", format!("{} is not an absolute path", path.display())));
         }
-        None if notify => problems.push(Problem::new(
+        None if notify => findings.push(mistake(
             "/listenerPath",
             "is required with SCMP_ACT_NOTIFY: without an agent the calls are never answered",
         )),
@@ -104,11 +104,11 @@ fn check_listener(problems: &mut Vec<Problem>, seccomp: &LinuxSeccomp) {
     }
     let metadata = seccomp.listener_metadata().as_deref().unwrap_or("");
     if path.is_none() && !metadata.is_empty() {
-        problems.push(Problem::new("/listenerMetadata", "is only allowed with listenerPath"));
+        findings.push(mistake("/listenerMetadata", "is only allowed with listenerPath"));
     }
     for (index, flag) in seccomp.flags().iter().flatten().enumerate() {
         if *flag == LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv && !notify {
-            problems.push(Problem::new(
+            findings.push(mistake(
                 format!("/flags/{index}"),
                 format!(
                     "{flag} is only valid with SCMP_ACT_NOTIFY: the kernel refuses it without a listener"
@@ -126,7 +126,7 @@ mod tests {
 
     fn pointers(profile: Value) -> Vec<String> {
         let seccomp: LinuxSeccomp = serde_json::from_value(profile).unwrap();
-        validate(&seccomp).into_iter().map(|problem| problem.pointer).collect()
+        validate(&seccomp).into_iter().map(|finding| finding.pointer).collect()
     }
 
     fn with_entry(entry: Value) -> Vec<String> {

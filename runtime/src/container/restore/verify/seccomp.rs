@@ -6,7 +6,7 @@ use oci_spec::runtime::Spec;
 use super::{Policy, refuse};
 use crate::criu::image::ImageDirectory;
 use crate::criu::message::SeccompFilter;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::linux::process_status::{self, ProcessStatus};
 use crate::linux::seccomp;
 use crate::plan::NATIVE;
@@ -26,11 +26,7 @@ pub(crate) fn expected(spec: &Spec, images: &ImageDirectory) -> Result<Expected>
     let Some(seccomp) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else {
         return Ok(Expected(None));
     };
-    let filter = seccomp::compile(seccomp, NATIVE).map_err(|problems| {
-        let first = problems.into_iter().next();
-        let (pointer, message) = first.map(|one| (one.pointer, one.message)).unwrap_or_default();
-        Error::new(Kind::InvalidSpec, message).at(pointer)
-    })?;
+    let filter = seccomp::compile(seccomp, NATIVE)?;
     match depth_of(&images.seccomp_filters()?, &filter.bytes()) {
         Some(depth) => Ok(Expected(Some(depth))),
         None => {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 
 /// How much a [`Finding`] matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -45,14 +45,32 @@ impl Finding {
         Self { severity: Severity::Note, pointer: pointer.into(), message: message.into() }
     }
 
-    /// Logs every finding that is not an error.
+    /// Logs a finding that is not an error.
     pub(crate) fn log(&self) {
         let level = if self.severity == Severity::Note { log::Level::Debug } else { log::Level::Warn };
-        log::log!(level, "{} (config.json {})", self.message, self.pointer);
+        log::log!(level, "{}", self.sentence());
+    }
+
+    /// The message and its place.
+    pub(crate) fn sentence(&self) -> String {
+        let Self { pointer, message, .. } = self;
+        if pointer.is_empty() { message.clone() } else { format!("{message} (config.json {pointer})") }
     }
 
     pub(crate) fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+}
+
+impl From<Finding> for Error {
+    fn from(finding: Finding) -> Self {
+        Self::invalid(finding.pointer, finding.message)
+    }
+}
+
+impl From<Error> for Finding {
+    fn from(error: Error) -> Self {
+        Self::error(error.pointer().unwrap_or_default(), error.sentence(None))
     }
 }
 
@@ -88,20 +106,17 @@ fn one_line(text: &str) -> String {
 /// Turns findings into the error that ends an operation: the message is the first error's, and the others are counted.
 ///
 /// Returns the warnings if there is no error.
-pub(crate) fn into_result(findings: Vec<Finding>) -> Result<Vec<Finding>, Error> {
+pub(crate) fn into_result(findings: Vec<Finding>) -> crate::Result<Vec<Finding>> {
     let others = findings.iter().filter(|finding| finding.is_error()).count().saturating_sub(1);
     let Some(first) = findings.iter().find(|finding| finding.is_error()) else {
         return Ok(findings);
     };
-    let mut error = Error::new(Kind::InvalidSpec, first.message.clone());
-    if !first.pointer.is_empty() {
-        error = error.at(first.pointer.clone());
+    let error = Error::from(first.clone());
+    if others == 0 {
+        return Err(error);
     }
-    if others > 0 {
-        let plural = if others == 1 { "" } else { "s" };
-        error = error.hint(format!("{others} more error{plural} in this document"));
-    }
-    Err(error)
+    let plural = if others == 1 { "" } else { "s" };
+    Err(error.hint(format!("{others} more error{plural} in this document")))
 }
 
 /// The findings of one document while it is checked.
@@ -142,6 +157,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn reads_as_one_line_and_as_json() {

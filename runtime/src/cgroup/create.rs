@@ -7,7 +7,7 @@ use oci_spec::runtime::{Linux, Spec};
 use super::device_plan::DevicePlan;
 use super::devices::rules;
 use super::handle::{CgroupRecord, DirRecord};
-use super::layout::{CgroupLayout, Mode, Place};
+use super::layout::{Attached, CgroupLayout, Mode, Place};
 use super::path::CgroupPath;
 use super::settings::{Current, Setting, settings_for};
 use super::systemd::{self, Instance, ScopeName, ScopePlan, sub_group};
@@ -49,8 +49,8 @@ pub(crate) enum Denial {
 pub(crate) struct PlannedDir {
     /// Its hierarchy.
     pub(crate) place: Place,
-    /// What is attached to the hierarchy; empty for the unified one.
-    pub(crate) controllers: Vec<String>,
+    /// What is attached to the hierarchy.
+    pub(crate) attached: Attached,
     /// The root of the hierarchy.
     pub(crate) mount: PathBuf,
     /// The cgroup, relative to the root.
@@ -144,12 +144,12 @@ impl CgroupPlan {
         let dirs: Vec<PlannedDir> = layout
             .places()
             .filter_map(|place| {
-                let controllers = match place {
-                    Place::V1(index) => layout.v1.get(index)?.controllers.clone(),
-                    Place::V2 => Vec::new(),
+                let attached = match place {
+                    Place::V1(index) => Attached::V1(layout.v1.get(index)?.controllers.clone()),
+                    Place::V2 => Attached::Unified,
                 };
                 let mount = layout.mount(place)?.to_owned();
-                Some(PlannedDir { place, controllers, mount, inner: inside(place), scope: None })
+                Some(PlannedDir { place, attached, mount, inner: inside(place), scope: None })
             })
             .collect();
         let mut enable: Vec<String> = Vec::new();
@@ -215,7 +215,7 @@ impl CgroupPlan {
 
     pub(super) fn record(&self, present: impl Fn(&PlannedDir) -> bool, made: Vec<PathBuf>) -> CgroupRecord {
         let dirs = self.dirs.iter().filter(|dir| present(dir)).map(|dir| DirRecord {
-            controllers: dir.controllers.clone(),
+            attached: dir.attached.clone(),
             mount: dir.mount.clone(),
             inner: dir.inner.clone(),
             scope: dir.scope.clone(),

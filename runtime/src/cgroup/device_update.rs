@@ -46,7 +46,7 @@ impl Cgroup {
                 .map_err(|errno| Error::os(errno, format!("open cgroup {}", path.display())).at(POINTER))
                 .map(|fd| (path, fd))
         };
-        if let Some(dir) = dirs.iter().find(|dir| dir.controllers.iter().any(|name| name == "devices")) {
+        if let Some(dir) = dirs.iter().find(|dir| dir.attached.has_v1("devices")) {
             let lines = Whitelist::new(to)?.changes(&Whitelist::new(from)?);
             let (path, dir) = open(dir)?;
             return write_devices(&dir, &lines).map_err(|(errno, write)| {

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use super::create::CgroupPlan;
 use super::file;
 use super::handle::{Cgroup, DirRecord, Join};
+use super::layout::Attached;
 use crate::error::{Error, Kind, Result};
 
 impl CgroupPlan {
     /// Refuses a place below a frozen cgroup, at any level: no process would ever run there.
     pub(crate) fn refuse_frozen(&self) -> Result<()> {
-        let freezers = self.dirs.iter().filter(|dir| is_freezer(&dir.controllers));
+        let freezers = self.dirs.iter().filter(|dir| is_freezer(&dir.attached));
         for dir in freezers {
             // The place itself is checked if it is found in use.
             let path = dir.path();
@@ -26,7 +27,7 @@ impl CgroupPlan {
 impl Cgroup {
     /// The nearest ancestor of the container's cgroup that is frozen by itself, if there is one.
     pub(crate) fn frozen_above(&self) -> Option<PathBuf> {
-        let freezers = self.record().dirs.iter().filter(|dir| is_freezer(&dir.controllers));
+        let freezers = self.record().dirs.iter().filter(|dir| is_freezer(&dir.attached));
         freezers
             .filter_map(|dir| Some((dir, dir.path().parent()?.to_owned())))
             .find_map(|(dir, above)| at_or_above(&dir.mount, &above))
@@ -34,7 +35,7 @@ impl Cgroup {
 
     /// The cgroup at or above one of these places of the container that is frozen by itself, if there is one.
     pub(crate) fn frozen_at(&self, join: &Join) -> Option<PathBuf> {
-        let v1 = self.record().dirs.iter().find(|dir| !dir.is_v2() && is_freezer(&dir.controllers));
+        let v1 = self.record().dirs.iter().find(|dir| dir.attached.has_v1("freezer"));
         let v1 = v1.and_then(|dir: &DirRecord| {
             let tasks = join.tasks.iter().find(|tasks| tasks.starts_with(&dir.mount))?;
             at_or_above(&dir.mount, tasks.parent()?)
@@ -77,9 +78,9 @@ fn thaw(frozen: &Path) -> String {
     }
 }
 
-/// Whether a hierarchy with these controllers has a freezer: the unified one, and one of version 1.
-fn is_freezer(controllers: &[String]) -> bool {
-    controllers.is_empty() || controllers.iter().any(|name| name == "freezer")
+/// Whether a hierarchy has a freezer: the unified one, and one of version 1.
+fn is_freezer(attached: &Attached) -> bool {
+    attached.is_unified() || attached.has_v1("freezer")
 }
 
 /// The nearest of these that exists and is frozen by itself.

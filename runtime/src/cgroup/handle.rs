@@ -7,7 +7,7 @@ use nix::unistd::AccessFlags;
 use serde::{Deserialize, Serialize};
 
 use super::file;
-use super::layout::{CgroupLayout, Mode, Place, V1Hierarchy, V2Hierarchy};
+use super::layout::{Attached, CgroupLayout, Mode, Place, V1Hierarchy, V2Hierarchy};
 use super::path::{SubCgroup, unified_membership};
 use super::systemd::ScopeRecord;
 use crate::error::{Error, Kind, Result};
@@ -29,9 +29,9 @@ pub(crate) struct CgroupRecord {
 /// The cgroup in one hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DirRecord {
-    /// What is attached to the hierarchy; empty for the unified one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) controllers: Vec<String>,
+    /// What is attached to the hierarchy.
+    #[serde(default, rename = "controllers", skip_serializing_if = "Attached::is_unified")]
+    pub(crate) attached: Attached,
     /// The root of the hierarchy.
     pub(crate) mount: PathBuf,
     /// The cgroup, relative to the root.
@@ -59,7 +59,7 @@ impl DirRecord {
 
     /// Whether it is in the unified hierarchy.
     pub(crate) fn is_v2(&self) -> bool {
-        self.controllers.is_empty()
+        self.attached.is_unified()
     }
 }
 
@@ -107,9 +107,8 @@ impl Cgroup {
 
     /// Whether all of its directories that have numbers exist.
     pub(crate) fn is_whole(&self) -> bool {
-        let named =
-            |dir: &DirRecord| !dir.is_v2() && dir.controllers.iter().all(|name| name.starts_with("name="));
-        self.record.dirs.iter().all(|dir| named(dir) || dir.path().exists())
+        let named = |attached: &Attached| matches!(attached, Attached::V1(names) if names.iter().all(|name| name.starts_with("name=")));
+        self.record.dirs.iter().all(|dir| named(&dir.attached) || dir.path().exists())
     }
 
     /// The record.
@@ -170,7 +169,7 @@ impl Cgroup {
 
     /// The directory in the version 1 hierarchy with this controller.
     pub(crate) fn v1_dir(&self, controller: &str) -> Option<PathBuf> {
-        let dir = self.record.dirs.iter().find(|dir| dir.controllers.iter().any(|name| name == controller));
+        let dir = self.record.dirs.iter().find(|dir| dir.attached.has_v1(controller));
         dir.map(DirRecord::path)
     }
 
@@ -183,12 +182,12 @@ impl Cgroup {
         let mut used = vec![false; subs.len()];
         for dir in &self.record.dirs {
             // The unified hierarchy is addressed by a path without controllers, or by one of its own.
-            let own;
-            let controllers = if dir.is_v2() {
-                own = file::read(&dir.path().join("cgroup.controllers")).unwrap_or_default();
-                &own.split_whitespace().map(str::to_owned).collect()
-            } else {
-                &dir.controllers
+            let controllers = match &dir.attached {
+                Attached::V1(names) => names,
+                Attached::Unified => {
+                    let own = file::read(&dir.path().join("cgroup.controllers")).unwrap_or_default();
+                    &own.split_whitespace().map(str::to_owned).collect()
+                }
             };
             let sub = subs.iter().position(|sub| sub.is_for(controllers));
             let mut path = dir.path();
@@ -231,10 +230,13 @@ impl Cgroup {
 
     /// The container's hierarchies as a layout, for translating an update.
     pub(super) fn layout(&self) -> Result<CgroupLayout> {
-        let v1 = self.record.dirs.iter().filter(|dir| !dir.is_v2()).map(|dir| V1Hierarchy {
-            controllers: dir.controllers.clone(),
-            mount: dir.mount.clone(),
-            own: "/".into(),
+        let v1 = self.record.dirs.iter().filter_map(|dir| match &dir.attached {
+            Attached::V1(controllers) => Some(V1Hierarchy {
+                controllers: controllers.clone(),
+                mount: dir.mount.clone(),
+                own: "/".into(),
+            }),
+            Attached::Unified => None,
         });
         let mut layout =
             CgroupLayout { mode: self.record.mode, v1: v1.collect(), v2: None, page_sizes: None };
@@ -299,7 +301,7 @@ mod tests {
             std::fs::write(root.join("unified/c").join(file), "\n").unwrap();
         }
         let dir = |name: &str, controllers: &[&str]| DirRecord {
-            controllers: controllers.iter().map(|&c| c.to_owned()).collect(),
+            attached: controllers.iter().map(|&c| c.to_owned()).collect::<Vec<_>>().into(),
             mount: root.join(name),
             inner: "c".into(),
             scope: None,

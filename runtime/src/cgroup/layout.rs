@@ -22,6 +22,44 @@ pub(crate) enum Mode {
     V2,
 }
 
+/// What is attached to a hierarchy. In the record of a container it is a list, which the unified hierarchy lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
+pub(crate) enum Attached {
+    /// Version 1: these controllers, or a name.
+    V1(Vec<String>),
+    /// Version 2: what the parent cgroup enables.
+    #[default]
+    Unified,
+}
+
+impl Attached {
+    /// Whether it is the unified hierarchy.
+    pub(crate) fn is_unified(&self) -> bool {
+        *self == Self::Unified
+    }
+
+    /// Whether the controller is bound to version 1 here.
+    pub(crate) fn has_v1(&self, controller: &str) -> bool {
+        matches!(self, Self::V1(names) if names.iter().any(|name| name == controller))
+    }
+}
+
+impl From<Vec<String>> for Attached {
+    fn from(names: Vec<String>) -> Self {
+        if names.is_empty() { Self::Unified } else { Self::V1(names) }
+    }
+}
+
+impl From<Attached> for Vec<String> {
+    fn from(attached: Attached) -> Self {
+        match attached {
+            Attached::V1(names) => names,
+            Attached::Unified => Self::new(),
+        }
+    }
+}
+
 /// One hierarchy of version 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct V1Hierarchy {
@@ -107,7 +145,7 @@ impl CgroupLayout {
         let text = file::read(membership)?;
         let lines = text.lines().filter_map(Membership::parse);
         if kind == CGROUP2_SUPER_MAGIC {
-            let own = lines.into_iter().find(|m| m.names.is_empty()).map_or("/", |m| m.path);
+            let own = lines.into_iter().find(Membership::is_unified).map_or("/", |m| m.path);
             let v2 = V2Hierarchy::at(root.to_owned(), own)?;
             return Ok(Self { mode: Mode::V2, v1: Vec::new(), v2: Some(v2), page_sizes: None });
         }
@@ -121,7 +159,7 @@ impl CgroupLayout {
         }
         let mut layout = Self { mode: Mode::V1, v1: Vec::new(), v2: None, page_sizes: None };
         for member in lines {
-            if member.names.is_empty() {
+            if member.is_unified() {
                 let mount = root.join("unified");
                 if magic(&mount) == Ok(CGROUP2_SUPER_MAGIC) {
                     layout.v2 = Some(V2Hierarchy::at(mount, member.path)?);
@@ -191,6 +229,11 @@ impl<'a> Membership<'a> {
         let mut parts = line.splitn(3, ':');
         let (_, names, path) = (parts.next()?, parts.next()?, parts.next()?);
         Some(Self { names: names.split(',').filter(|name| !name.is_empty()).collect(), path })
+    }
+
+    /// Whether it is that of the unified hierarchy.
+    pub(crate) fn is_unified(&self) -> bool {
+        self.names.is_empty()
     }
 
     /// The directory where this version 1 hierarchy is mounted by convention: named after the whole list of

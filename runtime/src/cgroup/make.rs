@@ -90,7 +90,7 @@ impl CgroupPlan {
                 let needed: Vec<&Setting> = self.settings.iter().filter(|s| s.place == Place::V2).collect();
                 controller::enable(&dir.mount, &dir.inner, dirs.open(Place::V2)?.1, &self.enable, &needed)?;
             }
-            if dir.controllers.iter().any(|name| name == "cpuset") {
+            if dir.attached.has_v1("cpuset") {
                 controller::fill_cpuset(&dir.mount, &dir.inner)?;
             }
         }

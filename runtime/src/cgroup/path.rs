@@ -117,7 +117,7 @@ impl SubCgroup {
 
 /// The unified cgroup in the text of a `/proc/PID/cgroup`.
 pub(super) fn unified_membership(text: &str) -> Option<&str> {
-    text.lines().filter_map(Membership::parse).find(|m| m.names.is_empty()).map(|m| m.path)
+    text.lines().filter_map(Membership::parse).find(Membership::is_unified).map(|m| m.path)
 }
 
 /// The path without its leading slash and `.` parts; none if a part is `..`.

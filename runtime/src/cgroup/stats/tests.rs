@@ -13,7 +13,7 @@ fn write(dir: &std::path::Path, files: &[(&str, &str)]) {
 
 fn cgroup(mode: Mode, dirs: &[(&std::path::Path, &[&str])]) -> Cgroup {
     let dirs = dirs.iter().map(|(mount, controllers)| DirRecord {
-        controllers: controllers.iter().map(|&c| c.to_owned()).collect(),
+        attached: controllers.iter().map(|&c| c.to_owned()).collect::<Vec<_>>().into(),
         mount: mount.to_path_buf(),
         inner: std::path::PathBuf::new(),
         scope: None,

@@ -1,7 +1,7 @@
 //! A bundle: a directory with a `config.json` and, usually, the root file system.
 
 use std::fs::{self, OpenOptions};
-use std::io::ErrorKind;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -143,7 +143,7 @@ fn read(dir: &Path, config_file: &Path) -> Result<Vec<u8>> {
     let opened = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(&path);
     let file = match opened {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // runc's wording, which callers look for.
             let what = format!("JSON specification file {} not found: {shown}", config_file.display());
             return Err(Error::io(&error, what).with_kind(Kind::InvalidSpec));

@@ -9,7 +9,7 @@
 use std::ffi::{CStr, CString, OsStr, c_char};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::ptr;
@@ -20,29 +20,19 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
+use super::mount::{self, MountAttr};
 use crate::error::{Error, Kind, Result};
 
 const OWN_BINARY: &CStr = c"/proc/self/exe";
 /// Set across the one re-execution, so that a failure to recognise the result ends in an error and not in a loop. It is
 /// never taken as proof of protection.
 const TRIED: &str = "WHARF_OWN_BINARY_TRIED";
-const OPEN_TREE_CLONE: u32 = 1;
-const MOUNT_ATTR_RDONLY: u64 = 1;
 /// Linux 6.3: without it, `vm.memfd_noexec=1` makes the file not executable.
 const MFD_EXEC: u32 = 0x10;
 const SEALS: SealFlag = SealFlag::F_SEAL_SEAL
     .union(SealFlag::F_SEAL_SHRINK)
     .union(SealFlag::F_SEAL_GROW)
     .union(SealFlag::F_SEAL_WRITE);
-
-/// `struct mount_attr` of `mount_setattr(2)`.
-#[repr(C)]
-struct MountAttr {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    userns_fd: u64,
-}
 
 /// Makes sure that no one can write to the running program through `/proc/PID/exe`, by executing it once more from a
 /// read-only copy.
@@ -103,25 +93,9 @@ fn is_protected() -> Result<bool> {
 /// then on, `mount_setattr(2)` by a process inside a container, which could otherwise remove the read-only attribute,
 /// fails with EINVAL.
 fn read_only_mount() -> Result<OwnedFd, Errno> {
-    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as u32;
-    // SAFETY: the path is a C string; the kernel reads nothing else.
-    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, OWN_BINARY.as_ptr(), flags) };
-    let fd = Errno::result(fd)? as i32;
-    // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
-    let tree = unsafe { OwnedFd::from_raw_fd(fd) };
-    let attr = MountAttr { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
-    // SAFETY: attr outlives the call and has the size that is passed; the path is an empty C string.
-    let set = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            ptr::from_ref(&attr),
-            size_of::<MountAttr>(),
-        )
-    };
-    Errno::result(set)?;
+    let tree = mount::clone_source_owned(OWN_BINARY, false, true)?;
+    let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    mount::set_attributes(tree.as_raw_fd(), &attr, false)?;
     Ok(tree)
 }
 

@@ -21,29 +21,29 @@ enum Has {
 
 /// What comes of a request.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+enum End {
     /// The mount point is there.
     At(String),
     Refused(Errno, Detail),
 }
 
-fn at(place: &str) -> Answer {
-    Answer::At(place.to_owned())
+fn at(place: &str) -> End {
+    End::At(place.to_owned())
 }
 
-fn refused(errno: Errno) -> Answer {
-    Answer::Refused(errno, Detail::None)
+fn refused(errno: Errno) -> End {
+    End::Refused(errno, Detail::None)
 }
 
-const WRONG_KIND: Answer = Answer::Refused(Errno::ENOTDIR, Detail::WrongKind);
-const LINK: Answer = Answer::Refused(Errno::ELOOP, Detail::WrongKind);
-const ASTRAY: Answer = Answer::Refused(Errno::ELOOP, Detail::LinkOnTheWay);
+const WRONG_KIND: End = End::Refused(Errno::ENOTDIR, Detail::WrongKind);
+const LINK: End = End::Refused(Errno::ELOOP, Detail::WrongKind);
+const ASTRAY: End = End::Refused(Errno::ELOOP, Detail::LinkOnTheWay);
 
 /// A path, how it is asked for, and what comes of it.
-type Request = (&'static str, Last, Links, Answer);
+type Case = (&'static str, Last, Links, End);
 
 /// Images, each with requests.
-fn table() -> Vec<(Vec<Has>, Vec<Request>)> {
+fn table() -> Vec<(Vec<Has>, Vec<Case>)> {
     use self::Has::{Directory as Folder, File as Text, Link, Proc, Tmpfs};
     use super::Last::{Directory, File};
     use super::Links::{All, Inner};
@@ -189,7 +189,7 @@ fn what_is_made_is_noted_and_what_was_there_is_not() {
     assert_eq!(made[3].get(), NONE_MADE);
 }
 
-fn request(root: &Path, wanted: &str, last: Last, links: Links) -> Answer {
+fn request(root: &Path, wanted: &str, last: Last, links: Links) -> End {
     let directory = open(root);
     let wanted = std::ffi::CString::new(wanted).unwrap();
     match MountPoints::new(directory.as_raw_fd(), &[]).target(&wanted, last, links) {
@@ -198,9 +198,9 @@ fn request(root: &Path, wanted: &str, last: Last, links: Links) -> Answer {
             let found = unsafe { OwnedFd::from_raw_fd(fd) };
             let whole = fs::read_link(format!("/proc/thread-self/fd/{}", found.as_raw_fd())).unwrap();
             assert_eq!(is_directory(fd).unwrap(), last == Last::Directory);
-            Answer::At(format!("/{}", whole.strip_prefix(root).unwrap().display()))
+            End::At(format!("/{}", whole.strip_prefix(root).unwrap().display()))
         }
-        Err(failure) => Answer::Refused(Errno::from_raw(failure.errno), failure.detail),
+        Err(failure) => End::Refused(Errno::from_raw(failure.errno), failure.detail),
     }
 }
 

@@ -52,7 +52,7 @@ impl Container {
     /// `Kind::WrongState` unless the container is running or paused; `Kind::Unsupported` without criu, or if criu, this
     /// kernel or a property of the container rules it out. In these cases nothing was done. A failure of criu itself
     /// leaves the container running; the error has the end of its log.
-    pub fn checkpoint(&self, options: &CheckpointOptions) -> Result<()> {
+    pub fn checkpoint(&self, options: CheckpointOptions) -> Result<()> {
         let _lock = self.lock()?;
         let status = self.status()?;
         if !matches!(status, Status::Running | Status::Paused) {

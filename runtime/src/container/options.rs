@@ -152,6 +152,9 @@ macro_rules! child_options {
 }
 
 /// How to create a container.
+///
+/// As all options, they are consumed by the operation, which closes the descriptors in them when it returns. Questions such
+/// as [`Runtime::explain`](crate::Runtime::explain) borrow them instead, so that the operation can follow.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct CreateOptions {

@@ -73,8 +73,8 @@ impl Runtime {
     /// As [`Runtime::create`]; `Kind::Unsupported` without criu, or if criu or this kernel rules it out;
     /// `Kind::Corrupt` if the directory holds what no checkpoint contains; `Kind::InvalidSpec` if the images describe
     /// something less confined than the configuration says. Nothing of the container is left then.
-    pub fn restore(&self, id: &ContainerId, bundle: &Bundle, options: &RestoreOptions) -> Result<Container> {
-        let directory = self.directory(id);
+    pub fn restore(&self, id: &ContainerId, bundle: &Bundle, options: RestoreOptions) -> Result<Container> {
+        let (options, directory) = (&options, self.directory(id));
         let spec = bundle.spec();
         let create_options = CreateOptions::new().console(options.console.clone());
         // Refuses all that a creation would refuse.

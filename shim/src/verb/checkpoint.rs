@@ -76,7 +76,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     if let Some(fd) = given.number::<u32>("status-fd")? {
         options = options.status_fd(status_fd(fd)?);
     }
-    container.checkpoint(&options).map_err(|error| match error.kind() {
+    container.checkpoint(options).map_err(|error| match error.kind() {
         Kind::WrongState => refused(&container, error, |status| Some(texts::checkpoint_wrong_state(status))),
         _ => hints::checkpoint(error),
     })?;

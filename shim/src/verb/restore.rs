@@ -76,7 +76,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     if !detach && !given.flag("no-subreaper") {
         foreground::adopt_orphans()?;
     }
-    let mut container = runtime.restore(&id, &bundle, &options).map_err(hints::create)?;
+    let mut container = runtime.restore(&id, &bundle, options).map_err(hints::create)?;
     if let Err(failure) = announcement.container(&container) {
         if let Err(error) = runtime.delete(&id, Delete::Force) {
             log::warn!("delete the container after a failure: {error}");

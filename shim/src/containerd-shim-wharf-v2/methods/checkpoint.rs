@@ -102,7 +102,7 @@ impl Wanted {
             .file_locks(self.file_locks)
             .manage_cgroups(self.cgroups);
         let options = CheckpointOptions::new(criu).leave_running(!self.exit);
-        let done = container.checkpoint(&options);
+        let done = container.checkpoint(options);
         finish(&done, &self.work, "dump.log", bundle);
         done
     }
@@ -219,7 +219,7 @@ async fn perform(saved: Saved, pod: &Rc<Pod>, task: &Rc<Task>, init: &Rc<Process
             } else {
                 Console::None
             });
-            let restored = Bundle::open(&bundle).and_then(|opened| runtime.restore(&id, &opened, &options));
+            let restored = Bundle::open(&bundle).and_then(|opened| runtime.restore(&id, &opened, options));
             finish(&restored, &work, "restore.log", &bundle);
             let mut container = restored.map_err(during)?;
             let pid = container.pid().unwrap_or(0);

@@ -40,13 +40,13 @@
 //!
 //! Each new container has one copy-on-write child. There is no helper program and no intermediate process.
 //!
-//! A child that enters a pid namespace with *other* processes in it (each exec, and a container that joins one by path) does
-//! all of its work where those processes cannot see it. Near the end it gives birth to a second process inside the
-//! namespace (`child/emerge.rs`). What the others can see of that one is the container's root, working directory, ids and
-//! capabilities, its standard streams, one socket, and of the caller's memory only the code. A process in there that has
-//! `CAP_SYS_PTRACE` may read and write all of it. So the parent does nothing on its request, and it never has a right that
-//! the container lacks. (Without privileges, a pid namespace that only a *joined* user namespace may make or enter needs a
-//! second clone too.)
+//! A child that enters a pid namespace with *other* processes in it (each exec, and a container that joins one by path)
+//! does all of its work where those processes cannot see it. Near the end it gives birth to a second process inside the
+//! namespace (`child/emerge.rs`). Of that process the others see the container's root, working directory, ids and
+//! capabilities, its standard streams, one socket, and nothing of the caller's memory but the code. A process in there
+//! that has `CAP_SYS_PTRACE` may read and write all of it. So the parent does nothing on its request, and it never has
+//! a right that the container lacks. (Without privileges, a pid namespace that only a *joined* user namespace may make
+//! or enter needs a second clone too.)
 //!
 //! The child is a copy of one thread of a program that may have many, so the heap and every other lock may be held for ever
 //! in the copy. It neither allocates nor formats nor logs, and calls the kernel directly on memory that existed before the
@@ -60,11 +60,11 @@
 //!
 //! # Waits
 //!
-//! A container, a hook or an operator can delay some things for ever: the start of a program, an exec, a change of mounts,
-//! poststart and poststop hooks. The library waits for these without the container's lock, so they keep no one from pausing,
-//! killing or deleting the container. A creation holds the lock until the container is complete. `delete --force` then ends
-//! the container's process, and that ends the hooks and the conversation with systemd that the creator waits for.
-//! `kill`, `state`, `list` and `ps` take no lock. No child has the lock: a mapping that is not inherited holds it.
+//! A container, a hook or an operator can delay some things for ever: the start of a program, an exec, a change of
+//! mounts, poststart and poststop hooks. The library waits for these without the container's lock, so the container can
+//! be paused, killed and deleted meanwhile. A creation holds the lock until the container is complete. `delete --force`
+//! then ends the container's process, and that ends the hooks and the conversation with systemd that the creator waits
+//! for. `kill`, `state`, `list` and `ps` take no lock. No child has the lock: a mapping that is not inherited holds it.
 //! Each wait has a bound, or an end that the kernel reports, and after a second the log says what it is for.
 //! [`CreateOptions::cancel`] and [`ExecOptions::cancel`] end a wait from outside.
 //!
@@ -95,7 +95,7 @@
 //!
 //! | module | idea |
 //! |---|---|
-//! | `bundle`, `id`, `error`, `host`, `features` | a configuration read once; names; failures; facts about the host; what this build can do |
+//! | `bundle`, `id`, `error`, `finding`, `host`, `features` | a configuration read once; names; failures; mistakes in a document; facts about the host; what this build can do |
 //! | `check` | pure validation, one file for each object of the specification |
 //! | `plan` | configuration to ordered steps |
 //! | `program` | what a plan hands to the child: its operations, and the words for each |
@@ -124,9 +124,9 @@
 //! | `notify/notify.sock` | on demand | where the container's process sends `sd_notify(3)` messages; the process sees it at /run/notify |
 //! | `state.json` | when the creation is complete, by rename | the record: boot id; pid with its pidfd inode and start time; cgroups, namespaces |
 //!
-//! The kernel has the truth: the library asks it whether a container is created, running, paused or stopped, and stores no
-//! status. A process is signalled only through a pidfd that was compared with the record. Of a record of another boot only
-//! the directory and the poststop hooks are left. [`Delete::Force`] cleans up after a creator that was killed at any
+//! The library stores no status: it asks the kernel whether a container is created, running, paused or stopped. A
+//! process is signalled only through a pidfd that was compared with the record. Of a record from another boot only the
+//! directory and the poststop hooks still count. [`Delete::Force`] cleans up after a creator that was killed at any
 //! moment, and with any of these files empty, truncated or missing (`tests/killed_creator.rs`).
 //!
 //! # Decisions, and why
@@ -139,7 +139,7 @@
 //!   moves into a group below the scope, `container`, with the same limits: the scope's own files are systemd's to write, and
 //!   `memory.events` of the group reports a kill at once and nothing before it. In a scope itself the first notice is
 //!   that the limit is hit. The notice of the kill follows 10 ms later; by then systemd may have removed the scope with its
-//!   last process, and engines that wait for it (conmon, containerd) never hear of the kill. Everything else is as with
+//!   last process, and engines that wait for it (conmon, containerd) never learn of the kill. Everything else is as with
 //!   cgroupfs.
 //! * **The gate is a connected socket**, not a fifo. A refused connection means that init is gone; a message means that
 //!   `execve` failed, and how. So `start` reports a program that cannot run, and `poststart` hooks run after it does. End of
@@ -160,7 +160,7 @@
 //!   namespace of the thread that made it, so a thread that ends right after joins the container's. The number of
 //!   a device in the container is chosen before the move, so it is known whatever name the kernel gives the device. Addresses
 //!   and routes are carried as the bytes that the kernel reported, so none of their attributes is lost.
-//! * **No mount is moved or unmounted that is a peer of one outside.** If the host's `/` is shared, what is unmounted from a
+//! * **A mount that is a peer of one outside is never moved or unmounted.** If the host's `/` is shared, what is unmounted from a
 //!   peer is unmounted from the host. So the tree around the root file system is made a slave first, even if
 //!   `rootfsPropagation` shares volumes: those are cloned in the caller's mount namespace. A debug build looks into mountinfo
 //!   before it unmounts.
@@ -173,8 +173,8 @@
 //!   the mount (a recursive bind, a mount of a process inside) goes with it and cannot be removed alone. A checkpoint is
 //!   refused while there is such a mount, since a restore makes only the mounts of the configuration; a restored container
 //!   begins with an empty record. Before Linux 6.8 the kernel gives the id of a mount that is gone to the next one. There,
-//!   the device and inode of the root are compared as well, and a mount that moved is found by its present path only. What
-//!   is left is that a process of the container can unmount what was added and mount the same file system again. The masks
+//!   the device and inode of the root are compared as well, and a mount that moved is found by its present path only. One
+//!   gap remains: a process of the container can unmount what was added and mount the same file system again. The masks
 //!   are safe there too: they are older than every mount on record, so no record has their ids.
 //! * **The kernel is at least Linux 5.14**, for the mount calls on descriptors. All work inside a root file system goes
 //!   through one descriptor of it, with `openat2(2)`: no link in an image leads out.
@@ -193,7 +193,7 @@
 //! | `closID` of a group that is there | `l3CacheSchema` and `memBwSchema` must match it, by value and in the domains that they name; `schemata` is written | the letter of the specification; hardware rounds, and fills in what is not named |
 //! | version 1 settings on a version 2 host | error, if they ask for an effect; a value that callers write for "unset" does not | engines send such values |
 //! | `pids.limit` | -1 is none; 0 is a limit since `ociVersion` 1.3, none before | version 1.3 made it one; callers that write an older version mean "none" |
-//! | no privileges, no cgroup, and no limits asked | the container silently has no cgroup; a limit asked is an error | that is the normal case of a user |
+//! | no privileges, no cgroup, and no limits requested | the container silently has no cgroup; a requested limit is an error | that is the normal case of a user |
 //! | device rules in an update | those that differ from the rules in force take their place; the same ones are left alone | engines send all resources with each update, and device plug-ins change rules behind the runtime's back |
 //! | device rules without the right to filter devices, or with cgroups disabled | silently left out | engines always send them; a user cannot make nodes, and can bind only nodes that the user can open |
 //! | mappings with a user namespace that is joined | must be those that the namespace has | otherwise one of the two is a mistake |
@@ -202,7 +202,7 @@
 //! | owner of standard streams | pipes, and files that are written to, go to the process' user; what is only read, sockets and devices do not | programs open /dev/stderr; runc gives away terminals and input files as well |
 //! | no room in the quota of keys of a user namespace's root | a session keyring without a name, charged to the caller, and a warning | the caller's own must not stay in force |
 //! | a file at the place of a device that is bound | error, unless it is that device or an empty regular file | the letter of the specification; a bind needs a file and leaves it in a root file system that is used again |
-//! | a restored process with more than the configuration gives | error | images are no authority; other runtimes believe them |
+//! | a restored process with more than the configuration gives | error | images are not an authority, although other runtimes trust them |
 //! | deleting a *created* container | kills and deletes it; [`Delete::Strict`] refuses | callers rely on it |
 //! | [`Container::start`] | returns when `execve` has succeeded, or with its failure | every caller wants to know |
 //!

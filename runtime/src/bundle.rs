@@ -99,7 +99,7 @@ impl Bundle {
         &self.config
     }
 
-    /// What is odd about the configuration's shape, such as an unknown capability.
+    /// Warnings about the configuration's shape, such as an unknown capability.
     pub fn warnings(&self) -> &[Finding] {
         &self.warnings
     }

@@ -12,8 +12,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, on which object, why, where in `config.json`, and what to do about it.
 ///
 /// `Display` prints one sentence: the failed action with its operands, the kernel's reason, the JSON pointer of the
-/// responsible property and a hint, each if known. Callers match on [`Error::kind`]; the sentence keeps the words that
-/// container managers look for in the output of runc.
+/// responsible property and a hint, as far as they are known. Callers match on [`Error::kind`]; the sentence keeps the
+/// words that container managers look for in the output of runc.
 pub struct Error(Box<Detail>);
 
 struct Detail {
@@ -90,7 +90,8 @@ impl Error {
             Errno::ENOSYS | Errno::EOPNOTSUPP => Kind::Unsupported,
             _ => Kind::System,
         };
-        let needed = "wharf needs a system call of Linux 5.14 that the kernel, or a filter around it, does not let it have";
+        let needed =
+            "wharf needs a system call of Linux 5.14 that the kernel, or a filter around it, does not allow";
         let hint = (errno == Errno::ENOSYS).then(|| needed.into());
         Self(Box::new(Detail {
             kind,
@@ -141,7 +142,7 @@ impl Error {
 
     /// The error of an operation that its caller cancelled.
     pub(crate) fn cancelled() -> Self {
-        Self::new(Kind::Cancelled, "the caller has cancelled the operation")
+        Self::new(Kind::Cancelled, "the caller cancelled the operation")
     }
 
     /// Adds to a failed wait why a child of this process may have no exit status.

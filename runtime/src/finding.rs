@@ -13,10 +13,10 @@ use crate::error::Error;
 pub enum Severity {
     /// The container cannot be created.
     Error,
-    /// The container is created, but the property has no effect, or one that its author may not expect.
+    /// The container is created, but the property has no effect, or an effect that its author may not expect.
     Warning,
-    /// The container is created as asked; only some readers of the document care. A runtime puts it in the log, and not
-    /// into the container's streams, where some managers would read it as a warning.
+    /// The container is created as asked, and few readers need to know this. A runtime should log it rather than print it
+    /// on the container's streams, where some managers would take it for a warning.
     Note,
 }
 

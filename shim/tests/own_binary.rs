@@ -104,5 +104,5 @@ fn the_marker_in_the_environment_is_no_protection() {
     let output =
         Command::new(WHARF).args(["create", "x"]).env("WHARF_OWN_BINARY_TRIED", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("protect the own binary"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("protect the runtime's own binary"));
 }

@@ -139,7 +139,7 @@ fn parse(rule: &LinuxDeviceCgroup, index: usize) -> Result<Rule> {
         None | Some(-1) => Ok(None),
         Some(value) => u32::try_from(value)
             .map(Some)
-            .map_err(|_| Error::invalid(at(name), format!("{value} is no device number; -1 is any"))),
+            .map_err(|_| Error::invalid(at(name), format!("{value} is not a device number; -1 means any"))),
     };
     let text = rule.access().as_deref().unwrap_or_default();
     let access = match text {

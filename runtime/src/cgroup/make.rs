@@ -126,13 +126,13 @@ impl CgroupPlan {
         let needed = needed.or_else(|| devices.then(|| "/linux/resources/devices".to_owned()));
         match needed {
             Some(pointer) if refused && expected => Err(error.at(pointer).hint(
-                "without privileges limits need a cgroup that is delegated to the caller: below his own cgroup on \
-                 cgroup v2, or by the user's systemd",
+                "without privileges, limits need a delegated cgroup: one below the caller's own cgroup on \
+                 cgroup v2, or one from the user's systemd",
             )),
             Some(pointer) => Err(error.at(pointer)),
             None if refused && self.denial != Denial::Fatal => {
                 let level = if expected { log::Level::Debug } else { log::Level::Warn };
-                log::log!(level, "{error}; going on without it, as nothing is configured there");
+                log::log!(level, "{error}; continuing without it, since nothing is configured there");
                 Ok(())
             }
             None => Err(error),

@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 
 /// A watch on the out-of-memory kills in a cgroup.
 ///
-/// Its descriptor becomes readable when something happened; [`OomWatch::read`] says what. Make the watch before the
+/// Its descriptor becomes readable when something has happened, and [`OomWatch::read`] says what. Make the watch before the
 /// container starts: a kill in its first milliseconds counts too. A kill is counted before the process ends, so a call
 /// after a process was seen to end reports the kill that ended it, readable or not. Removing the cgroup wakes a watcher
 /// of version 1 but not one of version 2, so a watcher should also poll for the end of the container.
@@ -100,12 +100,12 @@ impl OomWatch {
         Ok(watch)
     }
 
-    /// How many processes were killed since the last call, or none once the cgroup is gone; never blocks.
+    /// Returns how many processes were killed since the last call, or `None` once the cgroup is gone. Never blocks.
     ///
-    /// The cgroup may be removed before its count could be read: systemd removes a scope's as soon as the last process
-    /// has ended. Then a notice that has arrived, or cannot have arrived yet, counts as one kill if the parent cgroup
-    /// has counted any since the last call, or, if that cannot be known, if only kills give notice. So a kill in a
-    /// neighbouring cgroup at that moment can be taken for one in this.
+    /// The cgroup may be gone before its count is read, since systemd removes a scope as soon as its last process has
+    /// ended. A notice that has arrived, or may still be on its way, then counts as one kill if the parent cgroup has
+    /// counted a kill since the last call; if that is unknown, it counts where only kills give notice. So a kill in a
+    /// neighbouring cgroup at that moment can be mistaken for one in this cgroup.
     ///
     /// # Errors
     ///

@@ -86,7 +86,7 @@ impl Usage {
         Error::new(
             Kind::Timeout,
             format!(
-                "cannot lower the memory limit to {}: {usage} are in use, and no more could be taken back within {:?}",
+                "cannot lower the memory limit to {}: {usage} are in use, and no more could be reclaimed within {:?}",
                 self.limit, self.patience
             ),
         )

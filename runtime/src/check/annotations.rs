@@ -12,7 +12,7 @@ const REFUSED: [(&str, &str); 4] = [
     ("run.oci.seccomp_bpf_data", "a ready filter is to be loaded, and this runtime makes its filters itself"),
     (
         "run.oci.systemd.force_cgroup_v1",
-        "a cgroup of version 1 is to be mounted, which this runtime does not do",
+        "a cgroup of version 1 is to be mounted, which this runtime does not support",
     ),
 ];
 

@@ -22,7 +22,10 @@ pub(super) fn check(linux: &Linux, report: &mut Report) {
         let same = kind(earlier) == kind(device)
             && (earlier.major(), earlier.minor()) == (device.major(), device.minor());
         if first != index && !same {
-            report.error(format!("{at}/path"), format!("entry {first} wants another device at this path"));
+            report.error(
+                format!("{at}/path"),
+                format!("entry {first} asks for a different device at this path"),
+            );
         }
     }
 }

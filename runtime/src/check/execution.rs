@@ -29,7 +29,7 @@ pub(super) fn check(linux: &Linux, report: &mut Report) {
     {
         report.error(
             "/linux/rootfsPropagation",
-            format!("rootfsPropagation={word} is not supported: it is none of shared, slave, private, unbindable, or these with an r in front"),
+            format!("rootfsPropagation={word} is not supported: use shared, slave, private or unbindable, or one of these with an r in front"),
         );
     }
 }
@@ -73,7 +73,7 @@ fn check_memory_policy(policy: &LinuxMemoryPolicy, report: &mut Report) {
             let placed = has(Flag::MpolFRelativeNodes) || has(Flag::MpolFStaticNodes);
             if placed && none && matches!(mode, Mode::MpolPreferred | Mode::MpolLocal) {
                 report
-                    .error(format!("{at}/flags"), format!("{mode} without nodes takes no flag about nodes"));
+                    .error(format!("{at}/flags"), format!("{mode} without nodes takes no flags about nodes"));
             }
         }
     }
@@ -82,6 +82,6 @@ fn check_memory_policy(policy: &LinuxMemoryPolicy, report: &mut Report) {
             .error(format!("{at}/flags"), "MPOL_F_RELATIVE_NODES and MPOL_F_STATIC_NODES exclude each other");
     }
     if has(Flag::MpolFNumaBalancing) && !matches!(mode, Mode::MpolBind | Mode::MpolPreferredMany) {
-        report.error(format!("{at}/flags"), format!("MPOL_F_NUMA_BALANCING does not go with {mode}"));
+        report.error(format!("{at}/flags"), format!("MPOL_F_NUMA_BALANCING cannot be combined with {mode}"));
     }
 }

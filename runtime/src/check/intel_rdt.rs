@@ -19,7 +19,7 @@ pub(super) fn check(rdt: &LinuxIntelRdt, at: &str, report: &mut Report) {
         if line.contains('\n') {
             report.error(at, "has a newline; each element is one line");
         } else if !line.contains(':') {
-            report.error(at, format!("{line:?} is no line of a schemata file, such as \"L3:0=7f0;1=1f\""));
+            report.error(at, format!("{line:?} is not a line of a schemata file, such as \"L3:0=7f0;1=1f\""));
         }
     }
 }

@@ -30,7 +30,7 @@ fn range(part: &str) -> Result<RangeInclusive<u32>, String> {
         Some((first, last)) => (number(first, part)?, number(last, part)?),
         None => (number(part, part)?, number(part, part)?),
     };
-    if first > last { Err(format!("the range {part} runs backwards")) } else { Ok(first..=last) }
+    if first > last { Err(format!("the range {part} ends before it begins")) } else { Ok(first..=last) }
 }
 
 fn number(digits: &str, part: &str) -> Result<u32, String> {

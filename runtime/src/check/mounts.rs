@@ -120,7 +120,10 @@ pub(super) fn check_removed(mounts: &[Mount], report: &mut Report) {
 
 fn check_below_root(mount: &Mount, at: &str, report: &mut Report) {
     if !mount.destination().as_os_str().is_empty() && names_of(mount.destination()).is_empty() {
-        report.error(format!("{at}/destination"), "this is the root of the container, which stays as it is");
+        report.error(
+            format!("{at}/destination"),
+            "this is the root of the container, which cannot be replaced",
+        );
     }
 }
 
@@ -198,7 +201,7 @@ fn check_mount(mount: &Mount, at: &str, namespaces: &Namespaces, report: &mut Re
     if parsed.copy_symlink && (parsed.src_nofollow || parsed.dest_nofollow) {
         report.error(
             format!("{at}/options"),
-            "the option `copy-symlink` contradicts `src-nofollow` and `dest-nofollow`: it mounts no link",
+            "the option `copy-symlink` contradicts `src-nofollow` and `dest-nofollow`: a copied link is not mounted",
         );
     }
     if parsed.bind.is_some() || matches!(typ, Some("cgroup" | "cgroup2")) {
@@ -220,7 +223,9 @@ fn warn_of_unused(options: &[String], at: &str, report: &mut Report) {
         for word in words {
             report.warning(
                 format!("{at}/options/{index}"),
-                format!("the option `{word}` is for file systems that are made; this mount makes none, and nothing uses it"),
+                format!(
+                    "the option `{word}` has no effect: it is for new file systems, and this mount makes none"
+                ),
             );
         }
     }

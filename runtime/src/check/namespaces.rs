@@ -84,7 +84,7 @@ fn names(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
             report.error(
                 at,
                 format!(
-                    "unable to set {property} without a private UTS namespace; it would change the host's"
+                    "unable to set {property} without a private UTS namespace: that would change the host's"
                 ),
             );
         }
@@ -105,7 +105,7 @@ fn id_mappings(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
                 let kind = property.trim_end_matches("Mappings");
                 report.error(
                     at,
-                    format!("user namespaces enabled, but no {kind} mappings found: without them no id exists in there"),
+                    format!("user namespaces enabled, but no {kind} mappings found: without them the namespace has no ids"),
                 );
             }
             // For a joined namespace the list must equal the namespace's own, which only the kernel knows.
@@ -125,7 +125,7 @@ fn time_offsets(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
     for (clock, offset) in sorted(offsets) {
         let at = format!("/linux/timeOffsets/{}", escape(clock));
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
-            report.error(at.as_str(), "not a clock with an offset; these are monotonic and boottime");
+            report.error(at.as_str(), "this clock cannot have an offset; monotonic and boottime can");
         }
         if offset.nanosecs().is_some_and(|nanoseconds| nanoseconds >= 1_000_000_000) {
             report.error(format!("{at}/nanosecs"), "must be less than a second, 1000000000");
@@ -141,7 +141,7 @@ fn masks(linux: &Linux, namespaces: &Namespaces, report: &mut Report) {
         if !paths.is_empty() && !namespaces.mount.is_own() {
             report.error(
                 format!("/linux/{property}"),
-                "needs a mount namespace in /linux/namespaces, else it would change the host's mounts",
+                "needs a mount namespace in /linux/namespaces: otherwise it would change the host's mounts",
             );
         }
         for (index, path) in paths.iter().enumerate() {

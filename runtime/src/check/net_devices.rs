@@ -31,7 +31,7 @@ pub(super) fn check(linux: &Linux, namespaces: &Namespaces, report: &mut Report)
                 continue;
             }
             if rename == "lo" {
-                report.error(at.as_str(), "every network namespace has a device lo already");
+                report.error(at.as_str(), "every network namespace already has a device lo");
             }
         }
         let inside = rename.unwrap_or(name);
@@ -67,7 +67,7 @@ fn name_of_device(name: &str) -> Result<(), String> {
 fn template(name: &str) -> Result<(), String> {
     match name.split_once('%') {
         Some((_, rest)) if !rest.starts_with('d') || rest.contains('%') => {
-            Err(format!("{name:?} is no template: those have \"%d\" once, and no other %"))
+            Err(format!("{name:?} is not a valid template: a template has \"%d\" once, and no other %"))
         }
         _ => Ok(()),
     }

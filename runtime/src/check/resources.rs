@@ -55,7 +55,7 @@ fn devices(resources: &LinuxResources, at: &str, report: &mut Report) {
             && access.chars().any(|letter| !"rwm".contains(letter))
         {
             if access.contains(['r', 'w', 'm']) {
-                let message = format!("{access:?} is not made of r, w and m; the other letters are ignored");
+                let message = format!("{access:?} has letters other than r, w and m, which are ignored");
                 report.warning(format!("{at}/access"), message);
             } else {
                 report.error(format!("{at}/access"), format!("{access:?} has none of r, w and m"));

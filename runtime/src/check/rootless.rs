@@ -26,7 +26,7 @@ pub(crate) fn check(spec: &Spec, host: Host, hard: impl Fn(u32) -> Option<u64>) 
     if devices.is_some_and(|devices| !devices.is_empty()) && !host.moves_devices() {
         report.error(
             "/linux/netDevices",
-            "moving network devices takes CAP_NET_ADMIN and CAP_SYS_ADMIN where they are",
+            "moving network devices requires CAP_NET_ADMIN and CAP_SYS_ADMIN in their network namespace",
         );
     }
     if !host.is_admin() {
@@ -75,7 +75,7 @@ fn check_limits(spec: &Spec, hard: impl Fn(u32) -> Option<u64>, report: &mut Rep
             report.error(
                 format!("/process/rlimits/{index}/hard"),
                 format!(
-                    "{} cannot be raised from {own} to {wanted}: that takes CAP_SYS_RESOURCE over the machine",
+                    "{} cannot be raised from {own} to {wanted}: that requires CAP_SYS_RESOURCE in the initial user namespace",
                     limit.typ()
                 ),
             );
@@ -94,7 +94,7 @@ fn check_namespaces(namespaces: &Namespaces, report: &mut Report) {
         return;
     }
     if !namespaces.mount.is_own() {
-        report.error("/linux/namespaces", "a container without a mount namespace takes CAP_SYS_ADMIN");
+        report.error("/linux/namespaces", "a container without a mount namespace requires CAP_SYS_ADMIN");
     }
     if !namespaces.user.is_new() {
         return;
@@ -132,7 +132,7 @@ fn check_id_mapped_mounts(spec: &Spec, report: &mut Report) {
             // owns it.
             report.error(
                 format!("/mounts/{index}"),
-                "an id-mapped bind mount takes CAP_SYS_ADMIN over the file system that is bound",
+                "an id-mapped bind mount requires CAP_SYS_ADMIN over the file system that is bound",
             );
         }
     }

@@ -58,8 +58,9 @@ struct Filter {
     shed: Option<Op>,
 }
 
-/// When a filter is loaded: as late as possible, unless a process of the container could use what is not filtered yet, so that it applies to the calls of the container's program and not to
-/// the runtime's, of which an older profile does not know the newer ones (`openat2`, `close_range`).
+/// When a filter is loaded: as late as possible, so that it applies to the calls of the container's program and not to the
+/// runtime's, some of which an older profile does not know (`openat2`, `close_range`); but earlier if a process of the
+/// container could make use of one that is not filtered yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     /// While the parent still listens, so that it gets the notification descriptor.

@@ -94,7 +94,10 @@ impl LoopDevice {
         }
         Err(Error::os(
             Errno::EBUSY,
-            format!("make a loop device of {}: others took it {TRIES} times", file.display()),
+            format!(
+                "make a loop device of {}: other programs took the free device {TRIES} times",
+                file.display()
+            ),
         ))
     }
 

@@ -38,7 +38,7 @@ const SEALS: SealFlag = SealFlag::F_SEAL_SEAL
 /// read-only copy.
 ///
 /// Returns only in a protected process: the first call starts the program again with the same arguments, environment
-/// and process id, and the call in there returns at once. Descriptors that are not close-on-exec stay open. So call
+/// and process id, and there the same call returns at once. Descriptors that are not close-on-exec stay open. So call
 /// this first, before the program has read or printed anything. The library itself never calls it: it belongs in the
 /// `main` of a program that creates containers.
 ///
@@ -50,8 +50,11 @@ pub fn reexec_read_only() -> Result<()> {
         return Ok(());
     }
     if std::env::var_os(TRIED).is_some() {
-        return Err(Error::new(Kind::System, "protect the own binary: the read-only copy is not recognised")
-            .hint(format!("is /proc mounted? if {TRIED} is set in the environment, remove it")));
+        return Err(Error::new(
+            Kind::System,
+            "protect the runtime's own binary: the read-only copy is not recognised",
+        )
+        .hint(format!("is /proc mounted? if {TRIED} is set in the environment, remove it")));
     }
     let failed_mount = match read_only_mount() {
         Ok(copy) => execute(&copy),
@@ -60,9 +63,9 @@ pub fn reexec_read_only() -> Result<()> {
     // Creating a mount takes CAP_SYS_ADMIN over the mount namespace; and the program may be on a mount outside of it,
     // or on one whose clone is refused because of locked mounts. A memory file needs nothing.
     let copy = sealed_copy().map_err(|error| {
-        error.during(format_args!("protect the own binary (private mount: {failed_mount})"))
+        error.during(format_args!("protect the runtime's own binary (private mount: {failed_mount})"))
     })?;
-    Err(Error::os(execute(&copy), "execute a sealed copy of the own binary"))
+    Err(Error::os(execute(&copy), "execute a sealed copy of the runtime's own binary"))
 }
 
 /// Looks at the file that really runs; arguments and environment from the caller do not count.
@@ -111,9 +114,10 @@ fn sealed_copy() -> Result<OwnedFd> {
     };
     let mut copy = File::from(copy.map_err(|errno| Error::os(errno, "create a memory file"))?);
     // On Linux this is copy_file_range(2) or sendfile(2).
-    io::copy(&mut source, &mut copy).map_err(|error| Error::io(&error, "copy the own binary into memory"))?;
+    io::copy(&mut source, &mut copy)
+        .map_err(|error| Error::io(&error, "copy the runtime's own binary into memory"))?;
     fcntl(&copy, FcntlArg::F_ADD_SEALS(SEALS))
-        .map_err(|errno| Error::os(errno, "seal the copy of the own binary"))?;
+        .map_err(|errno| Error::os(errno, "seal the copy of the runtime's own binary"))?;
     Ok(copy.into())
 }
 

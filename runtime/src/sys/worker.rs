@@ -15,15 +15,15 @@ use crate::error::{Error, Kind, Result};
 ///
 /// The copy has the default action for every signal and blocks none, so that whatever it executes starts as it should.
 /// Of the descriptors from 3 up, it has only those in `keep`. The kernel kills it when its parent ends, so that no
-/// half-done work goes on behind the back of a program that takes over. Whatever it allocates, leaks or changes in
+/// half-finished work continues once another program has taken over. Whatever it allocates, leaks or changes in
 /// itself goes away with it. Standard input, output and error stay.
 ///
-/// `work` must own no descriptor from 3 up that is not in `keep`. It is dropped in the parent without being called.
+/// `work` must not own a descriptor from 3 up that is not in `keep`. It is dropped in the parent without being called.
 ///
 /// # Errors
 ///
-/// `Kind::WrongState` if this process has a second thread: its locks would stay locked in the copy for ever (`fork(2)`,
-/// and pthreads(7) on it). Otherwise the failure of the system call.
+/// `Kind::WrongState` if this process has a second thread, since a lock that it holds would stay locked in the copy for
+/// ever (`fork(2)`, pthreads(7)). Otherwise the failure of the system call.
 pub fn fork(keep: &[RawFd], work: impl FnOnce() -> i32) -> Result<i32> {
     if threads()? != 1 {
         return Err(Error::new(Kind::WrongState, "a process with several threads cannot be copied"));

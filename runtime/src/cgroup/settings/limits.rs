@@ -49,7 +49,7 @@ impl Output<'_> {
     pub(super) fn memory(&mut self, memory: &LinuxMemory, current: &Current) {
         let kernel = memory.kernel();
         if kernel.is_some_and(|kernel| kernel > 0) {
-            let message = "kernel memory has no limit of its own: Linux dropped it, memory.limit includes it";
+            let message = "Linux no longer limits kernel memory on its own: memory.limit includes it";
             self.unsupported("/memory/kernel", message);
         }
         for (value, property) in [
@@ -60,7 +60,7 @@ impl Output<'_> {
             (memory.kernel_tcp(), "/memory/kernelTCP"),
         ] {
             if let Some(value) = value.filter(|&value| value < -1) {
-                self.invalid(property, format!("{value} is no size; -1 is unlimited"));
+                self.invalid(property, format!("{value} is not a size; -1 means no limit"));
                 return;
             }
         }
@@ -88,7 +88,7 @@ impl Output<'_> {
     pub(super) fn pids(&mut self, resources: &LinuxResources, current: &Current) {
         let Some(limit) = resources.pids().map(|pids| pids.limit()) else { return };
         if limit < -1 {
-            self.invalid("/pids/limit", format!("{limit} is no number of tasks; -1 is unlimited"));
+            self.invalid("/pids/limit", format!("{limit} is not a number of tasks; -1 means no limit"));
             return;
         }
         // Callers of `update` fill a structure in which 0 means "leave it"; only config.json can ask for no task at

@@ -38,7 +38,7 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
                 out.errors.push(Error::invalid(format!("{ROOT}{property}"), message));
             }
             Some(_) if NOT_A_RESOURCE.contains(&key.as_str()) => {
-                let message = format!("unified resource {key:?} acts on processes, it is no resource");
+                let message = format!("unified resource {key:?} acts on processes; it is not a resource");
                 out.errors.push(Error::invalid(format!("{ROOT}{property}"), message));
             }
             Some(controller) if controller != "cgroup" && !v2.controllers.iter().any(|c| c == controller) => {

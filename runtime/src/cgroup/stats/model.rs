@@ -8,7 +8,7 @@ use crate::linux::intel_rdt::IntelRdtStats;
 
 /// What a container uses right now.
 ///
-/// Serializes as the `data` of a `stats` event of runc. Numbers that the machine cannot tell are 0 or absent.
+/// Serializes as the `data` of a `stats` event of runc. Numbers that the machine does not provide are 0 or absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -28,8 +28,8 @@ pub struct Stats {
     pub intel_rdt: IntelRdtStats,
     /// Network interfaces: always `null`, as with runc for containers whose network the caller set up.
     pub network_interfaces: Option<Vec<()>>,
-    /// Whether there is only version 2. This and other fields that `events --stats` does not print are for callers
-    /// that have messages of their own for each version.
+    /// Whether the machine has version 2 only. This field, and others that `events --stats` does not print, are for
+    /// callers whose own messages differ between the versions.
     #[serde(skip)]
     pub unified: bool,
     /// RDMA resources in use, by device.
@@ -54,9 +54,9 @@ pub struct RdmaStats {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct CpuStats {
-    /// What was used.
+    /// Time used.
     pub usage: CpuUsage,
-    /// What the quota held back.
+    /// Throttling by the quota.
     pub throttling: Throttling,
     /// Time lost waiting for a processor.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ pub struct CpuStats {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CpuUsage {
-    /// All of it.
+    /// In total.
     #[serde(skip_serializing_if = "is_zero")]
     pub total: u64,
     /// By processor (cgroup v1 only).
@@ -85,7 +85,7 @@ pub struct CpuUsage {
     pub user: u64,
 }
 
-/// What the quota held back.
+/// Throttling by the CPU quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 #[serde(rename_all = "camelCase")]
@@ -195,7 +195,7 @@ pub struct PidsStats {
     pub limit: u64,
 }
 
-/// Block devices, each number with what was nested in the container.
+/// Block devices; each number includes the cgroups nested in the container's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 #[serde(rename_all = "camelCase")]

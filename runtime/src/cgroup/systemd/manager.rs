@@ -88,7 +88,7 @@ impl Manager {
             let error = error.at("/linux/cgroupsPath");
             match failure {
                 Failure::Refused { name, .. } if name.ends_with(".UnitExists") => {
-                    error.hint("a container or service of that name is running")
+                    error.hint("a container or service with that name is running")
                 }
                 Failure::Timeout => error.hint("systemd is busy or hangs: see `systemctl list-jobs`"),
                 _ => error,
@@ -222,7 +222,7 @@ impl fmt::Display for Failure {
             Self::Refused { name, text } if text.is_empty() => f.write_str(name),
             Self::Refused { text, .. } => f.write_str(text.trim_end_matches('.')),
             Self::Timeout => write!(f, "no answer within {} s", PATIENCE.as_secs()),
-            Self::Cancelled => f.write_str("the caller has cancelled the operation"),
+            Self::Cancelled => f.write_str("the caller cancelled the operation"),
             Self::Gone => f.write_str("the container's process ended meanwhile"),
             Self::Broken(text) => f.write_str(text),
         }

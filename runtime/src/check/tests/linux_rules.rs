@@ -31,7 +31,7 @@ fn namespaces() {
     );
     expect(
         &json!({"/linux/timeOffsets/realtime": {}}),
-        &["error: /linux/timeOffsets/realtime: not a clock with an offset"],
+        &["error: /linux/timeOffsets/realtime: this clock cannot have an offset"],
     );
     expect(
         &json!({"/linux/timeOffsets/boottime/nanosecs": 1_000_000_000}),
@@ -110,7 +110,7 @@ fn devices() {
     }
     expect(
         &json!({"/linux/devices/0/minor": 230}),
-        &["error: /linux/devices/3/path: entry 0 wants another device"],
+        &["error: /linux/devices/3/path: entry 0 asks for a different device"],
     );
     expect(
         &json!({"/linux/devices/2/major": 4096}),
@@ -189,7 +189,7 @@ fn letters_of_a_device_rule() {
     for access in ["rr", "mrwmrw", ""] {
         expect(&json!({at: access}), &[]);
     }
-    let ignored = format!("warning: {at}: \"rwx\" is not made of r, w and m; the other letters are ignored");
+    let ignored = format!("warning: {at}: \"rwx\" has letters other than r, w and m, which are ignored");
     expect(&json!({at: "rwx"}), &[&ignored]);
     for access in ["x", "RW", " "] {
         expect(&json!({at: access}), &[&format!("error: {at}: {access:?} has none of r, w and m")]);

@@ -61,7 +61,7 @@ impl Membership {
         match &wish.clos {
             Clos::Named(name) if !there && wish.schemata.is_empty() => {
                 return Err(invalid(
-                    format!("there is no resctrl group {name}, and nothing says what it is to be"),
+                    format!("there is no resctrl group {name}, and no schema is configured for a new one"),
                     "/closID",
                 )
                 .hint(format!("make {}, or set schemata, l3CacheSchema or memBwSchema", clos.display())));
@@ -219,7 +219,7 @@ fn compare(clos: &Path, root: &Path, schemata: &Schemata) -> Result<()> {
         let Some(text) = text else { continue };
         let differs = match Line::parse(text) {
             Some(line) => line.is_met_by(&there, step),
-            None => Err("it is no line of a schemata file".to_owned()),
+            None => Err("it is not a line of a schemata file".to_owned()),
         };
         differs.map_err(|why| {
             Error::new(

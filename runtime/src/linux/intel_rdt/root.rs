@@ -28,7 +28,7 @@ pub(crate) fn find() -> Result<PathBuf> {
         let hint = if supported {
             "mount it: mount -t resctrl resctrl /sys/fs/resctrl"
         } else {
-            "this kernel or this processor has nothing of the kind (Intel RDT, AMD QoS)"
+            "this kernel or this processor does not support it (Intel RDT, AMD QoS)"
         };
         Error::new(Kind::Unsupported, "intelRdt needs the resctrl file system, which is not mounted")
             .at("/linux/intelRdt")

@@ -149,7 +149,7 @@ fn caches(monitored: &Path) -> Result<Vec<std::path::PathBuf>> {
     Ok(all)
 }
 
-/// A counter sometimes says `Unavailable` or `Error` (resctrl.rst), which is no number yet.
+/// A counter sometimes says `Unavailable` or `Error` (resctrl.rst), which is not a number yet.
 fn counter(file: &Path) -> u64 {
     fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
@@ -157,7 +157,10 @@ fn counter(file: &Path) -> u64 {
 fn number(file: &Path) -> Result<u64> {
     let text = read(file)?;
     text.parse().map_err(|_| {
-        Error::new(crate::error::Kind::System, format!("{} has {text:?}, which is no number", file.display()))
+        Error::new(
+            crate::error::Kind::System,
+            format!("{} has {text:?}, which is not a number", file.display()),
+        )
     })
 }
 

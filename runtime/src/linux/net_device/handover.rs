@@ -154,7 +154,7 @@ impl Intent {
             return Err(Error::new(
                 Kind::System,
                 format!(
-                    "the network devices {} are not handed back: they come from another network namespace",
+                    "the network devices {} are not handed back, since they come from another network namespace",
                     names.join(", ")
                 ),
             ));
@@ -258,7 +258,7 @@ pub(crate) fn clash(wish: &Wish) -> Error {
     let what = format!("move network device {wish}: the container has a network device {inside} already");
     Error::os(Errno::EEXIST, what)
         .at(wish.pointer())
-        .hint("a name like \"eth%d\" lets the kernel choose a number")
+        .hint("a name like \"eth%d\" lets the kernel choose the number")
 }
 
 /// Names of the devices in a namespace, by entering it, which takes privileges.
@@ -364,9 +364,7 @@ fn bring_home(host: &Netlink, container: &Netlink, device: &Device, index: u32) 
         Err(Refusal { errno: Errno::EEXIST, .. }) => {}
         Err(refusal) => return Err(refusal),
     }
-    log::warn!(
-        "the host has another network device {name} now: the one from the container gets another name"
-    );
+    log::warn!("the host has another network device {name} now: the one from the container gets a new name");
     // The kernel moves first and then renames, so the device may already be home.
     match Link::find(host, Key::Index(device.index))? {
         Some(link) if link.hardware == device.hardware => {}

@@ -262,7 +262,7 @@ impl Rules {
             self.notes.push(note(
                 format!("/syscalls/{}", lost.entry),
                 format!(
-                    "has no effect on {} (or not for all architectures): /linux/seccomp/syscalls/{} comes first",
+                    "has no effect on {} on at least one architecture: /linux/seccomp/syscalls/{} comes first",
                     lost.row.0, won.entry
                 ),
             ));

@@ -42,11 +42,8 @@ impl DevicePlan {
         let configured = resources.and_then(|r| r.devices().as_deref()).unwrap_or_default();
         let asked = !configured.is_empty();
         let list = rules(configured)?;
-        let v1 = layout.v1.iter().position(|h| h.controllers.iter().any(|c| c == "devices"));
-        Ok(match (v1, &layout.v2) {
-            (Some(index), _) => {
-                Self::V1 { place: Place::V1(index), writes: Whitelist::new(&list)?.writes(), asked }
-            }
+        Ok(match (layout.v1_place("devices"), &layout.v2) {
+            (Some(place), _) => Self::V1 { place, writes: Whitelist::new(&list)?.writes(), asked },
             (None, Some(_)) => Self::V2 { program: device_program(&list), asked },
             (None, None) if asked => {
                 return Err(Error::unsupported(

@@ -154,10 +154,9 @@ fn parse(rule: &LinuxDeviceCgroup, index: usize) -> Result<Rule> {
 /// Everything that is wrong with the rules on this machine.
 pub(crate) fn check(resources: &LinuxResources, layout: &CgroupLayout) -> Option<Error> {
     let configured = resources.devices().as_deref().unwrap_or_default();
-    let on_v1 = layout.v1.iter().any(|h| h.controllers.iter().any(|c| c == "devices"));
     match rules(configured) {
         Err(error) => Some(error),
-        Ok(list) if on_v1 => Whitelist::new(&list).err(),
+        Ok(list) if layout.v1_place("devices").is_some() => Whitelist::new(&list).err(),
         Ok(_) if layout.v2.is_some() || configured.is_empty() => None,
         Ok(_) => Some(Error::unsupported(
             "/linux/resources/devices",

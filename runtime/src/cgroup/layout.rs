@@ -177,10 +177,14 @@ impl CgroupLayout {
         Ok(layout)
     }
 
+    /// The hierarchy of version 1 that has this controller.
+    pub(crate) fn v1_place(&self, controller: &str) -> Option<Place> {
+        self.v1.iter().position(|h| h.controllers.iter().any(|c| c == controller)).map(Place::V1)
+    }
+
     /// Where a controller is: by its name in version 1, or by its name in version 2 if it is not bound to version 1.
     pub(crate) fn place(&self, v1_name: &str, v2_name: &str) -> Option<Place> {
-        let v1 = self.v1.iter().position(|h| h.controllers.iter().any(|c| c == v1_name));
-        v1.map(Place::V1).or_else(|| {
+        self.v1_place(v1_name).or_else(|| {
             let v2 = self.v2.as_ref()?;
             v2.controllers.iter().any(|c| c == v2_name).then_some(Place::V2)
         })

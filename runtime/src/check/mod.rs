@@ -74,36 +74,32 @@ pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
 
 /// The same for the process of an `exec`; pointers are relative to its own document.
 pub(crate) fn check_process(process: &Process) -> Vec<Finding> {
-    let mut report = Report::default();
-    check_process_at(process, "", &mut report);
-    report.into_findings()
+    found(|report| check_process_at(process, "", report))
 }
 
 /// The same for mounts to be added to a running container with this configuration.
 pub(crate) fn check_added_mounts(mounts: &[Mount], spec: &Spec) -> Vec<Finding> {
-    let mut report = Report::default();
-    mounts::check_added(mounts, &Namespaces::of(spec.linux().as_ref()), &mut report);
-    report.into_findings()
+    found(|report| mounts::check_added(mounts, &Namespaces::of(spec.linux().as_ref()), report))
 }
 
 /// The same for destinations whose mounts are to be removed.
 pub(crate) fn check_removed_mounts(mounts: &[Mount]) -> Vec<Finding> {
-    let mut report = Report::default();
-    mounts::check_removed(mounts, &mut report);
-    report.into_findings()
+    found(|report| mounts::check_removed(mounts, report))
 }
 
 /// The same for the resources of an `update`; pointers are relative to its own document.
 pub(crate) fn check_resources(resources: &LinuxResources) -> Vec<Finding> {
-    let mut report = Report::default();
-    resources::check(resources, "", &mut report);
-    report.into_findings()
+    found(|report| resources::check(resources, "", report))
 }
 
 /// The same for an update of `intelRdt`; pointers are relative to its own object.
 pub(crate) fn check_intel_rdt(rdt: &LinuxIntelRdt) -> Vec<Finding> {
+    found(|report| intel_rdt::check(rdt, "", report))
+}
+
+fn found(check: impl FnOnce(&mut Report)) -> Vec<Finding> {
     let mut report = Report::default();
-    intel_rdt::check(rdt, "", &mut report);
+    check(&mut report);
     report.into_findings()
 }
 

@@ -24,40 +24,42 @@
 
 use crate::program::Op;
 
-/// The kinds of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum MessageKind {
-    Ask = 1,
-    Answer,
-    Reborn,
-    Console,
-    Listener,
-    Warning,
-    Failed,
-    Created,
-    Go,
-    Start,
-    Gone,
-    Found,
-    Undone,
+/// An enumeration whose values go over the wire as numbers, with the list of them in that order.
+macro_rules! numbered {
+    ($(#[$about:meta])* pub(crate) enum $name:ident {
+        $($(#[$meaning:meta])* $value:ident $(= $number:literal)?,)*
+    }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub(crate) enum $name {
+            $($(#[$meaning])* $value $(= $number)?,)*
+        }
+
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$value,)*];
+        }
+    };
 }
 
-const KINDS: [MessageKind; 13] = [
-    MessageKind::Ask,
-    MessageKind::Answer,
-    MessageKind::Reborn,
-    MessageKind::Console,
-    MessageKind::Listener,
-    MessageKind::Warning,
-    MessageKind::Failed,
-    MessageKind::Created,
-    MessageKind::Go,
-    MessageKind::Start,
-    MessageKind::Gone,
-    MessageKind::Found,
-    MessageKind::Undone,
-];
+numbered! {
+    /// The kinds of messages.
+    pub(crate) enum MessageKind {
+        Ask = 1,
+        Answer,
+        Reborn,
+        Console,
+        Listener,
+        Warning,
+        Failed,
+        Created,
+        Go,
+        Start,
+        Gone,
+        Found,
+        Undone,
+    }
+}
 
 /// One message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,26 +99,23 @@ impl Message {
         if packet.len() != MESSAGE_SIZE {
             return None;
         }
-        let kind = KINDS.get((word(0)? as usize).wrapping_sub(1)).copied()?;
+        let kind = MessageKind::ALL.get((word(0)? as usize).wrapping_sub(1)).copied()?;
         Some(Self { kind, a: word(1)?, b: word(2)? as i32, c: word(3)? })
     }
 }
 
-/// What a process was doing when it failed after its start. `start` has no plan in which to look up the number of the
-/// operation: the container may be from another version of the program, or from a caller with other rights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Late {
-    Other,
-    Hooks,
-    Filter,
-    Capabilities,
-    Exec,
-    NoProcess,
+numbered! {
+    /// What a process was doing when it failed after its start. `start` has no plan in which to look up the number of the
+    /// operation: the container may be from another version of the program, or from a caller with other rights.
+    pub(crate) enum Late {
+        Other,
+        Hooks,
+        Filter,
+        Capabilities,
+        Exec,
+        NoProcess,
+    }
 }
-
-const LATE: [Late; 6] =
-    [Late::Other, Late::Hooks, Late::Filter, Late::Capabilities, Late::Exec, Late::NoProcess];
 
 impl Late {
     /// The value for an operation.
@@ -133,92 +132,65 @@ impl Late {
 
     /// The `a` of a message.
     pub(crate) fn decode(a: u32) -> Self {
-        LATE.get(a as usize).copied().unwrap_or(Self::Other)
+        Self::ALL.get(a as usize).copied().unwrap_or(Self::Other)
     }
 }
 
-/// Why an operation failed, beyond the errno: the `c` of a `Failed` message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Detail {
-    None = 0,
-    /// A mount point or file exists but is of another kind.
-    WrongKind,
-    /// A device node exists with another type or number.
-    OtherDevice,
-    /// The file is not on the required file system.
-    WrongFilesystem,
-    /// The working directory is outside the container.
-    Unreachable,
-    /// No candidate exists in PATH.
-    NotInPath,
-    /// The program is a directory.
-    IsDirectory,
-    /// The program's `#!` interpreter is missing.
-    NoScriptInterpreter,
-    /// The ELF interpreter (dynamic loader) of the program is missing.
-    NoElfInterpreter,
-    /// The program has an unknown format.
-    UnknownFormat,
-    /// The program's file system is mounted noexec.
-    NoExecMount,
-    /// A hook ended with an exit code (in `b`).
-    HookExit,
-    /// A hook was killed by a signal (in `b`).
-    HookSignal,
-    /// A hook took too long.
-    HookTimeout,
-    /// The parent or `start` went away.
-    PeerGone,
-    /// The configuration has no process.
-    NoProcess,
-    /// Too deep or too many for the fixed space of the child.
-    TooLarge,
-    /// Nothing is mounted there, or the mount is locked.
-    NotRemovable,
-    /// A mount that was to be removed is a peer of one outside.
-    SharedOutside,
-    /// A path that may have no symbolic links has one.
-    LinkOnTheWay,
-    /// What is mounted there is not on record.
-    NotAdded,
-    /// A recorded mount is gone.
-    Unmounted,
-    /// A recorded mount cannot be found, or another covers it.
-    OutOfReach,
+numbered! {
+    /// Why an operation failed, beyond the errno: the `c` of a `Failed` message.
+    pub(crate) enum Detail {
+        None = 0,
+        /// A mount point or file exists but is of another kind.
+        WrongKind,
+        /// A device node exists with another type or number.
+        OtherDevice,
+        /// The file is not on the required file system.
+        WrongFilesystem,
+        /// The working directory is outside the container.
+        Unreachable,
+        /// No candidate exists in PATH.
+        NotInPath,
+        /// The program is a directory.
+        IsDirectory,
+        /// The program's `#!` interpreter is missing.
+        NoScriptInterpreter,
+        /// The ELF interpreter (dynamic loader) of the program is missing.
+        NoElfInterpreter,
+        /// The program has an unknown format.
+        UnknownFormat,
+        /// The program's file system is mounted noexec.
+        NoExecMount,
+        /// A hook ended with an exit code (in `b`).
+        HookExit,
+        /// A hook was killed by a signal (in `b`).
+        HookSignal,
+        /// A hook took too long.
+        HookTimeout,
+        /// The parent or `start` went away.
+        PeerGone,
+        /// The configuration has no process.
+        NoProcess,
+        /// Too deep or too many for the fixed space of the child.
+        TooLarge,
+        /// Nothing is mounted there, or the mount is locked.
+        NotRemovable,
+        /// A mount that was to be removed is a peer of one outside.
+        SharedOutside,
+        /// A path that may have no symbolic links has one.
+        LinkOnTheWay,
+        /// What is mounted there is not on record.
+        NotAdded,
+        /// A recorded mount is gone.
+        Unmounted,
+        /// A recorded mount cannot be found, or another covers it.
+        OutOfReach,
+    }
 }
-
-/// All details, in the order of their numbers.
-const DETAILS: [Detail; 23] = [
-    Detail::None,
-    Detail::WrongKind,
-    Detail::OtherDevice,
-    Detail::WrongFilesystem,
-    Detail::Unreachable,
-    Detail::NotInPath,
-    Detail::IsDirectory,
-    Detail::NoScriptInterpreter,
-    Detail::NoElfInterpreter,
-    Detail::UnknownFormat,
-    Detail::NoExecMount,
-    Detail::HookExit,
-    Detail::HookSignal,
-    Detail::HookTimeout,
-    Detail::PeerGone,
-    Detail::NoProcess,
-    Detail::TooLarge,
-    Detail::NotRemovable,
-    Detail::SharedOutside,
-    Detail::LinkOnTheWay,
-    Detail::NotAdded,
-    Detail::Unmounted,
-    Detail::OutOfReach,
-];
 
 impl Detail {
     /// The detail of that number; hook failures carry the hook's number in the upper half.
     pub(crate) fn decode(c: u32) -> (Self, u16) {
-        (DETAILS.get((c & 0xffff) as usize).copied().unwrap_or(Self::None), (c >> 16) as u16)
+        (Self::ALL.get((c & 0xffff) as usize).copied().unwrap_or(Self::None), (c >> 16) as u16)
     }
 
     /// The number, with the hook's in the upper half.
@@ -233,16 +205,16 @@ mod tests {
 
     #[test]
     fn messages_survive_the_wire() {
-        for kind in KINDS {
+        for &kind in MessageKind::ALL {
             let message = Message { kind, a: 7, b: -3, c: Detail::HookTimeout.encode(5) };
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }
         assert_eq!(Message::decode(&[0; 16]), None);
         assert_eq!(Message::decode(&[1; 15]), None);
-        for late in LATE {
+        for &late in Late::ALL {
             assert_eq!(Late::decode(late as u32), late);
         }
-        for detail in DETAILS {
+        for &detail in Detail::ALL {
             assert_eq!(Detail::decode(detail.encode(9)), (detail, 9));
         }
     }

@@ -81,59 +81,47 @@ impl Namespaces {
         }
     }
 
-    /// The `CLONE_NEW*` flags of the new namespaces that the child unshares itself: all but user and pid (which it must
-    /// be born into) and cgroup (which must come after it is in its cgroup, or the root of the namespace would be the
-    /// wrong one).
-    pub(crate) fn unshared(&self) -> i32 {
-        let flags = [
-            (&self.mount, libc::CLONE_NEWNS),
-            (&self.uts, libc::CLONE_NEWUTS),
-            (&self.ipc, libc::CLONE_NEWIPC),
-            (&self.network, libc::CLONE_NEWNET),
-            (&self.time, libc::CLONE_NEWTIME),
-        ];
-        flags.into_iter().filter(|(origin, _)| origin.is_new()).fold(0, |all, (_, flag)| all | flag)
-    }
-
-    /// The `CLONE_NEW*` flags of every namespace that is not the runtime's, new or joined: those that an exec has to
-    /// join.
-    pub(crate) fn flags(&self) -> i32 {
+    /// Every kind with its `CLONE_NEW*` flag, in the order of joining: the user namespace first, as it gives the right to join
+    /// the others; the mount namespace last, as the others' paths are the host's.
+    fn all(&self) -> [(&Origin, i32); 8] {
         [
-            (&self.mount, libc::CLONE_NEWNS),
-            (&self.cgroup, libc::CLONE_NEWCGROUP),
-            (&self.uts, libc::CLONE_NEWUTS),
-            (&self.ipc, libc::CLONE_NEWIPC),
             (&self.user, libc::CLONE_NEWUSER),
             (&self.pid, libc::CLONE_NEWPID),
             (&self.network, libc::CLONE_NEWNET),
+            (&self.ipc, libc::CLONE_NEWIPC),
+            (&self.uts, libc::CLONE_NEWUTS),
             (&self.time, libc::CLONE_NEWTIME),
+            (&self.cgroup, libc::CLONE_NEWCGROUP),
+            (&self.mount, libc::CLONE_NEWNS),
         ]
-        .into_iter()
-        .filter(|(origin, _)| origin.is_own())
-        .fold(0, |all, (_, flag)| all | flag)
     }
 
-    /// The namespaces to join, in order: the user namespace first, as it gives the right to join the others; the mount
-    /// namespace last, as the others' paths are the host's. Pid namespaces are joined before birth.
+    /// The flags of the new namespaces that the child unshares itself: all but user and pid (which it must be born into) and
+    /// cgroup (which must come after it is in its cgroup, or the root of the namespace would be the wrong one).
+    pub(crate) fn unshared(&self) -> i32 {
+        const OTHERWISE: i32 = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWCGROUP;
+        flags(self.all().into_iter().filter(|(origin, _)| origin.is_new())) & !OTHERWISE
+    }
+
+    /// The flags of every namespace that is not the runtime's, new or joined: those that an exec has to join.
+    pub(crate) fn flags(&self) -> i32 {
+        flags(self.all().into_iter().filter(|(origin, _)| origin.is_own()))
+    }
+
+    /// The namespaces to join, in order, each with its index and flag. Pid namespaces are joined before birth.
     ///
     /// A runtime with privileges joins those of [`Namespaces::HOST_OWNED`] before the user namespace: they may belong
     /// to the host, and then a process of the user namespace has no right to them.
     pub(crate) fn joined(&self) -> impl Iterator<Item = (&Path, usize, i32)> {
-        [
-            (&self.user, libc::CLONE_NEWUSER),
-            (&self.network, libc::CLONE_NEWNET),
-            (&self.ipc, libc::CLONE_NEWIPC),
-            (&self.uts, libc::CLONE_NEWUTS),
-            (&self.time, libc::CLONE_NEWTIME),
-            (&self.cgroup, libc::CLONE_NEWCGROUP),
-            (&self.mount, libc::CLONE_NEWNS),
-        ]
-        .into_iter()
-        .filter_map(|(origin, flag)| match origin {
-            Origin::Joined(path, index) => Some((path.as_path(), *index, flag)),
+        self.all().into_iter().filter_map(|(origin, flag)| match origin {
+            Origin::Joined(path, index) if flag != libc::CLONE_NEWPID => Some((path.as_path(), *index, flag)),
             _ => None,
         })
     }
+}
+
+fn flags<'n>(kinds: impl Iterator<Item = (&'n Origin, i32)>) -> i32 {
+    kinds.fold(0, |all, (_, flag)| all | flag)
 }
 
 #[cfg(test)]

@@ -86,13 +86,13 @@ impl Output<'_> {
 
     /// The hierarchy of a controller that version 2 does not have.
     fn v1_only(&mut self, controller: &str, property: &str) -> Option<Place> {
-        let place = self.layout.v1.iter().position(|h| h.controllers.iter().any(|c| c == controller));
+        let place = self.layout.v1_place(controller);
         if place.is_none() {
             let message =
                 format!("the controller {controller} of cgroup v1 is not available on this machine");
             self.unsupported(property, message);
         }
-        place.map(Place::V1)
+        place
     }
 }
 

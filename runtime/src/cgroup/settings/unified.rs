@@ -43,9 +43,7 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
             }
             Some(controller) if controller != "cgroup" && !v2.controllers.iter().any(|c| c == controller) => {
                 // Both in runc's wording.
-                let on_v1 =
-                    layout.v1.iter().any(|hierarchy| hierarchy.controllers.iter().any(|c| c == controller));
-                let message = if on_v1 {
+                let message = if layout.v1_place(controller).is_some() {
                     format!(
                         "invalid configuration: cannot use unified on cgroup v1, which has the controller {controller:?}"
                     )

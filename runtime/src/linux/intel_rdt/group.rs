@@ -222,11 +222,8 @@ fn compare(clos: &Path, root: &Path, schemata: &Schemata) -> Result<()> {
             None => Err("it is not a line of a schemata file".to_owned()),
         };
         differs.map_err(|why| {
-            Error::new(
-                Kind::InvalidSpec,
-                format!("{text:?} does not match the resctrl group {}: {why}", clos.display()),
-            )
-            .at(format!("{AT}/{property}"))
+            let what = format!("{text:?} does not match the resctrl group {}: {why}", clos.display());
+            Error::invalid(format!("{AT}/{property}"), what)
         })?;
     }
     Ok(())

@@ -202,13 +202,10 @@ fn refused(Refusal { errno, words }: Refusal, what: &str) -> Error {
 
 /// The devices would be moved to where they already are.
 pub(crate) fn shared(what: &str) -> Error {
-    Error::new(
-        Kind::InvalidSpec,
-        format!(
-            "cannot move network devices into the container: {what} is the runtime's own network namespace"
-        ),
-    )
-    .at("/linux/netDevices")
+    let what = format!(
+        "cannot move network devices into the container: {what} is the runtime's own network namespace"
+    );
+    Error::invalid("/linux/netDevices", what)
 }
 
 fn identity(namespace: BorrowedFd<'_>) -> Result<(u64, u64)> {
@@ -220,14 +217,13 @@ fn identity(namespace: BorrowedFd<'_>) -> Result<(u64, u64)> {
 fn find_on_host(host: &Netlink, wish: &Wish) -> Result<Link> {
     let what = format!("find network device {}", wish.name);
     match Link::find(host, Key::Name(&wish.name)) {
-        Ok(Some(link)) if link.name == wish.name && link.stays() => Err(Error::new(
-            Kind::InvalidSpec,
+        Ok(Some(link)) if link.name == wish.name && link.stays() => Err(Error::invalid(
+            wish.pointer(),
             format!(
                 "network device {} cannot be moved: the kernel ties it to its network namespace",
                 wish.name
             ),
-        )
-        .at(wish.pointer())),
+        )),
         Ok(Some(link)) if link.name == wish.name => Ok(link),
         // The host may know it by an alternative name, which would not be restored.
         Ok(_) => Err(Error::os(Errno::ENODEV, what)

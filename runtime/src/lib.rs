@@ -97,6 +97,7 @@ mod id;
 mod linux;
 pub mod manual;
 mod plan;
+pub mod pod;
 mod program;
 mod spawn;
 #[allow(unsafe_code, reason = "one of the two places that may: see its documentation")]

@@ -6,13 +6,11 @@ use std::path::Path;
 mod imports;
 
 /// Modules of one room that reach each other, and why they may.
-const CIRCLES: [(&str, &[&str], &str); 1] = [
-    (
-        "cgroup",
-        &["cgroup::create", "cgroup::device_plan"],
-        "what is made of a cgroup includes its device filter, which is planned by the directories that are made",
-    ),
-];
+const CIRCLES: [(&str, &[&str], &str); 1] = [(
+    "cgroup",
+    &["cgroup::create", "cgroup::device_plan"],
+    "what is made of a cgroup includes its device filter, which is planned by the directories that are made",
+)];
 
 #[test]
 fn imports_go_one_way() {

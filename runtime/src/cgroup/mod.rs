@@ -31,6 +31,7 @@ mod frozen;
 mod handle;
 mod layout;
 mod make;
+pub(crate) mod named;
 mod oom;
 mod oom_notices;
 mod path;

@@ -17,6 +17,7 @@ mod emerge;
 mod execute;
 mod gate;
 mod held;
+pub(crate) mod holder;
 mod home;
 mod hooks;
 pub(crate) mod message;

@@ -292,6 +292,11 @@ pub(crate) fn default_signal(signal: i32) {
     set_action(signal, libc::SIG_DFL);
 }
 
+/// Ignores a signal. An ignored SIGCHLD lets the kernel reap the children (`sigaction(2)`).
+pub(crate) fn ignore_signal(signal: i32) {
+    set_action(signal, libc::SIG_IGN);
+}
+
 /// Lets a signal end this process even if it is the first in a pid namespace, which the kernel spares without a handler
 /// (`pid_namespaces(7)`). Until execve(2).
 pub(crate) fn end_by_signal(signal: i32) {
@@ -310,7 +315,9 @@ fn set_action(signal: i32, handler: usize) {
         mask: u64,
     }
     let mut action = KernelSigaction { handler, flags: 0, restorer: 0, mask: 0 };
-    if cfg!(any(target_arch = "x86_64", target_arch = "x86")) && handler != libc::SIG_DFL {
+    if cfg!(any(target_arch = "x86_64", target_arch = "x86"))
+        && !matches!(handler, libc::SIG_DFL | libc::SIG_IGN)
+    {
         // On these ports a handler without a restorer cannot return; this one never does.
         const SA_RESTORER: libc::c_ulong = 0x0400_0000;
         (action.flags, action.restorer) = (SA_RESTORER, handler);

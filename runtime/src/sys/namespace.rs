@@ -1,6 +1,6 @@
 //! Namespaces by descriptor.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -12,13 +12,23 @@ use super::{Result, check, path};
 /// Magic number of the file system of namespaces (linux/magic.h).
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
-/// `_IO(0xb7, 3)` of linux/nsfs.h.
+/// `_IO(0xb7, 1)` and `_IO(0xb7, 3)` of linux/nsfs.h.
+const NS_GET_USERNS: u32 = 0xb701;
 const NS_GET_NSTYPE: u32 = 0xb703;
 
 /// The kind of a namespace, as its `CLONE_NEW*` flag (`ioctl_nsfs(2)`).
 pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<i32> {
     // SAFETY: this request has no argument.
     check(unsafe { libc::syscall(libc::SYS_ioctl, fd.as_raw_fd(), NS_GET_NSTYPE) }).map(|kind| kind as i32)
+}
+
+/// The user namespace that owns a namespace (`ioctl_nsfs(2)`).
+pub(crate) fn owner(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // SAFETY: this request has no argument; it returns a new descriptor that nothing else owns.
+    unsafe {
+        check(libc::syscall(libc::SYS_ioctl, fd.as_raw_fd(), NS_GET_USERNS))
+            .map(|owner| OwnedFd::from_raw_fd(owner as RawFd))
+    }
 }
 
 /// Opens a namespace by path. Anything else there is only inspected: opening a fifo would block, and opening some

@@ -25,6 +25,12 @@ pub(crate) fn set_not_dumpable() -> Result<()> {
     prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0).map(drop)
 }
 
+/// Sets the name that a list of processes shows; the kernel keeps 15 bytes of it.
+pub(crate) fn set_name(name: &CStr) -> Result<()> {
+    // SAFETY: a C string that outlives the call.
+    check_unit(unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) })
+}
+
 /// Sets `no_new_privs`.
 pub(crate) fn set_no_new_privileges() -> Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).map(drop)

@@ -136,6 +136,19 @@ pub fn pass_descriptors(command: &mut Command, descriptors: Vec<OwnedFd>) {
     }
 }
 
+/// Lets a command start in other namespaces: each descriptor with its `CLONE_NEW*` flag.
+pub(crate) fn join_on_exec(command: &mut Command, namespaces: Vec<(OwnedFd, i32)>) {
+    // SAFETY: the closure runs between fork and exec and makes system calls on memory that exists.
+    unsafe {
+        command.pre_exec(move || {
+            namespaces
+                .iter()
+                .try_for_each(|(namespace, flag)| clone::setns(namespace.as_raw_fd(), *flag))
+                .map_err(std::io::Error::from)
+        });
+    }
+}
+
 /// Puts the caller's process group into a core scheduling group of its own (`PR_SCHED_CORE` of prctl(2), Linux 5.14).
 ///
 /// # Errors

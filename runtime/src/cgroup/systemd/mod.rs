@@ -45,7 +45,7 @@ pub(crate) use self::instance::Instance;
 pub(super) use self::instance::refuse_on_v1;
 pub(crate) use self::manager::Manager;
 pub(super) use self::properties::{DEFAULT_PERIOD, in_force};
-pub(super) use self::unit::ScopeName;
+pub(super) use self::unit::{ScopeName, slice_path};
 use super::devices::Rule;
 use super::settings::Setting;
 use value::{Property, Value};

@@ -76,6 +76,11 @@ fn is_unit_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte)
 }
 
+/// The cgroup of a slice, relative to that of the instance.
+pub(crate) fn slice_path(slice: &str) -> Option<PathBuf> {
+    expand(slice).ok().filter(|path| !path.as_os_str().is_empty())
+}
+
 /// `a-b.slice` lies in `a.slice`: a dash is a step down (systemd.slice(5)).
 fn expand(slice: &str) -> Result<PathBuf> {
     let invalid = || Error::invalid(POINTER, format!("invalid slice name: {slice}"));

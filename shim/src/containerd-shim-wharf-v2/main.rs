@@ -31,6 +31,7 @@ mod options;
 mod pod;
 mod refusal;
 mod rootfs;
+mod sandbox;
 mod server;
 mod stdio;
 mod time;

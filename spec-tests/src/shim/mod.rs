@@ -10,6 +10,7 @@ pub mod client;
 pub mod daemon;
 pub mod launch;
 pub mod pod;
+pub mod sandbox;
 pub mod stdio;
 pub mod task;
 pub mod tests;

@@ -10,6 +10,7 @@ use wharf::{ContainerId, Delete, Runtime};
 use crate::cli::args::Args;
 use crate::options::Options;
 use crate::rootfs;
+use crate::sandbox::files;
 use crate::time;
 
 /// The reported status of a process whose real status was lost: killed.
@@ -29,6 +30,10 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, String> {
     let deleted = runtime.delete(&id, Delete::Force);
     if let Err(error) = rootfs::unmount(&bundle.join("rootfs")) {
         eprintln!("{error}");
+    }
+    // The bundle may be that of a sandbox.
+    if let Err(reason) = files::remove(&bundle) {
+        eprintln!("{reason}");
     }
     deleted.map_err(|error| error.to_string())?;
     let mut response = DeleteResponse::new();

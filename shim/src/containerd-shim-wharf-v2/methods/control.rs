@@ -14,7 +14,7 @@ use crate::pod::Pod;
 use crate::pod::process::Phase;
 use crate::pod::task::{Freeze, Task};
 use crate::refusal::Refusal;
-use crate::worker::Answer;
+use crate::worker::{Answer, creation};
 
 /// `Kill`. It does not take turns with other operations: whatever hangs must be killable.
 pub(crate) async fn kill(pod: &Rc<Pod>, request: &KillRequest) -> Result<Empty, Refusal> {
@@ -132,6 +132,15 @@ pub(crate) fn close_io(pod: &Pod, request: &CloseIORequest) -> Result<Empty, Ref
         }
     }
     Ok(Empty::new())
+}
+
+/// Ends and forgets every container: their pod goes.
+pub(super) async fn end_all(pod: &Rc<Pod>) {
+    for task in pod.tasks() {
+        let _turn = task.turn.write().await;
+        creation::clean_up(&pod.workers, &task.runtime, &task.id, &task.bundle).await;
+        pod.remove(task.id.as_str());
+    }
 }
 
 /// `Shutdown`.

@@ -56,6 +56,10 @@ fn ended(pod: &Rc<Pod>, pid: i32, exit: Exit) {
             }
         }
     }
+    let sandbox = pod.sandbox.borrow().clone();
+    if sandbox.is_some_and(|sandbox| sandbox.holder_ended(pid, &exit)) {
+        return;
+    }
     // A process that is being made, or an orphan of a container.
     pod.keep_exit(pid, exit);
 }

@@ -4,10 +4,12 @@ pub(crate) mod exits;
 pub(crate) mod load;
 mod memory;
 pub(crate) mod process;
+pub(crate) mod sandbox;
 pub(crate) mod task;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
@@ -19,6 +21,7 @@ use crate::stdio::{Loggers, Owner, Purpose};
 use crate::worker::Workers;
 use load::Load;
 use process::Exit;
+use sandbox::Sandbox;
 use task::Task;
 
 /// The state of the server. It has one thread, so borrows end before anything is awaited.
@@ -37,6 +40,8 @@ pub(crate) struct Pod {
     pub(crate) load: Rc<Load>,
     /// A call was answered.
     pub(crate) answered: Notify,
+    /// The sandbox, if the server has one.
+    pub(crate) sandbox: RefCell<Option<Rc<Sandbox>>>,
     tasks: RefCell<BTreeMap<String, Option<Rc<Task>>>>,
     early: RefCell<EarlyExits>,
 }
@@ -76,6 +81,7 @@ impl Pod {
             connections: Cell::new(0),
             load: Rc::default(),
             answered: Notify::new(),
+            sandbox: RefCell::default(),
             tasks: RefCell::default(),
             early: RefCell::default(),
         }
@@ -96,9 +102,16 @@ impl Pod {
         self.tasks.borrow().values().flatten().cloned().collect()
     }
 
-    /// Whether there is no container, and none is being created.
+    /// Whether there is no sandbox and no container, and none is being created.
     pub(crate) fn is_empty(&self) -> bool {
-        self.tasks.borrow().is_empty()
+        self.sandbox.borrow().is_none() && self.tasks.borrow().is_empty()
+    }
+
+    /// The configuration of a container with what the pod gives it; none if the pod adds nothing.
+    pub(crate) fn amended_config(&self, bundle: &Path) -> Result<Option<Vec<u8>>, Refusal> {
+        let sandbox = self.sandbox.borrow().clone();
+        let files = sandbox.and_then(|sandbox| sandbox.files.borrow().clone());
+        files.map_or(Ok(None), |files| files.amended(bundle))
     }
 
     /// Reserves an id for a creation.
@@ -121,6 +134,7 @@ impl Pod {
     pub(crate) fn purpose<'a>(&'a self, options: &Options, id: &'a str) -> Purpose<'a> {
         Purpose {
             loggers: &self.loggers,
+            home: self.workers.home(),
             owner: Owner { uid: options.io_uid, gid: options.io_gid },
             id,
             namespace: &self.namespace,

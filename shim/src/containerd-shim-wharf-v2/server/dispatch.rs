@@ -5,15 +5,16 @@ use std::rc::Rc;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::ttrpc::Code;
 
-use crate::methods::{checkpoint, control, execs, lifecycle, queries};
+use crate::methods::{checkpoint, control, execs, lifecycle, queries, sandbox};
 use crate::pod::Pod;
 use crate::refusal::Refusal;
 
-const SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
+const TASKS: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
+const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
 
-/// Whether a call only waits for a process to end, however long that takes.
+/// Whether a call only waits for a process or a sandbox to end, however long that takes.
 pub(crate) fn only_waits(method: &str) -> bool {
-    method == "Wait"
+    matches!(method, "Wait" | "WaitSandbox")
 }
 
 /// Performs a call.
@@ -23,11 +24,31 @@ pub(crate) async fn call(
     method: &str,
     payload: &[u8],
 ) -> Result<Vec<u8>, Refusal> {
-    if !SERVICES.contains(&service) {
-        // Daemons find out by this code which version a shim has.
-        return Err(Refusal::new(Code::UNIMPLEMENTED, format!("service {service}")));
-    }
     log::debug!("call {method}");
+    match service {
+        SANDBOX => of_sandbox(pod, method, payload).await,
+        task if TASKS.contains(&task) => of_task(pod, method, payload).await,
+        // Daemons find out by this code which version a shim has.
+        other => Err(Refusal::new(Code::UNIMPLEMENTED, format!("service {other}"))),
+    }
+}
+
+async fn of_sandbox(pod: &Rc<Pod>, method: &str, payload: &[u8]) -> Result<Vec<u8>, Refusal> {
+    match method {
+        "CreateSandbox" => encoded(sandbox::create(pod, decoded(payload)?).await),
+        "StartSandbox" => encoded(sandbox::start(pod, &decoded(payload)?).await),
+        "Platform" => encoded(sandbox::platform(pod, &decoded(payload)?)),
+        "StopSandbox" => encoded(sandbox::stop(pod, &decoded(payload)?).await),
+        "WaitSandbox" => encoded(sandbox::wait(pod, &decoded(payload)?).await),
+        "SandboxStatus" => encoded(sandbox::status(pod, &decoded(payload)?)),
+        "PingSandbox" => encoded(sandbox::ping(pod, &decoded(payload)?)),
+        "ShutdownSandbox" => encoded(sandbox::shutdown(pod, &decoded(payload)?).await),
+        "SandboxMetrics" => encoded(sandbox::metrics(pod, &decoded(payload)?).await),
+        other => Err(Refusal::new(Code::UNIMPLEMENTED, format!("method {other}"))),
+    }
+}
+
+async fn of_task(pod: &Rc<Pod>, method: &str, payload: &[u8]) -> Result<Vec<u8>, Refusal> {
     match method {
         "State" => encoded(queries::state(pod, &decoded(payload)?)),
         "Create" => encoded(lifecycle::create(pod, decoded(payload)?).await),

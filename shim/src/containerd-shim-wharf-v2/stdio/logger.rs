@@ -15,6 +15,7 @@ use tokio::io::Interest;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
+use wharf::pod::Home;
 
 use super::copy::{Sink, copy, watch};
 use super::uri::LoggerCommand;
@@ -49,6 +50,7 @@ impl Loggers {
         command: &LoggerCommand,
         id: &str,
         namespace: &str,
+        home: Option<&Home>,
     ) -> Result<(Logger, [OwnedFd; 2]), Refusal> {
         let what = || format!("start the logger {}", command.program.display());
         let failed = |errno: rustix::io::Errno| Refusal::io(what(), errno);
@@ -65,6 +67,7 @@ impl Loggers {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
+        home.map_or(Ok(()), |home| home.start_here(&mut child))?;
         wharf::worker::pass_descriptors(&mut child, vec![out_reader, err_reader, confirm]);
         let child_pid = child.spawn().map_err(|error| Refusal::io(what(), error))?.id() as i32;
         // The command holds the logger's ends.

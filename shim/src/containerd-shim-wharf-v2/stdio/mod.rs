@@ -49,6 +49,8 @@ pub(crate) struct Streams {
 #[derive(Debug)]
 pub(crate) struct Purpose<'a> {
     pub(crate) loggers: &'a Loggers,
+    /// Where loggers run, if this process is in the namespaces of a pod.
+    pub(crate) home: Option<Rc<wharf::pod::Home>>,
     pub(crate) owner: Owner,
     /// The id that loggers are given.
     pub(crate) id: &'a str,
@@ -98,7 +100,10 @@ pub(crate) async fn open(streams: &Streams, purpose: &Purpose<'_>) -> Result<Ope
         Target::Paths => opened.open_paths(streams, purpose).await?,
         Target::File(path) => opened.open_file(&path, streams)?,
         Target::Logger(command) => {
-            let started = purpose.loggers.start(&command, purpose.id, purpose.namespace).await?;
+            let started = purpose
+                .loggers
+                .start(&command, purpose.id, purpose.namespace, purpose.home.as_deref())
+                .await?;
             let (logger, [out, err]) = started;
             opened.io.logger = Some(logger);
             if streams.terminal {

@@ -27,6 +27,8 @@ pub(crate) struct Creation {
     pub(crate) runtime: Runtime,
     pub(crate) id: ContainerId,
     pub(crate) bundle: PathBuf,
+    /// The configuration, if the pod has added to that of the bundle.
+    pub(crate) config: Option<Vec<u8>>,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) options: Options,
     pub(crate) terminal: bool,
@@ -50,7 +52,11 @@ impl Creation {
 
     fn make(&mut self) -> Result<Answer, Refusal> {
         let during = |error: wharf::Error| Refusal::from(error).during("OCI runtime create failed");
-        let bundle = Bundle::open(&self.bundle).map_err(during)?;
+        let bundle = match &self.config {
+            Some(config) => Bundle::from_bytes(config, &self.bundle),
+            None => Bundle::open(&self.bundle),
+        };
+        let bundle = bundle.map_err(during)?;
         let owns_pids = owns_pids(bundle.spec());
         let Some(streams) = self.streams.take() else { return told(0, owns_pids, None) };
         let options = CreateOptions::new()

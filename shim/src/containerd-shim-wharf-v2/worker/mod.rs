@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -20,13 +21,19 @@ use rustix::net::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use wharf::pod::Home;
 
 use crate::refusal::Refusal;
 use crate::watch::watch;
 
-/// The workers that have not been reaped, by pid.
+/// The workers of the server.
 #[derive(Debug, Default)]
-pub(crate) struct Workers(RefCell<BTreeSet<i32>>);
+pub(crate) struct Workers {
+    /// Those that have not been reaped, by pid.
+    running: RefCell<BTreeSet<i32>>,
+    /// Where they work, if the server itself is in the namespaces of a pod.
+    home: RefCell<Option<Rc<Home>>>,
+}
 
 /// The answer of a worker.
 #[derive(Debug, Default)]
@@ -52,18 +59,31 @@ impl Workers {
         let ours = watch(ours, Interest::READABLE)
             .map_err(|error| Refusal::io("watch the socket to a worker", error))?;
         let number = theirs.as_raw_fd();
-        let keep: Vec<RawFd> = keep.iter().copied().chain([number]).collect();
+        let home = self.home();
+        let of_home = home.iter().flat_map(|home| home.descriptors());
+        let keep: Vec<RawFd> = keep.iter().copied().chain([number]).chain(of_home).collect();
         let pid = wharf::worker::fork(&keep, move || {
-            let sent = send(theirs, work());
+            let back = home.map_or(Ok(()), |home| home.go_back());
+            let sent = send(theirs, back.map_err(Refusal::from).and_then(|()| work()));
             i32::from(sent.is_err())
         })?;
-        self.0.borrow_mut().insert(pid);
+        self.running.borrow_mut().insert(pid);
         receive(&ours).await
+    }
+
+    /// Where workers and loggers run, if the server is elsewhere: what they do belongs to the host.
+    pub(crate) fn home(&self) -> Option<Rc<Home>> {
+        self.home.borrow().clone()
+    }
+
+    /// The server goes into the namespaces of a pod, or comes back.
+    pub(crate) fn set_home(&self, home: Option<Rc<Home>>) {
+        *self.home.borrow_mut() = home;
     }
 
     /// Notes the end of a child, if it was a worker.
     pub(crate) fn ended(&self, pid: i32) -> bool {
-        self.0.borrow_mut().remove(&pid)
+        self.running.borrow_mut().remove(&pid)
     }
 }
 

@@ -13,6 +13,7 @@ mod pods;
 mod protocol;
 mod resources;
 mod rootfs;
+mod sandboxes;
 mod streams;
 mod watch;
 
@@ -32,6 +33,7 @@ pub const AREAS: &[&[Test]] = &[
     options::TESTS,
     events::TESTS,
     pods::TESTS,
+    sandboxes::TESTS,
     checkpoint::TESTS,
     crashes::TESTS,
     leaks::TESTS,

@@ -7,7 +7,7 @@
 
 use std::process::ExitCode;
 
-use wharf::{Bundle, Console, ContainerId, CreateOptions, Delete, Kind, Runtime, Severity};
+use wharf::{Bundle, Console, ContainerId, CreateOptions, Delete, ErrorKind, Runtime, Severity};
 
 fn main() -> ExitCode {
     let Some(dir) = std::env::args_os().nth(1) else {
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // The class of an error is for programs, its text for people.
-            let class = if error.kind() == Kind::Exec { "the program does not start" } else { "failed" };
+            let class = if error.kind() == ErrorKind::Exec { "the program does not start" } else { "failed" };
             eprintln!("run: {class}: {error}");
             ExitCode::FAILURE
         }

@@ -9,7 +9,7 @@ use libc::{O_NOCTTY, O_NONBLOCK};
 use oci_spec::runtime::Spec;
 
 use crate::check::document;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, into_result};
 use crate::sys::regular_file;
 
@@ -35,7 +35,7 @@ impl Bundle {
     /// Opens a bundle directory and reads its `config.json`.
     ///
     /// # Errors
-    /// [`Kind::InvalidSpec`] if the file is missing, is not a regular file, is larger than 16 MiB or is malformed:
+    /// [`ErrorKind::InvalidSpec`] if the file is missing, is not a regular file, is larger than 16 MiB or is malformed:
     /// broken JSON, a repeated name in one object, a value of the wrong type, a missing property. What the values mean
     /// is not checked here.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
@@ -114,7 +114,7 @@ impl Bundle {
         let warnings = into_result(findings)?;
         match spec {
             Some(spec) => Ok(Self { dir, config, spec, warnings }),
-            None => Err(Error::new(Kind::InvalidSpec, "the configuration cannot be read")),
+            None => Err(Error::new(ErrorKind::InvalidSpec, "the configuration cannot be read")),
         }
     }
 }
@@ -124,12 +124,15 @@ fn resolve(dir: &Path) -> Result<PathBuf> {
     let failed = |error| Error::io(&error, format!("open bundle {}", dir.display()));
     let resolved = fs::canonicalize(dir).map_err(failed)?;
     if !fs::metadata(&resolved).map_err(failed)?.is_dir() {
-        return Err(Error::new(Kind::InvalidSpec, format!("bundle {} is not a directory", dir.display())));
+        return Err(Error::new(
+            ErrorKind::InvalidSpec,
+            format!("bundle {} is not a directory", dir.display()),
+        ));
     }
     if resolved.to_str().is_none() {
         let sentence = format!("the path of bundle {} is not valid UTF-8", resolved.display());
-        return Err(Error::new(Kind::Unsupported, sentence)
-            .hint("hooks and the state document hold it as JSON, which has no other bytes"));
+        return Err(Error::new(ErrorKind::Unsupported, sentence)
+            .with_hint("hooks and the state document hold it as JSON, which has no other bytes"));
     }
     Ok(resolved)
 }
@@ -146,15 +149,15 @@ fn read(dir: &Path, config_file: &Path) -> Result<Vec<u8>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // runc's wording, which callers look for.
             let what = format!("JSON specification file {} not found: {shown}", config_file.display());
-            return Err(Error::io(&error, what).with_kind(Kind::InvalidSpec));
+            return Err(Error::io(&error, what).with_kind(ErrorKind::InvalidSpec));
         }
         Err(error) => return Err(failed(error)),
     };
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(Error::new(Kind::InvalidSpec, format!("{shown} is not a regular file")));
+        return Err(Error::new(ErrorKind::InvalidSpec, format!("{shown} is not a regular file")));
     }
-    let too_large = || Error::new(Kind::InvalidSpec, format!("{shown} is larger than 16 MiB"));
+    let too_large = || Error::new(ErrorKind::InvalidSpec, format!("{shown} is larger than 16 MiB"));
     if metadata.len() > LARGEST {
         return Err(too_large());
     }
@@ -209,7 +212,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = Bundle::open(dir.path()).unwrap_err();
         assert!(error.to_string().starts_with("JSON specification file config.json not found: "), "{error}");
-        assert_eq!((error.kind(), error.errno()), (Kind::InvalidSpec, Some(libc::ENOENT)));
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::InvalidSpec, Some(libc::ENOENT)));
 
         let error = Bundle::open(dir.path().join("no")).unwrap_err();
         assert!(error.to_string().starts_with("open bundle "), "{error}");

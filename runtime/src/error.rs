@@ -14,10 +14,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// `Display` prints one sentence: the failed action with its operands, the kernel's reason, the JSON pointer of the
 /// responsible property and a hint, as far as they are known. Callers match on [`Error::kind`]; the sentence keeps the
 /// words that container managers look for in the output of runc.
-pub struct Error(Box<Detail>);
+pub struct Error(Box<Parts>);
 
-struct Detail {
-    kind: Kind,
+struct Parts {
+    kind: ErrorKind,
     what: String,
     errno: Option<Errno>,
     pointer: Option<String>,
@@ -29,7 +29,7 @@ struct Detail {
 /// The class of an [`Error`], for programs that react to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ErrorKind {
     /// The container id has characters that are not allowed, or is too long.
     InvalidId,
     /// `config.json` (or a process or resources document) is malformed or contradicts itself.
@@ -60,8 +60,8 @@ pub enum Kind {
 
 impl Error {
     /// An error that did not come from a system call.
-    pub(crate) fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self(Box::new(Detail {
+    pub(crate) fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
             kind,
             what: what.into(),
             errno: None,
@@ -73,27 +73,27 @@ impl Error {
 
     /// A value that no machine can honour; an empty pointer is that of the whole document.
     pub(crate) fn invalid(pointer: impl Into<String>, what: impl Into<String>) -> Self {
-        let mut error = Self::new(Kind::InvalidSpec, what);
+        let mut error = Self::new(ErrorKind::InvalidSpec, what);
         error.0.pointer = Some(pointer.into()).filter(|pointer| !pointer.is_empty());
         error
     }
 
     /// A value that this machine cannot honour.
     pub(crate) fn unsupported(pointer: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::new(Kind::Unsupported, what).at(pointer)
+        Self::new(ErrorKind::Unsupported, what).at(pointer)
     }
 
     /// A failed system call: `what` names the action and its operands.
     pub(crate) fn os(errno: Errno, what: impl Into<String>) -> Self {
         let kind = match errno {
-            Errno::EPERM | Errno::EACCES => Kind::Permission,
-            Errno::ENOSYS | Errno::EOPNOTSUPP => Kind::Unsupported,
-            _ => Kind::System,
+            Errno::EPERM | Errno::EACCES => ErrorKind::Permission,
+            Errno::ENOSYS | Errno::EOPNOTSUPP => ErrorKind::Unsupported,
+            _ => ErrorKind::System,
         };
         let needed =
             "wharf needs a system call of Linux 5.14 that the kernel, or a filter around it, does not allow";
         let hint = (errno == Errno::ENOSYS).then(|| needed.into());
-        Self(Box::new(Detail {
+        Self(Box::new(Parts {
             kind,
             what: what.into(),
             errno: Some(errno),
@@ -107,7 +107,7 @@ impl Error {
     pub(crate) fn io(error: &std::io::Error, what: impl Into<String>) -> Self {
         match error.raw_os_error() {
             Some(raw) => Self::os(Errno::from_raw(raw), what),
-            None => Self::new(Kind::System, format!("{}: {error}", what.into())),
+            None => Self::new(ErrorKind::System, format!("{}: {error}", what.into())),
         }
     }
 
@@ -120,7 +120,7 @@ impl Error {
 
     /// Says what the operator can do.
     #[must_use]
-    pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint.get_or_insert(hint.into());
         self
     }
@@ -142,13 +142,15 @@ impl Error {
 
     /// The error of an operation that its caller cancelled.
     pub(crate) fn cancelled() -> Self {
-        Self::new(Kind::Cancelled, "the caller cancelled the operation")
+        Self::new(ErrorKind::Cancelled, "the caller cancelled the operation")
     }
 
     /// Adds to a failed wait why a child of this process may have no exit status.
     pub(crate) fn explain_no_child(self) -> Self {
         if self.errno() == Some(libc::ECHILD) {
-            self.hint("another part of this process took its exit status, or the process ignores SIGCHLD")
+            self.with_hint(
+                "another part of this process took its exit status, or the process ignores SIGCHLD",
+            )
         } else {
             self
         }
@@ -163,7 +165,7 @@ impl Error {
 
     /// Replaces the class.
     #[must_use]
-    pub(crate) fn with_kind(mut self, kind: Kind) -> Self {
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
     }
@@ -177,7 +179,7 @@ impl Error {
     }
 
     /// The class of the error.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
@@ -193,7 +195,7 @@ impl Error {
     }
 
     /// What the operator can do about it.
-    pub fn remedy(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 }
@@ -201,7 +203,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Callers match the message for a program that cannot run up to its end, and it says where by itself.
-        let pointer = self.0.pointer.as_ref().filter(|_| self.0.kind != Kind::Exec);
+        let pointer = self.0.pointer.as_ref().filter(|_| self.0.kind != ErrorKind::Exec);
         let document = self.0.document.as_deref().unwrap_or("config.json");
         f.write_str(&self.sentence(pointer.map(|pointer| format!("{document} {pointer}")).as_deref()))
     }
@@ -269,22 +271,22 @@ mod tests {
     fn sentence_has_every_part_once() {
         let error = Error::os(Errno::EINVAL, "mount tmpfs on /dev")
             .at("/mounts/1/options/3")
-            .hint("tmpfs has no option \"sizee\"");
+            .with_hint("tmpfs has no option \"sizee\"");
         assert_eq!(
             error.to_string(),
             "mount tmpfs on /dev: invalid argument (config.json /mounts/1/options/3); tmpfs has no option \"sizee\""
         );
-        assert_eq!(error.kind(), Kind::System);
+        assert_eq!(error.kind(), ErrorKind::System);
     }
 
     #[test]
     fn a_pointer_leads_into_the_document_that_holds_the_property() {
-        let error = |pointer: &str| Error::new(Kind::InvalidSpec, "wrong").at(pointer);
+        let error = |pointer: &str| Error::new(ErrorKind::InvalidSpec, "wrong").at(pointer);
         for (error, sentence) in [
             (error("/process/cwd").in_document("p.json", "/process"), "wrong (p.json /cwd)"),
             (error("/cwd").in_document("p.json", "/process"), "wrong (p.json /cwd)"),
             (error("/processes").in_document("p.json", "/process"), "wrong (p.json /processes)"),
-            (Error::new(Kind::Exec, "wrong").in_document("p.json", "/process"), "wrong"),
+            (Error::new(ErrorKind::Exec, "wrong").in_document("p.json", "/process"), "wrong"),
         ] {
             assert_eq!(error.to_string(), sentence);
         }

@@ -29,7 +29,7 @@ pub struct Features {
 struct Linux {
     namespaces: Vec<&'static str>,
     capabilities: Vec<&'static str>,
-    cgroup: Cgroup,
+    cgroup: CgroupFeatures,
     seccomp: Seccomp,
     apparmor: Enabled,
     selinux: Enabled,
@@ -41,7 +41,7 @@ struct Linux {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Cgroup {
+struct CgroupFeatures {
     v1: bool,
     v2: bool,
     systemd: bool,
@@ -84,7 +84,7 @@ struct MountExtensions {
 }
 
 /// Lists that other modules own: the module that implements a word lists it.
-struct Known<'a> {
+struct KnownWords<'a> {
     mount_options: &'a [&'static str],
     capabilities: &'a [&'static str],
     seccomp_actions: Vec<&'static str>,
@@ -93,7 +93,7 @@ struct Known<'a> {
     seccomp_flags: Vec<&'static str>,
     memory_policy_modes: &'a [&'static str],
     memory_policy_flags: &'a [&'static str],
-    cgroup: Cgroup,
+    cgroup: CgroupFeatures,
     apparmor: bool,
     selinux: bool,
     intel_rdt: bool,
@@ -108,8 +108,8 @@ pub fn features() -> Features {
 }
 
 /// The one place where the lists of the other modules come together.
-fn wired() -> Known<'static> {
-    Known {
+fn wired() -> KnownWords<'static> {
+    KnownWords {
         mount_options: &MOUNT_OPTIONS,
         capabilities: CAPABILITY_NAMES,
         seccomp_actions: ACTIONS.map(|(name, _)| name).to_vec(),
@@ -118,7 +118,7 @@ fn wired() -> Known<'static> {
         seccomp_flags: FLAGS.map(|(name, _)| name).to_vec(),
         memory_policy_modes: MEMORY_POLICY_MODES,
         memory_policy_flags: MEMORY_POLICY_FLAGS,
-        cgroup: Cgroup {
+        cgroup: CgroupFeatures {
             v1: true,
             v2: true,
             systemd: cfg!(feature = "systemd"),
@@ -134,7 +134,7 @@ fn wired() -> Known<'static> {
     }
 }
 
-fn describe(known: Known<'_>) -> Features {
+fn describe(known: KnownWords<'_>) -> Features {
     let sorted = |words: &[&'static str]| {
         let mut words = words.to_vec();
         words.sort_unstable();
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn the_document_is_the_reviewed_one() {
         // Whatever features this test build has.
-        let mut document = describe(Known { checkpoint: true, ..wired() });
+        let mut document = describe(KnownWords { checkpoint: true, ..wired() });
         assert_eq!(document.annotations.insert("io.wharf.version", "V"), Some(env!("CARGO_PKG_VERSION")));
         // The other feature that changes the document.
         let enabled = cfg!(feature = "systemd");

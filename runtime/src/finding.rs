@@ -116,7 +116,7 @@ pub(crate) fn into_result(findings: Vec<Finding>) -> crate::Result<Vec<Finding>>
         return Err(error);
     }
     let plural = if others == 1 { "" } else { "s" };
-    Err(error.hint(format!("{others} more error{plural} in this document")))
+    Err(error.with_hint(format!("{others} more error{plural} in this document")))
 }
 
 /// The findings of one document while it is checked.
@@ -157,7 +157,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use crate::error::ErrorKind;
 
     #[test]
     fn reads_as_one_line_and_as_json() {
@@ -183,7 +183,7 @@ mod tests {
         ])
         .unwrap_err();
         assert_eq!(error.to_string(), "first (config.json /b); 2 more errors in this document");
-        assert_eq!(error.kind(), Kind::InvalidSpec);
+        assert_eq!(error.kind(), ErrorKind::InvalidSpec);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, pipe2};
 use oci_spec::runtime::{Hook, Hooks};
 
-use crate::error::{Error, Kind, Result, signal_text};
+use crate::error::{Error, ErrorKind, Result, signal_text};
 use crate::linux::process_stat::doing;
 use crate::linux::waiting::UNTOLD;
 use crate::sys::{pidfd, process};
@@ -128,14 +128,14 @@ fn run_all(
 ) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
         let Err(error) = run(hook, state_json, bundle, watch) else { continue };
-        if error.kind() == Kind::Cancelled {
+        if error.kind() == ErrorKind::Cancelled {
             return Err(error);
         }
         // The number counts from 0, as runc's does.
         let error = error
             .during(format_args!("error running {kind} hook #{index}"))
             .at(format!("/hooks/{kind}/{index}"))
-            .with_kind(Kind::Hook);
+            .with_kind(ErrorKind::Hook);
         match policy {
             HookPolicy::StopAtFirst => return Err(error),
             HookPolicy::WarnAndGoOn => log::warn!("{error}"),
@@ -148,7 +148,7 @@ fn run(hook: &Hook, state_json: &[u8], bundle: &Path, watch: Watch<'_>) -> Resul
     let path = hook.path();
     if !path.is_absolute() {
         // `Command` would look it up in PATH.
-        return Err(Error::new(Kind::Hook, format!("the path {} is not absolute", path.display())));
+        return Err(Error::new(ErrorKind::Hook, format!("the path {} is not absolute", path.display())));
     }
     let deadline = match hook.timeout() {
         None => None,
@@ -158,7 +158,7 @@ fn run(hook: &Hook, state_json: &[u8], bundle: &Path, watch: Watch<'_>) -> Resul
                 // A time past the end of the clock is no limit.
                 Instant::now().checked_add(limit).map(|end| (end, limit))
             }
-            _ => return Err(Error::new(Kind::Hook, "the timeout is not greater than zero")),
+            _ => return Err(Error::new(ErrorKind::Hook, "the timeout is not greater than zero")),
         },
     };
     let (stdout, stdout_end) = pipe()?;
@@ -197,7 +197,7 @@ fn run(hook: &Hook, state_json: &[u8], bundle: &Path, watch: Watch<'_>) -> Resul
         End::Cancelled => return Err(Error::cancelled()),
         End::Alone => "the container's process ended while the hook ran".to_owned(),
     };
-    Err(Error::new(Kind::Hook, format!("{outcome}, stdout: {stdout}, stderr: {stderr}")))
+    Err(Error::new(ErrorKind::Hook, format!("{outcome}, stdout: {stdout}, stderr: {stderr}")))
 }
 
 /// `environ` is a list of strings; an entry without `=` has a name and no value.

@@ -1,7 +1,7 @@
 //! What the runtime needs to know about the machine and its own rights: probed once, a plain value that tests can
 //! build.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::process;
 
 /// The oldest kernel with everything that wharf uses without a fallback (`mount_setattr` of 5.12, and 5.14 for the
@@ -42,7 +42,7 @@ impl Host {
         if parse_release(&release).is_some_and(|version| version < OLDEST_KERNEL) {
             let (major, minor) = OLDEST_KERNEL;
             return Err(Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 format!("wharf needs Linux {major}.{minor} or later, and this is Linux {release}"),
             ));
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The longest accepted id. A path component has at most 255 bytes (`NAME_MAX`), but runc accepts 1024, and the create
 /// call reports what the file system refuses, with its errno.
@@ -26,7 +26,7 @@ impl ContainerId {
     /// ```
     ///
     /// # Errors
-    /// [`Kind::InvalidId`] for every other string.
+    /// [`ErrorKind::InvalidId`] for every other string.
     pub fn new(id: &str) -> Result<Self> {
         let hint = if id.is_empty() {
             "it is empty"
@@ -41,7 +41,8 @@ impl ContainerId {
         };
         // A hostile id must not flood the log or forge lines in it: cut it and escape control characters.
         let shown: String = id.chars().take(64).collect();
-        Err(Error::new(Kind::InvalidId, format!("invalid container id format: {shown:?}")).hint(hint))
+        Err(Error::new(ErrorKind::InvalidId, format!("invalid container id format: {shown:?}"))
+            .with_hint(hint))
     }
 
     /// The id as text.
@@ -79,7 +80,7 @@ mod tests {
         for id in ["", ".", "..", ".a", "a/b", "../a", "a b", "a\n", "a\0", "ä", "a:b", "a@b", long.as_str()]
         {
             let error = ContainerId::new(id).unwrap_err();
-            assert_eq!(error.kind(), Kind::InvalidId, "{id:?}");
+            assert_eq!(error.kind(), ErrorKind::InvalidId, "{id:?}");
             assert!(error.to_string().contains("invalid container id format"), "{error}");
             assert!(error.to_string().len() < 300);
         }

@@ -112,7 +112,7 @@ pub use container::{
 };
 #[cfg(feature = "criu")]
 pub use container::{CheckpointOptions, CriuOptions, ManageCgroups, NetworkLock, RestoreOptions};
-pub use error::{Error, Kind, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use features::{Features, features};
 pub use finding::{Finding, Severity};
 pub use id::ContainerId;

@@ -28,7 +28,7 @@
 //! use wharf::{Bundle, Kind};
 //!
 //! let error = Bundle::from_bytes(br#"{"ociVersion": "1.2.0", "root": {"path": 7}}"#, "/").unwrap_err();
-//! assert_eq!(error.kind(), Kind::InvalidSpec);
+//! assert_eq!(error.kind(), ErrorKind::InvalidSpec);
 //! assert_eq!(error.pointer(), Some("/root/path"));
 //! ```
 //!
@@ -79,7 +79,7 @@
 //!     .build()?;
 //! match web.exec(&process, ExecOptions::new()) {
 //!     Ok(ls) => println!("ls: exit code {}", ls.wait()?.code()),
-//!     Err(error) if error.kind() == Kind::Exec => println!("the image has no ls: {error}"),
+//!     Err(error) if error.kind() == ErrorKind::Exec => println!("the image has no ls: {error}"),
 //!     Err(error) => return Err(error.into()),
 //! }
 //! # Ok(())

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use oci_spec::runtime::Mount;
 use serde_json::{Value, json};
-use wharf::{Container, CreateOptions, Delete, Kind};
+use wharf::{Container, CreateOptions, Delete, ErrorKind};
 
 mod bed;
 use bed::{Bed, config};
@@ -50,7 +50,7 @@ fn the_record_has_the_mounts_that_are_there_and_no_others() {
     container.remove_mounts(&mounts(&["/mnt/a"])).expect("remove");
     assert_eq!(points(&container, "added"), ["/mnt/b"]);
     let refused = container.remove_mounts(&mounts(&["/mnt/a/inner"])).expect_err("it went with the other");
-    assert_eq!(refused.kind(), Kind::InvalidSpec, "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::InvalidSpec, "{refused}");
     assert_eq!(count(), 1, "what is gone is forgotten");
     container.delete(Delete::Force).expect("delete");
     assert_eq!(bed.leftovers(), Vec::<String>::new());
@@ -84,7 +84,7 @@ fn mounts_are_told_apart_without_unique_ids() {
     rename("data", "gone");
     rename("around", "data");
     let refused = container.remove_mounts(&mounts(&["/data/x"])).expect_err("another mount");
-    assert_eq!(refused.kind(), Kind::InvalidSpec, "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::InvalidSpec, "{refused}");
     assert_eq!(points(&container, "own"), ["/data/x"]);
     container.remove_mounts(&mounts(&["/gone/x"])).expect("by its present path");
     assert_eq!(points(&container, "added"), Vec::<String>::new());

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use serde_json::{Value, json};
-use wharf::{Console, CreateOptions, Delete, ExecOptions, ExitStatus, Kind, Stdio};
+use wharf::{Console, CreateOptions, Delete, ErrorKind, ExecOptions, ExitStatus, Stdio};
 
 mod bed;
 use bed::{Bed, config, process};
@@ -295,7 +295,7 @@ fn user_namespaces_and_joined_ones() {
 fn failures() {
     let Some(bed) = Bed::new("alloc-fail") else { return };
     let id = bed.id("one");
-    let fails = |config: Value, kind: Kind, words: &str| {
+    let fails = |config: Value, kind: ErrorKind, words: &str| {
         let bundle = bed.bundle(&id, config);
         let result = bed.runtime().create(&id, &bundle, CreateOptions::new().stdio(null()));
         let error = match result {
@@ -309,15 +309,15 @@ fn failures() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(words), "{error} has not {words}");
     };
-    fails(config(&["missing"]), Kind::Exec, "executable file not found in $PATH");
-    fails(config(&["/etc"]), Kind::Exec, "is a directory");
+    fails(config(&["missing"]), ErrorKind::Exec, "executable file not found in $PATH");
+    fails(config(&["/etc"]), ErrorKind::Exec, "is a directory");
     let rootfs = bed.path().join("rootfs");
     let script = rootfs.join("bin/script");
     for (text, words) in [("#!/no/such\n", "does not"), ("nothing", "neither a program")] {
         fs::write(&script, text).expect("write");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&script, mode).expect("chmod");
-        fails(config(&["/bin/script"]), Kind::Exec, words);
+        fails(config(&["/bin/script"]), ErrorKind::Exec, words);
     }
     for (args, timeout, words) in [
         (json!(["busybox", "sh", "-c", "echo why; exit 3"]), 60, "exit status 3, output: why (config.json"),
@@ -332,7 +332,7 @@ fn failures() {
             let before = json!(["busybox", "echo", "a long line of another hook"]);
             hooked["hooks"][kind] =
                 json!([{"path": path, "args": before}, {"path": path, "args": args, "timeout": timeout}]);
-            fails(hooked, Kind::Hook, words);
+            fails(hooked, ErrorKind::Hook, words);
         }
     }
     let mut unknown = config(PAYLOAD);
@@ -340,6 +340,6 @@ fn failures() {
         .as_array_mut()
         .expect("a list")
         .push(json!({"destination": "/mnt", "type": "no-such-fs"}));
-    fails(unknown, Kind::System, "no-such-fs");
+    fails(unknown, ErrorKind::System, "no-such-fs");
     assert_eq!(bed.leftovers(), [""; 0]);
 }

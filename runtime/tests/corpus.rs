@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
-use wharf::{Bundle, ContainerId, CreateOptions, Kind, Runtime, Severity};
+use wharf::{Bundle, ContainerId, CreateOptions, ErrorKind, Runtime, Severity};
 
 /// How many damaged documents are tried.
 const DAMAGED: u32 = 2000;
@@ -147,7 +147,7 @@ fn foreign_configurations_check_and_plan() {
             match plan {
                 Ok(plan) => assert!(plan.steps.len() > 10, "{name}: {plan}"),
                 Err(error) if error.pointer().is_some_and(|at| is_of_the_host(at) || is_label(at)) => {
-                    assert_eq!(error.kind(), Kind::Unsupported, "{name}: {error}");
+                    assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}: {error}");
                     println!("{name}: skipped in part: {error}");
                 }
                 Err(error) => panic!("{name}: {error}"),

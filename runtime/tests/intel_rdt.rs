@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use wharf::{ContainerId, CreateOptions, Delete, ExecOptions, Kind, Runtime};
+use wharf::{ContainerId, CreateOptions, Delete, ErrorKind, ExecOptions, Runtime};
 
 mod bed;
 use bed::{Bed, config, process};
@@ -129,7 +129,7 @@ fn fake_tree_without_the_property_nothing_is_touched() {
     assert_eq!(serde_json::to_value(container.stats().expect("stats").intel_rdt).expect("JSON"), json!({}));
     let schema = serde_json::from_value(json!({"l3CacheSchema": "L3:0=f"})).expect("an object");
     let error = container.update_intel_rdt(&schema).expect_err("there is nothing to update");
-    assert_eq!(error.kind(), Kind::InvalidSpec);
+    assert_eq!(error.kind(), ErrorKind::InvalidSpec);
     container.delete(Delete::Force).expect("delete");
     assert_eq!(fake.picture(), before);
 }
@@ -150,10 +150,10 @@ fn fake_tree_an_update_writes_what_is_named() {
     update(json!({})).expect("nothing to do");
     assert_eq!(fake.read("gold/schemata"), "MB:0=50\n");
     for bad in [json!({"l3CacheSchema": "MB:0=1"}), json!({"memBwSchema": "MB:0=1\nL3:0=1"})] {
-        assert_eq!(update(bad).expect_err("a malformed schema").kind(), Kind::InvalidSpec);
+        assert_eq!(update(bad).expect_err("a malformed schema").kind(), ErrorKind::InvalidSpec);
     }
     fs::remove_dir_all(fake.root.join("info/MB")).expect("remove");
-    assert_eq!(update(json!({"memBwSchema": "MB:0=1"})).expect_err("no MB").kind(), Kind::Unsupported);
+    assert_eq!(update(json!({"memBwSchema": "MB:0=1"})).expect_err("no MB").kind(), ErrorKind::Unsupported);
     assert_eq!(fake.read("gold/schemata"), "MB:0=50\n");
 
     fs::write(fake.root.join("gold/schemata"), "    L3:0=0ff\n").expect("write");

@@ -4,7 +4,7 @@ use std::fs;
 
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Value, json};
-use wharf::{CreateOptions, Delete, Kind};
+use wharf::{CreateOptions, Delete, ErrorKind};
 
 mod bed;
 use bed::{Bed, config};
@@ -59,7 +59,7 @@ fn a_handle_of_a_deleted_container_does_not_update_another_with_its_id() {
     let again = bed.create(&id, with_devices(&rules), CreateOptions::new());
     let limits = serde_json::from_value(json!({"pids": {"limit": 7}})).expect("resources");
     let error = stale.update(&limits).expect_err("the container is gone");
-    assert!(matches!(error.kind(), Kind::NotFound | Kind::WrongState), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WrongState), "{error}");
     assert_ne!(again.stats().expect("stats").pids.limit, 7);
     again.delete(Delete::Force).expect("delete");
 }

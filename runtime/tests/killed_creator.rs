@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pidfd::pidfd_open;
-use wharf::{ContainerId, CreateOptions, Delete, ExitStatus, Kind, Runtime};
+use wharf::{ContainerId, CreateOptions, Delete, ErrorKind, ExitStatus, Runtime};
 
 mod bed;
 use bed::{Bed, config, processes_with};
@@ -180,7 +180,10 @@ fn damaged_state_files_do_not_keep_a_container_alive() {
                 assert_eq!(listed.len(), 1, "{name}");
                 if files.contains(&"state.json") {
                     let error = bed.runtime().open(&id).expect_err(&name);
-                    assert!(matches!(error.kind(), Kind::Corrupt | Kind::WrongState), "{name}: {error}");
+                    assert!(
+                        matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::WrongState),
+                        "{name}: {error}"
+                    );
                 }
                 bed.runtime().delete(&id, Delete::Force).unwrap_or_else(|error| panic!("{name}: {error}"));
                 // The child of this process that was not waited for is a zombie now.

@@ -91,12 +91,12 @@ const fn answer(allow: bool) -> [Insn; 2] {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::devices::tests::{Request, any_rule, judge, requests};
+    use super::super::devices::tests::{Attempt, any_rule, judge, requests};
     use super::super::devices::{DEFAULTS, rules};
     use super::*;
 
     /// An interpreter for the few operations above, after the kernel's Documentation/bpf/standardization.
-    fn run(program: &[Insn], request: Request) -> bool {
+    fn run(program: &[Insn], request: Attempt) -> bool {
         let class = if request.class == Class::Block { 1 } else { 2 };
         let context = [u32::from(request.access) << 16 | class, request.major, request.minor];
         let mut registers = [0_u32; 6];

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::file;
 use super::settings::Setting;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Controllers that work in a threaded cgroup; every other one needs a domain (cgroup-v2.rst, "Threads").
 const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
@@ -49,13 +49,12 @@ pub(super) fn enable(
             Some((_, dir, errno)) => {
                 let error = Error::os(*errno, format!("{what} in {}/cgroup.subtree_control", dir.display()));
                 match errno {
-                    Errno::EBUSY => {
-                        error.hint("a cgroup with processes of its own cannot enable controllers for others")
-                    }
+                    Errno::EBUSY => error
+                        .with_hint("a cgroup with processes of its own cannot enable controllers for others"),
                     _ => error,
                 }
             }
-            None => Error::new(Kind::Unsupported, format!("{what}: not available there")),
+            None => Error::new(ErrorKind::Unsupported, format!("{what}: not available there")),
         };
         return Err(error.at(setting.pointer.clone()));
     }
@@ -121,7 +120,7 @@ fn check_type(path: &Path, leaf: &OwnedFd, needed: &[&&Setting]) -> Result<()> {
         let name = &setting.controller;
         let message =
             format!("cannot use the controller {name} in cgroup {}: its type is {kind}", path.display());
-        return Err(Error::new(Kind::Unsupported, message).at(setting.pointer.clone()));
+        return Err(Error::new(ErrorKind::Unsupported, message).at(setting.pointer.clone()));
     }
     if kind == "domain invalid" {
         let what = || format!("make cgroup {} threaded", path.display());

@@ -7,7 +7,7 @@ use oci_spec::runtime::{Linux, Spec};
 use super::device_plan::DevicePlan;
 use super::devices::rules;
 use super::handle::{CgroupRecord, DirRecord};
-use super::layout::{Attached, CgroupLayout, Mode, Place};
+use super::layout::{Attached, CgroupLayout, Hierarchy, Mode};
 use super::path::CgroupPath;
 use super::settings::{Current, Setting, settings_for};
 use super::systemd::{self, Instance, ScopeName, ScopePlan, sub_group};
@@ -48,7 +48,7 @@ pub(crate) enum Denial {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PlannedDir {
     /// Its hierarchy.
-    pub(crate) place: Place,
+    pub(crate) place: Hierarchy,
     /// What is attached to the hierarchy.
     pub(crate) attached: Attached,
     /// The root of the hierarchy.
@@ -133,7 +133,7 @@ impl CgroupPlan {
     fn at(
         linux: Option<&Linux>,
         layout: &CgroupLayout,
-        inside: &dyn Fn(Place) -> PathBuf,
+        inside: &dyn Fn(Hierarchy) -> PathBuf,
         denial: Denial,
     ) -> Result<Self> {
         let resources = linux.and_then(|linux| linux.resources().as_ref());
@@ -145,15 +145,15 @@ impl CgroupPlan {
             .places()
             .filter_map(|place| {
                 let attached = match place {
-                    Place::V1(index) => Attached::V1(layout.v1.get(index)?.controllers.clone()),
-                    Place::V2 => Attached::Unified,
+                    Hierarchy::V1(index) => Attached::V1(layout.v1.get(index)?.controllers.clone()),
+                    Hierarchy::V2 => Attached::Unified,
                 };
                 let mount = layout.mount(place)?.to_owned();
                 Some(PlannedDir { place, attached, mount, inner: inside(place), scope: None })
             })
             .collect();
         let mut enable: Vec<String> = Vec::new();
-        for setting in settings.iter().filter(|s| s.place == Place::V2 && s.controller != "cgroup") {
+        for setting in settings.iter().filter(|s| s.place == Hierarchy::V2 && s.controller != "cgroup") {
             if !enable.iter().any(|name| *name == setting.controller) {
                 enable.push(setting.controller.clone().into_owned());
             }
@@ -203,7 +203,7 @@ impl CgroupPlan {
     /// No process can be born into a version 2 cgroup that allows no task; but it can be moved there, and stay.
     pub(crate) fn defer_birth_control(&mut self) -> Vec<Setting> {
         let is_late = |setting: &Setting| {
-            setting.place == Place::V2 && setting.file == "pids.max" && setting.value == "0"
+            setting.place == Hierarchy::V2 && setting.file == "pids.max" && setting.value == "0"
         };
         if self.scope.is_some() {
             return Vec::new();

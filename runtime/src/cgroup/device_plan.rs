@@ -9,7 +9,7 @@ use super::bpf::device_program;
 use super::create::Denial;
 use super::devices::{DeviceWrite, Whitelist, rules};
 use super::file;
-use super::layout::{CgroupLayout, Place};
+use super::layout::{CgroupLayout, Hierarchy};
 use super::write::Dirs;
 use crate::error::{Error, Result};
 use crate::sys::bpf;
@@ -20,7 +20,7 @@ pub(crate) enum DevicePlan {
     /// Lines for the devices controller of version 1.
     V1 {
         /// Its hierarchy.
-        place: Place,
+        place: Hierarchy,
         /// The lines, in order.
         writes: Vec<DeviceWrite>,
         /// Whether the configuration has device rules.
@@ -86,7 +86,7 @@ impl DevicePlan {
                 Err(_) if !asked || rootless => Ok(()),
                 Err(error) => Err(error.at("/linux/resources/devices")),
             },
-            Self::V2 { program, asked } => match dirs.open(Place::V2) {
+            Self::V2 { program, asked } => match dirs.open(Hierarchy::V2) {
                 Ok((path, dir)) => {
                     let path = path.to_owned();
                     filter_devices(dir, program.as_deref(), used_before).or_else(|errno| {

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::file;
 use super::handle::{Cgroup, no_cgroup};
 use super::tree;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How long a container may take to freeze: a process in an uninterruptible wait delays it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,8 +56,11 @@ impl Cgroup {
                 held = self.held_above();
             }
             if held.is_none() && !settled(Instant::now() + PATIENCE)? {
-                return Err(Error::new(Kind::Timeout, format!("cgroup {} does not thaw", dir.display()))
-                    .hint("a cgroup above it may be frozen"));
+                return Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("cgroup {} does not thaw", dir.display()),
+                )
+                .with_hint("a cgroup above it may be frozen"));
             }
         }
         // On a hybrid machine another program may have used the old freezer.
@@ -118,7 +121,7 @@ fn write_if_there(dir: &Path, name: &str, value: &str) -> Result<bool> {
 }
 
 fn no_freezer() -> Error {
-    Error::new(Kind::Unsupported, "this machine has no freezer for cgroups")
+    Error::new(ErrorKind::Unsupported, "this machine has no freezer for cgroups")
 }
 
 fn freeze_v2(dir: &Path, end: Instant) -> Result<()> {
@@ -151,8 +154,8 @@ fn freeze_v1(dir: &Path, end: Instant) -> Result<()> {
 }
 
 fn not_frozen(dir: &Path) -> Error {
-    Error::new(Kind::Timeout, format!("unable to freeze cgroup {} in time", dir.display()))
-        .hint("a process in it is in an uninterruptible wait")
+    Error::new(ErrorKind::Timeout, format!("unable to freeze cgroup {} in time", dir.display()))
+        .with_hint("a process in it is in an uninterruptible wait")
 }
 
 fn write(dir: &Path, name: &str, value: &str) -> Result<()> {

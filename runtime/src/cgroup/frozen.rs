@@ -7,7 +7,7 @@ use super::create::CgroupPlan;
 use super::file;
 use super::handle::{Cgroup, DirRecord, Join};
 use super::layout::Attached;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 impl CgroupPlan {
     /// Refuses a place below a frozen cgroup, at any level: no process would ever run there.
@@ -50,24 +50,24 @@ impl Cgroup {
         let dir = self.record().dirs.iter().find(|dir| frozen.starts_with(&dir.mount))?;
         Some(
             Error::new(
-                Kind::WrongState,
+                ErrorKind::WrongState,
                 format!(
                     "cgroup {} stays frozen: {} above it is frozen",
                     dir.path().display(),
                     frozen.display()
                 ),
             )
-            .hint(thaw(&frozen)),
+            .with_hint(thaw(&frozen)),
         )
     }
 }
 
 fn refusal(place: &Path, frozen: &Path) -> Error {
     Error::new(
-        Kind::WrongState,
+        ErrorKind::WrongState,
         format!("no process can run in cgroup {}: {} is frozen", place.display(), frozen.display()),
     )
-    .hint(thaw(frozen))
+    .with_hint(thaw(frozen))
 }
 
 fn thaw(frozen: &Path) -> String {

@@ -7,10 +7,10 @@ use nix::unistd::AccessFlags;
 use serde::{Deserialize, Serialize};
 
 use super::file;
-use super::layout::{Attached, CgroupLayout, Mode, Place, V1Hierarchy, V2Hierarchy};
+use super::layout::{Attached, CgroupLayout, Hierarchy, Mode, V1Hierarchy, V2Hierarchy};
 use super::path::{SubCgroup, unified_membership};
 use super::systemd::ScopeRecord;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The record of a container's cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,7 +199,7 @@ impl Cgroup {
                         Errno::ENOENT,
                         format!("error adding pid to cgroups: join sub cgroup {}", path.display()),
                     )
-                    .hint("a sub cgroup must exist before a process can be started in it"));
+                    .with_hint("a sub cgroup must exist before a process can be started in it"));
                 }
             } else if dir.is_v2() && hands_out_controllers(&path)? {
                 path = place_of(dir, init)?;
@@ -222,7 +222,7 @@ impl Cgroup {
             Some(index) => {
                 let names = subs[index].controllers.join(",");
                 let message = format!("unknown controller {names}: the container has no cgroup with it");
-                Err(Error::new(Kind::InvalidSpec, message))
+                Err(Error::new(ErrorKind::InvalidSpec, message))
             }
             None => Ok(join),
         }
@@ -252,17 +252,17 @@ impl Cgroup {
     }
 
     /// The directories by the places of [`Cgroup::layout`].
-    pub(super) fn places(&self) -> impl Iterator<Item = (Place, PathBuf)> {
+    pub(super) fn places(&self) -> impl Iterator<Item = (Hierarchy, PathBuf)> {
         let v1 = self.record.dirs.iter().filter(|dir| !dir.is_v2()).enumerate();
-        let v1 = v1.map(|(index, dir)| (Place::V1(index), dir.path()));
-        v1.chain(self.v2_dir().map(|dir| (Place::V2, dir)))
+        let v1 = v1.map(|(index, dir)| (Hierarchy::V1(index), dir.path()));
+        v1.chain(self.v2_dir().map(|dir| (Hierarchy::V2, dir)))
     }
 }
 
 /// The error of an operation that needs the cgroup of a container without one.
 pub(crate) fn no_cgroup() -> Error {
     Error::new(
-        Kind::Unsupported,
+        ErrorKind::Unsupported,
         "the container has no cgroup: its creator had no right to make one, and it asked for no limits",
     )
 }
@@ -279,13 +279,13 @@ fn place_of(dir: &DirRecord, pid: i32) -> Result<PathBuf> {
     match inside {
         Some(path) if path.starts_with(&dir.inner) => Ok(dir.mount.join(path)),
         _ => Err(Error::new(
-            Kind::WrongState,
+            ErrorKind::WrongState,
             format!(
                 "cgroup {} cannot take processes and process {pid} is not below it",
                 dir.path().display()
             ),
         )
-        .hint("name a sub cgroup for the new process")),
+        .with_hint("name a sub cgroup for the new process")),
     }
 }
 

@@ -19,9 +19,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oci_spec::runtime::{Linux, LinuxResources};
 
 use super::handle::Join;
-use super::layout::Place;
+use super::layout::Hierarchy;
 use super::*;
-use crate::error::{Kind, Result};
+use crate::error::{ErrorKind, Result};
 
 /// A made cgroup that removes itself, killing what is in it.
 struct Made {

@@ -8,7 +8,7 @@ use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::file;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The version of cgroups that the machine was booted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ pub(crate) struct V2Hierarchy {
 
 /// A hierarchy of a [`CgroupLayout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(crate) enum Hierarchy {
     /// The hierarchy of version 1 with this index.
     V1(usize),
     /// The unified hierarchy.
@@ -140,7 +140,7 @@ impl CgroupLayout {
     ) -> Result<Self> {
         let kind = magic(root).map_err(|errno| {
             Error::os(errno, format!("statfs {}", root.display()))
-                .hint("cgroups must be mounted below /sys/fs/cgroup")
+                .with_hint("cgroups must be mounted below /sys/fs/cgroup")
         })?;
         let text = file::read(membership)?;
         let lines = text.lines().filter_map(Membership::parse);
@@ -152,10 +152,10 @@ impl CgroupLayout {
         if kind != TMPFS_MAGIC {
             // A container without the mount, or a kernel without cgroups: nothing found, and nothing to make there.
             return Err(Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 format!("{} is neither cgroup v2 nor a tmpfs with cgroup v1 hierarchies", root.display()),
             )
-            .hint("mount cgroup2 on /sys/fs/cgroup"));
+            .with_hint("mount cgroup2 on /sys/fs/cgroup"));
         }
         let mut layout = Self { mode: Mode::V1, v1: Vec::new(), v2: None, page_sizes: None };
         for member in lines {
@@ -178,15 +178,15 @@ impl CgroupLayout {
     }
 
     /// The hierarchy of version 1 that has this controller.
-    pub(crate) fn v1_place(&self, controller: &str) -> Option<Place> {
-        self.v1.iter().position(|h| h.controllers.iter().any(|c| c == controller)).map(Place::V1)
+    pub(crate) fn v1_place(&self, controller: &str) -> Option<Hierarchy> {
+        self.v1.iter().position(|h| h.controllers.iter().any(|c| c == controller)).map(Hierarchy::V1)
     }
 
     /// Where a controller is: by its name in version 1, or by its name in version 2 if it is not bound to version 1.
-    pub(crate) fn place(&self, v1_name: &str, v2_name: &str) -> Option<Place> {
+    pub(crate) fn place(&self, v1_name: &str, v2_name: &str) -> Option<Hierarchy> {
         self.v1_place(v1_name).or_else(|| {
             let v2 = self.v2.as_ref()?;
-            v2.controllers.iter().any(|c| c == v2_name).then_some(Place::V2)
+            v2.controllers.iter().any(|c| c == v2_name).then_some(Hierarchy::V2)
         })
     }
 
@@ -196,16 +196,16 @@ impl CgroupLayout {
     }
 
     /// The root of a hierarchy.
-    pub(crate) fn mount(&self, place: Place) -> Option<&Path> {
+    pub(crate) fn mount(&self, place: Hierarchy) -> Option<&Path> {
         match place {
-            Place::V1(index) => self.v1.get(index).map(|h| h.mount.as_path()),
-            Place::V2 => self.v2.as_ref().map(|h| h.mount.as_path()),
+            Hierarchy::V1(index) => self.v1.get(index).map(|h| h.mount.as_path()),
+            Hierarchy::V2 => self.v2.as_ref().map(|h| h.mount.as_path()),
         }
     }
 
     /// Every hierarchy: those of version 1 in order, then the unified one.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
-        (0..self.v1.len()).map(Place::V1).chain(self.v2.as_ref().map(|_| Place::V2))
+    pub(crate) fn places(&self) -> impl Iterator<Item = Hierarchy> {
+        (0..self.v1.len()).map(Hierarchy::V1).chain(self.v2.as_ref().map(|_| Hierarchy::V2))
     }
 }
 
@@ -342,7 +342,7 @@ mod tests {
             (dir.join("systemd"), "/"), // outside of the cgroup namespace
         ];
         assert_eq!(seen, expected, "rdma is not mounted and left out");
-        assert_eq!(layout.place("cpuacct", "cpu"), Some(Place::V1(0)));
+        assert_eq!(layout.place("cpuacct", "cpu"), Some(Hierarchy::V1(0)));
         assert_eq!(layout.place("rdma", "rdma"), None);
         assert_eq!(layout.v2, None);
     }
@@ -356,9 +356,9 @@ mod tests {
         let trees = [("unified", CGROUP2_SUPER_MAGIC), ("memory", CGROUP_SUPER_MAGIC)];
         let layout = fake(dir, "4:memory:/\n0::/\n", &trees, TMPFS_MAGIC);
         assert_eq!(layout.mode, Mode::Hybrid);
-        assert_eq!(layout.place("hugetlb", "hugetlb"), Some(Place::V2));
-        assert_eq!(layout.place("memory", "memory"), Some(Place::V1(0)));
-        assert_eq!(layout.places().collect::<Vec<_>>(), [Place::V1(0), Place::V2]);
+        assert_eq!(layout.place("hugetlb", "hugetlb"), Some(Hierarchy::V2));
+        assert_eq!(layout.place("memory", "memory"), Some(Hierarchy::V1(0)));
+        assert_eq!(layout.places().collect::<Vec<_>>(), [Hierarchy::V1(0), Hierarchy::V2]);
     }
 
     #[test]

@@ -9,11 +9,11 @@ use super::create::{CgroupPlan, Denial, PlannedDir};
 use super::device_plan::DevicePlan;
 use super::file;
 use super::handle::Cgroup;
-use super::layout::Place;
+use super::layout::Hierarchy;
 use super::settings::Setting;
 use super::tree;
 use super::write::Levels;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 impl CgroupPlan {
     /// Makes the cgroup; on failure removes exactly what it made.
@@ -41,7 +41,7 @@ impl CgroupPlan {
     /// Completes the cgroup of a scope that systemd has made with the container's process in it: the hierarchies that
     /// systemd does not manage, and the files.
     pub(crate) fn complete_scope(&self, pid: i32) -> Result<()> {
-        if let Some(dir) = self.dirs.iter().find(|dir| dir.place == Place::V2) {
+        if let Some(dir) = self.dirs.iter().find(|dir| dir.place == Hierarchy::V2) {
             let text = file::read(Path::new(&format!("/proc/{pid}/cgroup")))?;
             let found = super::path::unified_membership(&text).unwrap_or_default();
             let wanted = dir.scope.as_ref().unwrap_or(&dir.inner);
@@ -50,7 +50,7 @@ impl CgroupPlan {
                     "systemd has put the container's process into {found}, not /{}",
                     wanted.display()
                 );
-                return Err(Error::new(Kind::System, message).at("/linux/cgroupsPath"));
+                return Err(Error::new(ErrorKind::System, message).at("/linux/cgroupsPath"));
             }
             if dir.scope.is_some() {
                 make_sub_group(dir, pid)?;
@@ -86,9 +86,16 @@ impl CgroupPlan {
         let mut levels = levels(present.iter().copied());
         let dirs = levels.own();
         for dir in &present {
-            if dir.place == Place::V2 && !self.enable.is_empty() {
-                let needed: Vec<&Setting> = self.settings.iter().filter(|s| s.place == Place::V2).collect();
-                controller::enable(&dir.mount, &dir.inner, dirs.open(Place::V2)?.1, &self.enable, &needed)?;
+            if dir.place == Hierarchy::V2 && !self.enable.is_empty() {
+                let needed: Vec<&Setting> =
+                    self.settings.iter().filter(|s| s.place == Hierarchy::V2).collect();
+                controller::enable(
+                    &dir.mount,
+                    &dir.inner,
+                    dirs.open(Hierarchy::V2)?.1,
+                    &self.enable,
+                    &needed,
+                )?;
             }
             if dir.attached.has_v1("cpuset") {
                 controller::fill_cpuset(&dir.mount, &dir.inner)?;
@@ -117,7 +124,7 @@ impl CgroupPlan {
         let needed = self.settings.iter().find(|s| s.place == dir.place).map(|s| s.pointer.clone());
         let devices = match &self.devices {
             DevicePlan::V1 { place, asked, .. } => *asked && *place == dir.place,
-            DevicePlan::V2 { program, asked } => *asked && dir.place == Place::V2 && program.is_some(),
+            DevicePlan::V2 { program, asked } => *asked && dir.place == Hierarchy::V2 && program.is_some(),
             DevicePlan::Unavailable => false,
         };
         // A user can only pass on devices that the user may open, and cannot make nodes of others.
@@ -125,7 +132,7 @@ impl CgroupPlan {
         let devices = devices && !(expected && refused);
         let needed = needed.or_else(|| devices.then(|| "/linux/resources/devices".to_owned()));
         match needed {
-            Some(pointer) if refused && expected => Err(error.at(pointer).hint(
+            Some(pointer) if refused && expected => Err(error.at(pointer).with_hint(
                 "without privileges, limits need a delegated cgroup: one below the caller's own cgroup on \
                  cgroup v2, or one from the user's systemd",
             )),
@@ -166,15 +173,14 @@ fn refuse_used(cgroup: &Cgroup, existing: &[PathBuf]) -> Result<()> {
         let count = super::process::list(path, true)?.len();
         if count > 0 {
             let message = format!("container's cgroup is not empty: {count} process(es) found");
-            return Err(Error::new(Kind::WrongState, message)
+            return Err(Error::new(ErrorKind::WrongState, message)
                 .at("/linux/cgroupsPath")
-                .hint(format!("they are in {}", path.display())));
+                .with_hint(format!("they are in {}", path.display())));
         }
     }
     if cgroup.frozen()? {
-        return Err(
-            Error::new(Kind::WrongState, "container's cgroup unexpectedly frozen").at("/linux/cgroupsPath")
-        );
+        return Err(Error::new(ErrorKind::WrongState, "container's cgroup unexpectedly frozen")
+            .at("/linux/cgroupsPath"));
     }
     Ok(())
 }

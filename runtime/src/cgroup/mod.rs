@@ -52,7 +52,7 @@ pub(crate) use self::device_update::same_rules;
 pub(crate) use self::handle::{Cgroup, CgroupRecord, DirRecord, no_cgroup};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::layout::examples;
-pub(crate) use self::layout::{CgroupLayout, Mode, Place, V1Hierarchy};
+pub(crate) use self::layout::{CgroupLayout, Hierarchy, Mode, V1Hierarchy};
 pub use self::oom::OomWatch;
 pub(crate) use self::path::{SubCgroup, names_scope};
 pub(crate) use self::present::missing_files;

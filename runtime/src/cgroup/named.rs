@@ -3,18 +3,18 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::handle::{Cgroup, CgroupRecord, DirRecord};
-use super::layout::{Attached, CgroupLayout, Mode, Place};
+use super::layout::{Attached, CgroupLayout, Hierarchy, Mode};
 use super::stats::Stats;
 use super::systemd::slice_path;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What a cgroup uses. `path` is its place below the root of each hierarchy, or the name of a slice of systemd.
 ///
 /// # Errors
 ///
-/// [`Kind::InvalidSpec`] if the path is none of the two, [`Kind::NotFound`] if no hierarchy has it.
+/// [`ErrorKind::InvalidSpec`] if the path is none of the two, [`ErrorKind::NotFound`] if no hierarchy has it.
 pub(crate) fn stats(path: &str) -> Result<Stats> {
-    let wrong = || Error::new(Kind::InvalidSpec, format!("{path:?} is not the path of a cgroup"));
+    let wrong = || Error::new(ErrorKind::InvalidSpec, format!("{path:?} is not the path of a cgroup"));
     let is_slice = !path.contains('/') && Path::new(path).extension().is_some_and(|end| end == "slice");
     let inner = if is_slice { slice_path(path) } else { plain(path) };
     let inner = inner.ok_or_else(wrong)?;
@@ -29,15 +29,15 @@ pub(crate) fn stats(path: &str) -> Result<Stats> {
         Attached::Unified => layout.mode == Mode::V2,
     };
     if !dirs.iter().any(has_numbers) {
-        return Err(Error::new(Kind::NotFound, format!("there is no cgroup {path}")));
+        return Err(Error::new(ErrorKind::NotFound, format!("there is no cgroup {path}")));
     }
     Cgroup::open(CgroupRecord { mode: layout.mode, dirs, made: Vec::new(), scope: None }).stats()
 }
 
-fn record(layout: &CgroupLayout, place: Place, inner: &Path) -> Option<DirRecord> {
+fn record(layout: &CgroupLayout, place: Hierarchy, inner: &Path) -> Option<DirRecord> {
     let attached = match place {
-        Place::V1(index) => Attached::V1(layout.v1.get(index)?.controllers.clone()),
-        Place::V2 => Attached::Unified,
+        Hierarchy::V1(index) => Attached::V1(layout.v1.get(index)?.controllers.clone()),
+        Hierarchy::V2 => Attached::Unified,
     };
     Some(DirRecord { attached, mount: layout.mount(place)?.to_owned(), inner: inner.to_owned(), scope: None })
 }
@@ -56,11 +56,11 @@ mod tests {
     #[test]
     fn wrong_and_absent_cgroups_are_told_apart() {
         for path in ["", "/", "../x", "/a/../b", "a--b.slice"] {
-            assert_eq!(stats(path).unwrap_err().kind(), Kind::InvalidSpec, "{path}");
+            assert_eq!(stats(path).unwrap_err().kind(), ErrorKind::InvalidSpec, "{path}");
         }
         if CgroupLayout::probe(None).is_ok() {
             for path in ["/no-such-cgroup", "no-such.slice"] {
-                assert_eq!(stats(path).unwrap_err().kind(), Kind::NotFound, "{path}");
+                assert_eq!(stats(path).unwrap_err().kind(), ErrorKind::NotFound, "{path}");
             }
         }
     }

@@ -11,7 +11,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use super::file;
 use super::handle::Cgroup;
 use super::oom_notices::Notices;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A watch on the out-of-memory kills in a cgroup.
 ///
@@ -66,7 +66,7 @@ impl Cgroup {
             return OomWatch::new(Source::V1(notices), counter, path, None, false);
         }
         let Some(record) = self.v2() else {
-            return Err(Error::new(Kind::Unsupported, "the container has no memory cgroup to watch"));
+            return Err(Error::new(ErrorKind::Unsupported, "the container has no memory cgroup to watch"));
         };
         let dir = record.path();
         let path = dir.join("memory.events");

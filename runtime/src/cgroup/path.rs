@@ -7,8 +7,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::layout::{CgroupLayout, Membership, Place};
-use crate::error::{Error, Kind, Result};
+use super::layout::{CgroupLayout, Hierarchy, Membership};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The pointer of every finding about the path.
 const POINTER: &str = "/linux/cgroupsPath";
@@ -41,7 +41,7 @@ impl CgroupPath {
                 POINTER,
                 format!("cgroup path {shown:?} has the form slice:prefix:name of the systemd driver, but the driver is cgroupfs"),
             )
-            .hint("use the systemd driver, or a path such as /parent/name"));
+            .with_hint("use the systemd driver, or a path such as /parent/name"));
         }
         let parts = plain_parts(path).ok_or_else(|| {
             Error::invalid(POINTER, format!("cgroup path {shown:?} has a \"..\" component"))
@@ -56,13 +56,13 @@ impl CgroupPath {
     }
 
     /// The cgroup in one hierarchy, relative to its mount.
-    pub(crate) fn inside(&self, layout: &CgroupLayout, place: Place) -> PathBuf {
+    pub(crate) fn inside(&self, layout: &CgroupLayout, place: Hierarchy) -> PathBuf {
         match self {
             Self::Absolute(path) => path.clone(),
             Self::Relative(path) => {
                 let own = match place {
-                    Place::V1(index) => layout.v1.get(index).map(|h| h.own.as_path()),
-                    Place::V2 => layout.v2.as_ref().map(|h| h.own.as_path()),
+                    Hierarchy::V1(index) => layout.v1.get(index).map(|h| h.own.as_path()),
+                    Hierarchy::V2 => layout.v2.as_ref().map(|h| h.own.as_path()),
                 };
                 let own = own.unwrap_or(Path::new("/"));
                 own.strip_prefix("/").unwrap_or(own).join(path)
@@ -90,10 +90,10 @@ impl SubCgroup {
     /// Parses one value of the option; a path never leads out of the container's cgroup.
     pub(crate) fn parse(value: &str) -> Result<Self> {
         let (controllers, path) = value.split_once(':').unwrap_or(("", value));
-        let invalid = |what: String| Error::new(Kind::InvalidSpec, what);
+        let invalid = |what: String| Error::new(ErrorKind::InvalidSpec, what);
         if value.bytes().any(|b| b == 0 || b == b'\n') || (value.contains(':') && controllers.is_empty()) {
             return Err(invalid(format!("invalid cgroup {value:?}"))
-                .hint("the form is [CONTROLLER[,CONTROLLER]:]PATH"));
+                .with_hint("the form is [CONTROLLER[,CONTROLLER]:]PATH"));
         }
         let path = plain_parts(Path::new(path)).ok_or_else(|| {
             invalid(format!("bad sub cgroup path: {value:?} leads out of the container's cgroup"))
@@ -158,8 +158,8 @@ mod tests {
         ];
         for (path, in_one, in_two) in cases {
             let path = parse(path).unwrap();
-            assert_eq!(path.inside(&one, Place::V1(0)), Path::new(in_one));
-            assert_eq!(path.inside(&two, Place::V2), Path::new(in_two));
+            assert_eq!(path.inside(&one, Hierarchy::V1(0)), Path::new(in_one));
+            assert_eq!(path.inside(&two, Hierarchy::V2), Path::new(in_two));
         }
         assert_eq!(CgroupPath::parse(None, "web", false).unwrap(), CgroupPath::Absolute("web".into()));
     }

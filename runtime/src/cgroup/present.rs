@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
 
-use super::layout::{CgroupLayout, Place};
+use super::layout::{CgroupLayout, Hierarchy};
 use super::settings::{Absent, Current, Setting, translate};
 use crate::error::Error;
 
@@ -35,8 +35,8 @@ fn is_there(setting: &Setting, dir: &Path) -> bool {
 fn example(layout: &CgroupLayout, setting: &Setting) -> Option<PathBuf> {
     let mount = layout.mount(setting.place)?;
     let own = match setting.place {
-        Place::V1(index) => &layout.v1.get(index)?.own,
-        Place::V2 => &layout.v2.as_ref()?.own,
+        Hierarchy::V1(index) => &layout.v1.get(index)?.own,
+        Hierarchy::V2 => &layout.v2.as_ref()?.own,
     };
     let own = own.strip_prefix("/").unwrap_or(own);
     let above = own.ancestors().filter(|path| !path.as_os_str().is_empty()).map(|path| mount.join(path));
@@ -46,7 +46,7 @@ fn example(layout: &CgroupLayout, setting: &Setting) -> Option<PathBuf> {
     above.chain(below).find(|dir| {
         let has_controller = |text: String| text.split_whitespace().any(|name| name == setting.controller);
         dir.join("cgroup.procs").exists()
-            && (setting.place != Place::V2
+            && (setting.place != Hierarchy::V2
                 || setting.controller == "cgroup"
                 || std::fs::read_to_string(dir.join("cgroup.controllers")).is_ok_and(has_controller))
     })

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::file;
 use super::handle::{Cgroup, DirRecord};
 use super::tree;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::pidfd;
 
 /// How many rounds a signal makes to reach processes that were forked in the meantime. Without a freezer a fork bomb
@@ -120,7 +120,7 @@ fn signal_all(dir: &Path, signal: i32, again: bool, known: &mut Vec<i32>) -> Res
         }
     }
     Err(Error::new(
-        Kind::Timeout,
+        ErrorKind::Timeout,
         format!("the processes of cgroup {} fork faster than they are killed", dir.display()),
     ))
 }

@@ -14,7 +14,7 @@ use oci_spec::runtime::LinuxResources;
 use super::file;
 use super::handle::Cgroup;
 use super::settings::settings_for;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Makes the kernel throttle and reclaim without killing.
 const HIGH: &str = "memory.high";
@@ -77,21 +77,21 @@ impl Usage {
     fn now(&self) -> Result<u64> {
         let text = file::read(&self.file)?;
         text.trim().parse().map_err(|_| {
-            Error::new(Kind::System, format!("{} holds no number: {text:?}", self.file.display()))
+            Error::new(ErrorKind::System, format!("{} holds no number: {text:?}", self.file.display()))
         })
     }
 
     fn refusal(&self) -> Error {
         let usage = self.now().map_or_else(|_| "more".to_owned(), |usage| usage.to_string());
         Error::new(
-            Kind::Timeout,
+            ErrorKind::Timeout,
             format!(
                 "cannot lower the memory limit to {}: {usage} are in use, and no more could be reclaimed within {:?}",
                 self.limit, self.patience
             ),
         )
         .at("/linux/resources/memory/limit")
-        .hint("the old limits are in force")
+        .with_hint("the old limits are in force")
     }
 }
 

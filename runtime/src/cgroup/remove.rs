@@ -11,7 +11,7 @@ use super::freezer::wait_for;
 use super::handle::Cgroup;
 use super::process;
 use super::tree;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 impl Cgroup {
     /// Ends every process of the container, and removes everything that was made for its cgroup.
@@ -130,5 +130,5 @@ fn held(path: &Path) -> Error {
     } else {
         format!("{} process(es) are in it: {}{more}", pids.len(), named.join(", "))
     };
-    Error::os(Errno::EBUSY, format!("remove cgroup {}: {who}", path.display())).with_kind(Kind::Timeout)
+    Error::os(Errno::EBUSY, format!("remove cgroup {}: {who}", path.display())).with_kind(ErrorKind::Timeout)
 }

@@ -17,7 +17,7 @@ use oci_spec::runtime::LinuxResources;
 
 use self::block_io::Throttle;
 use self::limits::swappiness;
-use super::layout::{CgroupLayout, Place};
+use super::layout::{CgroupLayout, Hierarchy};
 use crate::error::{Error, Result};
 
 /// The pointer of `linux.resources`.
@@ -27,7 +27,7 @@ const ROOT: &str = "/linux/resources";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setting {
     /// The hierarchy whose directory has the file.
-    pub(crate) place: Place,
+    pub(crate) place: Hierarchy,
     /// The controller that must be enabled there, by its name in that hierarchy.
     pub(crate) controller: Cow<'static, str>,
     /// The name of the file.
@@ -148,7 +148,7 @@ impl Output<'_> {
     }
 
     /// Finds the controller, or reports for the first property that wants it that this machine has none.
-    fn place(&mut self, v1: &str, v2: &str, property: &str) -> Option<Place> {
+    fn place(&mut self, v1: &str, v2: &str, property: &str) -> Option<Hierarchy> {
         let place = self.layout.place(v1, v2);
         if place.is_none() {
             let name = if self.layout.v1.is_empty() { v2 } else { v1 };
@@ -156,14 +156,14 @@ impl Output<'_> {
                 format!("{ROOT}{property}"),
                 format!("the cgroup controller {name} is not available on this machine"),
             );
-            self.errors.push(error.hint("the kernel lacks it, or it is disabled or not mounted"));
+            self.errors.push(error.with_hint("the kernel lacks it, or it is disabled or not mounted"));
         }
         place
     }
 
     fn set(
         &mut self,
-        place: Place,
+        place: Hierarchy,
         controller: &'static str,
         file: impl Into<Cow<'static, str>>,
         value: impl ToString,

@@ -5,11 +5,11 @@ use oci_spec::runtime::LinuxResources;
 use super::controller;
 use super::file;
 use super::handle::{Cgroup, DirRecord};
-use super::layout::Place;
+use super::layout::Hierarchy;
 use super::settings::{Current, Setting, settings_for};
 use super::systemd;
 use super::write::{Dirs, Levels};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The usage, if the kernel itself refuses a limit below it.
 const USAGE_V1: &str = "memory.usage_in_bytes";
@@ -24,7 +24,7 @@ impl Cgroup {
         let settings = settings_for(resources, &layout, &current)?;
         self.check_usage(resources)?;
         let around = self.v2().and_then(DirRecord::scope_path);
-        let mut levels = Levels::new(self.places(), around.map(|path| (Place::V2, path)));
+        let mut levels = Levels::new(self.places(), around.map(|path| (Hierarchy::V2, path)));
         let old = levels.remember(&settings);
         let period = self.v2_dir().and_then(|dir| file::read(&dir.join("cpu.max")).ok());
         let period = period.as_deref().map_or(systemd::DEFAULT_PERIOD, systemd::in_force);
@@ -46,13 +46,13 @@ impl Cgroup {
     /// Enables missing version 2 controllers that the settings need.
     fn enable_for(&self, settings: &[Setting], dirs: &mut Dirs) -> Result<()> {
         let needed: Vec<&Setting> =
-            settings.iter().filter(|s| s.place == Place::V2 && s.controller != "cgroup").collect();
+            settings.iter().filter(|s| s.place == Hierarchy::V2 && s.controller != "cgroup").collect();
         let Some(dir) = self.v2().filter(|_| !needed.is_empty()) else {
             return Ok(());
         };
         let wanted: Vec<String> =
             needed.iter().map(|setting| setting.controller.clone().into_owned()).collect();
-        controller::enable(&dir.mount, &dir.inner, dirs.open(Place::V2)?.1, &wanted, &needed)
+        controller::enable(&dir.mount, &dir.inner, dirs.open(Hierarchy::V2)?.1, &wanted, &needed)
     }
 
     /// Writes settings of a plan.
@@ -110,7 +110,7 @@ impl Cgroup {
                 Ok(())
             }
             Ok(usage) if usage > limit => Err(Error::new(
-                Kind::WrongState,
+                ErrorKind::WrongState,
                 format!("rejecting memory limit of {limit} (lower than current usage of {usage})"),
             )
             .at("/linux/resources/memory/limit")),

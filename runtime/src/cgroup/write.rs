@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::file;
-use super::layout::Place;
+use super::layout::Hierarchy;
 use super::settings::{Absent, Group, Setting};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The directories of one cgroup, each opened on first use.
-pub(super) struct Dirs(Vec<(Place, PathBuf, Option<OwnedFd>)>);
+pub(super) struct Dirs(Vec<(Hierarchy, PathBuf, Option<OwnedFd>)>);
 
 impl Dirs {
     /// Takes the directory of each hierarchy.
-    pub(super) fn new(dirs: impl IntoIterator<Item = (Place, PathBuf)>) -> Self {
+    pub(super) fn new(dirs: impl IntoIterator<Item = (Hierarchy, PathBuf)>) -> Self {
         Self(dirs.into_iter().map(|(place, path)| (place, path, None)).collect())
     }
 
     /// The directory in one hierarchy.
-    pub(super) fn open(&mut self, place: Place) -> Result<(&Path, &OwnedFd)> {
+    pub(super) fn open(&mut self, place: Hierarchy) -> Result<(&Path, &OwnedFd)> {
         let entry = self.0.iter_mut().find(|(other, ..)| *other == place);
         let Some((_, path, fd)) = entry else {
             return Err(Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 "the container has no cgroup in the hierarchy of this controller",
             ));
         };
@@ -44,8 +44,8 @@ pub(super) struct Levels(Vec<Dirs>);
 impl Levels {
     /// Takes the container's directory in each hierarchy, and the scope's.
     pub(super) fn new(
-        own: impl IntoIterator<Item = (Place, PathBuf)>,
-        scope: Option<(Place, PathBuf)>,
+        own: impl IntoIterator<Item = (Hierarchy, PathBuf)>,
+        scope: Option<(Hierarchy, PathBuf)>,
     ) -> Self {
         let scope = scope.map(|scope| Dirs::new([scope]));
         Self(scope.into_iter().chain([Dirs::new(own)]).collect())
@@ -183,12 +183,14 @@ fn explain(errno: Errno, path: &Path, dir: &OwnedFd, setting: &Setting) -> Error
     };
     let error = error.at(setting.pointer.clone());
     match errno {
-        Errno::ENOENT if setting.file.starts_with("memory.memsw.") => {
-            error.with_kind(Kind::Unsupported).hint("swap accounting is off; boot with swapaccount=1")
+        Errno::ENOENT if setting.file.starts_with("memory.memsw.") => error
+            .with_kind(ErrorKind::Unsupported)
+            .with_hint("swap accounting is off; boot with swapaccount=1"),
+        Errno::ENOENT => {
+            error.with_kind(ErrorKind::Unsupported).with_hint("this kernel has no such cgroup file")
         }
-        Errno::ENOENT => error.with_kind(Kind::Unsupported).hint("this kernel has no such cgroup file"),
         Errno::ENODEV if setting.pointer.contains("/blockIO/") => {
-            error.hint("the numbers must be those of a whole disk that exists")
+            error.with_hint("the numbers must be those of a whole disk that exists")
         }
         _ => error,
     }
@@ -200,7 +202,7 @@ mod tests {
 
     fn setting(file: &'static str, value: &str, absent: Absent, group: Group) -> Setting {
         Setting {
-            place: Place::V2,
+            place: Hierarchy::V2,
             controller: "x".into(),
             file: file.into(),
             value: value.to_owned(),
@@ -215,7 +217,7 @@ mod tests {
         for name in files {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
-        let dirs = Dirs::new([(Place::V2, dir.path().to_owned())]);
+        let dirs = Dirs::new([(Hierarchy::V2, dir.path().to_owned())]);
         (dir, dirs)
     }
 
@@ -230,7 +232,7 @@ mod tests {
         write_all(&mut dirs, &list).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("b")).unwrap(), "2");
         let error = write_all(&mut dirs, &[setting("a", "1", Absent::Fail, Group::Single)]).unwrap_err();
-        assert_eq!((error.kind(), error.pointer()), (Kind::Unsupported, Some("/p")));
+        assert_eq!((error.kind(), error.pointer()), (ErrorKind::Unsupported, Some("/p")));
         assert!(!dir.path().join("a").exists(), "nothing is ever created");
     }
 
@@ -257,7 +259,7 @@ mod tests {
             std::fs::write(dir.path().join(name).join("a"), "10").unwrap();
         }
         std::fs::write(dir.path().join("scope/b"), "1").unwrap();
-        let at = |name: &str| (Place::V2, dir.path().join(name));
+        let at = |name: &str| (Hierarchy::V2, dir.path().join(name));
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
         let mut levels = Levels::new([at("own")], Some(at("scope")));
         let new =

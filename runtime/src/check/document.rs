@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::schema::{CONFIG, MOUNTS, PROCESS, RESOURCES};
 use super::shape::Object;
 use super::{annotations, check_process, check_resources, repair, scan, version};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, into_result};
 
 /// Reads `config.json`: the value if it is well-formed, and findings about its shape.
@@ -27,7 +27,7 @@ pub(crate) fn read_config(bytes: &[u8]) -> (Option<Spec>, Vec<Finding>) {
 ///
 /// # Errors
 ///
-/// `Kind::InvalidSpec` if the document is malformed, or contradicts itself, the specification or Linux.
+/// `ErrorKind::InvalidSpec` if the document is malformed, or contradicts itself, the specification or Linux.
 pub fn read_process(bytes: &[u8]) -> Result<(Process, Vec<Finding>)> {
     read_checked(bytes, &PROCESS, check_process)
 }
@@ -38,7 +38,7 @@ pub fn read_process(bytes: &[u8]) -> Result<(Process, Vec<Finding>)> {
 ///
 /// # Errors
 ///
-/// `Kind::InvalidSpec` if the document is malformed, or contradicts itself, the specification or Linux.
+/// `ErrorKind::InvalidSpec` if the document is malformed, or contradicts itself, the specification or Linux.
 pub fn read_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<Finding>)> {
     read_checked(bytes, &RESOURCES, check_resources)
 }
@@ -50,7 +50,7 @@ pub fn read_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<Finding>)> {
 ///
 /// # Errors
 ///
-/// `Kind::InvalidSpec` if the document is malformed.
+/// `ErrorKind::InvalidSpec` if the document is malformed.
 pub fn read_mounts(bytes: &[u8]) -> Result<(Vec<Mount>, Vec<Finding>)> {
     #[derive(Deserialize)]
     struct Mounts {
@@ -65,7 +65,7 @@ pub fn read_mounts(bytes: &[u8]) -> Result<(Vec<Mount>, Vec<Finding>)> {
 
 /// Writes a value as `config.json`.
 pub(crate) fn write_config(spec: &Spec) -> Result<Vec<u8>> {
-    let failed = |error| Error::new(Kind::InvalidSpec, format!("serialize the configuration: {error}"));
+    let failed = |error| Error::new(ErrorKind::InvalidSpec, format!("serialize the configuration: {error}"));
     let mut value = serde_json::to_value(spec).map_err(failed)?;
     if let Some(process) = value.get_mut("process") {
         repair::from_types(process);
@@ -85,7 +85,7 @@ fn read_checked<T: DeserializeOwned>(
     let findings = into_result(findings)?;
     match value {
         Some(value) => Ok((value, findings)),
-        None => Err(Error::new(Kind::InvalidSpec, "the document cannot be read")),
+        None => Err(Error::new(ErrorKind::InvalidSpec, "the document cannot be read")),
     }
 }
 

@@ -10,7 +10,6 @@ mod capabilities;
 mod devices;
 pub(crate) mod document;
 mod execution;
-pub(crate) use crate::finding;
 mod hooks;
 mod intel_rdt;
 pub(crate) mod list;

@@ -1,6 +1,6 @@
 //! What a runtime without privileges cannot do for a configuration, reported before it begins.
 //!
-//! Pure like the rest: the facts about the caller are values ([`Host`], [`Ranges`]).
+//! Pure like the rest: the facts about the caller are values ([`Host`], [`IdRanges`]).
 
 use oci_spec::runtime::{LinuxDeviceType, LinuxIdMapping, Spec};
 
@@ -13,7 +13,7 @@ use crate::linux::namespace::{Namespaces, Origin};
 use crate::linux::rlimit;
 
 /// Ids that newuidmap(1) or newgidmap(1) lets the caller map: first and count of each range of subuid(5) or subgid(5).
-pub(crate) type Ranges = Vec<(u32, u32)>;
+pub(crate) type IdRanges = Vec<(u32, u32)>;
 
 /// Everything in a configuration for which the caller lacks the rights. `hard` returns the caller's own hard limit of a
 /// resource, if known.
@@ -156,7 +156,7 @@ fn check_groups(spec: &Spec, namespaces: &Namespaces, host: Host, report: &mut R
 
 /// The mappings that newuidmap(1) and newgidmap(1) are going to refuse, according to their files: a name service may
 /// give a user other ranges, so these are warnings.
-pub(crate) fn check_ranges(spec: &Spec, host: Host, uids: &Ranges, gids: &Ranges) -> Vec<Finding> {
+pub(crate) fn check_ranges(spec: &Spec, host: Host, uids: &IdRanges, gids: &IdRanges) -> Vec<Finding> {
     let mut report = Report::default();
     let linux = spec.linux().as_ref();
     let lists = [
@@ -185,7 +185,7 @@ pub(crate) fn check_ranges(spec: &Spec, host: Host, uids: &Ranges, gids: &Ranges
 }
 
 /// newuidmap(1): the range lies in one of the user's ranges, or is just the user's own id.
-fn may_map(mapping: &LinuxIdMapping, own: u32, ranges: &Ranges) -> bool {
+fn may_map(mapping: &LinuxIdMapping, own: u32, ranges: &IdRanges) -> bool {
     let (first, size) = (u64::from(mapping.host_id()), u64::from(mapping.size()));
     idmap::is_own_id(std::slice::from_ref(mapping), own)
         || ranges.iter().any(|&(start, count)| {
@@ -194,7 +194,7 @@ fn may_map(mapping: &LinuxIdMapping, own: u32, ranges: &Ranges) -> bool {
 }
 
 /// The ranges of a user in the text of a subuid(5) file, which identifies the user by name or number.
-pub(crate) fn ranges(text: &str, name: Option<&str>, uid: u32) -> Ranges {
+pub(crate) fn ranges(text: &str, name: Option<&str>, uid: u32) -> IdRanges {
     let uid = uid.to_string();
     text.lines()
         .filter_map(|line| {

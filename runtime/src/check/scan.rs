@@ -95,7 +95,7 @@ struct Walk<'a> {
 }
 
 /// What the enclosing object needs to know about a value.
-enum Seen {
+enum Scalar {
     /// Null, or a string that stands for it.
     Null,
     Word(&'static str),
@@ -107,25 +107,25 @@ impl Walk<'_> {
         self.scan.add(Finding::error(self.at.to_string(), message));
     }
 
-    fn wrong(&mut self, found: fmt::Arguments<'_>) -> Seen {
+    fn wrong(&mut self, found: fmt::Arguments<'_>) -> Scalar {
         if !matches!(self.shape, Shape::Any) {
             self.error(format!("expected {}, found {found}", self.shape));
         }
-        Seen::Other
+        Scalar::Other
     }
 
-    fn integer(&mut self, number: i128) -> Seen {
+    fn integer(&mut self, number: i128) -> Scalar {
         match self.shape {
-            Shape::Int(least, most) if (*least..=*most).contains(&number) => Seen::Other,
+            Shape::Int(least, most) if (*least..=*most).contains(&number) => Scalar::Other,
             _ => self.wrong(format_args!("{number}")),
         }
     }
 
-    fn text(&mut self, text: &str) -> Seen {
+    fn text(&mut self, text: &str) -> Scalar {
         match self.shape {
             Shape::Any => {}
             Shape::TextOrNone | Shape::Word(_) | Shape::NamedWord(..) if self.nullable && text.is_empty() => {
-                return Seen::Null;
+                return Scalar::Null;
             }
             Shape::Text | Shape::TextOrNone => {
                 if text.contains('\0') {
@@ -139,7 +139,7 @@ impl Walk<'_> {
                 }
             }
             Shape::Word(words) => match words.iter().find(|word| **word == text) {
-                Some(word) => return Seen::Word(word),
+                Some(word) => return Scalar::Word(word),
                 None => return self.wrong(format_args!("{}", shown(text))),
             },
             Shape::NamedWord(name, words) => {
@@ -163,14 +163,14 @@ impl Walk<'_> {
             }
             _ => return self.wrong(format_args!("the string {}", shown(text))),
         }
-        Seen::Other
+        Scalar::Other
     }
 
     fn object<'de, A: MapAccess<'de>>(
         mut self,
         object: &'static Object,
         mut map: A,
-    ) -> Result<Seen, A::Error> {
+    ) -> Result<Scalar, A::Error> {
         let mut present = 0_u64;
         let mut typ = None;
         let mut strangers = HashSet::new();
@@ -193,7 +193,7 @@ impl Walk<'_> {
             let seen =
                 map.next_value_seed(Walk { scan: self.scan, shape: &field.shape, at: &at, nullable: true })?;
             match (seen, &field.need) {
-                (Seen::Null, _) => {
+                (Scalar::Null, _) => {
                     present &= !bit;
                     self.scan.needs_repair = true;
                 }
@@ -201,7 +201,7 @@ impl Walk<'_> {
                     let message = format!("is for {what}, and has no effect on a Linux container");
                     self.scan.add(Finding::warning(at.to_string(), message));
                 }
-                (Seen::Word(word), _) if field.name == "type" => typ = Some(word),
+                (Scalar::Word(word), _) if field.name == "type" => typ = Some(word),
                 _ => {}
             }
         }
@@ -210,7 +210,7 @@ impl Walk<'_> {
                 self.missing(field, typ);
             }
         }
-        Ok(Seen::Other)
+        Ok(Scalar::Other)
     }
 
     fn missing(&mut self, field: &Field, typ: Option<&str>) {
@@ -231,7 +231,7 @@ impl Walk<'_> {
         });
     }
 
-    fn exact_number<'de, A: MapAccess<'de>>(mut self, mut map: A) -> Result<Seen, A::Error> {
+    fn exact_number<'de, A: MapAccess<'de>>(mut self, mut map: A) -> Result<Scalar, A::Error> {
         let Some(Name(name)) = map.next_key()? else { return Ok(self.wrong(format_args!("an object"))) };
         if name == EXACT_NUMBER {
             let Name(digits) = map.next_value()?;
@@ -246,7 +246,7 @@ impl Walk<'_> {
         self.members(&Shape::Any, map)
     }
 
-    fn members<'de, A: MapAccess<'de>>(self, value: &Shape, mut map: A) -> Result<Seen, A::Error> {
+    fn members<'de, A: MapAccess<'de>>(self, value: &Shape, mut map: A) -> Result<Scalar, A::Error> {
         let mut names = HashSet::new();
         while let Some(Name(name)) = map.next_key()? {
             let at = Path::Name(self.at, &name);
@@ -259,7 +259,7 @@ impl Walk<'_> {
             map.next_value_seed(Walk { scan: self.scan, shape: value, at: &at, nullable: false })?;
             names.insert(name);
         }
-        Ok(Seen::Other)
+        Ok(Scalar::Other)
     }
 }
 
@@ -311,45 +311,49 @@ impl<'de> Deserialize<'de> for Name<'de> {
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = Seen;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Seen, D::Error> {
+    type Value = Scalar;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Scalar, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = Seen;
+    type Value = Scalar;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.shape)
     }
 
-    fn visit_unit<E>(mut self) -> Result<Seen, E> {
-        Ok(if self.nullable { Seen::Null } else { self.wrong(format_args!("null")) })
+    fn visit_unit<E>(mut self) -> Result<Scalar, E> {
+        Ok(if self.nullable { Scalar::Null } else { self.wrong(format_args!("null")) })
     }
 
-    fn visit_bool<E>(mut self, value: bool) -> Result<Seen, E> {
-        Ok(if matches!(self.shape, Shape::Bool) { Seen::Other } else { self.wrong(format_args!("{value}")) })
+    fn visit_bool<E>(mut self, value: bool) -> Result<Scalar, E> {
+        Ok(if matches!(self.shape, Shape::Bool) {
+            Scalar::Other
+        } else {
+            self.wrong(format_args!("{value}"))
+        })
     }
 
-    fn visit_i64<E>(mut self, value: i64) -> Result<Seen, E> {
+    fn visit_i64<E>(mut self, value: i64) -> Result<Scalar, E> {
         Ok(self.integer(value.into()))
     }
 
-    fn visit_u64<E>(mut self, value: u64) -> Result<Seen, E> {
+    fn visit_u64<E>(mut self, value: u64) -> Result<Scalar, E> {
         Ok(self.integer(value.into()))
     }
 
     /// A fraction, an exponent, or a number beyond 64 bits.
-    fn visit_f64<E>(mut self, value: f64) -> Result<Seen, E> {
+    fn visit_f64<E>(mut self, value: f64) -> Result<Scalar, E> {
         Ok(self.wrong(format_args!("{value:?}")))
     }
 
-    fn visit_str<E>(mut self, value: &str) -> Result<Seen, E> {
+    fn visit_str<E>(mut self, value: &str) -> Result<Scalar, E> {
         Ok(self.text(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Seen, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Scalar, A::Error> {
         let element = if let Shape::List(element) = self.shape {
             element
         } else {
@@ -362,13 +366,13 @@ impl<'de> Visitor<'de> for Walk<'_> {
             let at = Path::Index(self.at, index);
             let walk = Walk { scan: self.scan, shape: element, at: &at, nullable: false };
             if list.next_element_seed(walk)?.is_none() {
-                return Ok(Seen::Other);
+                return Ok(Scalar::Other);
             }
             index += 1;
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<Seen, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<Scalar, A::Error> {
         match self.shape {
             Shape::Object(object) => self.object(object, map),
             Shape::Map(value) => self.members(value, map),

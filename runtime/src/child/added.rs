@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::message::{Detail, Message, MessageKind};
 use super::{Child, Failure, Outcome};
 use crate::program::{Slot, Text};
-use crate::sys::mount_id::{self, MountId, Room};
+use crate::sys::mount_id::{self, MountId, MountReply};
 use crate::sys::path::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 use crate::sys::socket;
 
@@ -45,7 +45,7 @@ impl Child<'_> {
         for _ in 0..TRIES {
             let mut is_gone = true;
             for number in numbers(own) {
-                let mut room = Room::new();
+                let mut room = MountReply::new();
                 match point_of(known, number, &mut room) {
                     Err(Errno::ENOENT) => {}
                     Err(_) => is_gone = false,
@@ -78,7 +78,7 @@ impl Child<'_> {
         let known = self.bytes(known);
         let mut number = 0;
         while MountId::unpack(known, number).is_some() {
-            if point_of(known, number, &mut Room::new()) == Err(Errno::ENOENT) {
+            if point_of(known, number, &mut MountReply::new()) == Err(Errno::ENOENT) {
                 socket::send(self.sync, &Message::about(MessageKind::Gone, number).encode(), -1)?;
             }
             number += 1;
@@ -88,7 +88,7 @@ impl Child<'_> {
 }
 
 /// Where a known mount is now.
-fn point_of<'r>(known: &[u8], number: u32, room: &'r mut Room) -> Result<&'r std::ffi::CStr, Errno> {
+fn point_of<'r>(known: &[u8], number: u32, room: &'r mut MountReply) -> Result<&'r std::ffi::CStr, Errno> {
     match MountId::unpack(known, number) {
         Some(MountId::Unique(id)) => mount_id::point_of(id, room),
         _ => Err(Errno::ENOSYS),

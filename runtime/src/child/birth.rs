@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
 use super::{Child, Inherited, NONE_MADE};
-use crate::program::{Op, Program, View};
+use crate::program::{Op, Program, ProgramView};
 use crate::sys::Result;
 use crate::sys::clone::{self, Forked};
 use crate::sys::{memory, process, socket};
@@ -37,7 +37,7 @@ pub(crate) fn make(
 
 /// How many directories the child may make on the way to mount points, if a step needs to know which. Links on the way
 /// may lead to more.
-fn most_made(program: &Program, view: View<'_>) -> usize {
+fn most_made(program: &Program, view: ProgramView<'_>) -> usize {
     const THROUGH_LINKS: usize = 64;
     if !program.ops.iter().any(|op| matches!(op, Op::KeepMode | Op::CopyUp { .. })) {
         return 0;

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 
 use super::message::MessageKind;
 use super::{Child, Outcome};
-use crate::program::View;
+use crate::program::ProgramView;
 use crate::sys::memory::{self, Code, LARGEST_PAGE};
 use crate::sys::{clone, path};
 
@@ -70,7 +70,7 @@ impl Child<'_> {
     #[inline(never)]
     pub(super) fn emerge(&mut self, index: u32) -> Outcome {
         if !memory::SEPARABLE {
-            return self.reborn(0);
+            return self.refork(0);
         }
         let code = Code::of_this_program();
         let (below, above) = code.thread_area();
@@ -101,7 +101,7 @@ impl Child<'_> {
 
     /// Tells the parent of the new process, lets that process go on, and ends.
     pub(super) fn announce(&self, pid: i32, pidfd: RawFd, tell: RawFd) -> ! {
-        if self.hand_over(MessageKind::Reborn, pid as u32, pidfd).is_ok() {
+        if self.hand_over(MessageKind::Refork, pid as u32, pidfd).is_ok() {
             let _ = path::write_once(tell, &[1]);
         }
         clone::exit_now(0)
@@ -111,7 +111,7 @@ impl Child<'_> {
     fn pack(&mut self, room: &mut Room, next: u32, [told, tell]: [RawFd; 2]) -> Outcome<*mut u8> {
         let program = self.program;
         let arena: &[u8] = room.copy(program.arena)?;
-        let view = View {
+        let view = ProgramView {
             ops: room.copy(program.ops)?,
             hooks: room.copy(program.hooks)?,
             arena,

@@ -46,7 +46,7 @@ impl Child<'_> {
     ///
     /// The new process waits until the parent knows of it. Otherwise the parent would take its messages for this one's,
     /// take its steps for a process that is ending, and record that one's pid.
-    pub(super) fn reborn(&mut self, kinds: i32) -> Outcome {
+    pub(super) fn refork(&mut self, kinds: i32) -> Outcome {
         let [told, tell] = path::pipe()?;
         // SAFETY: this process has one thread and calls nothing but system calls.
         match unsafe { clone::fork_into((libc::CLONE_PARENT | kinds) as u64, None) }? {

@@ -11,7 +11,7 @@ use crate::program::{Slot, Text};
 use crate::sys::{clone, path, pidfd, process, socket};
 
 /// What the hook's process needs, in the memory of the child that waits for it.
-struct Launch {
+struct HookLaunch {
     path: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
@@ -39,7 +39,7 @@ impl Child<'_> {
             path::close(self.hook_output);
             self.hook_output = path::memfd(c"hook-output")?;
             let input = self.state_document(state)?;
-            let mut launch = Launch {
+            let mut launch = HookLaunch {
                 path: self.cstr(hook.path).as_ptr(),
                 argv: self.list(hook.argv),
                 envp: self.list(hook.envp),
@@ -73,7 +73,7 @@ impl Child<'_> {
 }
 
 #[inline(never)]
-fn run(launch: &mut Launch, timeout: i32) -> Outcome {
+fn run(launch: &mut HookLaunch, timeout: i32) -> Outcome {
     let mut stack = [0u8; STACK];
     // SAFETY: start() makes system calls only and ends with exec or exit; launch and stack outlive the suspension.
     let (pid, pidfd) = unsafe { clone::vfork_with(&mut stack, start, std::ptr::from_mut(launch).cast()) }?;
@@ -104,7 +104,7 @@ fn run(launch: &mut Launch, timeout: i32) -> Outcome {
 /// The hook's process, in the memory of its waiting parent.
 extern "C" fn start(argument: *mut c_void) -> libc::c_int {
     // SAFETY: the parent passes its Launch and does not run in the meantime.
-    let launch = unsafe { &mut *argument.cast::<Launch>() };
+    let launch = unsafe { &mut *argument.cast::<HookLaunch>() };
     let streams = || {
         process::new_process_group()?;
         path::duplicate_to(launch.input, 0)?;

@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | `Ask` | child | step number | what the parent is to look at, or none |
 //! | `Answer` | parent | step number; 0, or else the step was not done | what the step opened, or none |
-//! | `Reborn` | child | none | pidfd of the process that goes on |
+//! | `Refork` | child | none | pidfd of the process that goes on |
 //! | `Console` | child | number of the pty | pty master |
 //! | `Listener` | child | none | seccomp listener |
 //! | `Gone` | child | number of a mount on record that is not there any more | none |
@@ -47,7 +47,7 @@ numbered! {
     pub(crate) enum MessageKind {
         Ask = 1,
         Answer,
-        Reborn,
+        Refork,
         Console,
         Listener,
         Warning,

@@ -37,7 +37,7 @@ use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
-use crate::program::{List, Slot, Text, View};
+use crate::program::{List, ProgramView, Slot, Text};
 use crate::sys::marks::Marks;
 use crate::sys::{clone, path, socket};
 use message::{Detail, Late, Message, MessageKind};
@@ -91,7 +91,7 @@ pub(crate) struct Inherited<'p> {
 
 /// The state of the child while it walks its program.
 pub(crate) struct Child<'p> {
-    program: View<'p>,
+    program: ProgramView<'p>,
     inherited: Inherited<'p>,
     /// The lists of the program as arrays of pointers, made by the parent.
     pointers: &'p mut [*const c_char],
@@ -120,7 +120,7 @@ pub(crate) struct Child<'p> {
 impl<'p> Child<'p> {
     /// The state at birth.
     pub(crate) fn new(
-        program: View<'p>,
+        program: ProgramView<'p>,
         pointers: &'p mut [*const c_char],
         made: &'p [Cell<(u64, u64)>],
         held: &'p mut [RawFd],

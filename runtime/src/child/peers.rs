@@ -50,7 +50,7 @@ mod look {
     const SHARED: &[u8] = b"shared:";
 
     #[derive(Clone, Copy, Default)]
-    struct Entry {
+    struct MountLine {
         id: u32,
         parent: u32,
         shared: bool,
@@ -60,9 +60,9 @@ mod look {
 
     /// Parses the mounts of /proc/PID/mountinfo byte by byte.
     pub(super) struct Table {
-        entries: [Entry; MOST],
+        entries: [MountLine; MOST],
         count: usize,
-        current: Entry,
+        current: MountLine,
         /// How many fields of the line are complete, and how many bytes of the next.
         field: usize,
         length: usize,
@@ -75,9 +75,9 @@ mod look {
     impl Table {
         pub(super) fn new() -> Self {
             Self {
-                entries: [Entry::default(); MOST],
+                entries: [MountLine::default(); MOST],
                 count: 0,
-                current: Entry::default(),
+                current: MountLine::default(),
                 field: 0,
                 length: 0,
                 tag: true,
@@ -98,7 +98,7 @@ mod look {
                             *place = self.current;
                             self.count += 1;
                         }
-                        (self.current, self.field, self.over) = (Entry::default(), 0, false);
+                        (self.current, self.field, self.over) = (MountLine::default(), 0, false);
                     }
                 }
                 _ => {

@@ -46,7 +46,7 @@ impl Child<'_> {
             }
             Op::EnterView => Ok(clone::setns(self.slot(Slot::VIEW), libc::CLONE_NEWNS)?),
             Op::Unshare { kinds } => Ok(clone::unshare(kinds)?),
-            Op::Reborn { kinds } => self.reborn(kinds),
+            Op::Refork { kinds } => self.refork(kinds),
             Op::Emerge => self.emerge(index),
             Op::ControllingTerminal => Ok(tty::make_controlling(0)?),
             Op::RootIds { uid, gid, keep_groups } => root_ids(uid, gid, keep_groups),
@@ -220,7 +220,7 @@ impl Child<'_> {
                 process::set_capabilities(process::CapabilitySets { effective, permitted, inheritable })?;
                 Ok(process::keep_capabilities(false)?)
             }
-            Op::Shed { effective, permitted, inheritable } => {
+            Op::KeepCapabilities { effective, permitted, inheritable } => {
                 let sets = process::CapabilitySets { effective, permitted, inheritable };
                 Ok(process::set_capabilities(sets)?)
             }

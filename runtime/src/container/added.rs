@@ -5,7 +5,7 @@
 
 use super::record::Record;
 use super::store::Directory;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::linux::mount::added::AddedMount;
 use crate::sys::mount_id::MountId;
 
@@ -14,10 +14,10 @@ pub(super) fn read(directory: &Directory) -> Result<Vec<AddedMount>> {
     let Some(bytes) = directory.noted_mounts()? else { return Ok(Vec::new()) };
     serde_json::from_slice(&bytes).map_err(|error| {
         Error::new(
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             format!("{} cannot be understood: {error}", directory.mounts_file().display()),
         )
-        .hint("without that file mounts can be added again; those that it stood for stay until the container ends")
+        .with_hint("without that file mounts can be added again; those that it stood for stay until the container ends")
     })
 }
 
@@ -40,7 +40,7 @@ pub(super) fn forget(directory: &Directory, own: &Record, gone: &[MountId]) -> R
 
 fn write(directory: &Directory, all: &[AddedMount]) -> Result<()> {
     let bytes = serde_json::to_vec(all).map_err(|error| {
-        Error::new(Kind::System, format!("write {}: {error}", directory.mounts_file().display()))
+        Error::new(ErrorKind::System, format!("write {}: {error}", directory.mounts_file().display()))
     })?;
     directory.note_mounts(&bytes)
 }

@@ -6,7 +6,7 @@ use oci_spec::runtime::Spec;
 
 use super::creation::Creation;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager, Mode};
-use crate::error::{Kind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 
@@ -55,7 +55,7 @@ fn delegate(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
     let host_uid = if maps.uids.is_empty() { Some(uid) } else { maps.host_uid(uid) };
     match host_uid.map_or(Ok(()), |uid| crate::cgroup::delegate(&directory, uid)) {
         // A caller that may not give files away is the user itself, and already owns the cgroup.
-        Err(error) if error.kind() == Kind::Permission && Host::probe()?.is_rootless() => {
+        Err(error) if error.kind() == ErrorKind::Permission && Host::probe()?.is_rootless() => {
             log::debug!("{error}");
             Ok(())
         }

@@ -25,17 +25,17 @@ use super::prepare::views;
 use super::state::Status;
 use crate::cgroup::{Cgroup, Mode};
 use crate::criu::image::{ImageDirectory, check_parent};
-use crate::criu::message::{Features, Options, PageServer, Request, RequestType};
-use crate::criu::program::{Program, Version};
-use crate::criu::session::{Launch, Session, failure};
-use crate::error::{Error, Kind, Result};
+use crate::criu::message::{CriuFeatures, CriuRequest, Options, PageServer, RequestType};
+use crate::criu::program::{CriuProgram, CriuVersion};
+use crate::criu::session::{CriuLaunch, Session, failure};
+use crate::error::{Error, ErrorKind, Result};
 use crate::linux::namespace::{Namespaces, Origin};
 use refusal::refuse_added_mounts;
 
 /// The first version that freezes with version 2 cgroups.
-const FREEZES_V2: Version = Version(3, 14, 0);
+const FREEZES_V2: CriuVersion = CriuVersion(3, 14, 0);
 /// The first version that supports a joined pid namespace, and that reports when pages are available.
-pub(super) const JOINS_PID: Version = Version(3, 15, 0);
+pub(super) const JOINS_PID: CriuVersion = CriuVersion(3, 15, 0);
 /// How much criu logs: everything except what helps only its developers.
 pub(super) const LOG_LEVEL: i32 = 4;
 const LOG: &str = "dump.log";
@@ -49,7 +49,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` unless the container is running or paused; `Kind::Unsupported` without criu, or if criu, this
+    /// `ErrorKind::WrongState` unless the container is running or paused; `ErrorKind::Unsupported` without criu, or if criu, this
     /// kernel or a property of the container rules it out. In these cases nothing was done. A failure of criu itself
     /// leaves the container running; the error has the end of its log.
     pub fn checkpoint(&self, options: CheckpointOptions) -> Result<()> {
@@ -57,7 +57,7 @@ impl Container {
         let status = self.status()?;
         if !matches!(status, Status::Running | Status::Paused) {
             return Err(Error::new(
-                Kind::WrongState,
+                ErrorKind::WrongState,
                 format!("container cannot be checkpointed in {status} state"),
             ));
         }
@@ -68,8 +68,8 @@ impl Container {
         if let Some(above) = self.cgroup().frozen_above() {
             // criu would wait for the frozen processes to stop.
             let sentence = format!("container cannot be checkpointed in {status} state");
-            return Err(Error::new(Kind::WrongState, sentence)
-                .hint(format!("cgroup {} above it is frozen", above.display())));
+            return Err(Error::new(ErrorKind::WrongState, sentence)
+                .with_hint(format!("cgroup {} above it is frozen", above.display())));
         }
         if !options.pre_dump {
             refuse_added_mounts(&added::read(&self.directory)?)?;
@@ -77,8 +77,8 @@ impl Container {
         if let Some(parent) = &options.parent {
             check_parent(&options.criu.image, parent)?;
         }
-        let program = Program::find(options.criu.program.as_deref())?;
-        program.examine_kernel(Features {
+        let program = CriuProgram::find(options.criu.program.as_deref())?;
+        program.examine_kernel(CriuFeatures {
             mem_track: Some(options.pre_dump || options.parent.is_some()),
             lazy_pages: Some(options.criu.lazy_pages),
         })?;
@@ -123,7 +123,7 @@ impl Container {
         }
         let kind = if options.pre_dump { RequestType::PreDump } else { RequestType::Dump };
         message.track_mem = message.track_mem.or(options.pre_dump.then_some(true));
-        let mut request = Request::new(kind);
+        let mut request = CriuRequest::new(kind);
         request.options = Some(message);
 
         let result = dump(&program, &request, options.status_fd.as_ref(), &work, kind);
@@ -140,13 +140,13 @@ impl Container {
 }
 
 fn dump(
-    program: &Program,
-    request: &Request,
+    program: &CriuProgram,
+    request: &CriuRequest,
     status: Option<&OwnedFd>,
     work: &WorkDirectory<'_>,
     kind: RequestType,
 ) -> Result<()> {
-    let mut session = Session::start(program.path(), Launch::default())?;
+    let mut session = Session::start(program.path(), CriuLaunch::default())?;
     let answer = session.ask(request, &mut |script, _, _| {
         if let ("status-ready", Some(fd)) = (script, status) {
             let told = fd.try_clone().map(File::from).and_then(|mut file| file.write_all(&[0]));
@@ -163,7 +163,7 @@ fn dump(
 }
 
 /// Namespaces that exist without the container: the configuration names them again at a restore.
-fn external_namespaces(namespaces: &Namespaces, program: &Program) -> Result<Vec<String>> {
+fn external_namespaces(namespaces: &Namespaces, program: &CriuProgram) -> Result<Vec<String>> {
     let mut words = Vec::new();
     for (origin, kind, key) in joined_namespaces(namespaces) {
         let Origin::Joined(path, index) = origin else { continue };
@@ -219,7 +219,7 @@ pub(super) fn common_options(
 }
 
 /// The cgroup with which criu stops the processes; without one it stops them one by one.
-fn freezer(cgroup: &Cgroup, program: &Program) -> Option<String> {
+fn freezer(cgroup: &Cgroup, program: &CriuProgram) -> Option<String> {
     let dir = match cgroup.record().mode {
         Mode::V2 if program.has(FREEZES_V2) => cgroup.v2_dir(),
         Mode::V2 => None,

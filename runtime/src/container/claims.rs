@@ -7,7 +7,7 @@ use oci_spec::runtime::Spec;
 
 use super::store::Directory;
 use crate::error::{Error, Result};
-use crate::linux::intel_rdt::{self, Membership};
+use crate::linux::intel_rdt::{self, RdtMembership};
 use crate::linux::namespace::Namespaces;
 use crate::linux::net_device::{self, Handover};
 
@@ -15,7 +15,7 @@ use crate::linux::net_device::{self, Handover};
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     devices: Option<Handover>,
-    rdt: Option<(intel_rdt::Wish, Membership)>,
+    rdt: Option<(intel_rdt::GroupRequest, RdtMembership)>,
 }
 
 impl Claims {
@@ -37,7 +37,7 @@ impl Claims {
     }
 
     /// The resctrl groups, for the record.
-    pub(super) fn membership(&self) -> Option<Membership> {
+    pub(super) fn membership(&self) -> Option<RdtMembership> {
         self.rdt.as_ref().map(|(_, membership)| membership.clone())
     }
 
@@ -95,11 +95,15 @@ fn refuse_own_network(spec: &Spec) -> Result<()> {
     }
 }
 
-fn find_rdt(spec: &Spec, id: &str, resctrl: Option<&Path>) -> Result<Option<(intel_rdt::Wish, Membership)>> {
-    let Some(wish) = intel_rdt::Wish::of(spec.linux().as_ref(), id) else { return Ok(None) };
+fn find_rdt(
+    spec: &Spec,
+    id: &str,
+    resctrl: Option<&Path>,
+) -> Result<Option<(intel_rdt::GroupRequest, RdtMembership)>> {
+    let Some(wish) = intel_rdt::GroupRequest::of(spec.linux().as_ref(), id) else { return Ok(None) };
     let membership = match resctrl {
-        Some(root) => Membership::prepare(&wish, root)?,
-        None => Membership::prepare(&wish, &intel_rdt::find_root()?)?,
+        Some(root) => RdtMembership::prepare(&wish, root)?,
+        None => RdtMembership::prepare(&wish, &intel_rdt::find_root()?)?,
     };
     Ok(Some((wish, membership)))
 }

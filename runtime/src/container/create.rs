@@ -11,7 +11,7 @@ use super::prepare::Prepared;
 use super::runtime::Runtime;
 use super::terminal::{Destination, has_terminal};
 use crate::bundle::Bundle;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::plan::{Explanation, Gate};
 use crate::trace;
@@ -33,7 +33,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// A malformed or contradictory configuration (`Kind::InvalidSpec`) and an id in use (`Kind::Exists`) end it before
+    /// A malformed or contradictory configuration (`ErrorKind::InvalidSpec`) and an id in use (`ErrorKind::Exists`) end it before
     /// any side effect. Any later failure leaves the host as it was.
     pub fn create(&self, id: &ContainerId, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
         self.make(id, bundle, &options, Gate::Socket)
@@ -92,7 +92,7 @@ fn check_preserved(options: &ChildOptions) -> Result<()> {
     for number in numbers.filter(|fd| !options.absent_fds.contains(fd)) {
         if !Path::new(&format!("/proc/self/fd/{number}")).exists() {
             return Err(Error::new(
-                Kind::System,
+                ErrorKind::System,
                 format!("cannot preserve descriptor {number}: it is not open"),
             ));
         }

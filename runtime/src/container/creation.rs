@@ -17,7 +17,7 @@ use super::store::Directory;
 use super::terminal::Destination;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupPlan, Manager, Setting};
-use crate::error::{Kind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::hook::Watch;
 use crate::host::Host;
 use crate::plan::{Gate, Plan};
@@ -85,7 +85,7 @@ impl<'c> Creation<'c> {
         console: &Destination,
     ) -> Result<Container> {
         let listener = (gate == Gate::Socket).then(|| gate::make(self.directory)).transpose()?;
-        let opened = opened::Namespaces::of(plan)?;
+        let opened = opened::OpenedNamespaces::of(plan)?;
         let cgroup = self
             .cgroup
             .as_ref()
@@ -103,8 +103,8 @@ impl<'c> Creation<'c> {
             memory_limit: memory_limit(self.spec),
             ..options.child.resources(Host::probe()?, &opened.joined)
         };
-        let mut spawned =
-            spawn(plan, &resources, self).inspect_err(|error| self.hooked |= error.kind() == Kind::Hook)?;
+        let mut spawned = spawn(plan, &resources, self)
+            .inspect_err(|error| self.hooked |= error.kind() == ErrorKind::Hook)?;
         drop(listener);
         let kept = console.take_from(&mut spawned)?;
         let identity = ProcessIdentity::of(spawned.pid, spawned.pidfd.as_fd());
@@ -117,7 +117,7 @@ impl<'c> Creation<'c> {
         spawned.go().map_err(|error| spawned.reason(plan, error))?;
         if gate == Gate::Open {
             self.lock = None;
-            spawned.await_exec(plan).inspect_err(|error| self.hooked |= error.kind() == Kind::Hook)?;
+            spawned.await_exec(plan).inspect_err(|error| self.hooked |= error.kind() == ErrorKind::Hook)?;
             if self.record.poststart {
                 self.hooked = true;
                 let watch = Watch { process: None, cancel: options.child.cancel() };

@@ -11,10 +11,10 @@ use super::identity::{ProcessIdentity, wait_end};
 use super::options::{CgroupDriver, Delete};
 use super::record::{PATIENCE, Record};
 use super::state::{Status, status_of};
-use super::store::{Directory, Known};
+use super::store::{Directory, Recorded};
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Denial};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys::file_lock::FileLock;
 use crate::sys::pidfd;
@@ -31,23 +31,23 @@ pub(super) fn delete_own(directory: &Directory, own: &Record, how: Delete) -> Re
 
 fn delete_if(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> bool) -> Result<()> {
     let lock = match lock(directory, how, is_meant)? {
-        Found::Locked(lock) => Some(lock),
+        Grasp::Locked(lock) => Some(lock),
         // Damaged or half removed: there is nothing to lock, and no other operation can use it.
-        Found::Unlockable => None,
-        Found::Nothing => return Ok(()),
+        Grasp::Unlockable => None,
+        Grasp::Nothing => return Ok(()),
     };
     let known = directory.read()?;
-    if let Known::Complete(record) | Known::Intent(record) = &known
+    if let Recorded::Complete(record) | Recorded::Intent(record) = &known
         && !is_meant(record)
     {
         return if how == Delete::Force { Ok(()) } else { Err(directory.unknown()) };
     }
-    let interrupted = !matches!(known, Known::Complete(_));
+    let interrupted = !matches!(known, Recorded::Complete(_));
     let record = match known {
-        Known::Complete(record) => Some(record),
-        Known::Intent(record) if how == Delete::Force => Some(record),
-        Known::Nothing if how == Delete::Force => None,
-        Known::Intent(_) | Known::Nothing => directory.record().map(Some)?,
+        Recorded::Complete(record) => Some(record),
+        Recorded::Intent(record) if how == Delete::Force => Some(record),
+        Recorded::Nothing if how == Delete::Force => None,
+        Recorded::Intent(_) | Recorded::Nothing => directory.record().map(Some)?,
     };
     if let Some(record) = &record {
         end(directory, record, interrupted, how)?;
@@ -84,23 +84,23 @@ fn delete_if(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> b
     }
 }
 
-enum Found {
+enum Grasp {
     Locked(FileLock),
     Unlockable,
     Nothing,
 }
 
-fn lock(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> bool) -> Result<Found> {
+fn lock(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> bool) -> Result<Grasp> {
     let locked = match how {
         // The holder of the lock waits for the container, or soon will: ending the container ends the wait.
         Delete::Force => directory.lock_within(false, Some(PATIENCE), &mut || end_first(directory, is_meant)),
         Delete::Stopped | Delete::Strict => directory.lock(false),
     };
     match locked {
-        Ok(lock) => Ok(Found::Locked(lock)),
-        Err(error) if error.kind() != Kind::NotFound => Err(error),
-        Err(_) if directory.path().is_dir() && how == Delete::Force => Ok(Found::Unlockable),
-        Err(_) if how == Delete::Force => Ok(Found::Nothing),
+        Ok(lock) => Ok(Grasp::Locked(lock)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Err(_) if directory.path().is_dir() && how == Delete::Force => Ok(Grasp::Unlockable),
+        Err(_) if how == Delete::Force => Ok(Grasp::Nothing),
         Err(error) => Err(error),
     }
 }
@@ -108,9 +108,9 @@ fn lock(directory: &Directory, how: Delete, is_meant: &dyn Fn(&Record) -> bool) 
 /// Kills the container's process, and lets it die, while another process holds the lock.
 fn end_first(directory: &Directory, is_meant: &dyn Fn(&Record) -> bool) {
     let (record, interrupted) = match directory.read() {
-        Ok(Known::Complete(record)) => (record, false),
-        Ok(Known::Intent(record)) => (record, true),
-        Ok(Known::Nothing) | Err(_) => return,
+        Ok(Recorded::Complete(record)) => (record, false),
+        Ok(Recorded::Intent(record)) => (record, true),
+        Ok(Recorded::Nothing) | Err(_) => return,
     };
     let Some(Ok(Some(init))) = record.init.as_ref().map(ProcessIdentity::open) else { return };
     if !is_meant(&record) {
@@ -144,7 +144,7 @@ fn end(directory: &Directory, record: &Record, interrupted: bool, how: Delete) -
     if !may_kill {
         let status = status_of(directory, record)?.0;
         return Err(Error::new(
-            Kind::WrongState,
+            ErrorKind::WrongState,
             format!("cannot delete container {} that is not stopped: {status}", record.id),
         ));
     }
@@ -155,13 +155,13 @@ fn end(directory: &Directory, record: &Record, interrupted: bool, how: Delete) -
         Ok(())
     } else {
         Err(Error::new(
-            Kind::Timeout,
+            ErrorKind::Timeout,
             format!(
                 "process {} of container {} does not end although it was killed",
                 identity.pid, record.id
             ),
         )
-        .hint("it hangs in the kernel: see /proc/PID/stack, or a file system that does not answer"))
+        .with_hint("it hangs in the kernel: see /proc/PID/stack, or a file system that does not answer"))
     }
 }
 
@@ -195,7 +195,7 @@ fn end_unknown(directory: &Directory) -> Result<()> {
     match guess_cgroup(directory, bundle.as_ref()) {
         Some(cgroup) if bundle.is_some() || cgroup.exists() => cgroup.destroy(PATIENCE),
         _ => Err(Error::new(
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             format!(
                 "no file in {} can be understood, and container {:?} is not in the cgroup that it would have by \
                  default: its processes may still run",
@@ -203,7 +203,7 @@ fn end_unknown(directory: &Directory) -> Result<()> {
                 directory.id().as_str()
             ),
         )
-        .hint("end them, if there are any, and remove the directory")),
+        .with_hint("end them, if there are any, and remove the directory")),
     }
 }
 

@@ -16,8 +16,8 @@ use super::prepare::keeps_groups;
 use super::record::Record;
 use super::terminal::{Destination, has_terminal};
 use crate::cgroup::SubCgroup;
-use crate::check::finding::into_result;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::into_result;
 use crate::host::Host;
 use crate::linux::lsm;
 use crate::plan::join::Join;
@@ -54,11 +54,11 @@ impl ExecProcess {
     ///
     /// # Errors
     ///
-    /// `Kind::NotFound` if it has ended.
+    /// `ErrorKind::NotFound` if it has ended.
     pub fn kill(&self, signal: i32) -> Result<()> {
         pidfd::send_signal(self.pidfd.as_fd(), signal).map_err(|errno| {
             let error = Error::os(errno, format!("send signal {signal} to process {}", self.pid));
-            if errno == Errno::ESRCH { error.with_kind(Kind::NotFound) } else { error }
+            if errno == Errno::ESRCH { error.with_kind(ErrorKind::NotFound) } else { error }
         })
     }
 
@@ -80,8 +80,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if the container is stopped, or paused without permission to exec then; `Kind::InvalidSpec`
-    /// for a contradictory process; `Kind::Exec` if the program cannot be executed.
+    /// `ErrorKind::WrongState` if the container is stopped, or paused without permission to exec then; `ErrorKind::InvalidSpec`
+    /// for a contradictory process; `ErrorKind::Exec` if the program cannot be executed.
     pub fn exec(&self, process: &Process, options: ExecOptions) -> Result<ExecProcess> {
         trace::begin();
         for warning in into_result(crate::check::check_process(process))? {
@@ -90,14 +90,14 @@ impl Container {
         let given = options.args.iter().chain(&options.env);
         if let Some(text) = given.into_iter().find(|text| text.as_bytes().contains(&0)) {
             return Err(Error::new(
-                Kind::InvalidSpec,
+                ErrorKind::InvalidSpec,
                 format!("{:?} has a NUL character in it", text.to_string_lossy()),
             ));
         }
         // Shared: several execs may run at once, but not while the container is started or deleted.
         let lock = self.directory.lock(true)?;
         let Some(init) = self.init()? else {
-            return Err(Error::new(Kind::WrongState, "cannot exec in a stopped container"));
+            return Err(Error::new(ErrorKind::WrongState, "cannot exec in a stopped container"));
         };
         let init_pid = self.pid().unwrap_or(0);
         let Prepared { plan, host, paused, cgroup, mut exec } =
@@ -130,9 +130,9 @@ impl Container {
         let own = self.cgroup();
         let paused = own.frozen().unwrap_or(false);
         if paused && !options.ignore_paused {
-            let error = Error::new(Kind::WrongState, "cannot exec in a paused container");
+            let error = Error::new(ErrorKind::WrongState, "cannot exec in a paused container");
             return Err(match own.frozen_above() {
-                Some(above) => error.hint(format!("cgroup {} above it is frozen", above.display())),
+                Some(above) => error.with_hint(format!("cgroup {} above it is frozen", above.display())),
                 None => error,
             });
         }
@@ -148,7 +148,7 @@ impl Container {
             && let Some(frozen) = own.frozen_at(&join)
         {
             return Err(Error::new(
-                Kind::WrongState,
+                ErrorKind::WrongState,
                 format!("cannot exec in a frozen cgroup: {} is frozen", frozen.display()),
             ));
         }

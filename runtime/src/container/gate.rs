@@ -14,7 +14,7 @@ use super::store::Directory;
 use crate::child::message::{MESSAGE_SIZE, Message, MessageKind};
 use crate::error::{Error, Result};
 use crate::linux::process_stat::{Executed, became_program, has_executed};
-use crate::linux::waiting::{self, Told, UNTOLD};
+use crate::linux::waiting::{self, UNTOLD, WaitLog};
 use crate::spawn::LAST_WORDS;
 use crate::sys::socket as raw;
 
@@ -64,7 +64,7 @@ pub(super) fn reach(holder: &OwnedFd, init: &OwnedFd, init_pid: i32) -> Result<O
     setsockopt(&connection, SendTimeout, &TimeVal::milliseconds(i64::from(UNTOLD)))
         .map_err(|errno| Error::os(errno, "limit the time of a connection"))?;
     let address = UnixAddr::new(&Directory::short_socket(holder)).map_err(context)?;
-    let mut told = Told::default();
+    let mut told = WaitLog::default();
     loop {
         match connect(connection.as_raw_fd(), &address) {
             Ok(()) => return Ok(Some(connection)),

@@ -15,7 +15,7 @@ use super::state::{State, Status, describe, status_of};
 use super::store::Directory;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, OomWatch};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::sys::file_lock::FileLock;
 use crate::sys::pidfd;
@@ -58,7 +58,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::NotFound` if the container has been deleted.
+    /// `ErrorKind::NotFound` if the container has been deleted.
     pub fn state(&self) -> Result<State> {
         // The recorded part of a state never changes, but the record may be gone.
         if !self.directory.is_complete() {
@@ -100,7 +100,7 @@ impl Container {
     pub fn wait(&self) -> Result<ExitStatus> {
         let child = self.child.as_ref().ok_or_else(|| {
             Error::new(
-                Kind::WrongState,
+                ErrorKind::WrongState,
                 format!(
                     "container {:?} was created by another process, which alone gets its exit status",
                     self.id().as_str()
@@ -186,7 +186,7 @@ impl Container {
     }
 
     pub(super) fn not_running(&self) -> Error {
-        Error::new(Kind::WrongState, format!("container not running: {}", self.id().as_str()))
+        Error::new(ErrorKind::WrongState, format!("container not running: {}", self.id().as_str()))
     }
 }
 
@@ -194,7 +194,7 @@ impl Container {
 pub(super) fn wait_child(pidfd: &OwnedFd, pid: i32) -> Result<ExitStatus> {
     match pidfd::wait(pidfd.as_raw_fd(), 0) {
         Ok(Some((code, status))) => Ok(ExitStatus::from_wait(code, status)),
-        Ok(None) => Err(Error::new(Kind::System, format!("wait for process {pid}: it has not ended"))),
+        Ok(None) => Err(Error::new(ErrorKind::System, format!("wait for process {pid}: it has not ended"))),
         Err(errno) => Err(Error::os(errno, format!("wait for process {pid}")).explain_no_child()),
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 use crate::plan::MapSource;
-use crate::spawn::{self, View};
+use crate::spawn::{self, HostView};
 
 /// Clones the mount of a directory, without the mounts below it, and maps the owners of its files as in a user
 /// namespace with these maps (`mount_setattr(2)`). The clone is attached nowhere: `move_mount(2)` puts it in place. It
@@ -27,7 +27,7 @@ pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMa
         libc::MS_SLAVE as u32,
         Some(&(MapSource::Maps(maps), false)),
         Host::probe()?,
-        View::Own,
+        HostView::Own,
     )
 }
 
@@ -38,5 +38,5 @@ pub fn id_mapped_mount(source: &Path, uids: &[LinuxIdMapping], gids: &[LinuxIdMa
 ///
 /// If nothing is at the path, or the caller may not clone mounts.
 pub fn bind_mount(source: &Path, recursive: bool) -> Result<OwnedFd> {
-    spawn::open_mount(source, (recursive, true), libc::MS_SLAVE as u32, None, Host::probe()?, View::Own)
+    spawn::open_mount(source, (recursive, true), libc::MS_SLAVE as u32, None, Host::probe()?, HostView::Own)
 }

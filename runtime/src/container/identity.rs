@@ -91,7 +91,7 @@ fn start_time(pid: i32) -> Result<u64> {
     std::str::from_utf8(fields)
         .ok()
         .and_then(|fields| fields.split_ascii_whitespace().nth(19)?.parse().ok())
-        .ok_or_else(|| Error::new(crate::Kind::System, format!("/proc/{pid}/stat has no start time")))
+        .ok_or_else(|| Error::new(crate::ErrorKind::System, format!("/proc/{pid}/stat has no start time")))
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use nix::fcntl::{self, AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 
 use super::record::{PATIENCE, Record};
-use super::store::{Directory, Known, LOCK};
-use crate::error::{Error, Kind, Result};
+use super::store::{Directory, LOCK, Recorded};
+use crate::error::{Error, ErrorKind, Result};
 use crate::linux::process_stat::{doing, name};
-use crate::linux::waiting::{Told, UNTOLD};
+use crate::linux::waiting::{UNTOLD, WaitLog};
 use crate::sys::file_lock::FileLock;
 
 impl Directory {
@@ -31,7 +31,7 @@ impl Directory {
         let begun = Instant::now();
         // The kernel has no wait for a lock with a time limit.
         let mut pause = Duration::from_micros(500);
-        let mut told = Told::default();
+        let mut told = WaitLog::default();
         loop {
             if let Some(lock) = self.try_lock(shared)? {
                 return Ok(lock);
@@ -39,10 +39,10 @@ impl Directory {
             break_in();
             if patience.is_some_and(|patience| begun.elapsed() > patience) {
                 return Err(Error::new(
-                    Kind::Timeout,
+                    ErrorKind::Timeout,
                     format!("container {:?} is in use: {} holds its lock", self.id().as_str(), self.holder()),
                 )
-                .hint("let that process go on, or end it, and try again"));
+                .with_hint("let that process go on, or end it, and try again"));
             }
             if begun.elapsed() > Duration::from_millis(UNTOLD as u64) {
                 told.once(|| {
@@ -62,7 +62,7 @@ impl Directory {
     /// id is used again.
     pub(crate) fn lock_own(&self, record: &Record) -> Result<Option<FileLock>> {
         let lock = match self.lock_within(false, Some(PATIENCE), &mut || {}) {
-            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
         Ok(self.is_still(record).then_some(lock))
@@ -70,7 +70,7 @@ impl Directory {
 
     /// Whether the container is the recorded one, and not another with its id.
     pub(crate) fn is_still(&self, record: &Record) -> bool {
-        matches!(self.read(), Ok(Known::Complete(now) | Known::Intent(now)) if now.created == record.created)
+        matches!(self.read(), Ok(Recorded::Complete(now) | Recorded::Intent(now)) if now.created == record.created)
     }
 
     /// Takes the lock if it is free.

@@ -12,8 +12,8 @@ use super::identity::has_ended;
 use super::links::links;
 use super::opened::{open_namespace, ways_in};
 use super::prepare::views;
-use crate::check::finding::into_result;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::into_result;
 use crate::host::Host;
 use crate::linux::mount::added::AddedMount;
 use crate::plan::join::Join;
@@ -31,8 +31,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::InvalidSpec` for a contradictory mount, with a pointer that begins with `/mounts`; `Kind::WrongState` if
-    /// the container is stopped; `Kind::Corrupt` if the record of earlier mounts cannot be parsed. After any failure
+    /// `ErrorKind::InvalidSpec` for a contradictory mount, with a pointer that begins with `/mounts`; `ErrorKind::WrongState` if
+    /// the container is stopped; `ErrorKind::Corrupt` if the record of earlier mounts cannot be parsed. After any failure
     /// none of the mounts is there, but mount points that were made stay.
     pub fn add_mounts(&self, mounts: &[Mount]) -> Result<()> {
         let bundle = self.bundle()?;
@@ -51,8 +51,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if the container is stopped; `Kind::InvalidSpec` if there is no such mount at one of the
-    /// destinations, if it is gone, or if another mount covers it; `Kind::Corrupt` if the record cannot be parsed.
+    /// `ErrorKind::WrongState` if the container is stopped; `ErrorKind::InvalidSpec` if there is no such mount at one of the
+    /// destinations, if it is gone, or if another mount covers it; `ErrorKind::Corrupt` if the record cannot be parsed.
     /// After a refusal all mounts are where they were.
     pub fn remove_mounts(&self, mounts: &[Mount]) -> Result<()> {
         into_result(crate::check::check_removed_mounts(mounts))?;
@@ -118,7 +118,7 @@ impl Operation for Change<'_> {
     fn procfs(&self, init: &OwnedFd) -> Result<OwnedFd> {
         let namespace = open_namespace(Path::new(&format!("/proc/{}/ns/pid", self.pid)))?;
         if has_ended(init.as_fd()) {
-            return Err(Error::new(Kind::WrongState, "container not running"));
+            return Err(Error::new(ErrorKind::WrongState, "container not running"));
         }
         open_procfs(namespace.as_fd())
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use oci_spec::runtime::{ContainerState, LinuxSeccomp, State};
 
 use super::record::Record;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::linux::seccomp::Listener;
 use crate::sys::socket as raw;
 use crate::sys::unix_path::connect_stream;
@@ -33,6 +33,6 @@ pub(super) fn send(
     state.set_annotations(record.annotations.clone().map(|all| all.into_iter().collect()));
     let message = listener
         .message(&state, pid)
-        .map_err(|error| Error::new(Kind::System, format!("write the process state: {error}")))?;
+        .map_err(|error| Error::new(ErrorKind::System, format!("write the process state: {error}")))?;
     raw::send(connection.as_raw_fd(), &message, fd.as_raw_fd()).map_err(context)
 }

@@ -11,14 +11,14 @@ use crate::error::{Error, Result};
 use crate::plan::Plan;
 
 /// The namespaces that a plan names by path.
-pub(super) struct Namespaces {
+pub(super) struct OpenedNamespaces {
     /// Those that the runtime joins before the clone, with their kinds.
     pub(super) born_joined: Vec<(OwnedFd, i32)>,
     /// Those that the child joins itself.
     pub(super) joined: Vec<OwnedFd>,
 }
 
-impl Namespaces {
+impl OpenedNamespaces {
     /// Opens all of them; an error points to the property that named the path.
     pub(super) fn of(plan: &Plan) -> Result<Self> {
         let open = |path: &Path, place: &crate::program::blame::Place| {
@@ -39,7 +39,7 @@ pub(super) fn open_namespace(path: &Path) -> Result<OwnedFd> {
     crate::sys::namespace::open(path).map_err(|errno| {
         let error = Error::os(errno, format!("open namespace {}", path.display()));
         if errno == Errno::EINVAL {
-            error.hint("it is not a namespace file, as in /proc/PID/ns")
+            error.with_hint("it is not a namespace file, as in /proc/PID/ns")
         } else {
             error
         }

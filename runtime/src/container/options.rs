@@ -141,7 +141,7 @@ macro_rules! child_options {
             }
 
             /// Cancels and undoes the operation if this descriptor becomes readable before it is complete: a pipe, an
-            /// eventfd, a signalfd. The error is then `Kind::Cancelled`; nothing is read from the descriptor.
+            /// eventfd, a signalfd. The error is then `ErrorKind::Cancelled`; nothing is read from the descriptor.
             #[must_use]
             pub fn cancel(mut self, cancel: OwnedFd) -> Self {
                 self.child.cancel = Some(cancel);

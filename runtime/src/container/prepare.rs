@@ -16,14 +16,14 @@ use super::runtime::Runtime;
 use super::store::Directory;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupLayout, CgroupPlan, Mode, V1Hierarchy};
-use crate::check::finding::into_result;
 use crate::check::rootless;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::into_result;
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::linux::lsm;
 use crate::linux::namespace::Namespaces;
-use crate::plan::mount::cgroup::{View, Views};
+use crate::plan::mount::cgroup::{CgroupView, Views};
 use crate::plan::{Gate, Plan, Request};
 
 /// The annotation that keeps the caller's supplementary groups.
@@ -55,13 +55,13 @@ impl Runtime {
         let root = spec
             .root()
             .as_ref()
-            .ok_or_else(|| Error::new(Kind::InvalidSpec, "root is required").at("/root"))?;
+            .ok_or_else(|| Error::new(ErrorKind::InvalidSpec, "root is required").at("/root"))?;
         let rootfs = bundle.dir().join(root.path());
         match std::fs::metadata(&rootfs) {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => {
                 return Err(Error::new(
-                    Kind::InvalidSpec,
+                    ErrorKind::InvalidSpec,
                     format!("the root file system {} is not a directory", rootfs.display()),
                 )
                 .at("/root/path"));
@@ -147,7 +147,7 @@ pub(super) fn views(layout: &CgroupLayout, made: &Cgroup) -> Views {
     let view = |hierarchy: &V1Hierarchy| {
         let named = hierarchy.controllers.iter().find_map(|controller| controller.strip_prefix("name="));
         let own = dirs.iter().find(|dir| dir.mount == hierarchy.mount);
-        View {
+        CgroupView {
             name: hierarchy
                 .mount
                 .file_name()

@@ -16,7 +16,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// If they cannot be listed; `Kind::Unsupported` if the container has neither.
+    /// If they cannot be listed; `ErrorKind::Unsupported` if the container has neither.
     pub fn processes(&self) -> Result<Vec<i32>> {
         if !self.cgroup().is_none() {
             return self.cgroup().processes(true);
@@ -28,7 +28,7 @@ impl Container {
         match namespace(init) {
             Some(inode) if leads_pid_namespace(init) => members(inode),
             _ => Err(no_cgroup()
-                .hint("its processes cannot be told from others, as it has no pid namespace either")),
+                .with_hint("its processes cannot be told from others, as it has no pid namespace either")),
         }
     }
 

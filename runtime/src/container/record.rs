@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::boot;
 use super::identity::ProcessIdentity;
 use crate::cgroup::CgroupRecord;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hook::HookKind;
-use crate::linux::intel_rdt::Membership;
+use crate::linux::intel_rdt::RdtMembership;
 
 /// How long to wait for killed processes to leave their cgroups.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ pub(crate) struct Record {
     pub(crate) namespaces: i32,
     /// The resctrl groups that it is in; in the record of the intent, those that would be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) rdt: Option<Membership>,
+    pub(crate) rdt: Option<RdtMembership>,
     /// The device rules from an update, which replace the configured ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) devices: Option<Vec<LinuxDeviceCgroup>>,
@@ -133,7 +133,7 @@ impl Record {
     /// If it cannot be written as JSON: a path is not UTF-8.
     pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| {
-            Error::new(Kind::Unsupported, format!("record container {:?}: {error}", self.id))
+            Error::new(ErrorKind::Unsupported, format!("record container {:?}: {error}", self.id))
         })
     }
 }

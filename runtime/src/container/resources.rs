@@ -8,8 +8,8 @@ use super::handle::Container;
 use super::record::Record;
 use super::state::Status;
 use crate::cgroup::{Stats, no_cgroup, same_rules};
-use crate::check::finding::into_result;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::into_result;
 use crate::linux::intel_rdt::Schemata;
 
 impl Container {
@@ -17,7 +17,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if it is stopped, or stops in the meantime and its cgroup is gone; or the failure to read a
+    /// `ErrorKind::WrongState` if it is stopped, or stops in the meantime and its cgroup is gone; or the failure to read a
     /// file of the cgroup.
     pub fn stats(&self) -> Result<Stats> {
         if self.status()? == Status::Stopped {
@@ -47,8 +47,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if it is stopped, or if `memory.checkBeforeUpdate` is set and more memory than the limit is
-    /// in use; `Kind::InvalidSpec` for contradictory limits.
+    /// `ErrorKind::WrongState` if it is stopped, or if `memory.checkBeforeUpdate` is set and more memory than the limit is
+    /// in use; `ErrorKind::InvalidSpec` for contradictory limits.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
         self.update_limits(resources, None)
     }
@@ -59,7 +59,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// As [`Container::update`], and `Kind::Timeout` if the usage did not get below the limit in time: then all limits
+    /// As [`Container::update`], and `ErrorKind::Timeout` if the usage did not get below the limit in time: then all limits
     /// are as they were.
     pub fn update_within(&self, resources: &LinuxResources, patience: Duration) -> Result<()> {
         self.update_limits(resources, Some(patience))
@@ -113,18 +113,18 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::InvalidSpec` for a malformed schema, or a container that was created without `linux.intelRdt`;
-    /// `Kind::Unsupported` for a resource that the machine cannot share; `Kind::WrongState` if it is stopped.
+    /// `ErrorKind::InvalidSpec` for a malformed schema, or a container that was created without `linux.intelRdt`;
+    /// `ErrorKind::Unsupported` for a resource that the machine cannot share; `ErrorKind::WrongState` if it is stopped.
     pub fn update_intel_rdt(&self, rdt: &LinuxIntelRdt) -> Result<()> {
         for warning in into_result(crate::check::check_intel_rdt(rdt))? {
             log::warn!("{warning}");
         }
         let Some(membership) = &self.record.rdt else {
             return Err(Error::new(
-                Kind::InvalidSpec,
+                ErrorKind::InvalidSpec,
                 "updating a non-existent Intel RDT configuration is not supported",
             )
-            .hint("the container was created without linux.intelRdt"));
+            .with_hint("the container was created without linux.intelRdt"));
         };
         let _lock = self.lock()?;
         if self.status()? == Status::Stopped {

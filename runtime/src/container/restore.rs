@@ -28,9 +28,9 @@ use super::terminal::{Destination, has_terminal};
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupPlan};
 use crate::criu::image::ImageDirectory;
-use crate::criu::message::Features;
-use crate::criu::program::{Program, Version};
-use crate::error::{Error, Kind, Result};
+use crate::criu::message::CriuFeatures;
+use crate::criu::program::{CriuProgram, CriuVersion};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::linux::capability::Masks;
@@ -41,14 +41,14 @@ use inheritance::Inheritance;
 use restoration::Restoration;
 
 /// The first version that can restore with another security label.
-const CHANGES_LABEL: Version = Version(3, 16, 0);
+const CHANGES_LABEL: CriuVersion = CriuVersion(3, 16, 0);
 const LOG: &str = "restore.log";
 
 /// Everything that is known before the first side effect.
-struct Prepared<'b> {
+struct PreparedRestore<'b> {
     bundle: &'b Bundle,
     namespaces: Namespaces,
-    program: Program,
+    program: CriuProgram,
     images: ImageDirectory,
     names: Vec<String>,
     host_mounts: Vec<HostMount>,
@@ -70,8 +70,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::create`]; `Kind::Unsupported` without criu, or if criu or this kernel rules it out;
-    /// `Kind::Corrupt` if the directory holds what no checkpoint contains; `Kind::InvalidSpec` if the images describe
+    /// As [`Runtime::create`]; `ErrorKind::Unsupported` without criu, or if criu or this kernel rules it out;
+    /// `ErrorKind::Corrupt` if the directory holds what no checkpoint contains; `ErrorKind::InvalidSpec` if the images describe
     /// something less confined than the configuration says. Nothing of the container is left then.
     pub fn restore(&self, id: &ContainerId, bundle: &Bundle, options: RestoreOptions) -> Result<Container> {
         let (options, directory) = (&options, self.directory(id));
@@ -111,7 +111,7 @@ impl Runtime {
         let Restoration { init, kept_console, .. } = restoration;
         match (done, init) {
             (Ok(()), Some((_, pidfd))) => Ok(creation.complete(pidfd, kept_console)),
-            (Ok(()), None) => Err(Error::new(Kind::System, "criu did not tell which process it made")),
+            (Ok(()), None) => Err(Error::new(ErrorKind::System, "criu did not tell which process it made")),
             (Err(error), init) => {
                 if let Some((_, pidfd)) = init {
                     end(&pidfd);
@@ -137,11 +137,11 @@ fn prepare<'b>(
     bundle: &'b Bundle,
     options: &RestoreOptions,
     cgroup: &CgroupPlan,
-) -> Result<Prepared<'b>> {
+) -> Result<PreparedRestore<'b>> {
     let spec = bundle.spec();
     refuse_without_root()?;
     refuse_what_cannot_be_saved(spec)?;
-    let program = Program::find(options.criu.program.as_deref())?;
+    let program = CriuProgram::find(options.criu.program.as_deref())?;
     let mut namespaces = Namespaces::of(spec.linux().as_ref());
     if let Origin::Joined(_, index) = &namespaces.pid {
         let pointer = format!("/linux/namespaces/{index}/path");
@@ -162,9 +162,9 @@ fn prepare<'b>(
         && !["apparmor:", "selinux:"].iter().any(|kind| label.len() > kind.len() && label.starts_with(kind))
     {
         let sentence = format!("invalid LSM profile {label:?}: it is apparmor:NAME or selinux:LABEL");
-        return Err(Error::new(Kind::InvalidSpec, sentence));
+        return Err(Error::new(ErrorKind::InvalidSpec, sentence));
     }
-    program.examine_kernel(Features { mem_track: None, lazy_pages: Some(options.criu.lazy_pages) })?;
+    program.examine_kernel(CriuFeatures { mem_track: None, lazy_pages: Some(options.criu.lazy_pages) })?;
     let images = ImageDirectory::open(&options.criu.image)?;
     images.examine(options.criu.lazy_pages)?;
     let names = images.read_descriptors()?;
@@ -174,7 +174,7 @@ fn prepare<'b>(
     let sets = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
     let mut capabilities = Masks::of(sets);
     capabilities.limit(Host::probe()?.grantable);
-    Ok(Prepared {
+    Ok(PreparedRestore {
         bundle,
         namespaces,
         program,

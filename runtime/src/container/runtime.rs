@@ -124,7 +124,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `Kind::NotFound` if there is none, `Kind::WrongState` if it is still being created, `Kind::Corrupt` if its state
+    /// `ErrorKind::NotFound` if there is none, `ErrorKind::WrongState` if it is still being created, `ErrorKind::Corrupt` if its state
     /// cannot be parsed.
     pub fn open(&self, id: &ContainerId) -> Result<Container> {
         Container::open(self.directory(id))
@@ -163,7 +163,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `Kind::NotFound` (not with [`Delete::Force`]), `Kind::WrongState` if it runs and may not be killed, or the
+    /// `ErrorKind::NotFound` (not with [`Delete::Force`]), `ErrorKind::WrongState` if it runs and may not be killed, or the
     /// failure of a system call, after which `delete` can be called again.
     pub fn delete(&self, id: &ContainerId, how: Delete) -> Result<()> {
         delete::delete(&self.directory(id), how)

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::handle::Container;
 use super::processes::leads_pid_namespace;
 use super::state::Status;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::linux::namespace::Namespaces;
 use crate::sys::pidfd;
 
@@ -21,7 +21,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` if the container is stopped.
+    /// `ErrorKind::WrongState` if the container is stopped.
     pub fn kill(&self, signal: i32) -> Result<()> {
         let Some(init) = self.init()? else { return self.kill_rest(signal) };
         let shared = self.record.namespaces & libc::CLONE_NEWPID == 0
@@ -74,13 +74,15 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` unless it is created or running.
+    /// `ErrorKind::WrongState` unless it is created or running.
     pub fn pause(&self) -> Result<()> {
         let _lock = self.lock()?;
         match self.status()? {
             Status::Created | Status::Running => self.cgroup().freeze(),
-            Status::Paused => Err(Error::new(Kind::WrongState, "container already paused")),
-            Status::Creating | Status::Stopped => Err(Error::new(Kind::WrongState, "container not running")),
+            Status::Paused => Err(Error::new(ErrorKind::WrongState, "container already paused")),
+            Status::Creating | Status::Stopped => {
+                Err(Error::new(ErrorKind::WrongState, "container not running"))
+            }
         }
     }
 
@@ -88,12 +90,12 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` unless it is paused.
+    /// `ErrorKind::WrongState` unless it is paused.
     pub fn resume(&self) -> Result<()> {
         let _lock = self.lock()?;
         match self.status()? {
             Status::Paused => self.cgroup().thaw(),
-            _ => Err(Error::new(Kind::WrongState, "container not paused")),
+            _ => Err(Error::new(ErrorKind::WrongState, "container not paused")),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::hooks::run_poststart;
 use super::identity::wait_end;
 use super::state::Status;
 use super::store::Directory;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hook::Watch;
 use crate::spawn::{LAST_WORDS, describe_late, ended_by};
 use crate::sys::pidfd;
@@ -20,8 +20,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::WrongState` unless the container is in the state `created`; `Kind::Exec` if the program cannot be
-    /// executed, after which the container is stopped; `Kind::Hook` if a startContainer or poststart hook failed, after
+    /// `ErrorKind::WrongState` unless the container is in the state `created`; `ErrorKind::Exec` if the program cannot be
+    /// executed, after which the container is stopped; `ErrorKind::Hook` if a startContainer or poststart hook failed, after
     /// which the container is destroyed (runtime.md, Lifecycle, steps 7 to 11).
     pub fn start(&self) -> Result<()> {
         // No longer than this: the container's hooks, and anything that stops its process, decide how long the rest
@@ -31,8 +31,8 @@ impl Container {
         // The directory itself, not its name: the container may be deleted in the meantime, and its id used again.
         let holder = self.directory.open()?;
         if init.is_some() && self.cgroup().frozen().unwrap_or(false) {
-            return Err(Error::new(Kind::WrongState, "cannot start a container in the paused state")
-                .hint("its process could not go on before it is resumed"));
+            return Err(Error::new(ErrorKind::WrongState, "cannot start a container in the paused state")
+                .with_hint("its process could not go on before it is resumed"));
         }
         drop(lock);
         let pid = self.pid().unwrap_or(0);
@@ -43,8 +43,8 @@ impl Container {
             Started::Elsewhere => return Err(self.cannot_start()),
             Started::Gone(signal) => {
                 end(&init);
-                let error = Error::new(Kind::WrongState, "cannot start a container that has stopped");
-                return Err(error.hint(ended_by(signal)));
+                let error = Error::new(ErrorKind::WrongState, "cannot start a container that has stopped");
+                return Err(error.with_hint(ended_by(signal)));
             }
             Started::Failed(message, output) => {
                 let error = match self.bundle() {
@@ -53,7 +53,7 @@ impl Container {
                 };
                 // The process now ends by itself; callers that react to the error must find it ended.
                 end(&init);
-                if error.kind() == Kind::Hook {
+                if error.kind() == ErrorKind::Hook {
                     self.destroy();
                 }
                 return Err(error);
@@ -78,7 +78,7 @@ impl Container {
             Err(error) => return error,
             Ok(_) => "cannot start an already running container",
         };
-        Error::new(Kind::WrongState, what)
+        Error::new(ErrorKind::WrongState, what)
     }
 
     /// Ends and deletes the container after a failed hook; failures here are only warnings.

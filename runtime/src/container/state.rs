@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::gate;
 use super::record::Record;
-use super::store::{Directory, Known};
+use super::store::{Directory, Recorded};
 use crate::cgroup::Cgroup;
 use crate::error::Result;
 
@@ -70,16 +70,16 @@ pub struct State {
 /// The state according to a directory, without the lock.
 pub(super) fn state_of(directory: &Directory) -> Result<State> {
     match directory.read()? {
-        Known::Complete(record) => {
+        Recorded::Complete(record) => {
             let now = status_of(directory, &record)?;
             Ok(describe(record, now))
         }
-        Known::Intent(record) => {
+        Recorded::Intent(record) => {
             // If an operation holds the lock, the creation is in progress; otherwise it was interrupted.
             let status = if directory.is_busy() { Status::Creating } else { Status::Stopped };
             Ok(describe(record, (status, 0)))
         }
-        Known::Nothing => Err(directory.record().err().unwrap_or_else(|| directory.unknown())),
+        Recorded::Nothing => Err(directory.record().err().unwrap_or_else(|| directory.unknown())),
     }
 }
 

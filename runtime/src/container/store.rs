@@ -31,7 +31,7 @@ use super::identity::ProcessIdentity;
 use super::opened::hold;
 use super::record::Record;
 use crate::cgroup::CgroupRecord;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::linux::net_device;
 use crate::sys::file_lock::FileLock;
@@ -56,7 +56,7 @@ pub(crate) struct Directory {
 
 /// What is known about a container.
 #[derive(Clone, Debug)]
-pub(crate) enum Known {
+pub(crate) enum Recorded {
     /// Its creation was completed.
     Complete(Record),
     /// Only the intent exists: a creation is in progress, or was interrupted.
@@ -140,10 +140,10 @@ impl Directory {
         }
         made.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::new(
-                Kind::Exists,
+                ErrorKind::Exists,
                 format!("container with id {} already exists: given ID already exists", self.id),
             )
-            .hint(format!("{} exists", self.path.display())),
+            .with_hint(format!("{} exists", self.path.display())),
             _ => Error::io(&error, format!("make the state directory {}", self.path.display())),
         })?;
         self.fill(&intent, config).inspect_err(|_| self.remove_files())
@@ -166,7 +166,7 @@ impl Directory {
         let path = self.path.join(LOCK);
         let context = |error: io::Error| Error::io(&error, format!("write {}", path.display()));
         let mut line = serde_json::to_vec(init)
-            .map_err(|error| Error::new(Kind::System, format!("write {}: {error}", path.display())))?;
+            .map_err(|error| Error::new(ErrorKind::System, format!("write {}: {error}", path.display())))?;
         line.insert(0, b'\n');
         let mut file = File::options().append(true).open(&path).map_err(context)?;
         // One call: a reader sees all of it or nothing.
@@ -212,7 +212,7 @@ impl Directory {
     fn note(&self, name: &str, what: &impl Serialize) -> Result<()> {
         let file = self.create_file(name)?;
         let bytes = serde_json::to_vec(what)
-            .map_err(|error| Error::new(Kind::System, format!("write {name}: {error}")))?;
+            .map_err(|error| Error::new(ErrorKind::System, format!("write {name}: {error}")))?;
         self.write(&file, name, &bytes)
     }
 
@@ -271,8 +271,8 @@ impl Directory {
 
     /// The error for an id without a container.
     pub(crate) fn unknown(&self) -> Error {
-        Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id.as_str()))
-            .hint(format!("{} is not there", self.path.display()))
+        Error::new(ErrorKind::NotFound, format!("container {:?} does not exist", self.id.as_str()))
+            .with_hint(format!("{} is not there", self.path.display()))
     }
 
     /// Whether the record of a complete container exists.
@@ -281,13 +281,13 @@ impl Directory {
     }
 
     /// Reads what is known.
-    pub(crate) fn read(&self) -> Result<Known> {
+    pub(crate) fn read(&self) -> Result<Recorded> {
         if let Some(record) = self.read_file(STATE)?.as_deref().and_then(Record::parse) {
-            return Ok(Known::Complete(record));
+            return Ok(Recorded::Complete(record));
         }
         match self.read_file(LOCK)?.as_deref().and_then(parse_intent) {
-            Some(record) => Ok(Known::Intent(record)),
-            None if self.path.is_dir() => Ok(Known::Nothing),
+            Some(record) => Ok(Recorded::Intent(record)),
+            None if self.path.is_dir() => Ok(Recorded::Nothing),
             None => Err(self.unknown()),
         }
     }
@@ -295,22 +295,22 @@ impl Directory {
     /// Reads the record of a complete container, for operations that need one.
     pub(crate) fn record(&self) -> Result<Record> {
         match self.read()? {
-            Known::Complete(record) => Ok(record),
-            Known::Intent(_) if self.is_complete() => Err(Error::new(
-                Kind::Corrupt,
+            Recorded::Complete(record) => Ok(record),
+            Recorded::Intent(_) if self.is_complete() => Err(Error::new(
+                ErrorKind::Corrupt,
                 format!("{} cannot be understood", self.path.join(STATE).display()),
             )
-            .hint("a forced deletion ends the container and removes what is left of it")),
-            Known::Intent(_) => Err(Error::new(
-                Kind::WrongState,
+            .with_hint("a forced deletion ends the container and removes what is left of it")),
+            Recorded::Intent(_) => Err(Error::new(
+                ErrorKind::WrongState,
                 format!("container {:?} is still being created", self.id.as_str()),
             )
-            .hint("if its creation was interrupted, a forced deletion removes what is left of it")),
-            Known::Nothing => Err(Error::new(
-                Kind::Corrupt,
+            .with_hint("if its creation was interrupted, a forced deletion removes what is left of it")),
+            Recorded::Nothing => Err(Error::new(
+                ErrorKind::Corrupt,
                 format!("no file in {} can be understood", self.path.display()),
             )
-            .hint("a forced deletion removes it")),
+            .with_hint("a forced deletion removes it")),
         }
     }
 
@@ -333,7 +333,7 @@ impl Directory {
     /// The configuration in force.
     pub(crate) fn config(&self) -> Result<Vec<u8>> {
         self.read_file(CONFIG)?.ok_or_else(|| {
-            Error::new(Kind::Corrupt, format!("{} is missing", self.path.join(CONFIG).display()))
+            Error::new(ErrorKind::Corrupt, format!("{} is missing", self.path.join(CONFIG).display()))
         })
     }
 

@@ -1,6 +1,6 @@
 //! Handing over the master of a container's terminal.
 
-use std::io::ErrorKind;
+use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use oci_spec::runtime::Process;
 
 use super::options::Console;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::spawn::Spawned;
 use crate::sys::unix_path::connect_stream;
 use crate::sys::{socket as raw, tty};
@@ -64,10 +64,10 @@ pub(super) fn check(terminal: bool, console: &Console) -> Result<()> {
     let what = |why| format!("the console socket {} {why}", path.display());
     match path.metadata() {
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            Err(Error::new(Kind::InvalidSpec, what("is no socket")))
+            Err(Error::new(ErrorKind::InvalidSpec, what("is no socket")))
         }
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Err(Error::new(Kind::InvalidSpec, what("does not exist")))
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(Error::new(ErrorKind::InvalidSpec, what("does not exist")))
         }
         // The caller may not look at it.
         _ => Ok(()),
@@ -78,13 +78,13 @@ pub(super) fn check(terminal: bool, console: &Console) -> Result<()> {
 fn target(terminal: bool, console: &Console) -> Result<Option<&Path>> {
     match (terminal, console) {
         (true, Console::None) => Err(Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             "cannot allocate tty if runc will detach without setting console socket",
         )
         .at("/process/terminal")
-        .hint("a process with a terminal needs a console socket, or a caller that keeps the terminal")),
+        .with_hint("a process with a terminal needs a console socket, or a caller that keeps the terminal")),
         (false, Console::Socket(_)) => Err(Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             "cannot use console socket if runc will not detach or allocate tty",
         )
         .at("/process/terminal")),
@@ -111,7 +111,7 @@ mod tests {
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         listener.set_nonblocking(true).unwrap();
         assert_eq!(told(true, named(&socket)), None);
-        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(told(true, Console::None).is_some() && told(false, named(&socket)).is_some());
         assert!(told(true, Console::Keep).is_none() && told(true, Console::Relay).is_none());
         assert!(told(false, Console::None).is_none());

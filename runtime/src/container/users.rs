@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use super::handle::Container;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::path;
 
 /// How much of a file is read at most.
@@ -32,7 +32,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// `Kind::InvalidSpec` if a number is out of range or a name is unknown; `Kind::WrongState` if the container is
+    /// `ErrorKind::InvalidSpec` if a number is out of range or a name is unknown; `ErrorKind::WrongState` if the container is
     /// stopped.
     pub fn lookup_user(&self, text: &str) -> Result<ExecUser> {
         if self.init()?.is_none() {
@@ -121,10 +121,10 @@ fn id_in(file: &str, fields: &[&str], index: usize) -> Result<u32> {
     let invalid = || {
         let name = fields.first().copied().unwrap_or_default();
         Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             format!("the container's {file} file has no valid id for {name:?}: {text:?} is not a number from 0 to 4294967294"),
         )
-        .hint("give both as numbers, UID:GID")
+        .with_hint("give both as numbers, UID:GID")
     };
     number(text).ok().flatten().ok_or_else(invalid)
 }
@@ -138,7 +138,7 @@ fn number(text: &str) -> Result<Option<u32>> {
     match text.parse::<u32>() {
         Ok(id) if id != u32::MAX && digits.len() == text.len() => Ok(Some(id)),
         _ => Err(Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             format!("{text:?} is not a valid id: ids are numbers from 0 to 4294967294"),
         )),
     }
@@ -146,7 +146,7 @@ fn number(text: &str) -> Result<Option<u32>> {
 
 fn unknown(kind: &str, name: &str) -> Error {
     Error::new(
-        Kind::InvalidSpec,
+        ErrorKind::InvalidSpec,
         format!("unable to find {kind} {name}: no matching entries in the container's {kind} file"),
     )
 }

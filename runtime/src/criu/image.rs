@@ -17,7 +17,7 @@ use prost::Message as _;
 
 use super::message::{SeccompEntry, SeccompFilter};
 use super::pages;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The names of the standard streams, in the order of their numbers, in runc's format.
 const DESCRIPTORS: &str = "descriptors.json";
@@ -94,7 +94,10 @@ impl ImageDirectory {
                 Some(parent) => (directory, path) = (parent, path.join("parent")),
             }
         }
-        Err(Error::new(Kind::Corrupt, format!("{} has more than {DEEPEST} parents", self.path.display())))
+        Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("{} has more than {DEEPEST} parents", self.path.display()),
+        ))
     }
 
     /// Refuses an existing log file that is not a regular file.
@@ -106,7 +109,7 @@ impl ImageDirectory {
     }
 
     fn not_plain(&self, name: &str) -> Error {
-        Error::new(Kind::Corrupt, format!("{} is not a plain file", self.path.join(name).display()))
+        Error::new(ErrorKind::Corrupt, format!("{} is not a plain file", self.path.join(name).display()))
     }
 
     /// Writes the names of the standard streams.
@@ -122,7 +125,7 @@ impl ImageDirectory {
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let file = openat(&self.dir, DESCRIPTORS, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(fail)?;
         let text = serde_json::to_vec(names)
-            .map_err(|error| Error::new(Kind::System, format!("write {}: {error}", path.display())))?;
+            .map_err(|error| Error::new(ErrorKind::System, format!("write {}: {error}", path.display())))?;
         File::from(file)
             .write_all(&text)
             .map_err(|error| Error::io(&error, format!("write {}", path.display())))
@@ -133,11 +136,12 @@ impl ImageDirectory {
         let path = self.path.join(DESCRIPTORS);
         let bytes = self.read(DESCRIPTORS, LONGEST_DESCRIPTORS)?.ok_or_else(|| {
             Error::os(Errno::ENOENT, format!("open {}", path.display()))
-                .hint("is this the directory of a checkpoint?")
+                .with_hint("is this the directory of a checkpoint?")
         })?;
         let names: Option<Vec<Option<String>>> = serde_json::from_slice(&bytes).ok();
-        let names = names
-            .ok_or_else(|| Error::new(Kind::Corrupt, format!("{} cannot be understood", path.display())))?;
+        let names = names.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, format!("{} cannot be understood", path.display()))
+        })?;
         Ok(names.into_iter().map(Option::unwrap_or_default).take(3).collect())
     }
 
@@ -147,7 +151,10 @@ impl ImageDirectory {
         match self.read(NAME, LONGEST_SECCOMP)? {
             None => Ok(Vec::new()),
             Some(bytes) => parse_seccomp(&bytes).ok_or_else(|| {
-                Error::new(Kind::Corrupt, format!("{} cannot be understood", self.path.join(NAME).display()))
+                Error::new(
+                    ErrorKind::Corrupt,
+                    format!("{} cannot be understood", self.path.join(NAME).display()),
+                )
             }),
         }
     }
@@ -174,7 +181,7 @@ impl ImageDirectory {
             .map_err(|error| Error::io(&error, format!("read {}", self.path.join(name).display())))?;
         if bytes.len() as u64 > most {
             let sentence = format!("{} is longer than {most} bytes", self.path.join(name).display());
-            return Err(Error::new(Kind::Corrupt, sentence));
+            return Err(Error::new(ErrorKind::Corrupt, sentence));
         }
         Ok(Some(bytes))
     }
@@ -189,7 +196,7 @@ impl ImageDirectory {
 /// Checks that `parent`, relative to the directory of images, is a directory. The latter need not exist yet.
 pub(crate) fn check_parent(images: &Path, parent: &Path) -> Result<()> {
     if parent.is_absolute() {
-        return Err(Error::new(Kind::InvalidSpec, "the parent path must be relative"));
+        return Err(Error::new(ErrorKind::InvalidSpec, "the parent path must be relative"));
     }
     let mut path = std::path::absolute(images)
         .map_err(|error| Error::io(&error, format!("find the directory {}", images.display())))?;
@@ -222,8 +229,8 @@ fn examine_owner(directory: &File, path: &Path) -> Result<()> {
         return Ok(());
     }
     let sentence = format!("others can change the images in {}", path.display());
-    Err(Error::new(Kind::Permission, sentence)
-        .hint("give the directory to root, without write permission for others"))
+    Err(Error::new(ErrorKind::Permission, sentence)
+        .with_hint("give the directory to root, without write permission for others"))
 }
 
 /// Examines one directory; returns its parent.
@@ -254,7 +261,8 @@ fn examine_one(directory: &File, path: &Path, lazy: bool) -> Result<Option<File>
             _ => {
                 let name = std::ffi::OsStr::from_bytes(name.to_bytes());
                 let sentence = format!("{} is not a plain file", path.join(name).display());
-                return Err(Error::new(Kind::Corrupt, sentence).hint("a checkpoint consists of plain files"));
+                return Err(Error::new(ErrorKind::Corrupt, sentence)
+                    .with_hint("a checkpoint consists of plain files"));
             }
         }
     }
@@ -304,14 +312,14 @@ mod tests {
             make();
             images.read_descriptors().unwrap_err().kind()
         };
-        assert_eq!(replaced(&|| symlink("/etc/passwd", &file).unwrap()), Kind::Corrupt);
+        assert_eq!(replaced(&|| symlink("/etc/passwd", &file).unwrap()), ErrorKind::Corrupt);
         assert_eq!(
             replaced(&|| nix::unistd::mkfifo(&file, Mode::S_IRWXU).unwrap()),
-            Kind::Corrupt,
+            ErrorKind::Corrupt,
             "and no hang"
         );
-        assert_eq!(replaced(&|| std::fs::write(&file, vec![b' '; 1 << 20]).unwrap()), Kind::Corrupt);
-        assert_eq!(replaced(&|| std::fs::write(&file, "{}").unwrap()), Kind::Corrupt);
+        assert_eq!(replaced(&|| std::fs::write(&file, vec![b' '; 1 << 20]).unwrap()), ErrorKind::Corrupt);
+        assert_eq!(replaced(&|| std::fs::write(&file, "{}").unwrap()), ErrorKind::Corrupt);
     }
 
     #[test]
@@ -349,7 +357,7 @@ mod tests {
         let (_keep, images) = directory();
         images.examine(false).unwrap();
         std::fs::set_permissions(images.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(images.examine(false).unwrap_err().kind(), Kind::Permission);
+        assert_eq!(images.examine(false).unwrap_err().kind(), ErrorKind::Permission);
     }
 
     #[test]

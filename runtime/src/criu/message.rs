@@ -144,7 +144,7 @@ pub(crate) struct Options {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub(crate) struct Features {
+pub(crate) struct CriuFeatures {
     #[prost(bool, optional, tag = "1")]
     pub(crate) mem_track: Option<bool>,
     #[prost(bool, optional, tag = "2")]
@@ -152,7 +152,7 @@ pub(crate) struct Features {
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
-pub(crate) struct Request {
+pub(crate) struct CriuRequest {
     #[prost(enumeration = "RequestType", required, tag = "1")]
     pub(crate) kind: i32,
     #[prost(message, optional, tag = "2")]
@@ -160,10 +160,10 @@ pub(crate) struct Request {
     #[prost(bool, optional, tag = "3")]
     pub(crate) notify_success: Option<bool>,
     #[prost(message, optional, tag = "5")]
-    pub(crate) features: Option<Features>,
+    pub(crate) features: Option<CriuFeatures>,
 }
 
-impl Request {
+impl CriuRequest {
     /// A request without arguments.
     pub(crate) fn new(kind: RequestType) -> Self {
         Self { kind: kind as i32, ..Self::default() }
@@ -209,7 +209,7 @@ pub(crate) struct Response {
     #[prost(int32, optional, tag = "7")]
     pub(crate) errno: Option<i32>,
     #[prost(message, optional, tag = "8")]
-    pub(crate) features: Option<Features>,
+    pub(crate) features: Option<CriuFeatures>,
     #[prost(string, optional, tag = "9")]
     pub(crate) message: Option<String>,
     #[prost(message, optional, tag = "10")]
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_the_protocol() {
         // By hand from rpc.proto: type = RESTORE (field 1), opts (field 2) with images_dir_fd 5 and root "/r".
-        let mut request = Request::new(RequestType::Restore);
+        let mut request = CriuRequest::new(RequestType::Restore);
         request.options = Some(Options { images_dir_fd: 5, root: Some("/r".into()), ..Options::default() });
         assert_eq!(request.encode_to_vec(), [0x08, 2, 0x12, 6, 0x08, 5, 0x6a, 2, b'/', b'r']);
         // A notification "post-dump" that succeeded, with a field that wharf does not know.

@@ -14,7 +14,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use prost::Message as _;
 
 use super::message::{CoreEntry, PagemapEntry, PagemapHead, TreeEntry};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The first two words of the image (criu/include/magic.h).
 const MAGIC: [u32; 2] = [0x5456_4319, 0x5608_4025];
@@ -66,7 +66,7 @@ pub(super) fn examine(directory: &File, path: &Path, names: &[String]) -> Result
     let mut maps = Vec::new();
     for name in names.iter().filter(|name| lives(name)) {
         let map = parse(&read(directory, path, name)?).ok_or_else(|| {
-            Error::new(Kind::Corrupt, format!("{} cannot be understood", path.join(name).display()))
+            Error::new(ErrorKind::Corrupt, format!("{} cannot be understood", path.join(name).display()))
         })?;
         maps.push((owner(name) == Some(Owner::Shared), map));
     }
@@ -77,8 +77,8 @@ pub(super) fn examine(directory: &File, path: &Path, names: &[String]) -> Result
         .try_for_each(|(_, map)| has_pages(directory, path, map))
 }
 
-fn has_pages(directory: &File, path: &Path, map: &Map) -> Result<()> {
-    let corrupt = |sentence: String| Error::new(Kind::Corrupt, sentence);
+fn has_pages(directory: &File, path: &Path, map: &PageMap) -> Result<()> {
+    let corrupt = |sentence: String| Error::new(ErrorKind::Corrupt, sentence);
     let pages = format!("pages-{}.img", map.file);
     let size = match fstatat(directory, pages.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => u64::try_from(stat.st_size).unwrap_or(0),
@@ -90,7 +90,7 @@ fn has_pages(directory: &File, path: &Path, map: &Map) -> Result<()> {
         return Ok(());
     }
     Err(corrupt(format!("{} is cut off: it has {size} of {wanted} bytes", path.join(pages).display()))
-        .hint("copy the images again"))
+        .with_hint("copy the images again"))
 }
 
 fn read(directory: &File, path: &Path, name: &str) -> Result<Vec<u8>> {
@@ -112,7 +112,7 @@ fn page_size() -> u64 {
 
 /// What a map says about its file.
 #[derive(Debug, PartialEq, Eq)]
-struct Map {
+struct PageMap {
     /// The number in the file's name.
     file: u32,
     /// How many pages are in it.
@@ -120,7 +120,7 @@ struct Map {
 }
 
 /// Two magic numbers, then messages, each after its length: which file, and runs of pages.
-fn parse(bytes: &[u8]) -> Option<Map> {
+fn parse(bytes: &[u8]) -> Option<PageMap> {
     let mut rest = bytes;
     for magic in MAGIC {
         if word(&mut rest)? != magic {
@@ -141,7 +141,7 @@ fn parse(bytes: &[u8]) -> Option<Map> {
             present = present.saturating_add(entry.pages.unwrap_or(u64::from(entry.few_pages)));
         }
     }
-    Some(Map { file, present })
+    Some(PageMap { file, present })
 }
 
 /// The ids of the processes in `pstree.img`: two magic numbers, then messages, each after its length.
@@ -218,8 +218,8 @@ mod tests {
             entry(64, None, None, None),
             entry(0, None, Some(PRESENT), Some(1 << 33)),
         ];
-        assert_eq!(parse(&map(&entries)), Some(Map { file: 7, present: 2 + 4 + 64 + (1 << 33) }));
-        assert_eq!(parse(&map(&[])), Some(Map { file: 7, present: 0 }));
+        assert_eq!(parse(&map(&entries)), Some(PageMap { file: 7, present: 2 + 4 + 64 + (1 << 33) }));
+        assert_eq!(parse(&map(&[])), Some(PageMap { file: 7, present: 0 }));
     }
 
     #[test]
@@ -241,11 +241,11 @@ mod tests {
         put("pagemap-1.img", &map(&[entry(2, None, Some(PRESENT), None)]));
         assert!(examine().unwrap_err().to_string().contains("pages-7.img is cut off: it has 0 of"));
         put("pages-7.img", &vec![0; page_size() as usize * 2 - 1]);
-        assert_eq!(examine().unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(examine().unwrap_err().kind(), ErrorKind::Corrupt);
         put("pages-7.img", &vec![0; page_size() as usize * 2]);
         examine().unwrap();
         put("pagemap-1.img", b"nonsense");
-        assert_eq!(examine().unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(examine().unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]

@@ -4,21 +4,21 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::message::{Features, Request, RequestType};
-use super::session::{Launch, Session};
-use crate::error::{Error, Kind, Result};
+use super::message::{CriuFeatures, CriuRequest, RequestType};
+use super::session::{CriuLaunch, Session};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The oldest version that takes a configuration file and joins external network namespaces.
-const OLDEST: Version = Version(3, 11, 0);
+const OLDEST: CriuVersion = CriuVersion(3, 11, 0);
 
 /// Directories to search if PATH is not set.
 const DIRECTORIES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Major, minor and sub-level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Version(pub(crate) i32, pub(crate) i32, pub(crate) i32);
+pub(crate) struct CriuVersion(pub(crate) i32, pub(crate) i32, pub(crate) i32);
 
-impl fmt::Display for Version {
+impl fmt::Display for CriuVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.0, self.1)?;
         if self.2 == 0 { Ok(()) } else { write!(f, ".{}", self.2) }
@@ -27,33 +27,33 @@ impl fmt::Display for Version {
 
 /// A working criu.
 #[derive(Clone, Debug)]
-pub(crate) struct Program {
+pub(crate) struct CriuProgram {
     path: PathBuf,
-    version: Version,
+    version: CriuVersion,
 }
 
-impl Program {
+impl CriuProgram {
     /// Finds criu and asks for its version; without a name, searches for `criu` in the absolute directories of PATH.
     pub(crate) fn find(name: Option<&Path>) -> Result<Self> {
         let name = name.unwrap_or(Path::new("criu"));
         let directories = std::env::var_os("PATH").unwrap_or_else(|| DIRECTORIES.into());
         let path = locate(name, &directories).ok_or_else(|| {
             Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 format!("{} is not there, which checkpoint and restore need", name.display()),
             )
-            .hint("install the package criu, version 3.11 or later")
+            .with_hint("install the package criu, version 3.11 or later")
         })?;
         let mut program = Self { path, version: OLDEST };
-        let mut session = Session::start(&program.path, Launch::default())?;
-        let response = session.ask(&Request::new(RequestType::Version), &mut |_, _, _| Ok(()))?;
+        let mut session = Session::start(&program.path, CriuLaunch::default())?;
+        let response = session.ask(&CriuRequest::new(RequestType::Version), &mut |_, _, _| Ok(()))?;
         let Some(version) = response.version.filter(|_| response.success) else {
             return Err(Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 format!("{} does not tell its version", program.path.display()),
             ));
         };
-        program.version = Version(version.major, version.minor, version.sublevel.unwrap_or(0));
+        program.version = CriuVersion(version.major, version.minor, version.sublevel.unwrap_or(0));
         program.needs(OLDEST, "checkpoint and restore")?;
         Ok(program)
     }
@@ -64,25 +64,25 @@ impl Program {
     }
 
     /// Refuses a version that is too old for a feature.
-    pub(crate) fn needs(&self, oldest: Version, what: &str) -> Result<()> {
+    pub(crate) fn needs(&self, oldest: CriuVersion, what: &str) -> Result<()> {
         if self.version >= oldest {
             return Ok(());
         }
         let (path, version) = (self.path.display(), self.version);
         let sentence = format!("{path} has version {version}, and {what} needs at least {oldest}");
-        Err(Error::new(Kind::Unsupported, sentence))
+        Err(Error::new(ErrorKind::Unsupported, sentence))
     }
 
     /// Whether it has at least this version.
-    pub(crate) fn has(&self, version: Version) -> bool {
+    pub(crate) fn has(&self, version: CriuVersion) -> bool {
         self.version >= version
     }
 
     /// Has it check the kernel: refuses one on which it cannot work at all, or which lacks a wanted feature.
-    pub(crate) fn examine_kernel(&self, wanted: Features) -> Result<()> {
-        let mut session = Session::start(&self.path, Launch::default())?;
-        let mut request = Request::new(RequestType::FeatureCheck);
-        request.features = Some(Features { mem_track: Some(true), lazy_pages: Some(true) });
+    pub(crate) fn examine_kernel(&self, wanted: CriuFeatures) -> Result<()> {
+        let mut session = Session::start(&self.path, CriuLaunch::default())?;
+        let mut request = CriuRequest::new(RequestType::FeatureCheck);
+        request.features = Some(CriuFeatures { mem_track: Some(true), lazy_pages: Some(true) });
         let answer = session.ask(&request, &mut |_, _, _| Ok(()));
         let said = session.end();
         let found = match answer {
@@ -92,7 +92,7 @@ impl Program {
                 let reason =
                     said.lines().find(|line| line.contains("Error")).unwrap_or("it does not say why").trim();
                 let sentence = format!("{path} {} does not work on this kernel: {reason}", self.version);
-                return Err(Error::new(Kind::Unsupported, sentence).hint("see criu check"));
+                return Err(Error::new(ErrorKind::Unsupported, sentence).with_hint("see criu check"));
             }
         };
         for (name, wanted, found) in [
@@ -100,8 +100,8 @@ impl Program {
             ("lazy pages (userfaultfd)", wanted.lazy_pages, found.lazy_pages),
         ] {
             if wanted == Some(true) && found != Some(true) {
-                return Err(Error::new(Kind::Unsupported, format!("criu is missing features: {name}"))
-                    .hint("see criu check"));
+                return Err(Error::new(ErrorKind::Unsupported, format!("criu is missing features: {name}"))
+                    .with_hint("see criu check"));
             }
         }
         Ok(())
@@ -128,9 +128,9 @@ mod tests {
 
     #[test]
     fn versions_are_compared_by_number() {
-        assert!(Version(3, 9, 0) < OLDEST && Version(4, 2, 0) > Version(3, 17, 1));
-        assert_eq!(Version(4, 1, 1).to_string(), "4.1.1");
-        assert_eq!(Version(4, 2, 0).to_string(), "4.2");
+        assert!(CriuVersion(3, 9, 0) < OLDEST && CriuVersion(4, 2, 0) > CriuVersion(3, 17, 1));
+        assert_eq!(CriuVersion(4, 1, 1).to_string(), "4.1.1");
+        assert_eq!(CriuVersion(4, 2, 0).to_string(), "4.2");
     }
 
     #[test]
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn an_absent_program_is_told_by_name() {
-        let error = Program::find(Some(Path::new("/nonexistent/criu"))).unwrap_err();
-        assert_eq!(error.kind(), Kind::Unsupported);
+        let error = CriuProgram::find(Some(Path::new("/nonexistent/criu"))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("/nonexistent/criu"), "{error}");
     }
 }

@@ -15,8 +15,8 @@ use prost::Message as _;
 
 use super::image::ImageDirectory;
 use super::log;
-use super::message::{Notification, Request, RequestType, Response};
-use crate::error::{Error, Kind, Result};
+use super::message::{CriuRequest, Notification, RequestType, Response};
+use crate::error::{Error, ErrorKind, Result};
 use crate::linux::waiting;
 use crate::sys::{process, socket};
 
@@ -27,7 +27,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// How criu is started.
 #[derive(Debug, Default)]
-pub(crate) struct Launch<'a> {
+pub(crate) struct CriuLaunch<'a> {
     /// The standard streams; without any, two null devices and a standard error that [`Session::end`] returns.
     pub(crate) streams: Option<[OwnedFd; 3]>,
     /// Descriptors that it gets with the same numbers, which are above the streams'.
@@ -43,11 +43,11 @@ pub(crate) struct Session {
 }
 
 /// Answers a notification from criu, with its descriptor. An error makes criu stop.
-pub(crate) type Answer<'a> = dyn FnMut(&str, Option<i32>, Option<OwnedFd>) -> Result<()> + 'a;
+pub(crate) type Notified<'a> = dyn FnMut(&str, Option<i32>, Option<OwnedFd>) -> Result<()> + 'a;
 
 impl Session {
     /// Starts criu; it waits for a request.
-    pub(crate) fn start(program: &Path, launch: Launch<'_>) -> Result<Self> {
+    pub(crate) fn start(program: &Path, launch: CriuLaunch<'_>) -> Result<Self> {
         let fail = |errno| Error::os(errno, "make a socket for criu");
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -88,7 +88,7 @@ impl Session {
     /// anything in a directory of another namespace.
     pub(crate) fn start_apart(
         program: &Path,
-        launch: Launch<'_>,
+        launch: CriuLaunch<'_>,
         root: &Path,
         directories: &[&ImageDirectory],
         dress: &(dyn Fn() -> Result<()> + Sync),
@@ -105,7 +105,7 @@ impl Session {
         };
         // Only a whole thread can be in another namespace; the namespace ends with it.
         std::thread::scope(|scope| scope.spawn(start).join())
-            .unwrap_or_else(|_| Err(Error::new(Kind::System, "the thread that starts criu ended")))
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::System, "the thread that starts criu ended")))
     }
 
     /// Its pid.
@@ -114,22 +114,21 @@ impl Session {
     }
 
     /// Sends the request and answers notifications until criu itself answers, or cannot any more.
-    pub(crate) fn ask(&mut self, request: &Request, answer: &mut Answer<'_>) -> Result<Response> {
+    pub(crate) fn ask(&mut self, request: &CriuRequest, answer: &mut Notified<'_>) -> Result<Response> {
         let mut buffer = vec![0_u8; LONGEST_MESSAGE];
         let mut refusal = None;
         self.send(request)?;
         loop {
             let (length, fd) = match self.receive(&mut buffer) {
                 Ok((0, _)) => {
-                    return Err(
-                        refusal.unwrap_or_else(|| Error::new(Kind::System, "criu ended without an answer"))
-                    );
+                    return Err(refusal
+                        .unwrap_or_else(|| Error::new(ErrorKind::System, "criu ended without an answer")));
                 }
                 Ok(received) => received,
                 Err(errno) => return Err(refusal.unwrap_or_else(|| Error::os(errno, "hear from criu"))),
             };
             let response = Response::decode(buffer.get(..length).unwrap_or_default()).map_err(|error| {
-                Error::new(Kind::System, format!("criu sent a malformed message: {error}"))
+                Error::new(ErrorKind::System, format!("criu sent a malformed message: {error}"))
             })?;
             if response.kind() != RequestType::Notify {
                 return match refusal {
@@ -141,7 +140,7 @@ impl Session {
             let script = script.unwrap_or_default();
             ::log::debug!("criu: {script}");
             let answered = answer(&script, pid, fd);
-            let mut reply = Request::new(RequestType::Notify);
+            let mut reply = CriuRequest::new(RequestType::Notify);
             reply.notify_success = Some(answered.is_ok());
             if let Err(error) = answered {
                 refusal.get_or_insert(error);
@@ -151,7 +150,7 @@ impl Session {
         }
     }
 
-    fn send(&self, request: &Request) -> Result<()> {
+    fn send(&self, request: &CriuRequest) -> Result<()> {
         let socket = self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         socket::send(socket, &request.encode_to_vec(), -1).map_err(|errno| Error::os(errno, "talk to criu"))
     }
@@ -192,14 +191,14 @@ pub(crate) fn failure(what: &str, response: &Response, log: Option<&mut File>, l
     if let Some(complaint) = of_other_size(&reason) {
         let sentence = format!("{what}: a standard stream is not the file that it was: {complaint}");
         let hint = format!("open the same file again, with what was in it; see {}", log_path.display());
-        return Error::new(Kind::System, sentence).hint(hint);
+        return Error::new(ErrorKind::System, sentence).with_hint(hint);
     }
     let errno = response.errno.filter(|&errno| errno != 0).map(|errno| format!(" errno {errno}"));
     let mut sentence = format!("{what}: criu failed{}", errno.unwrap_or_default());
     if !reason.is_empty() {
         sentence = format!("{sentence}: {reason}");
     }
-    Error::new(Kind::System, sentence).hint(format!("see {}", log_path.display()))
+    Error::new(ErrorKind::System, sentence).with_hint(format!("see {}", log_path.display()))
 }
 
 /// criu's error about an inherited stream, a file, with a size other than at the checkpoint.

@@ -58,7 +58,7 @@ fn a_failure_reads_as_runcs_does_and_stops_the_rest() {
         error.to_string(),
         "error running createRuntime hook #1: exit status 2, stdout: o, stderr: e (config.json /hooks/createRuntime/1)"
     );
-    assert_eq!(error.kind(), Kind::Hook);
+    assert_eq!(error.kind(), ErrorKind::Hook);
     assert!(!dir.path().join("ran").exists());
 
     run_hooks(HookKind::Poststop, &hooks, b"", dir.path(), HookPolicy::WarnAndGoOn).unwrap();

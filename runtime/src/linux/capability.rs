@@ -116,9 +116,13 @@ impl Masks {
     }
 
     /// The step that finally drops `kept`, unless the final sets include it.
-    pub(crate) fn shed(&self, kept: u64) -> Option<Op> {
+    pub(crate) fn keep_only(&self, kept: u64) -> Option<Op> {
         let Self { effective, permitted, inheritable, .. } = *self;
-        (effective & permitted & kept != kept).then_some(Op::Shed { effective, permitted, inheritable })
+        (effective & permitted & kept != kept).then_some(Op::KeepCapabilities {
+            effective,
+            permitted,
+            inheritable,
+        })
     }
 
     /// The steps that set the other sets, after the ids changed; `keep` is held in addition until it is shed.

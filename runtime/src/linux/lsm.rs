@@ -6,7 +6,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{Linux, Process};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The file below /proc/PID for the AppArmor profile of the next execve, and the text to write. It is AppArmor's own,
 /// so it works beside other modules, unlike `attr/exec` (Linux 5.8).
@@ -65,7 +65,7 @@ pub(crate) fn is_context(label: &str) -> bool {
 ///
 /// # Errors
 ///
-/// `Kind::Unsupported` at the property that asks for the module.
+/// `ErrorKind::Unsupported` at the property that asks for the module.
 pub(crate) fn refuse_absent(process: Option<&Process>, at: &str, linux: Option<&Linux>) -> Result<()> {
     let wanted = [
         (
@@ -80,7 +80,7 @@ pub(crate) fn refuse_absent(process: Option<&Process>, at: &str, linux: Option<&
         let Some(label) = label else { continue };
         if !module.runs(Path::new("/")) {
             let message = format!("{label:?} cannot be applied: this kernel runs without {}", module.name());
-            return Err(Error::new(Kind::Unsupported, message).at(pointer));
+            return Err(Error::new(ErrorKind::Unsupported, message).at(pointer));
         }
     }
     Ok(())

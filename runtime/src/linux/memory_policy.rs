@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxMemoryPolicy, MemoryPolicyFlagType, MemoryPolicyModeType};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// The mode with its flags, as the kernel takes it (include/uapi/linux/mempolicy.h).
 pub(crate) fn mode(policy: &LinuxMemoryPolicy) -> i32 {
@@ -26,7 +26,7 @@ pub(crate) fn mode(policy: &LinuxMemoryPolicy) -> i32 {
 
 /// The error for a list of nodes without a mask.
 pub(crate) fn malformed() -> Error {
-    Error::new(Kind::InvalidSpec, "the memory nodes are not a list of numbers and ranges")
+    Error::new(ErrorKind::InvalidSpec, "the memory nodes are not a list of numbers and ranges")
         .at("/linux/memoryPolicy/nodes")
 }
 

@@ -10,9 +10,9 @@ pub(crate) const UNTOLD: i32 = 1000;
 
 /// Whether the wait has been logged.
 #[derive(Debug, Default)]
-pub(crate) struct Told(bool);
+pub(crate) struct WaitLog(bool);
 
-impl Told {
+impl WaitLog {
     /// Logs, the first time only, that it waits for process `pid`, and why that makes no progress.
     pub(crate) fn of_process(&mut self, pid: i32, what: &str) {
         if !std::mem::replace(&mut self.0, true) {
@@ -35,6 +35,6 @@ pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], pid: i32, what: &st
     if answer.contains(&true) {
         return Ok(answer);
     }
-    Told::default().of_process(pid, what);
+    WaitLog::default().of_process(pid, what);
     socket::wait_readable(fds, -1)
 }

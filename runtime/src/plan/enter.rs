@@ -40,7 +40,7 @@ pub(super) fn enter_namespaces(
     // Still with the host's ids, and before the cgroup namespace, whose root is wherever the process is.
     join_cgroups(&mut plan.program, request.tasks, Place::of("/linux/cgroupsPath"));
     plan_all_cpus(&mut plan.program);
-    if let Some(wish) = intel_rdt::Wish::of(linux, request.id) {
+    if let Some(wish) = intel_rdt::GroupRequest::of(linux, request.id) {
         // Like the cgroups: everything later inherits it, including a reborn process.
         plan.ask(
             ParentStep::JoinRdt(wish),
@@ -206,7 +206,7 @@ pub(super) fn walks_to_root(namespaces: &Namespaces, request: &Request<'_>) -> b
 
 /// Continues in a second process, if a pid namespace takes effect only for processes born later.
 pub(super) fn plan_reborn(program: &mut Program, kinds: i32, place: Place) {
-    program.push(Op::Reborn { kinds }, Blame::new("make a process in the pid namespace", place));
+    program.push(Op::Refork { kinds }, Blame::new("make a process in the pid namespace", place));
     program.push_own(Op::NewSession, "start a new session");
 }
 

@@ -10,10 +10,10 @@ use super::enter::{enter_scope, join_cgroups, plan_all_cpus};
 use super::join::Join;
 use super::order::{begin, plan_memory_policy};
 use super::process::{
-    Circumstances, Emergence, Moment, ProcessPlan, arguments, needs_proc, plan_keyring, plan_null_streams,
+    Emergence, Moment, ProcessContext, ProcessPlan, arguments, needs_proc, plan_keyring, plan_null_streams,
     plan_spare_keyring, plan_terminal,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::finding::Finding;
 use crate::host::Host;
 use crate::linux::affinity;
@@ -34,7 +34,7 @@ pub(crate) struct ExecRequest<'r> {
     pub(crate) seccomp: Option<&'r LinuxSeccomp>,
     pub(crate) memory_policy: Option<&'r LinuxMemoryPolicy>,
     pub(crate) personality: Option<&'r LinuxPersonality>,
-    /// See [`Circumstances`].
+    /// See [`ProcessContext`].
     pub(crate) args: &'r [OsString],
     pub(crate) env: &'r [OsString],
 }
@@ -94,7 +94,7 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
     let tail = ProcessPlan::plan(
         &mut plan,
         process,
-        &Circumstances {
+        &ProcessContext {
             seccomp: request.seccomp,
             personality: request.personality,
             in_user_namespace,
@@ -118,7 +118,8 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
 fn plan_affinity(plan: &mut Plan, list: Option<&str>, pointer: &'static str) -> Result<()> {
     let Some(list) = list.filter(|list| !list.is_empty()) else { return Ok(()) };
     let mask = affinity::mask(list).ok_or_else(|| {
-        Error::new(Kind::InvalidSpec, format!("{list:?} is not a list of CPU numbers and ranges")).at(pointer)
+        Error::new(ErrorKind::InvalidSpec, format!("{list:?} is not a list of CPU numbers and ranges"))
+            .at(pointer)
     })?;
     let digits = mask.iter().rev().fold(String::from("0x"), |digits, byte| {
         if digits == "0x" && *byte == 0 { digits } else { digits + &format!("{byte:02x}") }

@@ -55,7 +55,7 @@ fn store_state(
 
 /// What hooks of one kind get from the container.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Surroundings {
+pub(crate) struct HookContext {
     /// The environment of a hook whose `env` is absent; without one it is empty.
     pub(crate) env: Option<List>,
     /// The seccomp filter, with its flags.
@@ -71,7 +71,7 @@ pub(crate) fn plan(
     hooks: Option<&Vec<Hook>>,
     status: &'static str,
     (base, verb): (&'static str, &'static str),
-    around: Surroundings,
+    around: HookContext,
 ) {
     let hooks = hooks.map(Vec::as_slice).unwrap_or_default();
     if hooks.is_empty() {

@@ -6,11 +6,11 @@ use oci_spec::runtime::Spec;
 
 use super::{Gate, Plan, Request, create};
 use crate::host::Host;
-use crate::plan::mount::cgroup::{View, Views};
+use crate::plan::mount::cgroup::{CgroupView, Views};
 
 fn plan(config: &str) -> Plan {
     let spec: Spec = serde_json::from_str(config).unwrap();
-    let view = View {
+    let view = CgroupView {
         name: "pids".to_owned(),
         controllers: vec!["pids".to_owned()],
         named: false,

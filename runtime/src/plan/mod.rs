@@ -29,7 +29,7 @@ use crate::finding::Finding;
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 use crate::linux::intel_rdt;
-use crate::linux::net_device::Wish;
+use crate::linux::net_device::DeviceRequest;
 use crate::program::blame::{Blame, Place};
 use crate::program::{Op, Program, Slot};
 use crate::sys::process::SchedAttr;
@@ -56,9 +56,9 @@ pub(crate) enum ParentStep {
     /// Set the scheduler of a child whose user namespace may not.
     Scheduler(SchedAttr),
     /// Put the process into its class of service and its monitoring group.
-    JoinRdt(intel_rdt::Wish),
+    JoinRdt(intel_rdt::GroupRequest),
     /// Move devices of the host into the container's network namespace.
-    MoveDevices(Vec<Wish>),
+    MoveDevices(Vec<DeviceRequest>),
     /// Set an I/O priority that a child in a user namespace may not choose.
     IoPriority(i32),
     /// Give the standard streams to this user of the child's user namespace.

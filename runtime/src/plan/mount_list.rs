@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{Mount, Spec};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::mount::entry::Entry;
 use crate::program::blame::Place;
 
@@ -28,6 +28,6 @@ pub(super) fn understand(mount: &Mount, index: usize) -> Result<Entry<'_>> {
     let place = Place::item("/mounts", index);
     Entry::new(mount, place).map_err(|(option, message)| {
         let pointer = place.element("/options", option).pointer().unwrap_or_default();
-        Error::new(Kind::InvalidSpec, message).at(pointer)
+        Error::new(ErrorKind::InvalidSpec, message).at(pointer)
     })
 }

@@ -20,8 +20,8 @@ use crate::linux::lsm;
 use crate::linux::mount::added::AddedMount;
 use crate::linux::namespace::Namespaces;
 use crate::plan::mount::cgroup::Views;
+use crate::plan::mount::context::{HostAccess, MountContext};
 use crate::plan::mount::entry::{clean, plain};
-use crate::plan::mount::surroundings::{Reaches, Surroundings};
 use crate::program::blame::{Blame, Place};
 use crate::program::{Op, Slot, Text};
 
@@ -59,9 +59,9 @@ pub(crate) fn add(mounts: &[Mount], request: &MountsRequest<'_>) -> Result<Plan>
         linux.and_then(|l| l.gid_mappings().as_ref()),
     );
     let joined = Namespaces::of(linux);
-    let around = Surroundings {
+    let around = MountContext {
         bundle: request.bundle,
-        host: if request.visits() { Reaches::ByVisit(Join::INIT) } else { Reaches::ByParent },
+        host: if request.visits() { HostAccess::ByVisit(Join::INIT) } else { HostAccess::ByParent },
         propagation: if request.join.has(libc::CLONE_NEWNS) {
             host_propagation(linux)
         } else {
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(visits, 2);
         let at = |wanted: fn(&Op) -> bool| plan.program.ops.iter().position(wanted);
         assert!(
-            at(|op| matches!(op, Op::Reborn { .. })) < at(|op| *op == Op::OwnDescriptors),
+            at(|op| matches!(op, Op::Refork { .. })) < at(|op| *op == Op::OwnDescriptors),
             "they must be the child's"
         );
     }

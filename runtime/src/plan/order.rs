@@ -4,7 +4,7 @@ use oci_spec::runtime::{LinuxMemoryPolicy, Mount, Process, Spec};
 
 use super::enter::{emergence, enter_namespaces, enter_pid_namespace};
 use super::mount_list::mounts_of;
-use super::process::{Circumstances, Moment, ProcessPlan};
+use super::process::{Moment, ProcessContext, ProcessPlan};
 use super::root::{fill_root, finish_root};
 use super::{Gate, Plan, Request, hooks};
 use crate::error::Result;
@@ -53,7 +53,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     let tail = ProcessPlan::plan(
         &mut plan,
         process,
-        &Circumstances {
+        &ProcessContext {
             seccomp: linux.and_then(|l| l.seccomp().as_ref()),
             personality: linux.and_then(|l| l.personality().as_ref()),
             in_user_namespace: namespaces.user.is_own(),
@@ -69,7 +69,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     plan_created(&mut plan.program, request.gate, visible);
     let start = spec.hooks().as_ref().and_then(|all| all.start_container().as_ref());
     // They are programs of the image, like the container's own.
-    let around = hooks::Surroundings { env: plan.program.envp, filter: tail.late_filter() };
+    let around = hooks::HookContext { env: plan.program.envp, filter: tail.late_filter() };
     hooks::plan(
         &mut plan.program,
         spec,

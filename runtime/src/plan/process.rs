@@ -27,7 +27,7 @@ pub(crate) const NATIVE: Arch = if cfg!(target_arch = "x86_64") {
 
 /// What the steps depend on besides the process object.
 #[derive(Clone, Copy)]
-pub(crate) struct Circumstances<'c> {
+pub(crate) struct ProcessContext<'c> {
     pub(crate) seccomp: Option<&'c LinuxSeccomp>,
     pub(crate) personality: Option<&'c LinuxPersonality>,
     pub(crate) in_user_namespace: bool,
@@ -51,11 +51,11 @@ pub(crate) enum Emergence {
 }
 
 /// A compiled filter that goes into the program.
-struct Filter {
+struct FilterPlan {
     op: Op,
     listener: bool,
     /// The final capabilities, if the process keeps `CAP_SYS_ADMIN` until the filter is loaded.
-    shed: Option<Op>,
+    capabilities: Option<Op>,
 }
 
 /// When a filter is loaded: as late as possible, so that it applies to the calls of the container's program and not to the
@@ -71,7 +71,7 @@ pub(crate) enum Moment {
 
 /// The parts of a process' steps that go between other steps.
 pub(crate) struct ProcessPlan {
-    filter: Option<Filter>,
+    filter: Option<FilterPlan>,
     emerges: Option<Emergence>,
     /// Whether others may take hold of the process while it waits for its start, in which case it is filtered before.
     exposed: bool,
@@ -82,7 +82,7 @@ pub(crate) struct ProcessPlan {
 
 impl ProcessPlan {
     /// Everything up to the choice of the program. After that the process has its final privileges.
-    pub(crate) fn plan(plan: &mut Plan, process: &Process, around: &Circumstances<'_>) -> Result<Self> {
+    pub(crate) fn plan(plan: &mut Plan, process: &Process, around: &ProcessContext<'_>) -> Result<Self> {
         let no_new_privileges = process.no_new_privileges().unwrap_or(false);
         let mut filter = around.seccomp.map(|seccomp| compile(plan, seccomp)).transpose()?;
         // What the parent may do for the child, and the child, as root of its user namespace, may not. A parent without
@@ -145,7 +145,7 @@ impl ProcessPlan {
                 if !no_new_privileges
                     && (around.in_user_namespace || around.host.grantable & SYS_ADMIN != 0) =>
             {
-                filter.shed = masks.shed(SYS_ADMIN);
+                filter.capabilities = masks.keep_only(SYS_ADMIN);
                 SYS_ADMIN
             }
             _ => 0,
@@ -157,7 +157,7 @@ impl ProcessPlan {
         // An exec into the created container, or a hook, has the capabilities of the process and may have more. Rights of a
         // user namespace do not reach a process whose memory is older than that.
         let may_trace = (masks.bounding | masks.permitted) & SYS_PTRACE != 0;
-        let keeps = filter.as_ref().is_some_and(|filter| filter.shed.is_some());
+        let keeps = filter.as_ref().is_some_and(|filter| filter.capabilities.is_some());
         let exposed = !around.in_user_namespace && (may_trace || keeps);
         Ok(Self { filter, emerges: around.emerges, exposed, terminal, own })
     }
@@ -212,20 +212,21 @@ impl ProcessPlan {
     fn push_filter(&self, program: &mut Program) {
         let Some(filter) = &self.filter else { return };
         program.push(filter.op, Blame::new("load the seccomp filter", Place::of("/linux/seccomp")));
-        if let Some(shed) = filter.shed {
-            program.push(shed, Blame::new("set the capabilities", Place::of("/process/capabilities")));
+        if let Some(capabilities) = filter.capabilities {
+            program
+                .push(capabilities, Blame::new("set the capabilities", Place::of("/process/capabilities")));
         }
     }
 }
 
-fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<Filter> {
+fn compile(plan: &mut Plan, config: &LinuxSeccomp) -> Result<FilterPlan> {
     let mut filter = seccomp::compile(config, NATIVE)?;
     plan.findings.append(&mut filter.notes);
     let text = plan.program.text(filter.bytes());
-    Ok(Filter {
+    Ok(FilterPlan {
         op: Op::Seccomp { filter: text, flags: filter.flags, listener: filter.notify },
         listener: filter.notify,
-        shed: None,
+        capabilities: None,
     })
 }
 
@@ -316,7 +317,7 @@ fn plan_scheduling(
     plan: &mut Plan,
     process: &Process,
     by_parent: bool,
-    around: &Circumstances<'_>,
+    around: &ProcessContext<'_>,
     own: &mut Vec<(Op, Blame)>,
 ) {
     if let Some(config) = process.scheduler() {
@@ -353,7 +354,7 @@ fn plan_rlimits(
     plan: &mut Plan,
     process: &Process,
     by_parent: bool,
-    around: &Circumstances<'_>,
+    around: &ProcessContext<'_>,
     own: &mut Vec<(Op, Blame)>,
 ) {
     let limits = process.rlimits().as_deref().unwrap_or_default();
@@ -412,7 +413,7 @@ pub(super) fn arguments<'a>(process: &'a Process, given: &'a [OsString]) -> Vec<
     }
 }
 
-fn plan_program(program: &mut Program, process: &Process, around: &Circumstances<'_>) {
+fn plan_program(program: &mut Program, process: &Process, around: &ProcessContext<'_>) {
     let args = arguments(process, around.args);
     let own = process.env().as_deref().unwrap_or_default().iter().map(String::as_bytes);
     let entries = own.chain(around.env.iter().map(|text| text.as_bytes()));

@@ -13,8 +13,8 @@ use crate::linux::idmap::IdMaps;
 use crate::linux::mount::propagation::{Propagation, PropagationType};
 use crate::linux::namespace::Namespaces;
 use crate::linux::{device, lsm, sysctl};
+use crate::plan::mount::context::{HostAccess, MountContext};
 use crate::plan::mount::entry::{Entry, clean, plain, propagation};
-use crate::plan::mount::surroundings::{Reaches, Surroundings};
 use crate::program::blame::{Blame, Place};
 use crate::program::{Op, Program, Slot, Text};
 
@@ -60,9 +60,9 @@ pub(super) fn fill_root(
 
     let joined_pids = namespaces.pid.joined().filter(|_| request.host.is_admin());
     let procfs = joined_pids.map(|path| plan.open(path, Place::of("/linux/namespaces")));
-    let around = Surroundings {
+    let around = MountContext {
         bundle: request.bundle,
-        host: reaches(linux, namespaces, request),
+        host: host_access(linux, namespaces, request),
         propagation: if namespaces.mount.is_own() { host_propagation(linux) } else { libc::MS_SLAVE as u32 },
         among_the_hosts: !namespaces.mount.is_own(),
         in_user_namespace: namespaces.user.is_own() || request.host.is_rootless(),
@@ -124,7 +124,7 @@ pub(super) fn fill_root(
         create,
         "creating",
         ("/hooks/createContainer", "run the createContainer hooks"),
-        hooks::Surroundings::default(),
+        hooks::HookContext::default(),
     );
     Ok(())
 }
@@ -186,12 +186,12 @@ fn plan_open_root(
 
 /// Who clones host mounts. Volumes that are shared with the host must be clones of its own mounts: the child's
 /// surrounding ones are cut off.
-fn reaches(linux: Option<&Linux>, namespaces: &Namespaces, request: &Request<'_>) -> Reaches {
+fn host_access(linux: Option<&Linux>, namespaces: &Namespaces, request: &Request<'_>) -> HostAccess {
     let shares = namespaces.mount.is_new() && u64::from(host_propagation(linux)) == libc::MS_SHARED;
     if (namespaces.user.is_own() || shares) && request.host.is_admin() {
-        Reaches::ByParent
+        HostAccess::ByParent
     } else {
-        Reaches::Itself
+        HostAccess::Itself
     }
 }
 

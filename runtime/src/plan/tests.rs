@@ -122,9 +122,9 @@ fn namespaces_of_the_host_are_joined_before_the_user_namespace() {
 fn a_user_enters_a_pid_namespace_by_a_second_process() {
     let list = json!([{"type": "user", "path": "/user"}, {"type": "pid", "path": "/pid"}, {"type": "mount"}]);
     let plan = plan_for(USER, &list);
-    let reborn = at(&plan, |op| *op == Op::Reborn { kinds: 0 });
-    assert!(at(&plan, |op| matches!(op, Op::Enter { kinds: libc::CLONE_NEWPID, .. })) < reborn);
-    assert_eq!(plan.program.ops[reborn + 1], Op::NewSession, "a terminal needs the leader of a session");
+    let refork = at(&plan, |op| *op == Op::Refork { kinds: 0 });
+    assert!(at(&plan, |op| matches!(op, Op::Enter { kinds: libc::CLONE_NEWPID, .. })) < refork);
+    assert_eq!(plan.program.ops[refork + 1], Op::NewSession, "a terminal needs the leader of a session");
     assert_eq!(plan.program.ops[0], Op::Dumpable, "for the OOM score only");
     assert!(at(&plan, |op| *op == Op::NotDumpable) < at(&plan, |op| matches!(op, Op::Enter { .. })));
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::errno::Errno;
 
 use super::PodNamespaces;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{clone, namespace, worker};
 
 /// The namespaces that a process came from.
@@ -23,12 +23,12 @@ impl PodNamespaces {
     ///
     /// # Errors
     ///
-    /// Those of [`PodNamespaces::check`]; [`Kind::WrongState`] if a process of its own must hold the namespaces;
+    /// Those of [`PodNamespaces::check`]; [`ErrorKind::WrongState`] if a process of its own must hold the namespaces;
     /// otherwise the failure of the kernel. Then the caller is where it was.
     pub fn enter(&self) -> Result<Home> {
         if self.needs_holder() {
             let sentence = "the caller cannot be in the pid namespace or the user namespace of a pod";
-            return Err(Error::new(Kind::WrongState, sentence));
+            return Err(Error::new(ErrorKind::WrongState, sentence));
         }
         self.check()?;
         let network = self.open_network()?;

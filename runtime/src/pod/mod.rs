@@ -24,7 +24,7 @@ use nix::errno::Errno;
 use oci_spec::runtime::LinuxIdMapping;
 
 use crate::cgroup::Stats;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::namespace;
 
 pub use enter::Home;
@@ -34,7 +34,7 @@ pub use hold::Holder;
 ///
 /// # Errors
 ///
-/// [`Kind::InvalidSpec`] if it is neither; [`Kind::NotFound`] if there is no such cgroup.
+/// [`ErrorKind::InvalidSpec`] if it is neither; [`ErrorKind::NotFound`] if there is no such cgroup.
 pub fn stats(cgroup: &str) -> Result<Stats> {
     crate::cgroup::named::stats(cgroup)
 }
@@ -126,10 +126,10 @@ impl PodNamespaces {
     ///
     /// # Errors
     ///
-    /// [`Kind::InvalidSpec`] for a network namespace that is none, a host name that is too long or has no namespace of
+    /// [`ErrorKind::InvalidSpec`] for a network namespace that is none, a host name that is too long or has no namespace of
     /// its own, and a kernel parameter that none of the namespaces has.
     pub fn check(&self) -> Result<()> {
-        let wrong = |sentence: String| Err(Error::new(Kind::InvalidSpec, sentence));
+        let wrong = |sentence: String| Err(Error::new(ErrorKind::InvalidSpec, sentence));
         if let Some(path) = &self.network {
             open_network(path)?;
         }
@@ -160,12 +160,15 @@ impl PodNamespaces {
 fn open_network(path: &Path) -> Result<OwnedFd> {
     let what = || format!("open the network namespace {}", path.display());
     let opened = namespace::open(path).map_err(|errno| match errno {
-        Errno::EINVAL => Error::new(Kind::InvalidSpec, format!("{} is not a namespace", path.display())),
-        other => Error::os(other, what()).with_kind(Kind::InvalidSpec),
+        Errno::EINVAL => Error::new(ErrorKind::InvalidSpec, format!("{} is not a namespace", path.display())),
+        other => Error::os(other, what()).with_kind(ErrorKind::InvalidSpec),
     })?;
     let kind = namespace::kind(opened.as_fd()).map_err(|errno| Error::os(errno, what()))?;
     if kind != libc::CLONE_NEWNET {
-        return Err(Error::new(Kind::InvalidSpec, format!("{} is not a network namespace", path.display())));
+        return Err(Error::new(
+            ErrorKind::InvalidSpec,
+            format!("{} is not a network namespace", path.display()),
+        ));
     }
     Ok(opened)
 }
@@ -204,7 +207,7 @@ mod tests {
             (pod().sysctl("net", "1"), "\"net\" is not the name of a sysctl"),
         ] {
             let error = namespaces.check().unwrap_err();
-            assert_eq!((error.kind(), error.to_string().as_str()), (Kind::InvalidSpec, sentence));
+            assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidSpec, sentence));
         }
         let long = "x".repeat(65);
         assert!(pod().uts(true).hostname(long).check().is_err());

@@ -4,14 +4,14 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use super::PodNamespaces;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::linux::sysctl::{self, Scope};
 use crate::sys::process;
 
 impl PodNamespaces {
     /// The kernel parameters as paths below /proc/sys with their values, if all are of the pod's namespaces.
     pub(super) fn parameters(&self) -> Result<Vec<(String, &str)>> {
-        let wrong = |sentence: String| Error::new(Kind::InvalidSpec, sentence);
+        let wrong = |sentence: String| Error::new(ErrorKind::InvalidSpec, sentence);
         let located = self.sysctls.iter().map(|(name, value)| {
             let path =
                 sysctl::path(name).ok_or_else(|| wrong(format!("{name:?} is not the name of a sysctl")))?;

@@ -99,7 +99,7 @@ pub(crate) enum Op {
     /// Unshare namespaces.
     Unshare { kinds: i32 },
     /// Continue in a child of our parent, so that a new pid namespace takes effect.
-    Reborn { kinds: i32 },
+    Refork { kinds: i32 },
     /// Continue in a child of our parent that is in the joined pid namespace and has nothing of the caller.
     Emerge,
     /// Make the terminal the controlling one of the session.
@@ -249,7 +249,7 @@ pub(crate) enum Op {
     /// Set the ambient capabilities.
     Ambient(u64),
     /// Set the capabilities again, now without those that only the runtime needed.
-    Shed { effective: u64, permitted: u64, inheritable: u64 },
+    KeepCapabilities { effective: u64, permitted: u64, inheritable: u64 },
     /// Set the file mode creation mask.
     Umask(u32),
     /// Close all that was held of the container's file system and namespaces.
@@ -284,7 +284,7 @@ pub(crate) struct ChildHook {
 
 /// What the child needs from its program: slices, so that a child with its own memory can carry them over.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct View<'p> {
+pub(crate) struct ProgramView<'p> {
     pub(crate) ops: &'p [Op],
     pub(crate) hooks: &'p [ChildHook],
     pub(crate) arena: &'p [u8],
@@ -296,7 +296,7 @@ pub(crate) struct View<'p> {
     pub(crate) undoes: bool,
 }
 
-impl<'p> View<'p> {
+impl<'p> ProgramView<'p> {
     /// The text as bytes, without its NUL.
     pub(crate) fn bytes(&self, text: Text) -> &'p [u8] {
         let start = text.start as usize;
@@ -390,8 +390,8 @@ impl Program {
     }
 
     /// The child's view of it.
-    pub(crate) fn view(&self) -> View<'_> {
-        View {
+    pub(crate) fn view(&self) -> ProgramView<'_> {
+        ProgramView {
             ops: &self.ops,
             hooks: &self.hooks,
             arena: &self.arena,

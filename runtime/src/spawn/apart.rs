@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::clone;
 
 /// Runs something that changes the namespaces of its thread.
@@ -14,7 +14,9 @@ pub(super) fn apart<T: Send>(act: impl FnOnce() -> Result<T> + Send) -> Result<T
             .spawn_scoped(scope, act)
             .map_err(|error| Error::io(&error, "make a thread to join namespaces"))?
             .join()
-            .unwrap_or_else(|_| Err(Error::new(Kind::System, "the thread that joins namespaces panicked")))
+            .unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::System, "the thread that joins namespaces panicked"))
+            })
     })
 }
 

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
 use crate::child::message::{Detail, Late, Message};
-use crate::error::{Error, Kind, errno_text, signal_text};
+use crate::error::{Error, ErrorKind, errno_text, signal_text};
 use crate::program::blame::{Blame, Place};
 use crate::program::{Op, Program};
 
@@ -22,7 +22,7 @@ const MOST_OUTPUT: i64 = 4096;
 pub(super) fn describe(program: &Program, message: Message, output: Option<OwnedFd>) -> Error {
     let index = message.a as usize;
     let (Some(op), Some(blame)) = (program.ops.get(index), program.blames.get(index)) else {
-        return Error::new(Kind::System, "the container's process failed in an unknown step");
+        return Error::new(ErrorKind::System, "the container's process failed in an unknown step");
     };
     let (detail, hook) = Detail::decode(message.c);
     let errno = Errno::from_raw(message.b);
@@ -79,10 +79,10 @@ pub(super) fn ended(code_and_status: Option<(i32, i32)>) -> Error {
         None => "it stopped talking".to_owned(),
     };
     let sentence = format!("the container's process ended before the container was created: {how}");
-    let error = Error::new(Kind::System, sentence);
+    let error = Error::new(ErrorKind::System, sentence);
     match code_and_status {
         Some((code, signal @ (libc::SIGSYS | libc::SIGILL | libc::SIGTRAP))) if code != libc::CLD_EXITED => {
-            error.hint(ended_by(signal))
+            error.with_hint(ended_by(signal))
         }
         _ => error,
     }
@@ -94,8 +94,8 @@ pub(super) fn not_executed(signal: i32) -> Error {
         0 => "it ended".to_owned(),
         signal => format!("it was killed by signal {signal}"),
     };
-    Error::new(Kind::System, format!("the container's process did not become its program: {how}"))
-        .hint(ended_by(signal))
+    Error::new(ErrorKind::System, format!("the container's process did not become its program: {how}"))
+        .with_hint(ended_by(signal))
 }
 
 /// Why a signal may have ended a process before it became its program.
@@ -125,13 +125,13 @@ fn program_not_found(program: &Program, blame: &Blame, errno: Errno, detail: Det
         _ if errno == Errno::ENOENT => format!("{quoted}: stat {name}: {}", errno_text(errno)),
         _ => format!("{quoted}: {}", errno_text(errno)),
     };
-    let error = Error::new(Kind::Exec, text);
+    let error = Error::new(ErrorKind::Exec, text);
     match errno {
-        Errno::EACCES => error.hint(
+        Errno::EACCES => error.with_hint(
             "the file needs the x permission for the container's user, and every directory above it too",
         ),
         Errno::ELOOP => {
-            error.hint("a program is not executed through a link of /proc/PID, such as /proc/self/exe")
+            error.with_hint("a program is not executed through a link of /proc/PID, such as /proc/self/exe")
         }
         _ => error,
     }
@@ -139,20 +139,20 @@ fn program_not_found(program: &Program, blame: &Blame, errno: Errno, detail: Det
 
 fn exec_failed(name: &str, errno: Errno, detail: Detail) -> Error {
     if detail == Detail::NoProcess {
-        return Error::new(Kind::InvalidSpec, "cannot start a container without a process");
+        return Error::new(ErrorKind::InvalidSpec, "cannot start a container without a process");
     }
-    let error = Error::os(errno, format!("exec {name}")).with_kind(Kind::Exec);
+    let error = Error::os(errno, format!("exec {name}")).with_kind(ErrorKind::Exec);
     match detail {
         Detail::NoScriptInterpreter => {
-            error.hint("the file exists; the interpreter named in its first line (#!) does not")
+            error.with_hint("the file exists; the interpreter named in its first line (#!) does not")
         }
-        Detail::NoElfInterpreter => error.hint(
+        Detail::NoElfInterpreter => error.with_hint(
             "the file exists; the dynamic loader that it asks for does not (was it built for another libc?)",
         ),
         Detail::UnknownFormat => {
-            error.hint("it is neither a program for this architecture nor a script with a #! line")
+            error.with_hint("it is neither a program for this architecture nor a script with a #! line")
         }
-        Detail::NoExecMount => error.hint("its file system is mounted noexec"),
+        Detail::NoExecMount => error.with_hint("its file system is mounted noexec"),
         _ => error,
     }
 }
@@ -167,7 +167,7 @@ fn hook_failed(place: &str, number: i32, detail: Detail, hook: u16, output: Opti
         _ => errno_text(Errno::from_raw(number)),
     };
     let output = output.map(last_output).unwrap_or_default();
-    Error::new(Kind::Hook, format!("error running {kind} hook #{hook}: {reason}, output: {output}"))
+    Error::new(ErrorKind::Hook, format!("error running {kind} hook #{hook}: {reason}, output: {output}"))
 }
 
 fn last_output(fd: OwnedFd) -> String {
@@ -189,51 +189,51 @@ fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: 
     let sentence = blame.sentence(program);
     match detail {
         Detail::WrongKind if errno == Errno::ELOOP => Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             format!("{sentence}: it must be mounted on ordinary directory, and there is a symbolic link"),
         ),
         Detail::WrongKind => Error::os(errno, sentence)
-            .hint("the mount point in the image is of another kind than what is mounted on it"),
+            .with_hint("the mount point in the image is of another kind than what is mounted on it"),
         Detail::OtherDevice => {
-            Error::new(Kind::System, format!("{sentence}: the file that is there is not that device"))
+            Error::new(ErrorKind::System, format!("{sentence}: the file that is there is not that device"))
         }
         Detail::WrongFilesystem => {
-            Error::new(Kind::System, format!("{sentence}: it is not on the file system that it must be on"))
+            Error::new(ErrorKind::System, format!("{sentence}: it is not on the file system that it must be on"))
         }
         Detail::Unreachable => Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             format!("{sentence}: current working directory is outside of container mount namespace root"),
         ),
-        Detail::PeerGone => Error::new(Kind::System, format!("{sentence}: the other side went away")),
-        Detail::NoProcess => Error::new(Kind::InvalidSpec, "cannot start a container without a process"),
-        Detail::TooLarge => Error::os(errno, sentence).hint("the directory tree is too deep"),
+        Detail::PeerGone => Error::new(ErrorKind::System, format!("{sentence}: the other side went away")),
+        Detail::NoProcess => Error::new(ErrorKind::InvalidSpec, "cannot start a container without a process"),
+        Detail::TooLarge => Error::os(errno, sentence).with_hint("the directory tree is too deep"),
         Detail::SharedOutside => Error::new(
-            Kind::System,
+            ErrorKind::System,
             format!(
                 "{sentence}: a mount that would be taken away is still shared with another mount namespace"
             ),
         ),
-        Detail::NotRemovable => Error::os(errno, sentence).hint(
+        Detail::NotRemovable => Error::os(errno, sentence).with_hint(
             "nothing is mounted there, or the mount came with a more privileged namespace and is locked",
         ),
         Detail::LinkOnTheWay => Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             format!("{sentence}: there is a symbolic link in the path; write the path that it leads to"),
         ),
         Detail::NotAdded => Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             format!("{sentence}: no mount was added there, and nothing else is removed"),
         ),
         Detail::Unmounted => Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             format!("{sentence}: the mount that was added there is gone"),
         )
-        .hint("a process of the container has unmounted it, or removed the directory that it was on"),
+        .with_hint("a process of the container has unmounted it, or removed the directory that it was on"),
         Detail::OutOfReach => Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             format!("{sentence}: the mount that was added there is out of reach"),
         )
-        .hint("a process of the container has mounted something over it, or it is somewhere else now: name that path"),
+        .with_hint("a process of the container has mounted something over it, or it is somewhere else now: name that path"),
         _ => hinted(Error::os(errno, sentence), program, op, blame, errno),
     }
 }
@@ -241,56 +241,56 @@ fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: 
 /// Adds hints to common mistakes whose errno says little.
 fn hinted(error: Error, program: &Program, op: &Op, blame: &Blame, errno: Errno) -> Error {
     match (op, errno) {
-        (_, Errno::ENODEV) => error.hint(format!(
+        (_, Errno::ENODEV) => error.with_hint(format!(
             "this kernel has no file system {:?}, or its module is not loaded",
             blame.operand(program)
         )),
         (Op::FsOption { key, .. }, Errno::EINVAL)
             if matches!(&*program.show(*key), "lowerdir+" | "datadir+") =>
         {
-            error.hint(
+            error.with_hint(
                 "the directories of the overlay do not fit into the 4095 bytes of one mount(2), and this kernel does \
                  not take them one by one (Linux 6.8 does)",
             )
         }
-        (Op::FsDirectory { .. }, Errno::EINVAL) => error.hint(
+        (Op::FsDirectory { .. }, Errno::EINVAL) => error.with_hint(
             "the options do not fit into the 4095 bytes of one mount(2), and this kernel takes no directory of an \
              overlay with a path of more than 255 bytes (Linux 6.13 does)",
         ),
-        (Op::CloneHost { recursive: false, .. }, Errno::EINVAL) => error.hint(
+        (Op::CloneHost { recursive: false, .. }, Errno::EINVAL) => error.with_hint(
             "in a user namespace a bind mount must take along what is mounted below its source (rbind): it could \
              uncover what that hides",
         ),
-        (Op::Attributes { .. }, Errno::EPERM) => error.hint(
+        (Op::Attributes { .. }, Errno::EPERM) => error.with_hint(
             "in a user namespace ro, nosuid, nodev, noexec and the access-time options of a mount of the host cannot \
              be taken away",
         ),
-        (Op::MakeMount { .. }, Errno::EPERM) if blame.operand(program) == "proc" => error.hint(
+        (Op::MakeMount { .. }, Errno::EPERM) if blame.operand(program) == "proc" => error.with_hint(
             "parts of the /proc that the runtime sees are covered, and a user namespace may then mount no new one: \
              the container around this one must not mask /proc, or this one must share its pid namespace",
         ),
-        (Op::NewFs(_) | Op::MakeMount { .. }, Errno::EPERM) => error.hint(
+        (Op::NewFs(_) | Op::MakeMount { .. }, Errno::EPERM) => error.with_hint(
             "a user namespace may mount it only for namespaces (ipc, network, cgroup) that it owns; bind the host's \
              instead",
         ),
         (Op::Groups { .. }, Errno::EPERM) => {
-            error.hint("the user namespace denies setgroups(2), as its groups were mapped without privileges")
+            error.with_hint("the user namespace denies setgroups(2), as its groups were mapped without privileges")
         }
-        (Op::SpareKeyring | Op::SessionKeyring { .. }, Errno::EDQUOT) => error.hint(
+        (Op::SpareKeyring | Op::SessionKeyring { .. }, Errno::EDQUOT) => error.with_hint(
             "its user has as many keys as /proc/sys/kernel/keys/maxkeys allows, counting every container with the same \
              mapping; raise that, or start the container without a session keyring of its own (--no-new-keyring)",
         ),
-        (Op::Rlimit { .. }, Errno::EPERM) => error.hint("to raise a hard limit takes CAP_SYS_RESOURCE"),
+        (Op::Rlimit { .. }, Errno::EPERM) => error.with_hint("to raise a hard limit takes CAP_SYS_RESOURCE"),
         // sched_setattr(2); the last words are runc's.
-        (Op::Scheduler(_), Errno::EPERM) => error.hint(
+        (Op::Scheduler(_), Errno::EPERM) => error.with_hint(
             "it takes CAP_SYS_NICE in the initial user namespace, and SCHED_DEADLINE takes every CPU of the system: with \
              /linux/resources/cpu/cpus, process scheduler can't be used together with AllowedCPUs",
         ),
-        (Op::IoPriority(_), Errno::EPERM) => error.hint("it takes CAP_SYS_NICE in the initial user namespace"),
+        (Op::IoPriority(_), Errno::EPERM) => error.with_hint("it takes CAP_SYS_NICE in the initial user namespace"),
         (Op::WriteHost { .. }, Errno::EACCES) if blame.place == OOM_SCORE => {
-            error.hint("lowering the OOM score takes CAP_SYS_RESOURCE")
+            error.with_hint("lowering the OOM score takes CAP_SYS_RESOURCE")
         }
-        (Op::Enter { .. }, Errno::EPERM) => error.hint(
+        (Op::Enter { .. }, Errno::EPERM) => error.with_hint(
             "the namespace belongs to a user namespace in which the caller has no rights; the user namespace that owns \
              it must be joined too",
         ),

@@ -69,20 +69,20 @@ fn clone_failed(errno: Errno, born_with: i32) -> Error {
     match errno {
         Errno::ENOSPC => error
             .at("/linux/namespaces")
-            .hint("the limit of nested or existing namespaces is reached: see /proc/sys/user"),
+            .with_hint("the limit of nested or existing namespaces is reached: see /proc/sys/user"),
         Errno::EPERM if born_with & libc::CLONE_NEWUSER != 0 => {
-            error.at("/linux/namespaces").hint(
+            error.at("/linux/namespaces").with_hint(
                 "this host does not let the caller make user namespaces: see \
                  /proc/sys/kernel/unprivileged_userns_clone, /proc/sys/kernel/apparmor_restrict_unprivileged_userns",
             )
         }
-        Errno::EACCES => error.at("/linux/cgroupsPath").hint(
+        Errno::EACCES => error.at("/linux/cgroupsPath").with_hint(
             "the caller may not move a process from his own cgroup to that of the container: no cgroup above both \
              is delegated to him",
         ),
-        Errno::EAGAIN => error.hint("a pids limit of the runtime's own cgroup or a process limit is reached"),
+        Errno::EAGAIN => error.with_hint("a pids limit of the runtime's own cgroup or a process limit is reached"),
         Errno::EBUSY => {
-            error.hint("the cgroup has children with controllers enabled and may not hold processes itself")
+            error.with_hint("the cgroup has children with controllers enabled and may not hold processes itself")
         }
         _ => error,
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use oci_spec::runtime::LinuxIdMapping;
 
 use super::setting::write_proc;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::linux::idmap::{self, IdMaps};
 use crate::sys::process;
@@ -16,7 +16,7 @@ use crate::sys::process;
 const MOST_OUTPUT: usize = 1024;
 
 /// One of the two maps of a process.
-struct Map<'m> {
+struct IdMapFile<'m> {
     mappings: &'m [LinuxIdMapping],
     file: &'static str,
     tool: &'static str,
@@ -29,7 +29,7 @@ struct Map<'m> {
 
 /// Writes the id maps of a child that was born in a new user namespace.
 pub(crate) fn map_ids(pid: i32, maps: &IdMaps, host: Host) -> Result<()> {
-    let uids = Map {
+    let uids = IdMapFile {
         mappings: &maps.uids,
         file: "uid_map",
         tool: "newuidmap",
@@ -37,7 +37,7 @@ pub(crate) fn map_ids(pid: i32, maps: &IdMaps, host: Host) -> Result<()> {
         ranges: "/etc/subuid",
         own: host.euid,
     };
-    let gids = Map {
+    let gids = IdMapFile {
         mappings: &maps.gids,
         file: "gid_map",
         tool: "newgidmap",
@@ -70,7 +70,7 @@ pub(crate) fn compare_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
                 .iter()
                 .map(|[inside, outside, size]| format!("{inside} {outside} {size}"))
                 .collect();
-            return Err(Error::new(Kind::InvalidSpec, what).at(pointer).hint(format!(
+            return Err(Error::new(ErrorKind::InvalidSpec, what).at(pointer).with_hint(format!(
                 "it has {} (inside, outside, size); leave the property out",
                 lines.join(", ")
             )));
@@ -79,16 +79,16 @@ pub(crate) fn compare_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
     Ok(())
 }
 
-impl Map<'_> {
+impl IdMapFile<'_> {
     fn write(&self, pid: i32, host: Host) -> Result<()> {
         if host.maps_ids() || idmap::is_own_id(self.mappings, self.own) {
             return write_proc(pid, self.file, &idmap::text(self.mappings)).map_err(|error| {
                 let maps_root = self.mappings.iter().any(|one| one.host_id() == 0);
                 match error.kind() {
-                    Kind::Permission if !host.initial_user_namespace => {
-                        error.hint("every hostID must be mapped in the user namespace of the runtime: see /proc/self/uid_map")
+                    ErrorKind::Permission if !host.initial_user_namespace => {
+                        error.with_hint("every hostID must be mapped in the user namespace of the runtime: see /proc/self/uid_map")
                     }
-                    Kind::Permission if maps_root => error.hint("to map id 0 of the host takes CAP_SETFCAP"),
+                    ErrorKind::Permission if maps_root => error.with_hint("to map id 0 of the host takes CAP_SETFCAP"),
                     _ => error,
                 }
             });
@@ -106,7 +106,7 @@ impl Map<'_> {
             let what = format!("map more ids than the caller's own: run {}", self.tool);
             let failed = Error::io(&error, what);
             match error.kind() {
-                io::ErrorKind::NotFound => failed.with_kind(Kind::Unsupported).hint(format!(
+                io::ErrorKind::NotFound => failed.with_kind(ErrorKind::Unsupported).with_hint(format!(
                     "install it (Debian: package uidmap, Fedora: shadow-utils), or map only id {} of the host",
                     self.own
                 )),
@@ -119,9 +119,9 @@ impl Map<'_> {
         let said = String::from_utf8_lossy(&output.stderr);
         let said: String = said.trim().chars().take(MOST_OUTPUT).collect();
         Err(Error::new(
-            Kind::Permission,
+            ErrorKind::Permission,
             format!("{} refuses the mappings ({}): {}", self.tool, output.status, said.replace('\n', "; ")),
         )
-        .hint(format!("a user may map his own id and the ranges that {} gives him", self.ranges)))
+        .with_hint(format!("a user may map his own id and the ranges that {} gives him", self.ranges)))
     }
 }

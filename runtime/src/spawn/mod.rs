@@ -19,7 +19,7 @@ mod view;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::plan::ParentStep;
 #[cfg(feature = "criu")]
@@ -30,7 +30,7 @@ pub(crate) use server::spawn;
 #[cfg(feature = "criu")]
 pub(crate) use setting::set_oom_score;
 pub(crate) use spawned::{LAST_WORDS, Spawned};
-pub(crate) use view::View;
+pub(crate) use view::HostView;
 
 /// What a child gets, and what its parent has to know to serve it.
 #[derive(Clone, Copy, Debug)]
@@ -141,5 +141,5 @@ pub(crate) enum Fate {
 
 /// The error for a child that sends something that its plan does not have at this point.
 pub(crate) fn out_of_turn() -> Error {
-    Error::new(Kind::System, "the container's process sent a message out of turn")
+    Error::new(ErrorKind::System, "the container's process sent a message out of turn")
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use super::id_map;
-use super::view::View;
+use super::view::HostView;
 use crate::child::procfs;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::plan::MapSource;
 use crate::sys::mount::{self, MountAttr};
@@ -50,7 +50,7 @@ pub(crate) fn open_mount(
     propagation: u32,
     id_map: Option<&(MapSource, bool)>,
     host: Host,
-    view: View<'_>,
+    view: HostView<'_>,
 ) -> Result<OwnedFd> {
     let mount = view.clone_of(source, recursive, follow)?;
     if propagation != 0 {
@@ -69,7 +69,7 @@ pub(crate) fn open_mount(
         };
         mount::set_attributes(mount.as_raw_fd(), &attr, *whole_tree).map_err(|errno| {
             Error::os(errno, format!("map the ids of the mount at {}", source.display()))
-                .hint("its file system may not support id-mapped mounts")
+                .with_hint("its file system may not support id-mapped mounts")
         })?;
     }
     Ok(mount)
@@ -77,14 +77,14 @@ pub(crate) fn open_mount(
 
 /// Clones the host's node of a device, after checking that it is that device.
 pub(crate) fn open_device(node: &Path, mode: u32, device: u64) -> Result<OwnedFd> {
-    let mount = View::Own.clone_of(node, false, true)?;
+    let mount = HostView::Own.clone_of(node, false, true)?;
     // Whatever a container mounts over a node that is a peer of the host's would cover the host's, too.
     make_slave(&mount, node)?;
     let stat = path::fstat(mount.as_raw_fd())
         .map_err(|errno| Error::os(errno, format!("inspect {}", node.display())))?;
     if stat.st_mode & libc::S_IFMT != mode & libc::S_IFMT || stat.st_rdev != device {
         return Err(Error::new(
-            Kind::InvalidSpec,
+            ErrorKind::InvalidSpec,
             format!(
                 "the host's {} is not device {}:{}, and a user namespace cannot make device nodes",
                 node.display(),

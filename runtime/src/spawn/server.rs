@@ -10,7 +10,7 @@ use super::setting::{
     own_streams, set_io_priority, set_oom_score, set_rlimits, set_scheduler, write_time_offsets,
 };
 use super::spawned::Spawned;
-use super::view::View;
+use super::view::HostView;
 use super::{Fate, Operation, Resources, failure, make, out_of_turn};
 use crate::child::message::{Message, MessageKind};
 use crate::error::{Error, Result};
@@ -92,7 +92,7 @@ impl Spawned {
                     refused = self.answer(plan, server, message, fd)?.or(refused);
                 }
                 (MessageKind::Console, _) if !has_emerged => self.console = fd.map(|fd| (fd, message.a)),
-                (MessageKind::Reborn, Some(server)) if self.maker.is_none() => {
+                (MessageKind::Refork, Some(server)) if self.maker.is_none() => {
                     if let Some(pidfd) = fd {
                         self.move_to(message.a, pidfd);
                         server.moved(self).map_err(|error| self.reason(plan, error))?;
@@ -201,8 +201,9 @@ impl Server<'_> {
             }
             ParentStep::OpenIdMap(maps) => return open_id_map(maps, host).map(Some),
             ParentStep::OpenMount { source, recursive, follow, propagation, id_map } => {
-                let view =
-                    rootfs.map_or(View::Own, |rootfs| View::for_source(source, rootfs, child.pidfd.as_fd()));
+                let view = rootfs.map_or(HostView::Own, |rootfs| {
+                    HostView::for_source(source, rootfs, child.pidfd.as_fd())
+                });
                 let reach = (*recursive, *follow);
                 return open_mount(source, reach, *propagation, id_map.as_ref(), host, view).map(Some);
             }

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use crate::child::streams::give;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::process::{self, SchedAttr};
 
 /// Writes the offsets of a child that unshared the time namespace.
@@ -20,7 +20,7 @@ pub(crate) fn set_oom_score(pid: i32, score: i32) -> Result<()> {
     write_proc(pid, "oom_score_adj", &score.to_string()).map_err(|error| {
         let error = error.at("/process/oomScoreAdj");
         match error.kind() {
-            Kind::Permission => error.hint("lowering the score needs CAP_SYS_RESOURCE"),
+            ErrorKind::Permission => error.with_hint("lowering the score needs CAP_SYS_RESOURCE"),
             _ => error,
         }
     })
@@ -65,7 +65,7 @@ pub(crate) fn set_rlimits(pid: i32, limits: &[(u32, u64, u64)]) -> Result<()> {
             let error = Error::os(errno, format!("set resource limit {resource} to {soft}:{hard}"))
                 .at(format!("/process/rlimits/{index}"));
             match errno {
-                Errno::EPERM => error.hint("to raise a hard limit takes CAP_SYS_RESOURCE"),
+                Errno::EPERM => error.with_hint("to raise a hard limit takes CAP_SYS_RESOURCE"),
                 _ => error,
             }
         })?;

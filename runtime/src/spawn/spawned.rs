@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::failure;
 use crate::child::message::{MESSAGE_SIZE, Message, MessageKind};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::linux::process_stat::doing;
 use crate::linux::waiting;
 use crate::plan::Plan;
@@ -87,7 +87,7 @@ impl Spawned {
     /// it ended. If the child lives, `met` is the reason.
     pub(crate) fn reason(&mut self, plan: &Plan, met: Error) -> Error {
         // A hook has its own reason, and may be what ended the child.
-        if matches!(met.kind(), Kind::Hook | Kind::Cancelled) {
+        if matches!(met.kind(), ErrorKind::Hook | ErrorKind::Cancelled) {
             return met;
         }
         let mut failed: Option<(Message, Option<OwnedFd>)> = None;
@@ -103,7 +103,7 @@ impl Spawned {
                 }
                 // Its maker ends because of that, and this one has to be ended, too.
                 Ok(Some((message, Some(pidfd))))
-                    if message.kind == MessageKind::Reborn && self.maker.is_none() =>
+                    if message.kind == MessageKind::Refork && self.maker.is_none() =>
                 {
                     self.move_to(message.a, pidfd);
                 }
@@ -153,9 +153,10 @@ impl Spawned {
         }
         match packet.get(..length).and_then(Message::decode) {
             Some(message) => Ok(Some((message, fd))),
-            None => {
-                Err(Error::new(Kind::System, "the container's process sent something that is no message"))
-            }
+            None => Err(Error::new(
+                ErrorKind::System,
+                "the container's process sent something that is no message",
+            )),
         }
     }
 
@@ -171,7 +172,7 @@ impl Spawned {
             // One that was killed during its set-up has mostly hit its own limit.
             Some(limit) if limit > 0 && may_be_killed => error
                 .at("/linux/resources/memory/limit")
-                .hint(format!("the memory limit of {limit} bytes may be too low to start a process")),
+                .with_hint(format!("the memory limit of {limit} bytes may be too low to start a process")),
             _ => error,
         }
     }

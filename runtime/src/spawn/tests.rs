@@ -84,7 +84,7 @@ fn a_memory_limit_is_suspected_only_where_the_child_was_killed() {
     let memory = Some("/linux/resources/memory/limit".to_owned());
     assert_eq!(pointer(4096, &mut kill), memory);
     assert_eq!(pointer(-1, &mut kill), None);
-    let mut says_so = |_: &Spawned| Err(Error::new(Kind::Hook, "it was killed by signal 9"));
+    let mut says_so = |_: &Spawned| Err(Error::new(ErrorKind::Hook, "it was killed by signal 9"));
     assert_eq!(pointer(4096, &mut says_so), None, "the words are those of a hook");
 }
 

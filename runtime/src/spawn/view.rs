@@ -14,14 +14,14 @@ use crate::sys::mount;
 
 /// A view of the host's files.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum View<'v> {
+pub(crate) enum HostView<'v> {
     /// The runtime's.
     Own,
     /// That of the process behind a pidfd, which has the mounts of the container so far.
     Of(BorrowedFd<'v>),
 }
 
-impl<'v> View<'v> {
+impl<'v> HostView<'v> {
     /// The child's for paths in the container's root: there, an earlier mount of the container may cover what the
     /// runtime sees, and the configuration means that mount. Otherwise the runtime's own, since in a user namespace the
     /// mounts of the host are locked together.
@@ -61,7 +61,7 @@ mod tests {
         std::os::unix::fs::symlink(&rootfs, dir.path().join("link")).unwrap();
         let file = fs::File::open("/").unwrap();
         let inside = |path: &str| {
-            matches!(View::for_source(&dir.path().join(path), &rootfs, file.as_fd()), View::Of(_))
+            matches!(HostView::for_source(&dir.path().join(path), &rootfs, file.as_fd()), HostView::Of(_))
         };
         assert!(
             inside("rootfs")

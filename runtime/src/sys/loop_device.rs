@@ -25,7 +25,7 @@ const TRIES: usize = 100;
 /// `struct loop_info64`.
 #[repr(C)]
 #[derive(Default)]
-struct Info {
+struct LoopInfo {
     device: u64,
     inode: u64,
     rdevice: u64,
@@ -46,7 +46,7 @@ struct Info {
 struct Config {
     fd: u32,
     block_size: u32,
-    info: Info,
+    info: LoopInfo,
     reserved: [u64; 8],
 }
 
@@ -62,8 +62,8 @@ impl LoopDevice {
     ///
     /// # Errors
     ///
-    /// `Kind::NotFound` without the file or /dev/loop-control, `Kind::Permission` without `CAP_SYS_ADMIN`,
-    /// `Kind::System` if the kernel has no device left.
+    /// `ErrorKind::NotFound` without the file or /dev/loop-control, `ErrorKind::Permission` without `CAP_SYS_ADMIN`,
+    /// `ErrorKind::System` if the kernel has no device left.
     pub fn attach(file: &Path, read_only: bool) -> Result<Self> {
         let open = |path: &Path, write: bool| {
             OpenOptions::new()
@@ -110,7 +110,7 @@ impl LoopDevice {
 impl Config {
     fn of(backing: &File, read_only: bool) -> Self {
         let read_only = if read_only { LO_FLAGS_READ_ONLY } else { 0 };
-        let info = Info { flags: LO_FLAGS_AUTOCLEAR | read_only, ..Info::default() };
+        let info = LoopInfo { flags: LO_FLAGS_AUTOCLEAR | read_only, ..LoopInfo::default() };
         Self { fd: backing.as_raw_fd().cast_unsigned(), info, ..Self::default() }
     }
 }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_structures_are_the_kernels() {
-        assert_eq!(size_of::<Info>(), 232);
+        assert_eq!(size_of::<LoopInfo>(), 232);
         assert_eq!(size_of::<Config>(), 304);
     }
 

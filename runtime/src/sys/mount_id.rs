@@ -131,9 +131,9 @@ fn statx(dir: RawFd, path: &CStr, mask: u32) -> Result<libc::statx> {
 
 /// Room for what the kernel says about a mount.
 #[repr(C, align(8))]
-pub(crate) struct Room([u8; TEXTS + libc::PATH_MAX as usize]);
+pub(crate) struct MountReply([u8; TEXTS + libc::PATH_MAX as usize]);
 
-impl Room {
+impl MountReply {
     pub(crate) fn new() -> Self {
         Self([0; TEXTS + libc::PATH_MAX as usize])
     }
@@ -153,7 +153,7 @@ struct Wanted {
 }
 
 /// Where a mount of the caller's mount namespace is, from the caller's root. `ENOENT`: there is no such mount.
-pub(crate) fn point_of(id: u64, room: &mut Room) -> Result<&CStr> {
+pub(crate) fn point_of(id: u64, room: &mut MountReply) -> Result<&CStr> {
     let size = size_of::<Wanted>() as u32;
     let wanted = Wanted { size, namespace: 0, id, what: STATMOUNT_MNT_POINT };
     // SAFETY: both outlive the call and have the sizes that are passed.
@@ -204,7 +204,7 @@ mod tests {
         // On a kernel without unique ids the inode is that of the file.
         let MountId::Unique(unique) = id else { return };
         assert_eq!(id, same);
-        let mut room = Room::new();
+        let mut room = MountReply::new();
         match point_of(unique, &mut room) {
             Ok(point) => assert_eq!(point, c"/proc"),
             // A sandbox around the tests may not allow the call.

@@ -21,7 +21,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::mount::{self, MountAttr};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const OWN_BINARY: &CStr = c"/proc/self/exe";
 /// Set across the one re-execution, so that a failure to recognise the result ends in an error and not in a loop. It is
@@ -51,10 +51,10 @@ pub fn reexec_read_only() -> Result<()> {
     }
     if std::env::var_os(TRIED).is_some() {
         return Err(Error::new(
-            Kind::System,
+            ErrorKind::System,
             "protect the runtime's own binary: the read-only copy is not recognised",
         )
-        .hint(format!("is /proc mounted? if {TRIED} is set in the environment, remove it")));
+        .with_hint(format!("is /proc mounted? if {TRIED} is set in the environment, remove it")));
     }
     let failed_mount = match read_only_mount() {
         Ok(copy) => execute(&copy),
@@ -71,7 +71,7 @@ pub fn reexec_read_only() -> Result<()> {
 /// Looks at the file that really runs; arguments and environment from the caller do not count.
 fn is_protected() -> Result<bool> {
     let link = readlink(OWN_BINARY).map_err(|errno| {
-        Error::os(errno, "read the link /proc/self/exe").hint("wharf needs /proc mounted on the host")
+        Error::os(errno, "read the link /proc/self/exe").with_hint("wharf needs /proc mounted on the host")
     })?;
     // The root of a mount that is attached nowhere is named "/": no program on any reachable path has that name.
     if link == OsStr::new("/") {

@@ -63,7 +63,7 @@ pub(crate) fn exit_signal(pidfd: BorrowedFd<'_>) -> Option<i32> {
     /// `struct pidfd_info` of linux/pidfd.h, as far as it is written back.
     #[repr(C)]
     #[derive(Default)]
-    struct Info {
+    struct PidfdInfo {
         mask: u64,
         cgroup: u64,
         ids: [u32; 11],
@@ -71,8 +71,8 @@ pub(crate) fn exit_signal(pidfd: BorrowedFd<'_>) -> Option<i32> {
     }
     const INFO_EXIT: u64 = 1 << 3;
     // _IOWR(0xFF, 11, struct pidfd_info)
-    const GET_INFO: u64 = 0xc000_0000 | (size_of::<Info>() as u64) << 16 | 0xff00 | 0x000b;
-    let mut info = Info { mask: INFO_EXIT, ..Info::default() };
+    const GET_INFO: u64 = 0xc000_0000 | (size_of::<PidfdInfo>() as u64) << 16 | 0xff00 | 0x000b;
+    let mut info = PidfdInfo { mask: INFO_EXIT, ..PidfdInfo::default() };
     // SAFETY: the kernel writes as many bytes as the request says, which is the size of the structure.
     check_unit(unsafe { libc::syscall(libc::SYS_ioctl, pidfd.as_raw_fd(), GET_INFO, &raw mut info) }).ok()?;
     (info.mask & INFO_EXIT != 0).then_some(info.exit_code & 0x7f)

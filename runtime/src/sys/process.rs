@@ -311,13 +311,13 @@ pub(crate) fn join_new_session_keyring() -> Result<()> {
 /// Loads a seccomp filter of `length` instructions at `instructions`; with `NEW_LISTENER`, returns the listener.
 pub(crate) fn load_seccomp(instructions: &[u8], flags: u32) -> Result<i32> {
     #[repr(C)]
-    struct Program {
+    struct SockFprog {
         length: u16,
         filter: *const u8,
     }
     const SECCOMP_SET_MODE_FILTER: u32 = 1;
     let Ok(length) = u16::try_from(instructions.len() / 8) else { return Err(Errno::E2BIG) };
-    let program = Program { length, filter: instructions.as_ptr() };
+    let program = SockFprog { length, filter: instructions.as_ptr() };
     // SAFETY: an instruction is 8 bytes; the kernel copies `length` of them.
     check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) })
         .map(|fd| fd as i32)

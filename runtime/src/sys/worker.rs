@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::errno::Errno;
 
 use super::{check, clone, path, process};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Runs `work` in a copy of this process, which ends with the code that `work` returns. Returns the pid of the copy.
 ///
@@ -22,11 +22,11 @@ use crate::error::{Error, Kind, Result};
 ///
 /// # Errors
 ///
-/// `Kind::WrongState` if this process has a second thread, since a lock that it holds would stay locked in the copy for
+/// `ErrorKind::WrongState` if this process has a second thread, since a lock that it holds would stay locked in the copy for
 /// ever (`fork(2)`, pthreads(7)). Otherwise the failure of the system call.
 pub fn fork(keep: &[RawFd], work: impl FnOnce() -> i32) -> Result<i32> {
     if threads()? != 1 {
-        return Err(Error::new(Kind::WrongState, "a process with several threads cannot be copied"));
+        return Err(Error::new(ErrorKind::WrongState, "a process with several threads cannot be copied"));
     }
     let parent = process::pid();
     let mut keep: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
@@ -86,17 +86,17 @@ fn threads() -> Result<u64> {
 ///
 /// # Errors
 ///
-/// `Kind::NotFound` if there is no such process, `Kind::InvalidSpec` for a number that is not a valid pid or signal,
+/// `ErrorKind::NotFound` if there is no such process, `ErrorKind::InvalidSpec` for a number that is not a valid pid or signal,
 /// otherwise the failure of `kill(2)`.
 pub fn signal_child(pid: i32, signal: i32) -> Result<()> {
     let what = || format!("send signal {signal} to process {pid}");
     if pid <= 0 || !(0..=64).contains(&signal) {
-        return Err(Error::os(Errno::EINVAL, what()).with_kind(Kind::InvalidSpec));
+        return Err(Error::os(Errno::EINVAL, what()).with_kind(ErrorKind::InvalidSpec));
     }
     // SAFETY: no pointers.
     match check(unsafe { libc::syscall(libc::SYS_kill, pid, signal) }) {
         Ok(_) => Ok(()),
-        Err(Errno::ESRCH) => Err(Error::os(Errno::ESRCH, what()).with_kind(Kind::NotFound)),
+        Err(Errno::ESRCH) => Err(Error::os(Errno::ESRCH, what()).with_kind(ErrorKind::NotFound)),
         Err(errno) => Err(Error::os(errno, what())),
     }
 }
@@ -167,15 +167,15 @@ mod tests {
     fn a_process_with_threads_is_not_copied() {
         // The test harness runs this in a thread beside the main one.
         let error = fork(&[], || 0).unwrap_err();
-        assert_eq!(error.kind(), Kind::WrongState);
+        assert_eq!(error.kind(), ErrorKind::WrongState);
     }
 
     #[test]
     fn only_one_process_can_be_meant() {
         for (pid, signal) in [(0, 9), (-1, 9), (1, 65), (1, -1)] {
-            assert_eq!(signal_child(pid, signal).unwrap_err().kind(), Kind::InvalidSpec);
+            assert_eq!(signal_child(pid, signal).unwrap_err().kind(), ErrorKind::InvalidSpec);
         }
-        assert_eq!(signal_child(i32::MAX, 0).unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(signal_child(i32::MAX, 0).unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[test]

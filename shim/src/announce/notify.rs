@@ -4,7 +4,7 @@
 //! with the manager's socket it could name any process as the main one, or store descriptors with the manager.
 
 use std::ffi::OsStr;
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -55,7 +55,7 @@ impl Manager {
     /// A connection for one container that is about to start; none, with a warning, if it has no socket.
     pub(crate) fn listen(&self, container: &Container) -> Result<Option<Readiness>, Failure> {
         let failed =
-            |error: std::io::Error| Failure::new(format!("connect to $NOTIFY_SOCKET {:?}: {error}", self.0));
+            |error: io::Error| Failure::new(format!("connect to $NOTIFY_SOCKET {:?}: {error}", self.0));
         let manager = UnixDatagram::unbound().map_err(failed)?;
         manager.connect_addr(&self.0).map_err(failed)?;
         let Some(socket) = container.bind_notify_socket()? else {
@@ -103,7 +103,7 @@ impl Readiness {
                         message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1"),
                     );
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return None,
             }
         }

@@ -1,14 +1,14 @@
 //! The file that holds the pid for a manager.
 
 use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::failure::Failure;
 
 /// Writes `pid` in decimal without a newline: a reader sees the whole number or no file.
 pub(crate) fn write(path: &Path, pid: i32) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("write pid file {}: {error}", path.display()));
+    let failed = |error: io::Error| Failure::new(format!("write pid file {}: {error}", path.display()));
     let name =
         path.file_name().ok_or_else(|| Failure::new(format!("pid file {} has no name", path.display())))?;
     let mut hidden = std::ffi::OsString::from(".");
@@ -17,7 +17,7 @@ pub(crate) fn write(path: &Path, pid: i32) -> Result<(), Failure> {
     let create = || OpenOptions::new().write(true).create_new(true).open(&temporary);
     let mut file = match create() {
         // Left by a runtime that was killed at this point.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(&temporary).map_err(failed)?;
             create()
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use containerd_shim_protos::ttrpc::Code;
-use wharf::Kind;
+use wharf::ErrorKind;
 
 /// A failed call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,12 +67,12 @@ impl fmt::Display for Refusal {
 impl From<wharf::Error> for Refusal {
     fn from(error: wharf::Error) -> Self {
         let code = match error.kind() {
-            Kind::InvalidId | Kind::InvalidSpec => Code::INVALID_ARGUMENT,
-            Kind::Exists => Code::ALREADY_EXISTS,
-            Kind::NotFound => Code::NOT_FOUND,
-            Kind::WrongState | Kind::Unsupported => Code::FAILED_PRECONDITION,
-            Kind::Permission => Code::PERMISSION_DENIED,
-            Kind::Timeout => Code::DEADLINE_EXCEEDED,
+            ErrorKind::InvalidId | ErrorKind::InvalidSpec => Code::INVALID_ARGUMENT,
+            ErrorKind::Exists => Code::ALREADY_EXISTS,
+            ErrorKind::NotFound => Code::NOT_FOUND,
+            ErrorKind::WrongState | ErrorKind::Unsupported => Code::FAILED_PRECONDITION,
+            ErrorKind::Permission => Code::PERMISSION_DENIED,
+            ErrorKind::Timeout => Code::DEADLINE_EXCEEDED,
             // containerd's own shim has no code for these either.
             _ => Code::UNKNOWN,
         };

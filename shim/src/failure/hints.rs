@@ -3,26 +3,26 @@
 //! There is one function for each operation whose failures have such a remedy. It decides by the class of the error and
 //! the property of config.json that the error names.
 
-use wharf::{Error, Kind};
+use wharf::{Error, ErrorKind};
 
 use super::Failure;
 
 /// A container that cannot be opened.
 pub(crate) fn open(error: Error) -> Failure {
     // The one state in which a container cannot be opened is that it is still being created.
-    let broken = matches!(error.kind(), Kind::Corrupt | Kind::WrongState);
+    let broken = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::WrongState);
     with(error, broken.then_some("use `wharf delete --force`"))
 }
 
 /// A container that cannot be created, run, restored or planned.
 pub(crate) fn create(error: Error) -> Failure {
-    let driver = error.kind() == Kind::InvalidSpec && error.pointer() == Some("/linux/cgroupsPath");
+    let driver = error.kind() == ErrorKind::InvalidSpec && error.pointer() == Some("/linux/cgroupsPath");
     with(error, driver.then_some("--systemd-cgroup and --cgroup-manager choose the cgroup driver"))
 }
 
 /// A container that cannot be checkpointed.
 pub(crate) fn checkpoint(error: Error) -> Failure {
-    let parent = error.kind() == Kind::InvalidSpec && error.pointer().is_none();
+    let parent = error.kind() == ErrorKind::InvalidSpec && error.pointer().is_none();
     with(error, parent.then_some("--parent-path counts from --image-path"))
 }
 

@@ -3,7 +3,7 @@
 pub(crate) mod hints;
 pub(crate) mod texts;
 
-use wharf::{Container, Error, Kind, Status};
+use wharf::{Container, Error, ErrorKind, Status};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -76,9 +76,11 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error.kind() {
-            Kind::NotFound => Self::new(format!("{}: {error}", texts::DOES_NOT_EXIST)),
+            ErrorKind::NotFound => Self::new(format!("{}: {error}", texts::DOES_NOT_EXIST)),
             // With a pointer it is something else that exists.
-            Kind::Exists if error.pointer().is_none() => Self::new(format!("{}: {error}", texts::EXISTS)),
+            ErrorKind::Exists if error.pointer().is_none() => {
+                Self::new(format!("{}: {error}", texts::EXISTS))
+            }
             _ => Self::new(error.to_string()),
         }
     }
@@ -90,12 +92,12 @@ pub(crate) fn refused(
     error: Error,
     words: impl FnOnce(Status) -> Option<String>,
 ) -> Failure {
-    if error.kind() == Kind::WrongState
+    if error.kind() == ErrorKind::WrongState
         && let Ok(state) = container.state()
         && let Some(words) = words(state.status)
     {
         let failure = Failure::new(words);
-        return match error.remedy() {
+        return match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,
         };

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use wharf::{Error, Kind};
+use wharf::{Error, ErrorKind};
 
 use crate::failure::Failure;
 use crate::sys::signals::is_ignored;
@@ -38,7 +38,7 @@ impl Interruption {
     /// The failure of the operation. If a signal cancelled it, the exit code is that of a program that the signal
     /// ended; `otherwise` words any other failure.
     pub(crate) fn explain(&self, error: Error, otherwise: impl FnOnce(Error) -> Failure) -> Failure {
-        if error.kind() != Kind::Cancelled {
+        if error.kind() != ErrorKind::Cancelled {
             return otherwise(error);
         }
         let signal = self.0.read_signal().ok().flatten().map_or(0, |info| info.ssi_signo as i32);

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use nix::libc::{O_ACCMODE, O_RDONLY};
-use wharf::{CheckpointOptions, Delete, Kind};
+use wharf::{CheckpointOptions, Delete, ErrorKind};
 
 use crate::cli::options::{
     AUTO_DEDUP, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, ID, IMAGE_PATH, MANAGE_CGROUPS_MODE, NETWORK_LOCK,
@@ -77,7 +77,9 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         options = options.status_fd(status_fd(fd)?);
     }
     container.checkpoint(options).map_err(|error| match error.kind() {
-        Kind::WrongState => refused(&container, error, |status| Some(texts::checkpoint_wrong_state(status))),
+        ErrorKind::WrongState => {
+            refused(&container, error, |status| Some(texts::checkpoint_wrong_state(status)))
+        }
         _ => hints::checkpoint(error),
     })?;
     if !leave_running && !pre_dump {

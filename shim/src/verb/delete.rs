@@ -1,6 +1,6 @@
 //! `delete`: removes a container.
 
-use wharf::{ContainerId, Delete, Kind, Runtime, Status};
+use wharf::{ContainerId, Delete, ErrorKind, Runtime, Status};
 
 use crate::cli::options::{ID, REGEX};
 use crate::cli::{Call, Context, Count, Opt, Verb};
@@ -43,8 +43,8 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
 fn delete(runtime: &Runtime, id: &ContainerId, how: Delete) -> Result<(), Failure> {
     let Err(error) = runtime.delete(id, how) else { return Ok(()) };
     match (error.kind(), how) {
-        (Kind::NotFound, Delete::Force) => Ok(()),
-        (Kind::WrongState, _) => {
+        (ErrorKind::NotFound, Delete::Force) => Ok(()),
+        (ErrorKind::WrongState, _) => {
             let container = runtime.open(id).map_err(hints::open)?;
             Err(refused(&container, error, |status| {
                 (status != Status::Stopped).then(|| texts::delete_not_stopped(id.as_str(), status))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
-use wharf::{Container, Kind, Stats, Status};
+use wharf::{Container, ErrorKind, Stats, Status};
 
 use crate::cli::options::ID;
 use crate::cli::{Call, Context, Count, Opt, Verb};
@@ -51,7 +51,7 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
     let mut oom = match container.oom_watch() {
         Ok(watch) => Some(watch),
         // There is then nothing to wait for, but the statistics are still there.
-        Err(error) if error.kind() == Kind::Unsupported => {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
             log::warn!("{error}; out-of-memory events are not reported");
             None
         }
@@ -96,9 +96,9 @@ fn stats(container: &Container) -> Result<Option<Stats>, Failure> {
     match container.stats() {
         Ok(stats) => Ok(Some(stats)),
         Err(error) => match error.kind() {
-            Kind::WrongState => Ok(None),
+            ErrorKind::WrongState => Ok(None),
             // There will never be any.
-            Kind::Unsupported => Err(error.into()),
+            ErrorKind::Unsupported => Err(error.into()),
             _ => {
                 log::error!("{error}");
                 Ok(None)

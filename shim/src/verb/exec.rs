@@ -1,6 +1,6 @@
 //! `exec`: runs another process in a container.
 
-use wharf::{ExecOptions, Kind, Runtime, Status, Stdio};
+use wharf::{ErrorKind, ExecOptions, Runtime, Status, Stdio};
 
 use crate::announce::Announcement;
 use crate::cli::options::{CONSOLE_SOCKET, DETACH, NO_SUBREAPER, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS};
@@ -101,7 +101,7 @@ fn exec(runtime: &Runtime, context: &Context, call: &Call) -> Result<u8, Failure
     if let Err(failure) = announcement.exec(&started) {
         // Its pid was not announced, so nothing else could end it.
         if let Err(error) = started.kill(nix::libc::SIGKILL)
-            && error.kind() != Kind::NotFound
+            && error.kind() != ErrorKind::NotFound
         {
             log::warn!("kill the process after a failure: {error}");
         }

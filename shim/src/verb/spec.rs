@@ -1,7 +1,7 @@
 //! `spec`: writes a config.json to start from.
 
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
@@ -52,7 +52,9 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let file = OpenOptions::new().write(true).create_new(true).open(path);
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => Failure::new(format!("File {} exists. Remove it first", path.display())),
+        io::ErrorKind::AlreadyExists => {
+            Failure::new(format!("File {} exists. Remove it first", path.display()))
+        }
         _ => Failure::new(format!("write {}: {error}", path.display())),
     })
 }

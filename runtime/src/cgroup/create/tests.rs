@@ -1,6 +1,6 @@
 use super::super::layout::examples::{v1, v2};
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 
 fn linux(json: &str) -> Linux {
     serde_json::from_str(json).unwrap()
@@ -58,10 +58,10 @@ fn a_finding_ends_the_planning() {
     let json = r#"{"resources":{"memory":{"swappiness":5}}}"#;
     let error = CgroupPlan::new(Some(&linux(json)), "id", &v2(&["memory"]), Denial::Odd).unwrap_err();
     assert_eq!(error.pointer(), Some("/linux/resources/memory/swappiness"));
-    assert_eq!(error.kind(), Kind::Unsupported);
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
     let json = r#"{"cgroupsPath":"../x"}"#;
     let error = CgroupPlan::new(Some(&linux(json)), "id", &v2(&["memory"]), Denial::Odd).unwrap_err();
-    assert_eq!((error.pointer(), error.kind()), (Some("/linux/cgroupsPath"), Kind::InvalidSpec));
+    assert_eq!((error.pointer(), error.kind()), (Some("/linux/cgroupsPath"), ErrorKind::InvalidSpec));
 }
 
 #[test]

@@ -3,13 +3,13 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::LinuxDeviceCgroupBuilder;
 use proptest::prelude::*;
 
-use super::whitelist::Key;
+use super::whitelist::RuleKey;
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 
 /// One access of a process to a device, as the kernel sees it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request {
+pub(crate) struct Attempt {
     pub(crate) class: Class,
     pub(crate) major: u32,
     pub(crate) minor: u32,
@@ -17,7 +17,7 @@ pub(crate) struct Request {
 }
 
 /// The meaning of a list of rules, by definition.
-pub(crate) fn judge(rules: &[Rule], request: Request) -> bool {
+pub(crate) fn judge(rules: &[Rule], request: Attempt) -> bool {
     [1, 2, 4].into_iter().filter(|bit| request.access & bit != 0).all(|bit| {
         let decides = |rule: &&Rule| {
             rule.access.0 & bit != 0
@@ -30,8 +30,8 @@ pub(crate) fn judge(rules: &[Rule], request: Request) -> bool {
 }
 
 /// The devices controller of version 1 (`security/device_cgroup.c`), fed line by line.
-fn judge_v1(list: &Whitelist, request: Request) -> bool {
-    let key = Key { class: request.class, major: Some(request.major), minor: Some(request.minor) };
+fn judge_v1(list: &Whitelist, request: Attempt) -> bool {
+    let key = RuleKey { class: request.class, major: Some(request.major), minor: Some(request.minor) };
     let mut touching = list.exceptions.iter().filter(|(exception, _)| exception.covers(key));
     if list.allow_all {
         !touching.any(|(_, (access, _))| access.0 & request.access != 0)
@@ -48,12 +48,12 @@ pub(crate) fn any_rule() -> impl Strategy<Value = Rule> {
     })
 }
 
-pub(crate) fn requests() -> impl Iterator<Item = Request> {
+pub(crate) fn requests() -> impl Iterator<Item = Attempt> {
     let classes = [Class::Block, Class::Char].into_iter();
     let numbers =
         classes.flat_map(|class| (0..4).flat_map(move |major| (0..4).map(move |m| (class, major, m))));
     numbers
-        .flat_map(|(class, major, minor)| (1..8).map(move |access| Request { class, major, minor, access }))
+        .flat_map(|(class, major, minor)| (1..8).map(move |access| Attempt { class, major, minor, access }))
 }
 
 fn configured(
@@ -70,8 +70,8 @@ fn configured(
     }
 }
 
-fn null(access: u8) -> Request {
-    Request { class: Class::Char, major: 1, minor: 3, access }
+fn null(access: u8) -> Attempt {
+    Attempt { class: Class::Char, major: 1, minor: 3, access }
 }
 
 #[test]
@@ -81,9 +81,9 @@ fn deny_all_goes_back_to_the_defaults() {
     let list = rules(&[deny.clone(), deny.clone(), disk.clone()]).unwrap();
     assert!(
         judge(&list, null(6))
-            && !judge(&list, Request { class: Class::Block, major: 8, minor: 1, access: 2 })
+            && !judge(&list, Attempt { class: Class::Block, major: 8, minor: 1, access: 2 })
     );
-    assert!(judge(&list, Request { class: Class::Block, major: 8, minor: 0, access: 3 }));
+    assert!(judge(&list, Attempt { class: Class::Block, major: 8, minor: 0, access: 3 }));
     let all = configured(true, None, [-1, -1], "rwm");
     assert_eq!(rules(&[disk.clone(), all, deny.clone()]).unwrap(), DEFAULTS);
     let twice = rules(&[deny.clone(), disk.clone(), deny.clone(), disk.clone()]).unwrap();
@@ -156,7 +156,7 @@ fn rules_that_cannot_be() {
         configured(false, Some(LinuxDeviceType::C), [1, 3], "w"),
     ];
     let error = Whitelist::new(&rules(&hole).unwrap()).unwrap_err();
-    assert_eq!((error.pointer(), error.kind()), (Some("/linux/resources/devices/1"), Kind::Unsupported));
+    assert_eq!((error.pointer(), error.kind()), (Some("/linux/resources/devices/1"), ErrorKind::Unsupported));
 }
 
 /// What the kernel makes of lines: an exception has the permissions that were allowed and not denied since.

@@ -18,13 +18,13 @@ pub(crate) struct DeviceWrite {
 
 /// Which devices an exception is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(super) struct RuleKey {
     pub(super) class: Class,
     pub(super) major: Option<u32>,
     pub(super) minor: Option<u32>,
 }
 
-impl Key {
+impl RuleKey {
     pub(super) fn covers(self, other: Self) -> bool {
         let wide = |ours: Option<u32>, theirs: Option<u32>| ours.is_none() || ours == theirs;
         self.class == other.class && wide(self.major, other.major) && wide(self.minor, other.minor)
@@ -40,7 +40,7 @@ impl Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Whitelist {
     pub(super) allow_all: bool,
-    pub(super) exceptions: BTreeMap<Key, (Access, Option<usize>)>,
+    pub(super) exceptions: BTreeMap<RuleKey, (Access, Option<usize>)>,
 }
 
 impl Whitelist {
@@ -69,7 +69,7 @@ impl Whitelist {
         }
         let classes = rule.class.map_or(vec![Class::Block, Class::Char], |class| vec![class]);
         for class in classes {
-            let key = Key { class, major: rule.major, minor: rule.minor };
+            let key = RuleKey { class, major: rule.major, minor: rule.minor };
             if rule.allow != self.allow_all {
                 let entry = self.exceptions.entry(key).or_insert((Access(0), rule.index));
                 entry.0 = Access(entry.0.0 | rule.access.0);
@@ -97,18 +97,18 @@ impl Whitelist {
     /// The kernel wants one exception that grants the whole access, so an exception also includes what wider ones
     /// grant, and if two cross ("all of major 1", "all with minor 3") there is one for their intersection.
     fn widen(&mut self) {
-        let keys: Vec<Key> = self.exceptions.keys().copied().collect();
+        let keys: Vec<RuleKey> = self.exceptions.keys().copied().collect();
         for (index, a) in keys.iter().enumerate() {
             for b in &keys[index + 1..] {
                 if a.meets(*b) && !a.covers(*b) && !b.covers(*a) {
                     let common =
-                        Key { class: a.class, major: a.major.or(b.major), minor: a.minor.or(b.minor) };
+                        RuleKey { class: a.class, major: a.major.or(b.major), minor: a.minor.or(b.minor) };
                     let index = self.exceptions[a].1;
                     self.exceptions.entry(common).or_insert((Access(0), index));
                 }
             }
         }
-        let all: Vec<(Key, Access)> =
+        let all: Vec<(RuleKey, Access)> =
             self.exceptions.iter().map(|(&key, &(access, _))| (key, access)).collect();
         for (key, (access, _)) in &mut self.exceptions {
             access.0 |=
@@ -147,7 +147,7 @@ impl Whitelist {
     }
 }
 
-impl Key {
+impl RuleKey {
     /// The line for `devices.allow` and `devices.deny`.
     fn line(self, access: Access) -> String {
         let class = if self.class == Class::Block { 'b' } else { 'c' };
@@ -160,5 +160,5 @@ fn not_on_v1(rule: &Rule) -> Error {
     let index = rule.index.unwrap_or_default();
     let message = "cgroup v1 cannot make an exception from an earlier, wider device rule";
     Error::unsupported(format!("/linux/resources/devices/{index}"), message)
-        .hint("list the devices one by one, or use cgroup v2")
+        .with_hint("list the devices one by one, or use cgroup v2")
 }

@@ -42,8 +42,8 @@ fn limits_are_in_force() {
             };
             let made = Made::new(&format!(r#"{{"resources":{{{json}}}}}"#), layout).unwrap();
             let (dir, (file, value)) = match place {
-                Place::V2 => (made.cgroup.v2_dir().unwrap(), expected[1]),
-                Place::V1(_) => (made.cgroup.v1_dir(v1).unwrap(), expected[0]),
+                Hierarchy::V2 => (made.cgroup.v2_dir().unwrap(), expected[1]),
+                Hierarchy::V1(_) => (made.cgroup.v1_dir(v1).unwrap(), expected[0]),
             };
             assert_eq!(std::fs::read_to_string(dir.join(file)).unwrap().trim(), value, "{json}");
         }
@@ -84,8 +84,8 @@ fn updates_rise_and_fall_and_are_taken_back() {
             other => other.unwrap(),
         };
         let (dir, file) = match place {
-            Place::V2 => (made.cgroup.v2_dir().unwrap(), "memory.max"),
-            Place::V1(_) => (made.cgroup.v1_dir("memory").unwrap(), "memory.limit_in_bytes"),
+            Hierarchy::V2 => (made.cgroup.v2_dir().unwrap(), "memory.max"),
+            Hierarchy::V1(_) => (made.cgroup.v1_dir("memory").unwrap(), "memory.limit_in_bytes"),
         };
         let number =
             |file: &str| std::fs::read_to_string(dir.join(file)).unwrap().trim().parse::<i64>().unwrap();
@@ -108,14 +108,14 @@ fn updates_rise_and_fall_and_are_taken_back() {
                     "{error}"
                 );
                 assert_eq!(limit(), 40 * mib);
-                if let Place::V1(_) = place {
+                if let Hierarchy::V1(_) = place {
                     assert_eq!(number("memory.memsw.limit_in_bytes"), 80 * mib, "{memory} {swap}");
                 }
             }
         }
         made.cgroup.update(&resources(r#"{"pids":{"limit":0}}"#)).unwrap();
         made.cgroup.update(&resources(r#"{"memory":{"limit":-1}}"#)).unwrap();
-        if place == Place::V2 {
+        if place == Hierarchy::V2 {
             assert_eq!(std::fs::read_to_string(dir.join(file)).unwrap().trim(), "max");
         } else {
             assert!(limit() > i64::MAX / 2);
@@ -138,7 +138,7 @@ fn a_limit_below_the_usage_is_rejected_when_checked() {
             .cgroup
             .update(&resources(r#"{"memory":{"limit":1048576,"checkBeforeUpdate":true}}"#))
             .unwrap_err();
-        assert_eq!(error.kind(), Kind::WrongState);
+        assert_eq!(error.kind(), ErrorKind::WrongState);
         assert!(
             error.to_string().starts_with("rejecting memory limit of 1048576 (lower than current usage"),
             "{error}"
@@ -159,7 +159,7 @@ fn a_limit_that_cannot_be_reached_leaves_the_old_ones_and_one_that_can_is_set() 
         let patience = Duration::from_millis(300);
         let wanted = r#"{"memory":{"limit":16777216,"swap":16777216},"pids":{"limit":77}}"#;
         let error = made.cgroup.update_within(&resources(wanted), patience).unwrap_err();
-        assert_eq!(error.kind(), Kind::Timeout, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         let stats = made.cgroup.stats().unwrap();
         assert_eq!(stats.memory.usage.limit, 134_217_728);
         assert_ne!(stats.pids.limit, 77);
@@ -217,7 +217,7 @@ fn out_of_memory_is_heard() {
         made.cgroup.kill(libc::SIGKILL).unwrap();
         made.ended_by(0);
         made.cgroup.remove(Duration::from_secs(5)).unwrap();
-        if let Some(Place::V1(_)) = layout.place("memory", "memory") {
+        if let Some(Hierarchy::V1(_)) = layout.place("memory", "memory") {
             let ready =
                 poll(&mut [PollFd::new(watch.as_fd(), PollFlags::POLLIN)], PollTimeout::from(5000_u16));
             assert_eq!(ready, Ok(1), "the end of the cgroup is an event too");

@@ -68,7 +68,7 @@ fn controllers_reach_a_deep_cgroup_and_a_populated_parent_is_told() {
         let error = Made::new(&json("x"), layout).err().unwrap();
         assert!(error.to_string().contains("enable the cgroup controller memory"), "{error}");
         assert_eq!(error.pointer(), Some("/linux/resources/memory/limit"));
-        assert!(error.remedy().unwrap().contains("processes of its own"));
+        assert!(error.hint().unwrap().contains("processes of its own"));
     });
 }
 

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxBlockIo;
 
-use super::super::layout::Place;
+use super::super::layout::Hierarchy;
 use super::{Output, v1, v2};
 
 impl Output<'_> {
@@ -33,8 +33,8 @@ impl Output<'_> {
         let first = weights.first().map(|(_, property)| property).or(throttles.first().map(|t| &t.property));
         let Some(first) = first.cloned() else { return };
         match self.place("blkio", "io", &first) {
-            Some(place @ Place::V1(_)) => v1::block_io(self, place, block_io, &throttles),
-            Some(Place::V2) => v2::block_io(self, block_io, &throttles),
+            Some(place @ Hierarchy::V1(_)) => v1::block_io(self, place, block_io, &throttles),
+            Some(Hierarchy::V2) => v2::block_io(self, block_io, &throttles),
             None => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::super::layout::Place;
+use super::super::layout::Hierarchy;
 use super::{Current, Output, set_size, v1, v2};
 
 impl Output<'_> {
@@ -27,8 +27,8 @@ impl Output<'_> {
         ];
         let Some((property, _)) = first.into_iter().find(|&(_, asked)| asked) else { return };
         match self.place("cpu", "cpu", property) {
-            Some(place @ Place::V1(_)) => v1::cpu(self, place, cpu),
-            Some(Place::V2) => v2::cpu(self, cpu, current),
+            Some(place @ Hierarchy::V1(_)) => v1::cpu(self, place, cpu),
+            Some(Hierarchy::V2) => v2::cpu(self, cpu, current),
             None => {}
         }
     }
@@ -79,8 +79,8 @@ impl Output<'_> {
             self.invalid("/memory/swappiness", format!("swappiness must be 0 to 100, not {value}"));
         }
         match self.place("memory", "memory", property) {
-            Some(place @ Place::V1(_)) => v1::memory(self, place, memory, current),
-            Some(Place::V2) => v2::memory(self, memory, current),
+            Some(place @ Hierarchy::V1(_)) => v1::memory(self, place, memory, current),
+            Some(Hierarchy::V2) => v2::memory(self, memory, current),
             None => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::LinuxResources;
 
-use super::super::layout::Place;
+use super::super::layout::Hierarchy;
 use super::{Absent, Output};
 use crate::finding::escape;
 
@@ -30,7 +30,7 @@ impl Output<'_> {
                 continue;
             }
             let Some(place) = self.place("hugetlb", "hugetlb", &property) else { return };
-            let suffix = if place == Place::V2 { "max" } else { "limit_in_bytes" };
+            let suffix = if place == Hierarchy::V2 { "max" } else { "limit_in_bytes" };
             let usage = format!("hugetlb.{size}.{suffix}");
             self.set(place, "hugetlb", usage, limit.limit(), &property);
             // Limits at reservation time spare a program a SIGBUS at a page fault. Not every kernel has them.
@@ -85,7 +85,7 @@ impl Output<'_> {
     }
 
     /// The hierarchy of a controller that version 2 does not have.
-    fn v1_only(&mut self, controller: &str, property: &str) -> Option<Place> {
+    fn v1_only(&mut self, controller: &str, property: &str) -> Option<Hierarchy> {
         let place = self.layout.v1_place(controller);
         if place.is_none() {
             let message =

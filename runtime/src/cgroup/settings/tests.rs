@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::layout::examples::{v1, v2};
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 
 const ALL_V1: [&str; 12] = [
     "cpuset",
@@ -166,7 +166,7 @@ fn what_only_version_1_can() {
         assert_eq!(on(&v1(&ALL_V1), json, &Current::fresh()), Ok(pairs(one)), "{json}");
         let (_, errors) = translate(&resources(json), &v2(&ALL_V2), &Current::fresh());
         let seen: Vec<_> =
-            errors.iter().map(|e| (e.pointer().unwrap(), e.kind() == Kind::Unsupported)).collect();
+            errors.iter().map(|e| (e.pointer().unwrap(), e.kind() == ErrorKind::Unsupported)).collect();
         assert_eq!(seen, [(format!("{ROOT}{pointer}").as_str(), true)], "{json}");
     }
     // No supported kernel has the scheduler of these, whatever the version of cgroups.
@@ -180,7 +180,7 @@ fn what_only_version_1_can() {
         for layout in [v1(&ALL_V1), v2(&ALL_V2)] {
             let (settings, errors) = translate(&resources(json), &layout, &Current::fresh());
             let seen: Vec<_> =
-                errors.iter().map(|e| (e.pointer().unwrap(), e.kind() == Kind::Unsupported)).collect();
+                errors.iter().map(|e| (e.pointer().unwrap(), e.kind() == ErrorKind::Unsupported)).collect();
             assert_eq!(seen, [(format!("{ROOT}{pointer}").as_str(), true)], "{json}");
             assert_eq!(settings, [], "{json}");
         }
@@ -255,7 +255,7 @@ fn a_hybrid_machine_has_each_controller_where_it_is() {
     let (settings, errors) = translate(&resources(json), &layout, &Current::fresh());
     assert!(errors.is_empty(), "{errors:?}");
     let places: Vec<_> = settings.iter().map(|s| s.place).collect();
-    assert_eq!(places, [Place::V1(0), Place::V2, Place::V2, Place::V2]);
+    assert_eq!(places, [Hierarchy::V1(0), Hierarchy::V2, Hierarchy::V2, Hierarchy::V2]);
     let found = on(&layout, r#"{"unified":{"memory.high":"9"}}"#, &Current::fresh()).unwrap_err();
     assert_eq!(found, ["/linux/resources/unified/memory.high"]);
 }

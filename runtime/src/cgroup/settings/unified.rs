@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use oci_spec::runtime::LinuxResources;
 
-use super::super::layout::Place;
+use super::super::layout::Hierarchy;
 use super::{Absent, Group, Output, ROOT, Setting};
 use crate::error::Error;
 use crate::finding::escape;
@@ -55,12 +55,12 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
             Some(_) if value.contains('\0') => {
                 out.errors.push(Error::invalid(format!("{ROOT}{property}"), "the value has a NUL character"));
             }
-            Some(_) if Format::of(key).is_some_and(|format| !format.takes(value.trim_ascii())) => {
+            Some(_) if ValueFormat::of(key).is_some_and(|format| !format.takes(value.trim_ascii())) => {
                 let message = format!("unified resource {key:?} does not take the value {value:?}");
                 out.errors.push(Error::invalid(format!("{ROOT}{property}"), message));
             }
             Some(controller) => out.settings.push(Setting {
-                place: Place::V2,
+                place: Hierarchy::V2,
                 controller: Cow::Owned(controller.to_owned()),
                 file: Cow::Owned(key.clone()),
                 value: value.clone(),
@@ -75,7 +75,7 @@ pub(super) fn translate(resources: &LinuxResources, out: &mut Output<'_>) {
 /// What files with a format documented by the kernel accept (Documentation/admin-guide/cgroup-v2.rst). The kernel
 /// decides about the rest, and about the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+enum ValueFormat {
     /// A number or `max`.
     Limit,
     /// The same in bytes, with a unit.
@@ -88,7 +88,7 @@ enum Format {
     List,
 }
 
-impl Format {
+impl ValueFormat {
     fn of(file: &str) -> Option<Self> {
         Some(match file {
             "pids.max" | "cgroup.max.depth" | "cgroup.max.descendants" => Self::Limit,
@@ -136,7 +136,7 @@ fn controller(key: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::Format;
+    use super::ValueFormat;
 
     #[test]
     fn values_of_documented_files_are_told_from_nonsense() {
@@ -147,10 +147,10 @@ mod tests {
             ("memory.oom.group", &["0", "1"], &["2", "true", ""]),
             ("cpuset.cpus", &["0-3,7", ""], &["zero", "3-1"]),
         ] {
-            let format = Format::of(file).unwrap();
+            let format = ValueFormat::of(file).unwrap();
             assert!(good.iter().all(|value| format.takes(value)), "{file}");
             assert!(bad.iter().all(|value| !format.takes(value)), "{file}");
         }
-        assert_eq!(Format::of("io.max"), None);
+        assert_eq!(ValueFormat::of("io.max"), None);
     }
 }

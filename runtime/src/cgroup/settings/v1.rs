@@ -2,13 +2,13 @@
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory};
 
-use super::super::layout::Place;
+use super::super::layout::Hierarchy;
 use super::{Absent, Current, Group, Output, ROOT, Setting, Throttle, set_size, swappiness};
 
 const NO_LEAF_WEIGHT: &str =
     "a leaf weight was a property of the CFQ scheduler, which Linux has not had since 5.0; use weight";
 
-pub(super) fn cpu(out: &mut Output<'_>, place: Place, cpu: &LinuxCpu) {
+pub(super) fn cpu(out: &mut Output<'_>, place: Hierarchy, cpu: &LinuxCpu) {
     // Shares cannot be set while the group is idle: leave that state first, enter it last.
     if cpu.idle() == Some(0) {
         out.set(place, "cpu", "cpu.idle", 0, "/cpu/idle").absent = Absent::Skip;
@@ -44,7 +44,7 @@ pub(super) fn cpu(out: &mut Output<'_>, place: Place, cpu: &LinuxCpu) {
     }
 }
 
-pub(super) fn memory(out: &mut Output<'_>, place: Place, memory: &LinuxMemory, current: &Current) {
+pub(super) fn memory(out: &mut Output<'_>, place: Hierarchy, memory: &LinuxMemory, current: &Current) {
     let limit = set_size(memory.limit());
     let mut swap = set_size(memory.swap());
     // Lifting the memory limit of a running container implies swap as well: the sum would hold it down.
@@ -94,7 +94,12 @@ pub(super) fn memory(out: &mut Output<'_>, place: Place, memory: &LinuxMemory, c
     // useHierarchy: every kernel since 5.11 behaves as if it were true, and false is the callers' "not set".
 }
 
-pub(super) fn block_io(out: &mut Output<'_>, place: Place, block_io: &LinuxBlockIo, throttles: &[Throttle]) {
+pub(super) fn block_io(
+    out: &mut Output<'_>,
+    place: Hierarchy,
+    block_io: &LinuxBlockIo,
+    throttles: &[Throttle],
+) {
     // BFQ is the only proportional scheduler since Linux 5.0; the bare names are those of CFQ before it.
     let weight = |out: &mut Output<'_>, file: [&'static str; 2], value: String, property: &str| {
         let cfq = Setting {

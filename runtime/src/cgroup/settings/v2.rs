@@ -4,10 +4,10 @@
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory};
 
 use super::super::convert::{cpu_weight, io_weight, or_max, swap_only};
-use super::super::layout::Place;
+use super::super::layout::Hierarchy;
 use super::{Absent, Current, Group, Output, ROOT, Setting, Throttle, set_size, swappiness};
 
-const PLACE: Place = Place::V2;
+const PLACE: Hierarchy = Hierarchy::V2;
 
 pub(super) fn cpu(out: &mut Output<'_>, cpu: &LinuxCpu, current: &Current) {
     for (property, asked) in [

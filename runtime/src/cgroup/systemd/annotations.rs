@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::value::{Property, Value};
+use super::value::{Property, PropertyValue};
 use crate::error::{Error, Result};
 use crate::finding::escape;
 
@@ -44,7 +44,7 @@ pub(super) fn properties(all: &HashMap<String, String>, trusted: bool) -> Result
             Some(stem) => {
                 let seconds = seconds(&value)
                     .ok_or_else(|| fail(format!("{name} is a number of seconds, not {text:?}")))?;
-                (format!("{stem}USec"), Value::U64(seconds))
+                (format!("{stem}USec"), PropertyValue::U64(seconds))
             }
             None => (name.to_owned(), value),
         };
@@ -64,15 +64,15 @@ pub(super) fn properties(all: &HashMap<String, String>, trusted: bool) -> Result
 }
 
 /// Converts seconds to microseconds.
-fn seconds(value: &Value) -> Option<u64> {
+fn seconds(value: &PropertyValue) -> Option<u64> {
     let number = match *value {
-        Value::Byte(n) => u64::from(n),
-        Value::U16(n) => u64::from(n),
-        Value::U32(n) => u64::from(n),
-        Value::U64(n) => n,
-        Value::I16(n) => u64::try_from(n).ok()?,
-        Value::I32(n) => u64::try_from(n).ok()?,
-        Value::I64(n) => u64::try_from(n).ok()?,
+        PropertyValue::Byte(n) => u64::from(n),
+        PropertyValue::U16(n) => u64::from(n),
+        PropertyValue::U32(n) => u64::from(n),
+        PropertyValue::U64(n) => n,
+        PropertyValue::I16(n) => u64::try_from(n).ok()?,
+        PropertyValue::I32(n) => u64::try_from(n).ok()?,
+        PropertyValue::I64(n) => u64::try_from(n).ok()?,
         _ => return None,
     };
     number.checked_mul(1_000_000)
@@ -102,14 +102,16 @@ const ELEMENTS: [&str; 12] = ["b", "y", "n", "q", "i", "u", "x", "t", "s", "(ss)
 
 impl<'t> Parser<'t> {
     /// The next value; `wanted` is its signature if something before it has given it.
-    fn value(&mut self, wanted: Option<&'static str>) -> Option<Value> {
+    fn value(&mut self, wanted: Option<&'static str>) -> Option<PropertyValue> {
         // Deeper than any property goes: no text can exhaust the stack.
         if self.depth > 4 {
             return None;
         }
         self.rest = self.rest.trim_start();
         match self.rest.chars().next()? {
-            '\'' | '"' => self.string().map(Value::Str).filter(|_| wanted.is_none_or(|sig| sig == "s")),
+            '\'' | '"' => {
+                self.string().map(PropertyValue::Str).filter(|_| wanted.is_none_or(|sig| sig == "s"))
+            }
             '[' => self.array(wanted),
             '(' => self.tuple(),
             '@' => self.annotated(),
@@ -117,8 +119,10 @@ impl<'t> Parser<'t> {
             _ => {
                 let word = self.word();
                 match word {
-                    "true" => Some(Value::Bool(true)).filter(|_| wanted.is_none_or(|sig| sig == "b")),
-                    "false" => Some(Value::Bool(false)).filter(|_| wanted.is_none_or(|sig| sig == "b")),
+                    "true" => Some(PropertyValue::Bool(true)).filter(|_| wanted.is_none_or(|sig| sig == "b")),
+                    "false" => {
+                        Some(PropertyValue::Bool(false)).filter(|_| wanted.is_none_or(|sig| sig == "b"))
+                    }
                     word => {
                         let (_, signature) = TYPES.iter().find(|(name, _)| *name == word)?;
                         self.value(Some(signature))
@@ -165,7 +169,7 @@ impl<'t> Parser<'t> {
         None
     }
 
-    fn number(&mut self, signature: &str) -> Option<Value> {
+    fn number(&mut self, signature: &str) -> Option<PropertyValue> {
         let end = self
             .rest
             .find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '+'))
@@ -182,19 +186,19 @@ impl<'t> Parser<'t> {
         };
         let number = if negative { -magnitude } else { magnitude };
         Some(match signature {
-            "y" => Value::Byte(number.try_into().ok()?),
-            "n" => Value::I16(number.try_into().ok()?),
-            "q" => Value::U16(number.try_into().ok()?),
-            "i" => Value::I32(number.try_into().ok()?),
-            "u" => Value::U32(number.try_into().ok()?),
-            "x" => Value::I64(number.try_into().ok()?),
-            "t" => Value::U64(number.try_into().ok()?),
+            "y" => PropertyValue::Byte(number.try_into().ok()?),
+            "n" => PropertyValue::I16(number.try_into().ok()?),
+            "q" => PropertyValue::U16(number.try_into().ok()?),
+            "i" => PropertyValue::I32(number.try_into().ok()?),
+            "u" => PropertyValue::U32(number.try_into().ok()?),
+            "x" => PropertyValue::I64(number.try_into().ok()?),
+            "t" => PropertyValue::U64(number.try_into().ok()?),
             _ => return None,
         })
     }
 
     /// `@as []`: preceded by a signature.
-    fn annotated(&mut self) -> Option<Value> {
+    fn annotated(&mut self) -> Option<PropertyValue> {
         self.rest = &self.rest[1..];
         let end = self.rest.find(char::is_whitespace)?;
         let (signature, rest) = self.rest.split_at(end);
@@ -203,34 +207,34 @@ impl<'t> Parser<'t> {
             Some(element) => {
                 let element = ELEMENTS.iter().find(|known| **known == element)?;
                 self.rest = self.rest.trim_start();
-                self.items('[', ']', Some(element)).map(|items| Value::Array(element, items))
+                self.items('[', ']', Some(element)).map(|items| PropertyValue::Array(element, items))
             }
             None => self.value(Some(TYPES.iter().find(|(_, known)| *known == signature)?.1)),
         }
     }
 
-    fn array(&mut self, wanted: Option<&'static str>) -> Option<Value> {
+    fn array(&mut self, wanted: Option<&'static str>) -> Option<PropertyValue> {
         if wanted.is_some() {
             return None;
         }
         let items = self.items('[', ']', None)?;
         let element = ELEMENTS.iter().find(|known| items.iter().all(|item| signature(item) == **known))?;
         // An empty array has no type of its own.
-        (!items.is_empty()).then_some(Value::Array(element, items))
+        (!items.is_empty()).then_some(PropertyValue::Array(element, items))
     }
 
-    fn tuple(&mut self) -> Option<Value> {
+    fn tuple(&mut self) -> Option<PropertyValue> {
         let items = self.items('(', ')', None)?;
-        (!items.is_empty()).then_some(Value::Tuple(items))
+        (!items.is_empty()).then_some(PropertyValue::Tuple(items))
     }
 
     /// Values separated by commas. In an array, the type of the first counts for all.
-    fn items(&mut self, open: char, close: char, wanted: Option<&'static str>) -> Option<Vec<Value>> {
+    fn items(&mut self, open: char, close: char, wanted: Option<&'static str>) -> Option<Vec<PropertyValue>> {
         if !self.eat(open) {
             return None;
         }
         self.depth += 1;
-        let mut items: Vec<Value> = Vec::new();
+        let mut items: Vec<PropertyValue> = Vec::new();
         let scalar =
             |signature: &str| TYPES.iter().find(|(_, known)| *known == signature).map(|(_, known)| *known);
         while !self.eat(close) {
@@ -252,19 +256,19 @@ impl<'t> Parser<'t> {
     }
 }
 
-fn signature(value: &Value) -> String {
+fn signature(value: &PropertyValue) -> String {
     match value {
-        Value::Bool(_) => "b".to_owned(),
-        Value::Byte(_) => "y".to_owned(),
-        Value::I16(_) => "n".to_owned(),
-        Value::U16(_) => "q".to_owned(),
-        Value::I32(_) => "i".to_owned(),
-        Value::U32(_) => "u".to_owned(),
-        Value::I64(_) => "x".to_owned(),
-        Value::U64(_) => "t".to_owned(),
-        Value::Str(_) => "s".to_owned(),
-        Value::Array(element, _) => format!("a{element}"),
-        Value::Tuple(items) => format!("({})", items.iter().map(signature).collect::<String>()),
+        PropertyValue::Bool(_) => "b".to_owned(),
+        PropertyValue::Byte(_) => "y".to_owned(),
+        PropertyValue::I16(_) => "n".to_owned(),
+        PropertyValue::U16(_) => "q".to_owned(),
+        PropertyValue::I32(_) => "i".to_owned(),
+        PropertyValue::U32(_) => "u".to_owned(),
+        PropertyValue::I64(_) => "x".to_owned(),
+        PropertyValue::U64(_) => "t".to_owned(),
+        PropertyValue::Str(_) => "s".to_owned(),
+        PropertyValue::Array(element, _) => format!("a{element}"),
+        PropertyValue::Tuple(items) => format!("({})", items.iter().map(signature).collect::<String>()),
     }
 }
 
@@ -280,23 +284,26 @@ mod tests {
 
     #[test]
     fn values() {
-        let text = |text: &str| Value::text(text);
+        let text = |text: &str| PropertyValue::text(text);
         let cases = [
-            ("true", Value::Bool(true)),
-            ("7", Value::I32(7)),
-            ("-0x10", Value::I32(-16)),
-            ("uint64 123456789", Value::U64(123_456_789)),
-            ("@t 5", Value::U64(5)),
-            ("byte 255", Value::Byte(255)),
+            ("true", PropertyValue::Bool(true)),
+            ("7", PropertyValue::I32(7)),
+            ("-0x10", PropertyValue::I32(-16)),
+            ("uint64 123456789", PropertyValue::U64(123_456_789)),
+            ("@t 5", PropertyValue::U64(5)),
+            ("byte 255", PropertyValue::Byte(255)),
             ("'a\\'b'", text("a'b")),
             ("\"it's\"", text("it's")),
             ("string 'x'", text("x")),
-            ("['a', 'b']", Value::Array("s", vec![text("a"), text("b")])),
-            ("[uint32 1, 2]", Value::Array("u", vec![Value::U32(1), Value::U32(2)])),
-            ("@as []", Value::Array("s", Vec::new())),
+            ("['a', 'b']", PropertyValue::Array("s", vec![text("a"), text("b")])),
+            ("[uint32 1, 2]", PropertyValue::Array("u", vec![PropertyValue::U32(1), PropertyValue::U32(2)])),
+            ("@as []", PropertyValue::Array("s", Vec::new())),
             (
                 "[('/dev/sda', uint64 5)]",
-                Value::Array("(st)", vec![Value::Tuple(vec![text("/dev/sda"), Value::U64(5)])]),
+                PropertyValue::Array(
+                    "(st)",
+                    vec![PropertyValue::Tuple(vec![text("/dev/sda"), PropertyValue::U64(5)])],
+                ),
             ),
         ];
         for (given, value) in cases {
@@ -330,7 +337,7 @@ mod tests {
 
     #[test]
     fn seconds_become_microseconds() {
-        let expected = [Property::new("TimeoutStopUSec", Value::U64(5_000_000))];
+        let expected = [Property::new("TimeoutStopUSec", PropertyValue::U64(5_000_000))];
         assert_eq!(one("TimeoutStopSec", "uint64 5", false).unwrap(), expected);
         assert_eq!(one("TimeoutStopSec", "5", false).unwrap(), expected);
         assert_eq!(one("TimeoutStopUSec", "uint64 5000000", false).unwrap(), expected);

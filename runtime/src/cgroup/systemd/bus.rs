@@ -28,7 +28,7 @@ const LARGEST: usize = 1 << 20;
 
 /// Why a conversation failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum BusError {
     /// The peer answered with an error: its name and its text.
     Refused { name: String, text: String },
     /// The deadline passed.
@@ -41,7 +41,7 @@ pub(super) enum Failure {
     Broken(String),
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for BusError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Timeout,
@@ -51,7 +51,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<Errno> for Failure {
+impl From<Errno> for BusError {
     fn from(errno: Errno) -> Self {
         io::Error::from(errno).into()
     }
@@ -76,17 +76,17 @@ impl Connection {
         endpoint: &Endpoint,
         deadline: Instant,
         cancel: Option<OwnedFd>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, BusError> {
         let addresses = match endpoint {
             Endpoint::Direct(path) => vec![UnixAddr::new(path)?],
             Endpoint::Bus(text) => addresses(text),
         };
-        let mut failure = Failure::Broken("the address is not understood".to_owned());
+        let mut failure = BusError::Broken("the address is not understood".to_owned());
         for address in addresses {
             let cancel = cancel.as_ref().map(OwnedFd::try_clone).transpose()?;
             match Self::open_at(&address, deadline, cancel) {
                 Ok(connection) => return Ok(connection),
-                Err(Failure::Cancelled) => return Err(Failure::Cancelled),
+                Err(BusError::Cancelled) => return Err(BusError::Cancelled),
                 Err(error) => failure = error,
             }
         }
@@ -98,7 +98,7 @@ impl Connection {
         self.process = Some(process);
     }
 
-    fn open_at(address: &UnixAddr, deadline: Instant, cancel: Option<OwnedFd>) -> Result<Self, Failure> {
+    fn open_at(address: &UnixAddr, deadline: Instant, cancel: Option<OwnedFd>) -> Result<Self, BusError> {
         let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         let cancelled = || {
             cancel
@@ -110,7 +110,7 @@ impl Connection {
             set_send_timeout(&socket, remaining(deadline)?.min(Duration::from_millis(200)))?;
             match connect(socket.as_raw_fd(), address) {
                 Ok(()) => break,
-                Err(Errno::EAGAIN) if cancelled() => return Err(Failure::Cancelled),
+                Err(Errno::EAGAIN) if cancelled() => return Err(BusError::Cancelled),
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -133,7 +133,7 @@ impl Connection {
     ///
     /// `BEGIN` is sent with the rest, not with the first message: systemd overlooks a message that arrives together
     /// with it until another one comes (seen with version 257).
-    fn authenticate(&mut self) -> Result<(), Failure> {
+    fn authenticate(&mut self) -> Result<(), BusError> {
         self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         let mut heard = Vec::new();
         let second_line = |heard: &[u8]| {
@@ -151,20 +151,20 @@ impl Connection {
             return Ok(());
         }
         let first = heard.split(|&byte| byte == b'\r').next().unwrap_or_default();
-        Err(Failure::Broken(format!(
+        Err(BusError::Broken(format!(
             "authentication failed: {:?}",
             String::from_utf8_lossy(&first[..first.len().min(80)])
         )))
     }
 
     /// Sends a call without waiting for an answer.
-    pub(super) fn tell(&mut self, mut message: MarshalledMessage) -> Result<(), Failure> {
+    pub(super) fn tell(&mut self, mut message: MarshalledMessage) -> Result<(), BusError> {
         HeaderFlags::NoReplyExpected.set(&mut message.flags);
         self.transmit(&message).map(drop)
     }
 
     /// Sends a call and waits for its answer; signals that arrive in the meantime are kept.
-    pub(super) fn call(&mut self, message: &MarshalledMessage) -> Result<MarshalledMessage, Failure> {
+    pub(super) fn call(&mut self, message: &MarshalledMessage) -> Result<MarshalledMessage, BusError> {
         let serial = self.transmit(message)?;
         loop {
             let answer = self.next()?;
@@ -174,7 +174,7 @@ impl Connection {
                 MessageType::Error if answer.dynheader.response_serial == Some(serial) => {
                     let text = answer.body.parser().get::<String>().unwrap_or_default();
                     let name = answer.dynheader.error_name.unwrap_or_default();
-                    return Err(Failure::Refused { name, text });
+                    return Err(BusError::Refused { name, text });
                 }
                 _ => {}
             }
@@ -182,7 +182,7 @@ impl Connection {
     }
 
     /// The next signal, kept or still to come.
-    pub(super) fn signal(&mut self) -> Result<MarshalledMessage, Failure> {
+    pub(super) fn signal(&mut self) -> Result<MarshalledMessage, BusError> {
         if let Some(signal) = self.signals.pop_front() {
             return Ok(signal);
         }
@@ -194,20 +194,20 @@ impl Connection {
         }
     }
 
-    fn transmit(&mut self, message: &MarshalledMessage) -> Result<u32, Failure> {
+    fn transmit(&mut self, message: &MarshalledMessage) -> Result<u32, BusError> {
         self.serial += 1;
         let mut bytes = Vec::new();
         marshal::marshal(message, self.serial, &mut bytes)
-            .map_err(|error| Failure::Broken(format!("cannot put the call into a message: {error}")))?;
+            .map_err(|error| BusError::Broken(format!("cannot put the call into a message: {error}")))?;
         bytes.extend(message.get_buf());
         self.send(&bytes)?;
         Ok(self.serial)
     }
 
-    fn next(&mut self) -> Result<MarshalledMessage, Failure> {
+    fn next(&mut self) -> Result<MarshalledMessage, BusError> {
         let mut bytes = vec![0; FIXED];
         self.receive(&mut bytes)?;
-        let broken = |error: &dyn std::fmt::Display| Failure::Broken(format!("malformed message: {error}"));
+        let broken = |error: &dyn std::fmt::Display| BusError::Broken(format!("malformed message: {error}"));
         let (used, header) = unmarshal::unmarshal_header(&bytes, 0).map_err(|error| broken(&error))?;
         let word = <[u8; 4]>::try_from(&bytes[12..]).unwrap_or_default();
         let fields = match header.byteorder {
@@ -229,7 +229,7 @@ impl Connection {
             .map_err(|error| broken(&error))
     }
 
-    fn send(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
+    fn send(&mut self, mut bytes: &[u8]) -> Result<(), BusError> {
         while !bytes.is_empty() {
             self.stream.set_write_timeout(Some(remaining(self.deadline)?))?;
             match self.stream.write(bytes) {
@@ -241,18 +241,18 @@ impl Connection {
         Ok(())
     }
 
-    fn receive(&mut self, into: &mut [u8]) -> Result<(), Failure> {
+    fn receive(&mut self, into: &mut [u8]) -> Result<(), BusError> {
         self.receive_at(into, 0)
     }
 
-    fn receive_at(&mut self, into: &mut [u8], mut filled: usize) -> Result<(), Failure> {
+    fn receive_at(&mut self, into: &mut [u8], mut filled: usize) -> Result<(), BusError> {
         while filled < into.len() {
             filled += self.receive_some(&mut into[filled..])?;
         }
         Ok(())
     }
 
-    fn receive_some(&mut self, into: &mut [u8]) -> Result<usize, Failure> {
+    fn receive_some(&mut self, into: &mut [u8]) -> Result<usize, BusError> {
         if !self.early.is_empty() {
             let count = into.len().min(self.early.len());
             for (to, from) in into.iter_mut().zip(self.early.drain(..count)) {
@@ -266,10 +266,10 @@ impl Connection {
             let left = remaining(self.deadline)?.as_millis().min(i32::MAX as u128) as i32;
             let [readable, cancelled, gone] = raw::wait_readable(fds, left + 1)?;
             if cancelled {
-                return Err(Failure::Cancelled);
+                return Err(BusError::Cancelled);
             }
             if gone {
-                return Err(Failure::Gone);
+                return Err(BusError::Gone);
             }
             if !readable {
                 continue;
@@ -285,10 +285,10 @@ impl Connection {
 }
 
 /// The time left; an error if there is none.
-fn remaining(deadline: Instant) -> Result<Duration, Failure> {
+fn remaining(deadline: Instant) -> Result<Duration, BusError> {
     let left = deadline.saturating_duration_since(Instant::now());
     // A timeout of zero would mean none.
-    if left < Duration::from_micros(1) { Err(Failure::Timeout) } else { Ok(left) }
+    if left < Duration::from_micros(1) { Err(BusError::Timeout) } else { Ok(left) }
 }
 
 fn set_send_timeout(socket: &OwnedFd, timeout: Duration) -> nix::Result<()> {
@@ -353,7 +353,7 @@ mod tests {
 
     const AUTHENTICATED: &[u8] = b"DATA\r\nOK 0\r\n";
 
-    fn open(endpoint: &Endpoint, milliseconds: u64) -> Result<Connection, Failure> {
+    fn open(endpoint: &Endpoint, milliseconds: u64) -> Result<Connection, BusError> {
         Connection::open(endpoint, Instant::now() + Duration::from_millis(milliseconds), None)
     }
 
@@ -364,20 +364,20 @@ mod tests {
     #[test]
     fn a_peer_that_says_nothing_is_a_timeout() {
         let (_dir, endpoint) = peer(&[], false);
-        assert!(matches!(open(&endpoint, 100), Err(Failure::Timeout)));
+        assert!(matches!(open(&endpoint, 100), Err(BusError::Timeout)));
         let (_dir, endpoint) = peer(&[AUTHENTICATED], false);
         let mut connection = open(&endpoint, 60_000).unwrap();
         connection.deadline = Instant::now() + Duration::from_millis(100);
-        assert!(matches!(connection.call(&call()), Err(Failure::Timeout)));
+        assert!(matches!(connection.call(&call()), Err(BusError::Timeout)));
     }
 
     #[test]
     fn a_peer_that_goes_is_an_error_at_once() {
         let (_dir, endpoint) = peer(&[b"OK"], true);
-        assert!(matches!(open(&endpoint, 60_000), Err(Failure::Broken(_))));
+        assert!(matches!(open(&endpoint, 60_000), Err(BusError::Broken(_))));
         let (_dir, endpoint) = peer(&[AUTHENTICATED], true);
         let mut connection = open(&endpoint, 60_000).unwrap();
-        assert!(matches!(connection.call(&call()), Err(Failure::Broken(_))));
+        assert!(matches!(connection.call(&call()), Err(BusError::Broken(_))));
     }
 
     #[test]
@@ -399,12 +399,12 @@ mod tests {
             [&b"REJECTED EXTERNAL\r\nREJECTED EXTERNAL\r\n"[..], &[b'x'; 2000], b"HTTP/1.1 400 Bad\r\n\r\n"]
         {
             let (_dir, endpoint) = peer(&[says], false);
-            assert!(matches!(open(&endpoint, 60_000), Err(Failure::Broken(_))));
+            assert!(matches!(open(&endpoint, 60_000), Err(BusError::Broken(_))));
         }
         let huge = b"l\x02\x00\x01\xff\xff\xff\x7f\x01\x00\x00\x00\x00\x00\x00\x00";
         let (_dir, endpoint) = peer(&[AUTHENTICATED, huge], false);
         let mut connection = open(&endpoint, 60_000).unwrap();
-        assert!(matches!(connection.call(&call()), Err(Failure::Broken(text)) if text.contains("large")));
+        assert!(matches!(connection.call(&call()), Err(BusError::Broken(text)) if text.contains("large")));
     }
 
     #[test]

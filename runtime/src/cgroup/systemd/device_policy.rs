@@ -4,17 +4,17 @@
 //! again. For a list that `DeviceAllow=` cannot express there is no policy: then only the runtime's rules are in force.
 
 use super::super::devices::{Class, Rule, Whitelist};
-use super::value::{Property, Value};
+use super::value::{Property, PropertyValue};
 
 /// The properties for a list of rules.
 pub(super) fn of(rules: &[Rule]) -> Vec<Property> {
     let allowed = Whitelist::new(rules).ok().and_then(|list| {
-        let allowed: Option<Vec<Value>> = list
+        let allowed: Option<Vec<PropertyValue>> = list
             .allowed()?
             .map(|(class, major, minor, access)| {
-                Some(Value::Tuple(vec![
-                    Value::text(node(class, major, minor)?),
-                    Value::text(access.to_string()),
+                Some(PropertyValue::Tuple(vec![
+                    PropertyValue::text(node(class, major, minor)?),
+                    PropertyValue::text(access.to_string()),
                 ]))
             })
             .collect();
@@ -22,8 +22,8 @@ pub(super) fn of(rules: &[Rule]) -> Vec<Property> {
     });
     let policy = if allowed.is_some() { "strict" } else { "auto" };
     vec![
-        Property::new("DevicePolicy", Value::text(policy)),
-        Property::new("DeviceAllow", Value::Array("(ss)", allowed.unwrap_or_default())),
+        Property::new("DevicePolicy", PropertyValue::text(policy)),
+        Property::new("DeviceAllow", PropertyValue::Array("(ss)", allowed.unwrap_or_default())),
     ]
 }
 
@@ -59,8 +59,8 @@ mod tests {
     #[test]
     fn what_has_no_name_is_left_to_the_runtimes_own_rules() {
         let auto = [
-            Property::new("DevicePolicy", Value::text("auto")),
-            Property::new("DeviceAllow", Value::Array("(ss)", Vec::new())),
+            Property::new("DevicePolicy", PropertyValue::text("auto")),
+            Property::new("DeviceAllow", PropertyValue::Array("(ss)", Vec::new())),
         ];
         assert_eq!(of(&rules(&[rule(true, LinuxDeviceType::A, [-1, -1], "rwm")]).unwrap()), auto);
         assert_eq!(of(&rules(&[rule(true, LinuxDeviceType::C, [-1, 3], "r")]).unwrap()), auto);

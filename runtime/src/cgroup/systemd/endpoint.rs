@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Instance;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// An address of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +37,12 @@ impl Instance {
     pub(super) fn unreachable(&self, reasons: &[String]) -> Error {
         let what = "systemd cgroup flag passed, but systemd support for managing cgroups is not available";
         let reasons = if reasons.is_empty() { "no address is known".to_owned() } else { reasons.join("; ") };
-        let error = Error::new(Kind::Unsupported, format!("{what}: {reasons}"));
+        let error = Error::new(ErrorKind::Unsupported, format!("{what}: {reasons}"));
         match self {
             Self::System => {
-                error.hint("is systemd the init of this machine? if it is not, use the cgroupfs driver")
+                error.with_hint("is systemd the init of this machine? if it is not, use the cgroupfs driver")
             }
-            Self::User { .. } => error.hint(
+            Self::User { .. } => error.with_hint(
                 "a session of the user's own systemd is needed, with XDG_RUNTIME_DIR set: log in anew, \
                  or run `loginctl enable-linger`",
             ),

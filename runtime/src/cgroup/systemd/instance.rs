@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// An instance of systemd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,8 +87,8 @@ pub(in super::super) fn refuse_on_v1(instance: &Instance) -> Result<()> {
     match instance {
         Instance::System => Ok(()),
         Instance::User { .. } => {
-            Err(Error::new(Kind::Unsupported, "the systemd of a user manages no cgroups of version 1")
-                .hint("boot with cgroup v2, or use the cgroupfs driver"))
+            Err(Error::new(ErrorKind::Unsupported, "the systemd of a user manages no cgroups of version 1")
+                .with_hint("boot with cgroup v2, or use the cgroupfs driver"))
         }
     }
 }

@@ -9,10 +9,10 @@ use rustbus::message_builder::{MarshalledMessage, MessageBuilder};
 use rustbus::params::{Base, Container, Param};
 
 use super::Instance;
-use super::bus::{Connection, Failure};
+use super::bus::{BusError, Connection};
 use super::endpoint::Endpoint;
-use super::value::{Property, Value};
-use crate::error::{Error, Kind, Result};
+use super::value::{Property, PropertyValue};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How long a unit may take to start or stop, including the connection.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ impl Manager {
         for endpoint in instance.endpoints() {
             match Self::connect_to(&endpoint, deadline, cancel) {
                 Ok(manager) => return Ok(manager),
-                Err(Failure::Cancelled) => return Err(Error::cancelled()),
+                Err(BusError::Cancelled) => return Err(Error::cancelled()),
                 Err(failure) => reasons.push(format!("{endpoint}: {failure}")),
             }
         }
@@ -54,7 +54,7 @@ impl Manager {
         endpoint: &Endpoint,
         deadline: Instant,
         cancel: Option<BorrowedFd<'_>>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, BusError> {
         let cancel = cancel.map(|fd| fd.try_clone_to_owned()).transpose()?;
         let mut connection = Connection::open(endpoint, deadline, cancel)?;
         if let Endpoint::Bus(_) = endpoint {
@@ -80,22 +80,22 @@ impl Manager {
 
     /// Makes a scope and waits until its processes are in it. First forgets a failed unit with that name.
     pub(super) fn start_scope(&mut self, unit: &str, properties: &[Property]) -> Result<()> {
-        let fail = |failure: Failure| {
-            if let Failure::Cancelled = failure {
+        let fail = |failure: BusError| {
+            if let BusError::Cancelled = failure {
                 return Error::cancelled();
             }
             let error = Error::new(failure.kind(), format!("unable to start unit {unit:?}: {failure}"));
             let error = error.at("/linux/cgroupsPath");
             match failure {
-                Failure::Refused { name, .. } if name.ends_with(".UnitExists") => {
-                    error.hint("a container or service with that name is running")
+                BusError::Refused { name, .. } if name.ends_with(".UnitExists") => {
+                    error.with_hint("a container or service with that name is running")
                 }
-                Failure::Timeout => error.hint("systemd is busy or hangs: see `systemctl list-jobs`"),
+                BusError::Timeout => error.with_hint("systemd is busy or hangs: see `systemctl list-jobs`"),
                 _ => error,
             }
         };
         match self.start_transient(unit, properties) {
-            Err(Failure::Refused { name, .. }) if name.ends_with(".UnitExists") => {
+            Err(BusError::Refused { name, .. }) if name.ends_with(".UnitExists") => {
                 self.reset_failed(unit);
                 self.start_transient(unit, properties).map_err(fail)
             }
@@ -103,7 +103,7 @@ impl Manager {
         }
     }
 
-    fn start_transient(&mut self, unit: &str, properties: &[Property]) -> Result<(), Failure> {
+    fn start_transient(&mut self, unit: &str, properties: &[Property]) -> Result<(), BusError> {
         let mut call = method("StartTransientUnit");
         let no_others = Container::make_array("(sa(sv))", std::iter::empty::<Param<'_, '_>>());
         push(
@@ -120,13 +120,13 @@ impl Manager {
             return Ok(());
         }
         self.reset_failed(unit);
-        Err(Failure::Broken(format!("the job ended with {result:?}")))
+        Err(BusError::Broken(format!("the job ended with {result:?}")))
     }
 
     /// Sends a call that makes a job, and waits until the job is over; returns its result.
-    fn run(&mut self, call: &MarshalledMessage) -> Result<String, Failure> {
+    fn run(&mut self, call: &MarshalledMessage) -> Result<String, BusError> {
         let answer = self.connection.call(call)?;
-        let unexpected = || Failure::Broken("systemd answered something unexpected".to_owned());
+        let unexpected = || BusError::Broken("systemd answered something unexpected".to_owned());
         let job = answer.unmarshall_all().map_err(|_| unexpected())?;
         let job = job.params.first().and_then(text).ok_or_else(unexpected)?.to_owned();
         loop {
@@ -163,7 +163,7 @@ impl Manager {
         let inside = inside
             .components()
             .fold(String::new(), |path, part| path + "/" + &part.as_os_str().to_string_lossy());
-        let pids = param(&Value::Array("u", vec![Value::U32(pid.cast_unsigned())]));
+        let pids = param(&PropertyValue::Array("u", vec![PropertyValue::U32(pid.cast_unsigned())]));
         let sent = pids
             .and_then(|pids| push(&mut call, &[string(unit), string(&inside), pids]))
             .and_then(|()| self.connection.call(&call).map(drop));
@@ -184,7 +184,7 @@ impl Manager {
                 self.reset_failed(unit);
                 Ok(())
             }
-            Err(Failure::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => Ok(()),
+            Err(BusError::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => Ok(()),
             Err(failure) => {
                 Err(Error::new(failure.kind(), format!("unable to stop unit {unit:?}: {failure}")))
             }
@@ -201,22 +201,22 @@ impl Manager {
     }
 }
 
-impl Failure {
-    fn kind(&self) -> Kind {
+impl BusError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::Timeout => Kind::Timeout,
-            Self::Cancelled => Kind::Cancelled,
-            Self::Refused { name, .. } if name.ends_with("AccessDenied") => Kind::Permission,
+            Self::Timeout => ErrorKind::Timeout,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Refused { name, .. } if name.ends_with("AccessDenied") => ErrorKind::Permission,
             Self::Refused { name, .. } if name.ends_with("InteractiveAuthorizationRequired") => {
-                Kind::Permission
+                ErrorKind::Permission
             }
-            Self::Refused { name, .. } if name.ends_with("UnitExists") => Kind::WrongState,
-            Self::Refused { .. } | Self::Broken(_) | Self::Gone => Kind::System,
+            Self::Refused { name, .. } if name.ends_with("UnitExists") => ErrorKind::WrongState,
+            Self::Refused { .. } | Self::Broken(_) | Self::Gone => ErrorKind::System,
         }
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for BusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { name, text } if text.is_empty() => f.write_str(name),
@@ -242,12 +242,12 @@ fn method(member: &str) -> MarshalledMessage {
     MessageBuilder::new().call(member).on(PATH).with_interface(INTERFACE).at(NAME).build()
 }
 
-fn push(message: &mut MarshalledMessage, params: &[Param<'_, '_>]) -> Result<(), Failure> {
+fn push(message: &mut MarshalledMessage, params: &[Param<'_, '_>]) -> Result<(), BusError> {
     message.body.push_old_params(params).map_err(|error| unmarshallable(&error))
 }
 
-fn unmarshallable(error: &dyn fmt::Display) -> Failure {
-    Failure::Broken(format!("cannot put the call into a message: {error}"))
+fn unmarshallable(error: &dyn fmt::Display) -> BusError {
+    BusError::Broken(format!("cannot put the call into a message: {error}"))
 }
 
 fn string<'a, 'e>(text: &str) -> Param<'a, 'e> {
@@ -262,7 +262,7 @@ fn text<'p>(param: &'p Param<'_, '_>) -> Option<&'p str> {
 }
 
 /// Properties as `a(sv)`.
-fn described(properties: &[Property]) -> Result<Param<'static, 'static>, Failure> {
+fn described(properties: &[Property]) -> Result<Param<'static, 'static>, BusError> {
     let mut items: Vec<Param<'static, 'static>> = Vec::new();
     for property in properties {
         let value = Param::Container(Container::make_variant(param(&property.value)?));
@@ -273,24 +273,24 @@ fn described(properties: &[Property]) -> Result<Param<'static, 'static>, Failure
         .map_err(|error| unmarshallable(&error))
 }
 
-fn param(value: &Value) -> Result<Param<'static, 'static>, Failure> {
+fn param(value: &PropertyValue) -> Result<Param<'static, 'static>, BusError> {
     let base = match value {
-        Value::Bool(value) => Base::Boolean(*value),
-        Value::Byte(value) => Base::Byte(*value),
-        Value::I16(value) => Base::Int16(*value),
-        Value::U16(value) => Base::Uint16(*value),
-        Value::I32(value) => Base::Int32(*value),
-        Value::U32(value) => Base::Uint32(*value),
-        Value::I64(value) => Base::Int64(*value),
-        Value::U64(value) => Base::Uint64(*value),
-        Value::Str(value) => Base::String(value.clone()),
-        Value::Array(signature, items) => {
+        PropertyValue::Bool(value) => Base::Boolean(*value),
+        PropertyValue::Byte(value) => Base::Byte(*value),
+        PropertyValue::I16(value) => Base::Int16(*value),
+        PropertyValue::U16(value) => Base::Uint16(*value),
+        PropertyValue::I32(value) => Base::Int32(*value),
+        PropertyValue::U32(value) => Base::Uint32(*value),
+        PropertyValue::I64(value) => Base::Int64(*value),
+        PropertyValue::U64(value) => Base::Uint64(*value),
+        PropertyValue::Str(value) => Base::String(value.clone()),
+        PropertyValue::Array(signature, items) => {
             let items = items.iter().map(param).collect::<Result<Vec<_>, _>>()?;
             return Container::make_array(signature, items.into_iter())
                 .map(Param::Container)
                 .map_err(|error| unmarshallable(&error));
         }
-        Value::Tuple(items) => {
+        PropertyValue::Tuple(items) => {
             let items = items.iter().map(param).collect::<Result<Vec<_>, _>>()?;
             return Ok(Param::Container(Container::Struct(items)));
         }
@@ -305,9 +305,9 @@ mod tests {
     #[test]
     fn properties_have_the_types_that_systemd_wants() {
         let properties = [
-            Property::new("PIDs", Value::Array("u", vec![Value::U32(7)])),
-            Property::new("DeviceAllow", Value::Array("(ss)", Vec::new())),
-            Property::new("Delegate", Value::Bool(true)),
+            Property::new("PIDs", PropertyValue::Array("u", vec![PropertyValue::U32(7)])),
+            Property::new("DeviceAllow", PropertyValue::Array("(ss)", Vec::new())),
+            Property::new("Delegate", PropertyValue::Bool(true)),
         ];
         let mut message = method("StartTransientUnit");
         push(&mut message, &[described(&properties).unwrap()]).unwrap();
@@ -327,7 +327,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let instance = Instance::User { uid: 1, runtime_dir: Some(dir.path().to_owned()), address: None };
         let error = Manager::connect(&instance, None).unwrap_err();
-        assert_eq!(error.kind(), Kind::Unsupported);
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
         let text = error.to_string();
         assert!(text.starts_with("systemd cgroup flag passed, but"), "{text}");
         assert!(text.contains("systemd/private: No such file"), "{text}");

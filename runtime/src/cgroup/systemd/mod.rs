@@ -48,7 +48,7 @@ pub(super) use self::properties::{DEFAULT_PERIOD, in_force};
 pub(super) use self::unit::{ScopeName, slice_path};
 use super::devices::Rule;
 use super::settings::Setting;
-use value::{Property, Value};
+use value::{Property, PropertyValue};
 
 /// A planned scope: everything that systemd is told, except the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,18 +77,18 @@ impl ScopePlan {
         rules: &[Rule],
         annotations: Vec<Property>,
     ) -> Self {
-        let text = |text: &str| Value::Str(text.to_owned());
+        let text = |text: &str| PropertyValue::Str(text.to_owned());
         let mut properties = vec![
-            Property::new("Description", Value::Str(format!("wharf container {id}"))),
+            Property::new("Description", PropertyValue::Str(format!("wharf container {id}"))),
             Property::new("Slice", text(name.slice())),
-            Property::new("Delegate", Value::Bool(true)),
-            Property::new("DefaultDependencies", Value::Bool(false)),
+            Property::new("Delegate", PropertyValue::Bool(true)),
+            Property::new("DefaultDependencies", PropertyValue::Bool(false)),
             // A unit that failed (a process was killed for lack of memory) is forgotten like any other.
             Property::new("CollectMode", text("inactive-or-failed")),
         ];
         // The statistics need these controllers too.
         for accounting in ["CPUAccounting", "MemoryAccounting", "IOAccounting", "TasksAccounting"] {
-            properties.push(Property::new(accounting, Value::Bool(true)));
+            properties.push(Property::new(accounting, PropertyValue::Bool(true)));
         }
         properties.extend(properties::of(settings, DEFAULT_PERIOD));
         properties.extend(device_policy::of(rules));
@@ -101,7 +101,7 @@ impl ScopePlan {
 
     /// Makes the scope with a process in it.
     pub(crate) fn start(&self, manager: &mut Manager, pid: i32) -> crate::Result<()> {
-        let pids = Value::Array("u", vec![Value::U32(pid.cast_unsigned())]);
+        let pids = PropertyValue::Array("u", vec![PropertyValue::U32(pid.cast_unsigned())]);
         let mut properties = self.properties.clone();
         properties.push(Property::new("PIDs", pids));
         manager.start_scope(&self.record.unit, &properties)
@@ -121,7 +121,7 @@ impl ScopeRecord {
     /// Changes the device rules, until the next boot.
     pub(super) fn update_devices(&self, rules: &[Rule]) -> crate::Result<()> {
         // A list is added to the existing one; an empty one removes everything first.
-        let mut properties = vec![Property::new("DeviceAllow", Value::Array("(ss)", Vec::new()))];
+        let mut properties = vec![Property::new("DeviceAllow", PropertyValue::Array("(ss)", Vec::new()))];
         properties.extend(device_policy::of(rules));
         Manager::connect(&self.instance, None)?.set_properties(&self.unit, &properties)
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Instance;
 use super::value::Property;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A connection that cannot exist.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub(crate) struct Manager(Infallible);
 impl Manager {
     /// Always an error.
     pub(crate) fn connect(_: &Instance, _: Option<BorrowedFd<'_>>) -> Result<Self> {
-        Err(Error::new(Kind::Unsupported, "the systemd cgroup driver is not supported by this build")
-            .hint("build with the feature `systemd`"))
+        Err(Error::new(ErrorKind::Unsupported, "the systemd cgroup driver is not supported by this build")
+            .with_hint("build with the feature `systemd`"))
     }
 
     pub(crate) fn watch(&mut self, _: BorrowedFd<'_>) -> Result<()> {

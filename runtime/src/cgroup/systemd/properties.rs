@@ -4,7 +4,7 @@
 //! file that is written after it. A file without a property is just written.
 
 use super::super::settings::Setting;
-use super::value::{Property, Value};
+use super::value::{Property, PropertyValue};
 
 /// The kernel's bandwidth period in microseconds, unless another is set.
 pub(in super::super) const DEFAULT_PERIOD: u64 = 100_000;
@@ -90,7 +90,7 @@ fn limit(text: &str) -> Option<u64> {
 fn put(out: &mut Vec<Property>, name: &str, value: Option<u64>) {
     if let Some(value) = value {
         out.retain(|property| property.name != name);
-        out.push(Property::new(name, Value::U64(value)));
+        out.push(Property::new(name, PropertyValue::U64(value)));
     }
 }
 
@@ -109,7 +109,10 @@ fn put_bits(out: &mut Vec<Property>, name: &str, list: &str) {
         }
         (from..=to).for_each(|bit| bytes[bit / 8] |= 1 << (bit % 8));
     }
-    out.push(Property::new(name, Value::Array("y", bytes.into_iter().map(Value::Byte).collect())));
+    out.push(Property::new(
+        name,
+        PropertyValue::Array("y", bytes.into_iter().map(PropertyValue::Byte).collect()),
+    ));
 }
 
 /// `100`, `default 100` or `8:0 100`.
@@ -144,21 +147,24 @@ fn put_io_max(out: &mut Vec<Property>, value: &str) {
 
 /// Adds a pair of device and number to the array of a property.
 fn append(out: &mut Vec<Property>, name: &str, device: &str, number: u64) {
-    let pair = Value::Tuple(vec![Value::text(format!("/dev/block/{device}")), Value::U64(number)]);
+    let pair = PropertyValue::Tuple(vec![
+        PropertyValue::text(format!("/dev/block/{device}")),
+        PropertyValue::U64(number),
+    ]);
     for property in out.iter_mut().filter(|property| property.name == name) {
-        if let Value::Array(_, items) = &mut property.value {
+        if let PropertyValue::Array(_, items) = &mut property.value {
             items.push(pair);
             return;
         }
     }
-    out.push(Property::new(name, Value::Array("(st)", vec![pair])));
+    out.push(Property::new(name, PropertyValue::Array("(st)", vec![pair])));
 }
 
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
 
-    use super::super::super::layout::Place;
+    use super::super::super::layout::Hierarchy;
     use super::super::super::settings::{Absent, Group};
     use super::*;
 
@@ -166,7 +172,7 @@ mod tests {
         let settings: Vec<Setting> = files
             .iter()
             .map(|&(file, value)| Setting {
-                place: Place::V2,
+                place: Hierarchy::V2,
                 controller: "x".into(),
                 file: file.into(),
                 value: value.to_owned(),

@@ -49,7 +49,7 @@ pub(in super::super) fn name(annotations: Option<&HashMap<String, String>>) -> R
     {
         let message = format!("{name:?} cannot be the name of a cgroup below the scope");
         return Err(Error::invalid(format!("/annotations/{ANNOTATION}"), message)
-            .hint("use one name without a slash that no file of the kernel has in a cgroup"));
+            .with_hint("use one name without a slash that no file of the kernel has in a cgroup"));
     }
     Ok(Some(&**name).filter(|name| !name.is_empty()))
 }

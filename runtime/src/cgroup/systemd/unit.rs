@@ -29,7 +29,7 @@ impl ScopeName {
                 "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {text:?} instead"
             );
             return Err(Error::invalid(POINTER, message)
-                .hint("use the cgroupfs driver for a path in the cgroup file system"));
+                .with_hint("use the cgroupfs driver for a path in the cgroup file system"));
         };
         let slice = if slice.is_empty() { instance.default_slice() } else { slice };
         let slice = if slice == "-" { "-.slice" } else { slice };
@@ -49,7 +49,7 @@ impl ScopeName {
             if part.len() > LONGEST || !part.bytes().all(is_unit_byte) {
                 let message = format!("{part:?} cannot be the name of a systemd unit");
                 return Err(Error::invalid(POINTER, message)
-                    .hint("letters, digits and :-_.\\@ are allowed, 255 at most"));
+                    .with_hint("letters, digits and :-_.\\@ are allowed, 255 at most"));
             }
         }
         expand(slice)?;

@@ -4,19 +4,19 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Property {
     pub(crate) name: String,
-    pub(crate) value: Value,
+    pub(crate) value: PropertyValue,
 }
 
 impl Property {
     /// Combines name and value.
-    pub(crate) fn new(name: impl Into<String>, value: Value) -> Self {
+    pub(crate) fn new(name: impl Into<String>, value: PropertyValue) -> Self {
         Self { name: name.into(), value }
     }
 }
 
 /// A value with its D-Bus type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub(crate) enum PropertyValue {
     Bool(bool),
     Byte(u8),
     I16(i16),
@@ -31,7 +31,7 @@ pub(crate) enum Value {
     Tuple(Vec<Self>),
 }
 
-impl Value {
+impl PropertyValue {
     /// A string.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self::Str(text.into())

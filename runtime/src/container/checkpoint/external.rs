@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::linux::device;
 use crate::linux::mount::propagation::Reach;
 use crate::linux::mountinfo::{self, MountInfo};
@@ -198,15 +198,15 @@ pub(crate) fn words_for_dump(spec: &Spec, mounts: &[HostMount], view: &MountView
     let mut add = |mount: &MountInfo, key: &str, pointer: &str| -> Result<()> {
         if view.table.iter().filter(|other| other.point == mount.point).count() > 1 {
             let sentence = format!("more than one mount is on {} in the container", mount.point.display());
-            return Err(Error::new(Kind::Unsupported, sentence)
+            return Err(Error::new(ErrorKind::Unsupported, sentence)
                 .at(pointer)
-                .hint("criu knows mounts by their mount points"));
+                .with_hint("criu knows mounts by their mount points"));
         }
         let point = mount.point.to_str().filter(|point| !point.contains("]:"));
         let Some(point) = point else {
             let sentence =
                 format!("criu cannot be told of the mount point {} in the container", mount.point.display());
-            return Err(Error::new(Kind::Unsupported, sentence).at(pointer));
+            return Err(Error::new(ErrorKind::Unsupported, sentence).at(pointer));
         };
         words.push(format!("mnt[{point}]:{key}"));
         Ok(())
@@ -269,7 +269,7 @@ pub(crate) fn words_for_restore(mounts: &[HostMount]) -> Result<Vec<String>> {
                 words.push(format!("mnt[{key}]:{source}"));
                 Ok(())
             }
-            None => Err(Error::new(Kind::Unsupported, format!("{} is not UTF-8", source.display()))
+            None => Err(Error::new(ErrorKind::Unsupported, format!("{} is not UTF-8", source.display()))
                 .at(&mount.pointer)),
         };
         add(&mount.key, &source)?;

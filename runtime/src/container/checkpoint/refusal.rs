@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::Spec;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::linux::mount::added::AddedMount;
 use crate::linux::namespace::{Namespaces, Origin};
@@ -13,7 +13,7 @@ use crate::program::blame::Place;
 /// criu makes processes with arbitrary ids and inspects all of them.
 pub(crate) fn refuse_without_root() -> Result<()> {
     if Host::probe()?.is_rootless() {
-        return Err(Error::new(Kind::Unsupported, "checkpoint and restore need root of the host"));
+        return Err(Error::new(ErrorKind::Unsupported, "checkpoint and restore need root of the host"));
     }
     Ok(())
 }
@@ -22,8 +22,8 @@ pub(crate) fn refuse_without_root() -> Result<()> {
 pub(super) fn refuse_added_mounts(added: &[AddedMount]) -> Result<()> {
     let Some(mount) = added.first() else { return Ok(()) };
     let sentence = format!("a mount was added on {} in the container", mount.destination.display());
-    Err(Error::new(Kind::Unsupported, format!("{sentence}, which a restore would not bring back"))
-        .hint("remove it first"))
+    Err(Error::new(ErrorKind::Unsupported, format!("{sentence}, which a restore would not bring back"))
+        .with_hint("remove it first"))
 }
 
 /// Refuses what criu could not save, or could not restore as it was.
@@ -31,8 +31,11 @@ pub(crate) fn refuse_what_cannot_be_saved(spec: &Spec) -> Result<()> {
     let linux = spec.linux().as_ref();
     let namespaces = Namespaces::of(linux);
     let refuse = |what: &str, pointer: &str| {
-        Err(Error::new(Kind::Unsupported, format!("a container {what} cannot be checkpointed or restored"))
-            .at(pointer))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("a container {what} cannot be checkpointed or restored"),
+        )
+        .at(pointer))
     };
     if !namespaces.mount.is_new() {
         return refuse("without a mount namespace of its own", "/linux/namespaces");

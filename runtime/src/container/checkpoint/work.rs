@@ -8,7 +8,7 @@ use oci_spec::runtime::Spec;
 
 use super::options::CriuOptions;
 use crate::criu::image::ImageDirectory;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Where criu logs: a directory of its own, or that of the images.
 pub(crate) struct WorkDirectory<'i> {
@@ -56,7 +56,7 @@ fn make_work(path: &Path) -> Result<ImageDirectory> {
 
 /// Adds the path of criu's log.
 pub(crate) fn with_log(error: Error, work: &WorkDirectory<'_>, log: &str) -> Error {
-    error.hint(format!("see {}", work.log_path(log).display()))
+    error.with_hint(format!("see {}", work.log_path(log).display()))
 }
 
 /// A file with more options for criu: the annotation `org.criu.config`, or else the host's file for runtimes. An empty
@@ -70,7 +70,7 @@ pub(crate) fn config_file(spec: &Spec) -> Result<Option<String>> {
         Some("") => return Ok(None),
         Some(path) if !path.starts_with('/') => {
             return Err(
-                Error::new(Kind::InvalidSpec, format!("{path:?} is not an absolute path")).at(pointer)
+                Error::new(ErrorKind::InvalidSpec, format!("{path:?} is not an absolute path")).at(pointer)
             );
         }
         Some(path) => path,
@@ -89,7 +89,7 @@ pub(crate) fn config_file(spec: &Spec) -> Result<Option<String>> {
         }
         Ok(_) => {
             let sentence = format!("criu's configuration file {path} is not root's alone to write");
-            Err(Error::new(Kind::Permission, sentence).at(pointer))
+            Err(Error::new(ErrorKind::Permission, sentence).at(pointer))
         }
     }
 }
@@ -105,12 +105,12 @@ mod tests {
             config_file(&serde_json::from_value(spec).expect("valid"))
         };
         assert_eq!(with("").expect("none"), None);
-        assert_eq!(with("relative").unwrap_err().kind(), Kind::InvalidSpec);
+        assert_eq!(with("relative").unwrap_err().kind(), ErrorKind::InvalidSpec);
         assert_eq!(with("/nonexistent/criu.conf").unwrap_err().errno(), Some(libc::ENOENT));
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("criu.conf");
         std::fs::write(&file, "").unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-        assert_eq!(with(file.to_str().unwrap()).unwrap_err().kind(), Kind::Permission);
+        assert_eq!(with(file.to_str().unwrap()).unwrap_err().kind(), ErrorKind::Permission);
     }
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use oci_spec::runtime::LinuxBlockIo;
 
-use crate::cgroup::{CgroupLayout, Place};
-use crate::check::finding::Finding;
+use crate::cgroup::{CgroupLayout, Hierarchy};
+use crate::finding::Finding;
 
 pub(super) fn check(block_io: &LinuxBlockIo, layout: &CgroupLayout, findings: &mut Vec<Finding>) {
-    let v1 = matches!(layout.place("blkio", "io"), Some(Place::V1(_)));
+    let v1 = matches!(layout.place("blkio", "io"), Some(Hierarchy::V1(_)));
     check_in(Path::new("/sys/dev/block"), block_io, v1, findings);
 }
 

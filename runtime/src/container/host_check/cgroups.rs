@@ -6,9 +6,9 @@ use oci_spec::runtime::Spec;
 
 use super::block_devices;
 use crate::cgroup::{self, CgroupLayout};
-use crate::check::finding::Finding;
 use crate::check::list;
 use crate::container::cgroups::Cgroups;
+use crate::finding::Finding;
 
 pub(super) fn check(
     spec: &Spec,
@@ -65,6 +65,6 @@ fn present(
         return;
     }
     let sentence = format!("this machine has no {what} {wanted}; the last one is {last}");
-    let refused = layout.place("cpuset", "cpuset").is_some_and(|place| place != cgroup::Place::V2);
+    let refused = layout.place("cpuset", "cpuset").is_some_and(|place| place != cgroup::Hierarchy::V2);
     findings.push(if refused { Finding::error(at, sentence) } else { Finding::warning(at, sentence) });
 }

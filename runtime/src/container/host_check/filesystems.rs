@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::Spec;
 
-use crate::check::finding::Finding;
+use crate::finding::Finding;
 use crate::linux::mount::{filesystem, options};
 
 pub(super) fn check(spec: &Spec, findings: &mut Vec<Finding>) {

@@ -4,7 +4,7 @@ use oci_spec::runtime::Spec;
 
 use super::image::Image;
 use super::program;
-use crate::check::finding::Finding;
+use crate::finding::Finding;
 use crate::hook::HookKind;
 
 /// `image` is where startContainer hooks are looked up; all others are programs of the host.

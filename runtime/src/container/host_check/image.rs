@@ -22,9 +22,9 @@ pub(super) struct Image {
 }
 
 /// What is at a path.
-pub(super) enum Found {
+pub(super) enum Lookup {
     /// This entry, reached by following links inside the image.
-    Here(Entry),
+    Here(ImageEntry),
     /// Certainly nothing.
     Missing,
     /// It will be covered, or cannot be looked at.
@@ -32,7 +32,7 @@ pub(super) enum Found {
 }
 
 /// An entry of the image.
-pub(super) struct Entry {
+pub(super) struct ImageEntry {
     /// Only refers to the entry.
     pub(super) fd: OwnedFd,
     /// Type and permissions.
@@ -43,7 +43,7 @@ pub(super) struct Entry {
     pub(super) size: u64,
 }
 
-impl Entry {
+impl ImageEntry {
     pub(super) fn is(&self, kind: u32) -> bool {
         self.mode & libc::S_IFMT == kind
     }
@@ -69,53 +69,53 @@ impl Image {
     }
 
     /// What a path leads to once everything is mounted.
-    pub(super) fn find(&self, path: &Path) -> Found {
+    pub(super) fn find(&self, path: &Path) -> Lookup {
         self.find_below(path, self.mounts.len())
     }
 
     /// What is at a path once everything is mounted, even if it is a symbolic link.
-    pub(super) fn find_itself(&self, path: &Path) -> Found {
+    pub(super) fn find_itself(&self, path: &Path) -> Lookup {
         let wanted = plain(path);
-        let (Some(above), Some(name)) = (wanted.parent(), wanted.file_name()) else { return Found::Unknown };
+        let (Some(above), Some(name)) = (wanted.parent(), wanted.file_name()) else { return Lookup::Unknown };
         let directory = match self.find(above) {
-            Found::Here(directory) => directory,
+            Lookup::Here(directory) => directory,
             other => return other,
         };
         // For a path below a mount that links lead to, only the name counts.
         if self.mounts.iter().any(|mount| wanted.starts_with(mount)) || self.has_link(above) {
-            return Found::Unknown;
+            return Lookup::Unknown;
         }
-        let Ok(name) = CString::new(name.as_bytes()) else { return Found::Unknown };
+        let Ok(name) = CString::new(name.as_bytes()) else { return Lookup::Unknown };
         match find_beneath(&directory.fd, &name) {
-            Ok(fd) => Entry::of(fd).map_or(Found::Unknown, Found::Here),
-            Err(Errno::ENOENT) => Found::Missing,
-            Err(_) => Found::Unknown,
+            Ok(fd) => ImageEntry::of(fd).map_or(Lookup::Unknown, Lookup::Here),
+            Err(Errno::ENOENT) => Lookup::Missing,
+            Err(_) => Lookup::Unknown,
         }
     }
 
     /// What a path leads to once the first `mounted` mounts exist.
-    pub(super) fn find_below(&self, path: &Path, mounted: usize) -> Found {
+    pub(super) fn find_below(&self, path: &Path, mounted: usize) -> Lookup {
         let wanted = plain(path);
         let mounts = self.mounts.get(..mounted).unwrap_or_default();
         let covered = |path: &Path| mounts.iter().any(|mount| path.starts_with(mount));
         if covered(&wanted) {
-            return Found::Unknown;
+            return Lookup::Unknown;
         }
-        let Ok(text) = CString::new(wanted.as_os_str().as_bytes()) else { return Found::Unknown };
+        let Ok(text) = CString::new(wanted.as_os_str().as_bytes()) else { return Lookup::Unknown };
         match find_in_root(&self.root, &text) {
             Ok(fd) => {
                 let inside =
                     name_of(fd.as_fd()).and_then(|name| Some(name.strip_prefix(&self.name).ok()?.to_owned()));
-                match (inside, Entry::of(fd)) {
+                match (inside, ImageEntry::of(fd)) {
                     (Some(inside), Some(entry)) if !covered(&Path::new("/").join(&inside)) => {
-                        Found::Here(entry)
+                        Lookup::Here(entry)
                     }
-                    _ => Found::Unknown,
+                    _ => Lookup::Unknown,
                 }
             }
             // A link may lead to a later mount: only a path without links certainly ends here.
-            Err(Errno::ENOENT | Errno::ENOTDIR) if !self.has_link(&wanted) => Found::Missing,
-            Err(_) => Found::Unknown,
+            Err(Errno::ENOENT | Errno::ENOTDIR) if !self.has_link(&wanted) => Lookup::Missing,
+            Err(_) => Lookup::Unknown,
         }
     }
 
@@ -178,10 +178,10 @@ mod tests {
         .unwrap();
         let image = Image::open(dir.path(), &spec).unwrap();
         let find = |path: &str| match image.find(Path::new(path)) {
-            Found::Here(entry) if entry.is(libc::S_IFREG) => "file",
-            Found::Here(_) => "other",
-            Found::Missing => "missing",
-            Found::Unknown => "unknown",
+            Lookup::Here(entry) if entry.is(libc::S_IFREG) => "file",
+            Lookup::Here(_) => "other",
+            Lookup::Missing => "missing",
+            Lookup::Unknown => "unknown",
         };
         for (path, expected) in [
             ("/bin/sh", "file"),
@@ -202,11 +202,11 @@ mod tests {
         ] {
             assert_eq!(find(path), expected, "{path}");
         }
-        let link = |path: &str| matches!(image.find_itself(Path::new(path)), Found::Here(entry) if entry.is(libc::S_IFLNK));
+        let link = |path: &str| matches!(image.find_itself(Path::new(path)), Lookup::Here(entry) if entry.is(libc::S_IFLNK));
         assert!(link("/usr/lib/abs") && link("/data/dangling") && !link("/bin/sh") && !link("/vol/x"));
-        assert!(matches!(image.find_itself(Path::new("/bin/none")), Found::Missing));
-        assert!(matches!(image.find_itself(Path::new("/data/vol/x")), Found::Unknown));
-        assert!(matches!(image.find_below(Path::new("/late"), 1), Found::Missing));
-        assert!(matches!(image.find_below(Path::new("/vol"), 0), Found::Here(_)));
+        assert!(matches!(image.find_itself(Path::new("/bin/none")), Lookup::Missing));
+        assert!(matches!(image.find_itself(Path::new("/data/vol/x")), Lookup::Unknown));
+        assert!(matches!(image.find_below(Path::new("/late"), 1), Lookup::Missing));
+        assert!(matches!(image.find_below(Path::new("/vol"), 0), Lookup::Here(_)));
     }
 }

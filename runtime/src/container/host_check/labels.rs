@@ -7,7 +7,7 @@ use std::io::Write as _;
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::linux::lsm;
 
 /// Takes questions about AppArmor profiles (security/apparmor/apparmorfs.c, `aa_write_access`).
@@ -27,7 +27,7 @@ pub(super) fn unknown(spec: &Spec) -> Vec<Error> {
         .and_then(|label| profiles(label).find(|name| ask(APPARMOR, &question(name)) == Err(Errno::ENOENT)));
     let profile = missing.map(|name| {
         let what = format!("the AppArmor profile {name:?} is not loaded");
-        Error::new(Kind::InvalidSpec, what).at("/process/apparmorProfile")
+        Error::new(ErrorKind::InvalidSpec, what).at("/process/apparmorProfile")
     });
     let contexts = contexts.into_iter().filter_map(|(label, at)| Some((label?, at)));
     let contexts = contexts.filter(|(label, _)| {
@@ -37,7 +37,7 @@ pub(super) fn unknown(spec: &Spec) -> Vec<Error> {
         .into_iter()
         .chain(contexts.map(|(label, at)| {
             let what = format!("the loaded SELinux policy does not have the label {label:?}");
-            Error::new(Kind::InvalidSpec, what).at(at)
+            Error::new(ErrorKind::InvalidSpec, what).at(at)
         }))
         .collect()
 }

@@ -24,9 +24,9 @@ use super::options::CreateOptions;
 use super::runtime::Runtime;
 use super::terminal::{self, has_terminal};
 use crate::bundle::Bundle;
-use crate::check::finding::Finding;
 use crate::check::rootless;
 use crate::error::Error;
+use crate::finding::Finding;
 use crate::host::Host;
 use crate::linux::lsm;
 use crate::sys::process;
@@ -123,12 +123,12 @@ fn add(findings: &mut Vec<Finding>, errors: impl IntoIterator<Item = Error>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use crate::error::ErrorKind;
 
     #[test]
     fn one_mistake_is_told_once() {
         let mut findings = vec![Finding::error("/a", "first"), Finding::warning("/b", "warned")];
-        let error = |at: &str| Error::new(Kind::InvalidSpec, "again").at(at);
+        let error = |at: &str| Error::new(ErrorKind::InvalidSpec, "again").at(at);
         add(&mut findings, [error("/a"), error("/b"), error("/c")]);
         let told: Vec<_> = findings.iter().map(|finding| (&*finding.pointer, &*finding.message)).collect();
         assert_eq!(told, [("/a", "first"), ("/b", "warned"), ("/b", "again"), ("/c", "again")]);

@@ -1,7 +1,7 @@
 //! Joined namespaces: their kind, and whether one is the runtime's own.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -10,8 +10,8 @@ use nix::sys::statfs::{FsType, fstatfs};
 use oci_spec::runtime::Spec;
 
 use super::present::{is_missing, missing};
-use crate::check::finding::Finding;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::Finding;
 use crate::linux::namespace::Namespaces;
 use crate::linux::sysctl;
 use crate::sys::namespace;
@@ -62,7 +62,7 @@ pub(in super::super) fn refuse_host_sysctls(spec: &Spec, namespaces: &Namespaces
                 "sysctl {key:?} is not allowed in the host's own namespace, which {} is",
                 joined.display()
             );
-            return Err(Error::new(Kind::InvalidSpec, what).at("/linux/sysctl"));
+            return Err(Error::new(ErrorKind::InvalidSpec, what).at("/linux/sysctl"));
         }
     }
     Ok(())
@@ -83,7 +83,7 @@ pub(super) fn is_own(joined: &Path, own: &str) -> bool {
         Ok(joined) => inode(Path::new(own)).is_ok_and(|own| own == joined),
         // Without privileges, the namespaces of other users' processes are not visible. The files of a network
         // namespace are, and each has its own inodes: those of /proc/PID/net.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let process = joined.to_str().and_then(|path| path.strip_suffix("/ns/net"));
             process.is_some_and(|process| {
                 let joined = inode(&Path::new(process).join("net/dev"));

@@ -19,8 +19,9 @@ pub(super) fn clashes(spec: &Spec) -> Vec<Error> {
         return vec![net_device::shared(&path.display().to_string())];
     }
     let names = names_in(path).unwrap_or_default();
-    let taken =
-        |wish: &&net_device::Wish| !wish.is_template() && names.iter().any(|name| name == wish.name_inside());
+    let taken = |wish: &&net_device::DeviceRequest| {
+        !wish.is_template() && names.iter().any(|name| name == wish.name_inside())
+    };
     wishes.iter().filter(taken).map(net_device::clash).collect()
 }
 

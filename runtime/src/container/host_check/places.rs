@@ -4,9 +4,9 @@ use std::path::Path;
 
 use oci_spec::runtime::Mount;
 
-use super::image::{Found, Image, plain};
+use super::image::{Image, Lookup, plain};
 use crate::bundle::Bundle;
-use crate::check::finding::Finding;
+use crate::finding::Finding;
 use crate::host::Host;
 use crate::linux::device;
 use crate::linux::mount::options;
@@ -30,7 +30,7 @@ pub(super) fn check(bundle: &Bundle, host: Option<Host>, image: &Image, findings
     let binds = Namespaces::of(linux).user.is_own() || host.is_some_and(|host| !host.makes_devices());
     for node in device::nodes(configured) {
         let path = Path::new(&node.path);
-        let Found::Here(entry) = image.find_itself(path) else { continue };
+        let Lookup::Here(entry) = image.find_itself(path) else { continue };
         let kind = node.mode & libc::S_IFMT;
         let is_same = entry.is(kind) && (kind == libc::S_IFIFO || entry.device == node.device);
         // A bound node leaves an empty file for the next container.
@@ -58,7 +58,7 @@ fn mount_point(bundle: &Path, mount: &Mount, index: usize, image: &Image) -> Opt
     let typ = mount.typ().as_deref().unwrap_or_default();
     let found = image.find_below(destination, index);
     if options.bind.is_none() && matches!(typ, "proc" | "sysfs") {
-        let Found::Here(_) = found else { return None };
+        let Lookup::Here(_) = found else { return None };
         if image.has_link(&plain(destination)) {
             // CVE-2019-19921: behind a link, another container could replace what the masks are put on.
             return Some(format!(
@@ -67,7 +67,7 @@ fn mount_point(bundle: &Path, mount: &Mount, index: usize, image: &Image) -> Opt
             ));
         }
     }
-    let Found::Here(entry) = found else { return None };
+    let Lookup::Here(entry) = found else { return None };
     let wants_directory = match (options.bind, mount.source()) {
         (None, _) if typ.is_empty() => return None,
         (None, _) => true,

@@ -1,13 +1,13 @@
 //! Host files that a configuration names: whether they exist.
 
-use std::io::ErrorKind;
+use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
 use crate::bundle::Bundle;
-use crate::check::finding::Finding;
+use crate::finding::Finding;
 use crate::linux::mount::options;
 
 pub(super) fn check(bundle: &Bundle, findings: &mut Vec<Finding>) {
@@ -42,7 +42,7 @@ fn listener(spec: &Spec, findings: &mut Vec<Finding>) {
 /// Whether nothing is at a path. What the caller may not see may exist.
 pub(super) fn is_missing(path: &Path) -> bool {
     let error = path.metadata().err().map(|error| error.kind());
-    matches!(error, Some(ErrorKind::NotFound | ErrorKind::NotADirectory))
+    matches!(error, Some(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
 }
 
 pub(super) fn missing(pointer: String, path: &Path) -> Finding {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Process, Spec};
 
-use super::image::{Entry, Found, Image};
-use crate::check::finding::Finding;
+use super::image::{Image, ImageEntry, Lookup};
+use crate::finding::Finding;
 use crate::plan::candidates;
 
 /// More than the kernel reads from the head of a program (`BINPRM_BUF_SIZE`), and more than the headers of an ELF file
@@ -36,7 +36,7 @@ pub(super) fn check(spec: &Spec, image: &Image, findings: &mut Vec<Finding>) {
 }
 
 enum Answer {
-    Executes(PathBuf, Entry),
+    Executes(PathBuf, ImageEntry),
     Fails(String),
     Unknown,
 }
@@ -49,12 +49,12 @@ fn find(process: &Process, program: &str, image: &Image) -> Answer {
     for path in &paths {
         let path = process.cwd().join(OsStr::from_bytes(path));
         match image.find(&path) {
-            Found::Unknown => return Answer::Unknown,
-            Found::Missing => {}
-            Found::Here(entry) if entry.is(libc::S_IFREG) && entry.mode & 0o111 != 0 => {
+            Lookup::Unknown => return Answer::Unknown,
+            Lookup::Missing => {}
+            Lookup::Here(entry) if entry.is(libc::S_IFREG) && entry.mode & 0o111 != 0 => {
                 return Answer::Executes(path, entry);
             }
-            Found::Here(_) => denied = Some(path),
+            Lookup::Here(_) => denied = Some(path),
         }
     }
     Answer::Fails(match denied {
@@ -67,31 +67,31 @@ fn find(process: &Process, program: &str, image: &Image) -> Answer {
 /// Why the kernel would not execute what is at a path, as far as can be found out.
 pub(super) fn refuses(path: &Path, image: &Image) -> Option<String> {
     match image.find(path) {
-        Found::Missing => Some(format!("{} does not exist", path.display())),
-        Found::Here(entry) if !entry.is(libc::S_IFREG) || entry.mode & 0o111 == 0 => {
+        Lookup::Missing => Some(format!("{} does not exist", path.display())),
+        Lookup::Here(entry) if !entry.is(libc::S_IFREG) || entry.mode & 0o111 == 0 => {
             Some(format!("exec {}: permission denied: it is not an executable file", path.display()))
         }
-        Found::Here(entry) => refusal(path, &entry, image, 0),
-        Found::Unknown => None,
+        Lookup::Here(entry) => refusal(path, &entry, image, 0),
+        Lookup::Unknown => None,
     }
 }
 
 /// Why the kernel would not execute an existing file.
-fn refusal(path: &Path, entry: &Entry, image: &Image, depth: u32) -> Option<String> {
+fn refusal(path: &Path, entry: &ImageEntry, image: &Image, depth: u32) -> Option<String> {
     let head = head(entry)?;
-    let interpreter = match Format::of(&head) {
+    let interpreter = match FileFormat::of(&head) {
         _ if is_registered(path, &head) => return None,
-        Format::Script(interpreter) => interpreter,
-        Format::Elf { machine, interpreter } if machine == OWN_MACHINE || machine == OWN_OLD_MACHINE => {
+        FileFormat::Script(interpreter) => interpreter,
+        FileFormat::Elf { machine, interpreter } if machine == OWN_MACHINE || machine == OWN_OLD_MACHINE => {
             interpreter?
         }
-        Format::Elf { machine, .. } => {
+        FileFormat::Elf { machine, .. } => {
             return Some(format!(
                 "exec {}: exec format error: it is for another machine (ELF machine {machine})",
                 path.display()
             ));
         }
-        Format::Unknown => {
+        FileFormat::Unknown => {
             return Some(format!(
                 "exec {}: exec format error: it is neither an ELF program nor a script with #!",
                 path.display()
@@ -100,22 +100,22 @@ fn refusal(path: &Path, entry: &Entry, image: &Image, depth: u32) -> Option<Stri
     };
     let interpreter = Path::new(OsStr::from_bytes(&interpreter)).to_owned();
     match image.find(&interpreter) {
-        Found::Missing => Some(format!(
+        Lookup::Missing => Some(format!(
             "exec {}: no such file or directory: its interpreter {} does not exist",
             path.display(),
             interpreter.display()
         )),
-        Found::Here(entry) if !entry.is(libc::S_IFREG) || entry.mode & 0o111 == 0 => Some(format!(
+        Lookup::Here(entry) if !entry.is(libc::S_IFREG) || entry.mode & 0o111 == 0 => Some(format!(
             "exec {}: permission denied: its interpreter {} is not executable",
             path.display(),
             interpreter.display()
         )),
-        Found::Here(entry) if depth < DEEPEST => refusal(&interpreter, &entry, image, depth + 1),
+        Lookup::Here(entry) if depth < DEEPEST => refusal(&interpreter, &entry, image, depth + 1),
         _ => None,
     }
 }
 
-fn head(entry: &Entry) -> Option<Vec<u8>> {
+fn head(entry: &ImageEntry) -> Option<Vec<u8>> {
     let file = File::open(format!("/proc/self/fd/{}", entry.fd.as_raw_fd())).ok()?;
     let mut head = Vec::new();
     file.take(HEAD).read_to_end(&mut head).ok()?;
@@ -165,13 +165,13 @@ const OWN_OLD_MACHINE: u16 = 40;
 compile_error!("the ELF machine number of this architecture is missing");
 
 #[derive(Debug, PartialEq, Eq)]
-enum Format {
+enum FileFormat {
     Script(Vec<u8>),
     Elf { machine: u16, interpreter: Option<Vec<u8>> },
     Unknown,
 }
 
-impl Format {
+impl FileFormat {
     fn of(head: &[u8]) -> Self {
         if let Some(line) = head.strip_prefix(b"#!") {
             let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -226,16 +226,18 @@ mod tests {
 
     #[test]
     fn formats_are_told_by_their_heads() {
-        let script = |text: &str| Format::Script(text.as_bytes().to_vec());
-        assert_eq!(Format::of(b"#!/bin/sh\necho"), script("/bin/sh"));
-        assert_eq!(Format::of(b"#! \t/usr/bin/env  python3 -u"), script("/usr/bin/env"));
-        assert_eq!(Format::of(b"echo hello"), Format::Unknown);
+        let script = |text: &str| FileFormat::Script(text.as_bytes().to_vec());
+        assert_eq!(FileFormat::of(b"#!/bin/sh\necho"), script("/bin/sh"));
+        assert_eq!(FileFormat::of(b"#! \t/usr/bin/env  python3 -u"), script("/usr/bin/env"));
+        assert_eq!(FileFormat::of(b"echo hello"), FileFormat::Unknown);
         let own = std::fs::read("/proc/self/exe").unwrap();
-        let Format::Elf { machine, .. } = Format::of(&own[..HEAD as usize]) else { panic!("no ELF file") };
+        let FileFormat::Elf { machine, .. } = FileFormat::of(&own[..HEAD as usize]) else {
+            panic!("no ELF file")
+        };
         assert_eq!(machine, OWN_MACHINE);
         for length in 0..200 {
             // No panic, however little there is.
-            drop(Format::of(&own[..length]));
+            drop(FileFormat::of(&own[..length]));
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use oci_spec::runtime::Spec;
 
-use crate::check::finding::{Finding, escape, sorted};
+use crate::finding::{Finding, escape, sorted};
 use crate::hook::HookKind;
 use crate::linux::namespace::{Namespaces, Origin};
 use crate::linux::net_device;
@@ -27,7 +27,7 @@ pub(super) fn check(spec: &Spec, findings: &mut Vec<Finding>) {
     for (key, _) in sorted(keys) {
         let Some(path) = sysctl::path(key).filter(|path| sysctl::scope(path).is_some()) else { continue };
         let at = format!("/linux/sysctl/{}", escape(key));
-        let (example, device) = match Device::of(&path) {
+        let (example, device) = match DeviceParameter::of(&path) {
             Some(device) => (device.example, Some(device.name)),
             None => (path.clone(), None),
         };
@@ -59,13 +59,13 @@ pub(super) fn check(spec: &Spec, findings: &mut Vec<Finding>) {
 }
 
 /// A parameter of one network device.
-struct Device<'p> {
+struct DeviceParameter<'p> {
     name: &'p str,
     /// The same parameter of a device that every namespace has.
     example: String,
 }
 
-impl<'p> Device<'p> {
+impl<'p> DeviceParameter<'p> {
     fn of(path: &'p str) -> Option<Self> {
         let (family, rest) =
             ["net/ipv4/conf/", "net/ipv4/neigh/", "net/ipv6/conf/", "net/ipv6/neigh/", "net/mpls/conf/"]

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use oci_spec::runtime::{Linux, Process, Spec};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::linux::{affinity, ioprio, memory_policy, personality};
 use crate::sys::process;
@@ -21,7 +21,7 @@ pub(super) struct Inheritance {
 impl Inheritance {
     pub(super) fn of(spec: &Spec, id: &ContainerId) -> Result<Self> {
         let keyring = CString::new(format!("_ses.{}", id.as_str()))
-            .map_err(|_| Error::new(Kind::InvalidSpec, "the id contains a NUL byte"))?;
+            .map_err(|_| Error::new(ErrorKind::InvalidSpec, "the id contains a NUL byte"))?;
         let io_priority = spec
             .process()
             .as_ref()

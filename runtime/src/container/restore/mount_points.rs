@@ -11,7 +11,7 @@ use oci_spec::runtime::Mount;
 use crate::child::message::Detail;
 use crate::child::mount_point::{Last, MountPoints};
 use crate::child::{Failure, Outcome};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::mount::entry::Entry;
 use crate::program::Links;
 use crate::program::blame::Place;
@@ -53,8 +53,8 @@ pub(super) fn make(mounts: &[Mount], bundle: &Path, rootfs: &Path) -> Result<()>
             let errno = Errno::from_raw(failure.errno);
             let error = match failure.detail {
                 Detail::LinkOnTheWay | Detail::WrongKind if errno == Errno::ELOOP => {
-                    Error::new(Kind::InvalidSpec, sentence.clone())
-                        .hint("there is a symbolic link in the path; write the path that it leads to")
+                    Error::new(ErrorKind::InvalidSpec, sentence.clone())
+                        .with_hint("there is a symbolic link in the path; write the path that it leads to")
                 }
                 _ => Error::os(errno, sentence.clone()),
             };
@@ -125,9 +125,9 @@ mod tests {
             assert_eq!(error.pointer(), Some("/mounts/0/destination"));
             (error.kind(), error.errno())
         };
-        assert_eq!(refusal("/loop/a", "tmpfs"), (Kind::System, Some(libc::ELOOP)));
-        assert_eq!(refusal("/file", "tmpfs"), (Kind::System, Some(libc::ENOTDIR)));
-        assert_eq!(refusal("/etc/absolute", "proc"), (Kind::InvalidSpec, None));
-        assert_eq!(refusal("/etc/root", "tmpfs"), (Kind::InvalidSpec, None), "a link leads to the root");
+        assert_eq!(refusal("/loop/a", "tmpfs"), (ErrorKind::System, Some(libc::ELOOP)));
+        assert_eq!(refusal("/file", "tmpfs"), (ErrorKind::System, Some(libc::ENOTDIR)));
+        assert_eq!(refusal("/etc/absolute", "proc"), (ErrorKind::InvalidSpec, None));
+        assert_eq!(refusal("/etc/root", "tmpfs"), (ErrorKind::InvalidSpec, None), "a link leads to the root");
     }
 }

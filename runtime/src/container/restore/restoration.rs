@@ -15,17 +15,19 @@ use super::super::opened::open_namespace;
 use super::super::terminal::Destination;
 use super::inside::{loopback_up, make_root_read_only};
 use super::verify::{Policy, verify};
-use super::{LOG, Prepared};
-use crate::criu::message::{CgroupMode, CgroupRoot, InheritFd, JoinNamespace, Options, Request, RequestType};
-use crate::criu::session::{Launch, Session, failure};
-use crate::error::{Error, Kind, Result};
+use super::{LOG, PreparedRestore};
+use crate::criu::message::{
+    CgroupMode, CgroupRoot, CriuRequest, InheritFd, JoinNamespace, Options, RequestType,
+};
+use crate::criu::session::{CriuLaunch, Session, failure};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hook::Watch;
 use crate::linux::namespace::{Namespaces, Origin};
 use crate::sys::pidfd;
 
 /// One restore in progress.
 pub(super) struct Restoration<'r, 'c> {
-    pub(super) prepared: &'r Prepared<'r>,
+    pub(super) prepared: &'r PreparedRestore<'r>,
     pub(super) options: &'r RestoreOptions,
     pub(super) creation: &'r mut Creation<'c>,
     pub(super) rootfs: &'r Path,
@@ -42,7 +44,7 @@ pub(super) struct Restoration<'r, 'c> {
 
 impl Restoration<'_, '_> {
     pub(super) fn run(&mut self, work: &WorkDirectory<'_>) -> Result<()> {
-        let Prepared { program, images, names, streams, namespaces, inheritance, .. } = self.prepared;
+        let PreparedRestore { program, images, names, streams, namespaces, inheritance, .. } = self.prepared;
         let mut kept = Vec::new();
         let mut inherit_fds = inherited(names, streams, &mut kept);
         let opened = open_joined(namespaces)?;
@@ -54,7 +56,7 @@ impl Restoration<'_, '_> {
         let [input, output, error] = copies.map(|fd| {
             fd.try_clone_to_owned().map_err(|error| Error::io(&error, "duplicate a standard stream"))
         });
-        let launch = Launch { streams: Some([input?, output?, error?]), kept: &kept };
+        let launch = CriuLaunch { streams: Some([input?, output?, error?]), kept: &kept };
         let directories: Vec<_> = [images].into_iter().chain(work.own()).collect();
         let (mut session, directories) =
             Session::start_apart(program.path(), launch, self.rootfs, &directories, &|| inheritance.take())?;
@@ -76,7 +78,7 @@ impl Restoration<'_, '_> {
             LOG,
         );
         self.complete(&mut message, inherit_fds)?;
-        let mut request = Request::new(RequestType::Restore);
+        let mut request = CriuRequest::new(RequestType::Restore);
         request.options = Some(message);
         let answer = session.ask(&request, &mut |script, pid, fd| self.notified(script, pid, fd));
         session.end();
@@ -86,15 +88,16 @@ impl Restoration<'_, '_> {
         }
         if !self.verified {
             let sentence = "criu let the processes go before they could be compared with the configuration";
-            return Err(Error::new(Kind::Unsupported, sentence).hint("a newer criu is needed"));
+            return Err(Error::new(ErrorKind::Unsupported, sentence).with_hint("a newer criu is needed"));
         }
         Ok(())
     }
 
     fn complete(&self, message: &mut Options, inherit_fds: Vec<InheritFd>) -> Result<()> {
-        let Prepared { namespaces, host_mounts, label, config_file, .. } = self.prepared;
+        let PreparedRestore { namespaces, host_mounts, label, config_file, .. } = self.prepared;
         message.root = Some(self.rootfs.to_str().map(str::to_owned).ok_or_else(|| {
-            Error::new(Kind::Unsupported, format!("{} is not UTF-8", self.rootfs.display())).at("/root/path")
+            Error::new(ErrorKind::Unsupported, format!("{} is not UTF-8", self.rootfs.display()))
+                .at("/root/path")
         })?);
         message.external = words_for_restore(host_mounts)?;
         message.inherit_fds = inherit_fds;
@@ -144,14 +147,14 @@ impl Restoration<'_, '_> {
             Some((_, pidfd)) => {
                 self.creation.run_runtime_hooks(pid, Watch { process: Some(pidfd.as_fd()), cancel: None })
             }
-            None => Err(Error::new(Kind::System, "criu did not tell which process it made")),
+            None => Err(Error::new(ErrorKind::System, "criu did not tell which process it made")),
         }
     }
 
     /// Everything is restored, and no process has run yet.
     fn examine(&mut self) -> Result<()> {
         let Some((pid, pidfd)) = &self.init else {
-            return Err(Error::new(Kind::System, "criu did not tell which process it made"));
+            return Err(Error::new(ErrorKind::System, "criu did not tell which process it made"));
         };
         let (pid, identity) = (*pid, ProcessIdentity::of(*pid, pidfd.as_fd())?);
         let root = self.prepared.bundle.spec().root().as_ref();
@@ -180,8 +183,9 @@ impl Restoration<'_, '_> {
     }
 
     fn compare(&self, pid: i32) -> Result<()> {
-        let Prepared { bundle, namespaces, capabilities, host_mounts, seccomp, label, streams, .. } =
-            self.prepared;
+        let PreparedRestore {
+            bundle, namespaces, capabilities, host_mounts, seccomp, label, streams, ..
+        } = self.prepared;
         let mode = self.options.criu.cgroups.message();
         if let Some(cgroup) = &self.creation.cgroup {
             let devices = matches!(mode, CgroupMode::Full | CgroupMode::Strict);

@@ -16,7 +16,7 @@ use std::fs;
 use oci_spec::runtime::{Process, Spec};
 
 use super::super::checkpoint::{HostMount, MountView};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::linux::capability::Masks;
 use crate::linux::namespace::Namespaces;
 use crate::linux::{process_status, rlimit};
@@ -50,7 +50,7 @@ pub(super) struct Policy<'p> {
 
 /// The refusal of a restore.
 fn refuse(what: impl std::fmt::Display, pointer: &str) -> Error {
-    Error::new(Kind::InvalidSpec, format!("the checkpoint does not fit the configuration: {what}"))
+    Error::new(ErrorKind::InvalidSpec, format!("the checkpoint does not fit the configuration: {what}"))
         .at(pointer)
 }
 
@@ -76,7 +76,7 @@ fn verify_process(init: i32, pid: i32, view: &MountView, policy: &Policy<'_>) ->
     for thread in list(&format!("/proc/{pid}/task"))? {
         let status = read(&format!("/proc/{pid}/task/{thread}/status"))?;
         let status = process_status::parse(&status).ok_or_else(|| {
-            Error::new(Kind::System, format!("/proc/{pid}/task/{thread}/status is incomplete"))
+            Error::new(ErrorKind::System, format!("/proc/{pid}/task/{thread}/status is incomplete"))
         })?;
         credentials::verify(&status, policy)?;
         seccomp::verify(&status, policy)?;

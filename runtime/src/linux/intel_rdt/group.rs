@@ -8,14 +8,14 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::schema::{self, Line};
-use super::{Clos, Schemata, Wish, check_name};
-use crate::error::{Error, Kind, Result};
+use super::{Clos, GroupRequest, Schemata, check_name};
+use crate::error::{Error, ErrorKind, Result};
 
 const AT: &str = "/linux/intelRdt";
 
 /// Which groups a container is in, for its record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Membership {
+pub(crate) struct RdtMembership {
     pub(super) root: PathBuf,
     /// The directory of its class of service.
     pub(super) clos: PathBuf,
@@ -30,11 +30,11 @@ pub(crate) struct Membership {
     made: Vec<PathBuf>,
 }
 
-impl Membership {
+impl RdtMembership {
     /// Checks whether everything that is asked for is available, without changing anything.
-    pub(crate) fn prepare(wish: &Wish, root: &Path) -> Result<Self> {
+    pub(crate) fn prepare(wish: &GroupRequest, root: &Path) -> Result<Self> {
         let invalid = |message: String, property: &str| {
-            Error::new(Kind::InvalidSpec, message).at(format!("{AT}{property}"))
+            Error::new(ErrorKind::InvalidSpec, message).at(format!("{AT}{property}"))
         };
         let clos = match &wish.clos {
             Clos::Default => root.to_owned(),
@@ -54,7 +54,7 @@ impl Membership {
         ] {
             if wished && !resources.iter().any(|resource| root.join("info").join(resource).is_dir()) {
                 let message = format!("{} has no info/{}: it cannot be shared", root.display(), resources[0]);
-                return Err(invalid(message, property).with_kind(Kind::Unsupported));
+                return Err(invalid(message, property).with_kind(ErrorKind::Unsupported));
             }
         }
         let there = clos.is_dir();
@@ -64,7 +64,10 @@ impl Membership {
                     format!("there is no resctrl group {name}, and no schema is configured for a new one"),
                     "/closID",
                 )
-                .hint(format!("make {}, or set schemata, l3CacheSchema or memBwSchema", clos.display())));
+                .with_hint(format!(
+                    "make {}, or set schemata, l3CacheSchema or memBwSchema",
+                    clos.display()
+                )));
             }
             Clos::Named(_) | Clos::Default if there => compare(&clos, root, &wish.schemata)?,
             _ => {}
@@ -73,11 +76,11 @@ impl Membership {
         if let Some(monitor) = &monitor {
             if !root.join("mon_groups").is_dir() {
                 let message = format!("{} has no mon_groups: nothing can be monitored", root.display());
-                return Err(invalid(message, "/enableMonitoring").with_kind(Kind::Unsupported));
+                return Err(invalid(message, "/enableMonitoring").with_kind(ErrorKind::Unsupported));
             }
             if monitor.is_dir() {
                 let message = format!("{} is there already", monitor.display());
-                return Err(invalid(message, "/enableMonitoring").with_kind(Kind::Exists));
+                return Err(invalid(message, "/enableMonitoring").with_kind(ErrorKind::Exists));
             }
         }
         let remove_clos = !there && matches!(wish.clos, Clos::Own(_));
@@ -85,7 +88,7 @@ impl Membership {
     }
 
     /// Makes the class of service, if it does not exist.
-    pub(crate) fn make_clos(&mut self, wish: &Wish) -> Result<()> {
+    pub(crate) fn make_clos(&mut self, wish: &GroupRequest) -> Result<()> {
         if wish.clos == Clos::Default {
             return Ok(());
         }
@@ -148,7 +151,7 @@ impl Membership {
         {
             if wished && !resources.iter().any(|resource| self.root.join("info").join(resource).is_dir()) {
                 return Err(Error::new(
-                    Kind::Unsupported,
+                    ErrorKind::Unsupported,
                     format!("{} has no info/{}: it cannot be shared", self.root.display(), resources[0]),
                 ));
             }
@@ -194,11 +197,10 @@ impl Membership {
         let status = fs::read_to_string(self.root.join("info/last_cmd_status")).unwrap_or_default();
         let failed = Error::io(error, what);
         match (status.trim(), error.raw_os_error()) {
-            ("" | "ok", Some(libc::ENOSPC)) => {
-                failed.hint("the processor has no more of them: see num_closids and num_rmids below info")
-            }
+            ("" | "ok", Some(libc::ENOSPC)) => failed
+                .with_hint("the processor has no more of them: see num_closids and num_rmids below info"),
             ("" | "ok", _) => failed,
-            (status, _) => failed.hint(format!("the kernel says: {status}")),
+            (status, _) => failed.with_hint(format!("the kernel says: {status}")),
         }
     }
 }

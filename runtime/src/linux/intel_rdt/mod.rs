@@ -13,7 +13,7 @@ use std::fmt;
 
 use oci_spec::runtime::{Linux, LinuxIntelRdt};
 
-pub(crate) use group::Membership;
+pub(crate) use group::RdtMembership;
 pub(crate) use root::find as find_root;
 pub use stats::{CacheOccupancy, IntelRdtStats, L3CacheInfo, MemoryBandwidth, MemoryBandwidthInfo};
 
@@ -33,7 +33,7 @@ pub(crate) enum Clos {
 
 /// What a configuration asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub(crate) struct GroupRequest {
     pub(crate) clos: Clos,
     pub(crate) schemata: Schemata,
     /// The name of the monitoring group, if one is wanted.
@@ -48,7 +48,7 @@ pub(crate) struct Schemata {
     pub(crate) lines: Vec<String>,
 }
 
-impl Wish {
+impl GroupRequest {
     /// Reads the configuration of the container with this id; none if it does not use resctrl.
     pub(crate) fn of(linux: Option<&Linux>, id: &str) -> Option<Self> {
         let rdt = linux?.intel_rdt().as_ref()?;
@@ -98,7 +98,7 @@ impl Schemata {
     }
 }
 
-impl fmt::Display for Wish {
+impl fmt::Display for GroupRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.clos {
             Clos::Default => f.write_str("put the process into the default resctrl group")?,
@@ -131,16 +131,16 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn wish(rdt: serde_json::Value) -> Wish {
+    fn wish(rdt: serde_json::Value) -> GroupRequest {
         let linux: Linux =
             serde_json::from_value(serde_json::json!({"intelRdt": rdt})).expect("a valid object");
-        Wish::of(Some(&linux), "web").expect("an object that is there")
+        GroupRequest::of(Some(&linux), "web").expect("an object that is there")
     }
 
     #[test]
     fn nothing_is_asked_for_without_the_property() {
-        assert_eq!(Wish::of(None, "web"), None);
-        assert_eq!(Wish::of(Some(&Linux::default()), "web"), None);
+        assert_eq!(GroupRequest::of(None, "web"), None);
+        assert_eq!(GroupRequest::of(Some(&Linux::default()), "web"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::statfs;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Its usual place; the kernel makes the directory if the processor has something to share.
 const USUAL: &str = "/sys/fs/resctrl";
@@ -30,9 +30,9 @@ pub(crate) fn find() -> Result<PathBuf> {
         } else {
             "this kernel or this processor does not support it (Intel RDT, AMD QoS)"
         };
-        Error::new(Kind::Unsupported, "intelRdt needs the resctrl file system, which is not mounted")
+        Error::new(ErrorKind::Unsupported, "intelRdt needs the resctrl file system, which is not mounted")
             .at("/linux/intelRdt")
-            .hint(hint)
+            .with_hint(hint)
     })
 }
 
@@ -78,7 +78,7 @@ mod tests {
         assert!(!is_resctrl(Path::new("/proc")));
         assert!(!is_resctrl(Path::new("/nonexistent")));
         if let Err(error) = find() {
-            assert_eq!((error.kind(), error.pointer()), (Kind::Unsupported, Some("/linux/intelRdt")));
+            assert_eq!((error.kind(), error.pointer()), (ErrorKind::Unsupported, Some("/linux/intelRdt")));
         } else {
             println!("skipped in part: this machine has resctrl");
         }

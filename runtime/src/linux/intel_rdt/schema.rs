@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     resource: String,
-    domains: BTreeMap<u32, Value>,
+    domains: BTreeMap<u32, SchemaValue>,
 }
 
 /// What one domain gives. The kernel writes numbers in another form than it takes them (leading zeros, spaces), so only
 /// their values can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Value {
+enum SchemaValue {
     Number(u64),
     /// Something that a later kernel added.
     Text(String),
@@ -27,7 +27,7 @@ impl Line {
         for domain in rest.split(';') {
             let (id, value) = domain.split_once('=')?;
             let id = digits(id.trim(), 10)?.try_into().ok()?;
-            let value = Value::parse(resource, value.trim())?;
+            let value = SchemaValue::parse(resource, value.trim())?;
             if domains.insert(id, value).is_some() {
                 return None;
             }
@@ -46,8 +46,8 @@ impl Line {
         for (id, wanted) in &self.domains {
             let there = line.domains.get(id);
             let rounded = match wanted {
-                Value::Number(number) if self.resource == "MB" => {
-                    Value::Number(number.checked_next_multiple_of(step.max(1)).unwrap_or(*number))
+                SchemaValue::Number(number) if self.resource == "MB" => {
+                    SchemaValue::Number(number.checked_next_multiple_of(step.max(1)).unwrap_or(*number))
                 }
                 other => other.clone(),
             };
@@ -64,7 +64,7 @@ impl Line {
     }
 }
 
-impl Value {
+impl SchemaValue {
     fn parse(resource: &str, text: &str) -> Option<Self> {
         let number = if is_mask(resource) {
             digits(text.strip_prefix("0x").or(text.strip_prefix("0X")).unwrap_or(text), 16)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::group::Membership;
+use super::group::RdtMembership;
 use crate::error::{Error, Result};
 
 /// Intel RDT: empty unless the configuration has `linux.intelRdt`.
@@ -85,7 +85,7 @@ pub struct CacheOccupancy {
     pub llc_occupancy: u64,
 }
 
-impl Membership {
+impl RdtMembership {
     /// Reads the container's numbers. What the machine does not have is absent.
     pub(crate) fn stats(&self) -> Result<IntelRdtStats> {
         let root_lines = read_lines(&self.root.join("schemata"))?;
@@ -158,7 +158,7 @@ fn number(file: &Path) -> Result<u64> {
     let text = read(file)?;
     text.parse().map_err(|_| {
         Error::new(
-            crate::error::Kind::System,
+            crate::error::ErrorKind::System,
             format!("{} has {text:?}, which is not a number", file.display()),
         )
     })

@@ -28,13 +28,13 @@ fn settable() -> AddressFlags {
 }
 
 /// An address as the kernel reported it.
-struct Told {
+struct KernelAddress {
     header: AddressHeader,
     attributes: Vec<Attribute>,
     flags: AddressFlags,
 }
 
-impl Told {
+impl KernelAddress {
     fn of(packet: &Packet) -> Option<Self> {
         let header = AddressHeader::parse(&packet.body).ok()?;
         let attributes = packet.attributes(header.buffer_len());
@@ -67,7 +67,7 @@ pub(super) fn is_of(packet: &Packet, index: u32) -> bool {
 
 /// Whether the container gets the address: permanent and of global scope, of any family.
 pub(super) fn is_kept(packet: &Packet) -> bool {
-    Told::of(packet).is_some_and(|told| {
+    KernelAddress::of(packet).is_some_and(|told| {
         told.flags.contains(AddressFlags::Permanent)
             && told.header.scope == AddressScope::Universe
             && !told.is_temporary()
@@ -76,7 +76,7 @@ pub(super) fn is_kept(packet: &Packet) -> bool {
 
 /// Whether the host gets the address again when the device comes back: all except those that the kernel makes itself.
 pub(super) fn is_restored(packet: &Packet) -> bool {
-    Told::of(packet).is_some_and(|told| !told.is_temporary() && !told.is_kernel_link_local())
+    KernelAddress::of(packet).is_some_and(|told| !told.is_temporary() && !told.is_kernel_link_local())
 }
 
 /// The order in which to add them so that they end up in the same order: the kernel puts an IPv6 address before the
@@ -90,7 +90,7 @@ pub(super) fn in_order(addresses: &[Packet]) -> impl Iterator<Item = &Packet> {
 
 /// The request that adds the address to the device with this number. `rename` has the device's old and new names.
 pub(super) fn request(packet: &Packet, index: u32, rename: (&str, &str)) -> Option<Packet> {
-    let Told { header, attributes, flags } = Told::of(packet)?;
+    let KernelAddress { header, attributes, flags } = KernelAddress::of(packet)?;
     let flags = flags & settable();
     let header =
         AddressHeader { index, flags: AddressHeaderFlags::from_bits_retain(flags.bits() as u8), ..header };

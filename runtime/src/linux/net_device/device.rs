@@ -7,7 +7,7 @@ use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{Wish, address, route};
+use super::{DeviceRequest, address, route};
 use crate::sys::ethtool;
 use crate::sys::netlink::{Attribute, Netlink, Packet, Refusal};
 
@@ -34,7 +34,7 @@ pub(super) struct Link {
 /// A device as it was on the host, with everything that a move removes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Device {
-    pub(super) wish: Wish,
+    pub(super) wish: DeviceRequest,
     /// Its number on the host.
     pub(super) index: u32,
     /// Its number in the container, chosen before the move: that identifies it there, whatever its name.
@@ -48,7 +48,7 @@ pub(super) struct Device {
 
 /// How to look up a device.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Key<'k> {
+pub(super) enum DeviceKey<'k> {
     Index(u32),
     Name(&'k str),
 }
@@ -84,10 +84,10 @@ impl Link {
     }
 
     /// The device, if the namespace has it. The name may be one of its alternative names.
-    pub(super) fn find(netlink: &Netlink, key: Key<'_>) -> Result<Option<Self>, Refusal> {
+    pub(super) fn find(netlink: &Netlink, key: DeviceKey<'_>) -> Result<Option<Self>, Refusal> {
         let (index, name) = match key {
-            Key::Index(index) => (index, None),
-            Key::Name(name) => (0, Some(Attribute::text(libc::IFLA_IFNAME, name))),
+            DeviceKey::Index(index) => (index, None),
+            DeviceKey::Name(name) => (0, Some(Attribute::text(libc::IFLA_IFNAME, name))),
         };
         let attributes: Vec<_> =
             name.into_iter().chain([Attribute::number(libc::IFLA_EXT_MASK, SKIP_STATS)]).collect();
@@ -125,7 +125,7 @@ impl Link {
 
 impl Device {
     /// Records what the move will remove.
-    pub(super) fn look(netlink: &Netlink, wish: &Wish, link: Link) -> Result<Self, Refusal> {
+    pub(super) fn look(netlink: &Netlink, wish: &DeviceRequest, link: Link) -> Result<Self, Refusal> {
         let index = link.index;
         let header = AddressHeader { index, ..AddressHeader::default() };
         let addresses = netlink

@@ -8,9 +8,9 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::device::{Device, Key, Link};
-use super::{Wish, address, route};
-use crate::error::{Error, Kind, Result};
+use super::device::{Device, DeviceKey, Link};
+use super::{DeviceRequest, address, route};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::namespace;
 use crate::sys::netlink::{Attribute, Netlink, Packet, Refusal};
 
@@ -20,7 +20,7 @@ const TRIES: u32 = 16;
 /// The devices of one creation.
 #[derive(Debug)]
 pub(crate) struct Handover {
-    wishes: Vec<Wish>,
+    wishes: Vec<DeviceRequest>,
     host: Netlink,
     container: Option<Netlink>,
     devices: Vec<Device>,
@@ -40,7 +40,7 @@ pub(crate) struct Intent {
 
 impl Handover {
     /// Checks whether the devices exist, without changing anything. None if no device is asked for.
-    pub(crate) fn prepare(wishes: Vec<Wish>) -> Result<Option<Self>> {
+    pub(crate) fn prepare(wishes: Vec<DeviceRequest>) -> Result<Option<Self>> {
         if wishes.is_empty() {
             return Ok(None);
         }
@@ -101,7 +101,7 @@ impl Handover {
             };
             moved.map_err(|refusal| context(refusal, "move into the container"))?;
             let index = device.index_inside;
-            let name = Link::find(container, Key::Index(index))
+            let name = Link::find(container, DeviceKey::Index(index))
                 .and_then(|link| link.ok_or_else(|| Errno::ENODEV.into()))
                 .map_err(|refusal| context(refusal, "find in the container"))?
                 .name;
@@ -122,7 +122,7 @@ impl Handover {
     pub(crate) fn give_back(&mut self) {
         let Some(container) = &self.container else { return };
         for device in self.devices[..self.begun].iter().rev() {
-            let found = Link::find(container, Key::Index(device.index_inside));
+            let found = Link::find(container, DeviceKey::Index(device.index_inside));
             match found {
                 Ok(Some(link)) if link.hardware == device.hardware => {
                     give_back(&self.host, Some(container), device, link.index);
@@ -152,7 +152,7 @@ impl Intent {
         if identity(host.namespace())? != self.host {
             let names: Vec<_> = self.devices.iter().map(|device| device.wish.name.as_str()).collect();
             return Err(Error::new(
-                Kind::System,
+                ErrorKind::System,
                 format!(
                     "the network devices {} are not handed back, since they come from another network namespace",
                     names.join(", ")
@@ -166,7 +166,7 @@ impl Intent {
             .and_then(|namespace| Netlink::open_in(namespace.as_fd()).ok());
         for device in self.devices.iter().rev() {
             let there = |refusal| refused(refusal, &format!("look for network device {}", device.wish.name));
-            if Link::find(&host, Key::Name(&device.wish.name)).map_err(there)?.is_some() {
+            if Link::find(&host, DeviceKey::Name(&device.wish.name)).map_err(there)?.is_some() {
                 continue;
             }
             let sought = |link: &Link| {
@@ -191,10 +191,10 @@ impl Intent {
 fn refused(Refusal { errno, words }: Refusal, what: &str) -> Error {
     let error = Error::os(errno, what);
     match words {
-        Some(words) if !words.is_empty() => error.hint(format!("the kernel says: {words}")),
+        Some(words) if !words.is_empty() => error.with_hint(format!("the kernel says: {words}")),
         _ => match errno {
-            Errno::EPERM => error.hint("it needs CAP_NET_ADMIN on the host and in the container"),
-            Errno::EACCES => error.hint("IPv6 may be switched off there (net.ipv6.conf.*.disable_ipv6)"),
+            Errno::EPERM => error.with_hint("it needs CAP_NET_ADMIN on the host and in the container"),
+            Errno::EACCES => error.with_hint("IPv6 may be switched off there (net.ipv6.conf.*.disable_ipv6)"),
             _ => error,
         },
     }
@@ -214,9 +214,9 @@ fn identity(namespace: BorrowedFd<'_>) -> Result<(u64, u64)> {
         .map_err(|errno| Error::os(errno, "inspect a network namespace"))
 }
 
-fn find_on_host(host: &Netlink, wish: &Wish) -> Result<Link> {
+fn find_on_host(host: &Netlink, wish: &DeviceRequest) -> Result<Link> {
     let what = format!("find network device {}", wish.name);
-    match Link::find(host, Key::Name(&wish.name)) {
+    match Link::find(host, DeviceKey::Name(&wish.name)) {
         Ok(Some(link)) if link.name == wish.name && link.stays() => Err(Error::invalid(
             wish.pointer(),
             format!(
@@ -228,18 +228,18 @@ fn find_on_host(host: &Netlink, wish: &Wish) -> Result<Link> {
         // The host may know it by an alternative name, which would not be restored.
         Ok(_) => Err(Error::os(Errno::ENODEV, what)
             .at(wish.pointer())
-            .hint("no network device of the runtime's network namespace has this name")),
+            .with_hint("no network device of the runtime's network namespace has this name")),
         Err(refusal) => Err(refused(refusal, &what).at(wish.pointer())),
     }
 }
 
 /// Two devices in a namespace cannot have the same name; with a template the kernel chooses.
-fn refuse_clash(container: &Netlink, wish: &Wish) -> Result<()> {
+fn refuse_clash(container: &Netlink, wish: &DeviceRequest) -> Result<()> {
     if wish.is_template() {
         return Ok(());
     }
     let inside = wish.name_inside();
-    match Link::find(container, Key::Name(inside)) {
+    match Link::find(container, DeviceKey::Name(inside)) {
         Ok(None) => Ok(()),
         Ok(Some(_)) => Err(clash(wish)),
         Err(refusal) => {
@@ -249,12 +249,12 @@ fn refuse_clash(container: &Netlink, wish: &Wish) -> Result<()> {
 }
 
 /// The new name of a device is taken.
-pub(crate) fn clash(wish: &Wish) -> Error {
+pub(crate) fn clash(wish: &DeviceRequest) -> Error {
     let inside = wish.name_inside();
     let what = format!("move network device {wish}: the container has a network device {inside} already");
     Error::os(Errno::EEXIST, what)
         .at(wish.pointer())
-        .hint("a name like \"eth%d\" lets the kernel choose the number")
+        .with_hint("a name like \"eth%d\" lets the kernel choose the number")
 }
 
 /// Names of the devices in a namespace, by entering it, which takes privileges.
@@ -354,7 +354,7 @@ fn bring_home(host: &Netlink, container: &Netlink, device: &Device, index: u32) 
         Ok(()) => return Ok(device.index),
         Err(Refusal { errno: Errno::EBUSY, .. }) => {
             push(container, host, index, name, None)?;
-            let home = Link::find(host, Key::Name(name))?;
+            let home = Link::find(host, DeviceKey::Name(name))?;
             return home.map(|link| link.index).ok_or_else(|| Errno::ENODEV.into());
         }
         Err(Refusal { errno: Errno::EEXIST, .. }) => {}
@@ -362,7 +362,7 @@ fn bring_home(host: &Netlink, container: &Netlink, device: &Device, index: u32) 
     }
     log::warn!("the host has another network device {name} now: the one from the container gets a new name");
     // The kernel moves first and then renames, so the device may already be home.
-    match Link::find(host, Key::Index(device.index))? {
+    match Link::find(host, DeviceKey::Index(device.index))? {
         Some(link) if link.hardware == device.hardware => {}
         _ => push(container, host, index, "dev%d", Some(device.index))?,
     }
@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_device_that_is_not_there_is_named() {
-        let wish = Wish { name: "wharf-none".to_owned(), rename: None };
+        let wish = DeviceRequest { name: "wharf-none".to_owned(), rename: None };
         let error = Handover::prepare(vec![wish]).expect_err("no such device");
         assert_eq!(error.pointer(), Some("/linux/netDevices/wharf-none"));
         assert!(error.to_string().starts_with("find network device wharf-none: no such device"), "{error}");

@@ -23,14 +23,14 @@ pub(crate) use handover::{Handover, Intent, clash, names_in, shared};
 
 /// A device to move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Wish {
+pub(crate) struct DeviceRequest {
     /// Its name in the runtime's network namespace.
     pub(crate) name: String,
     /// Its name in the container's namespace, or a template for one (`eth%d`); none if it keeps its name.
     pub(crate) rename: Option<String>,
 }
 
-impl Wish {
+impl DeviceRequest {
     /// The name, or template, in the container.
     pub(crate) fn name_inside(&self) -> &str {
         self.rename.as_deref().unwrap_or(&self.name)
@@ -47,7 +47,7 @@ impl Wish {
     }
 }
 
-impl fmt::Display for Wish {
+impl fmt::Display for DeviceRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.rename {
             Some(inside) => write!(f, "{} as {inside}", self.name),
@@ -57,12 +57,12 @@ impl fmt::Display for Wish {
 }
 
 /// The devices that a configuration names, by name. Callers write an empty new name for none.
-pub(crate) fn wishes(linux: Option<&Linux>) -> Vec<Wish> {
+pub(crate) fn wishes(linux: Option<&Linux>) -> Vec<DeviceRequest> {
     let mut all: Vec<_> = linux
         .and_then(|linux| linux.net_devices().as_ref())
         .into_iter()
         .flatten()
-        .map(|(name, device)| Wish {
+        .map(|(name, device)| DeviceRequest {
             name: name.clone(),
             rename: device.name().clone().filter(|inside| !inside.is_empty() && inside != name),
         })
@@ -84,10 +84,13 @@ mod tests {
         let all = wishes(Some(&linux));
         let words: Vec<_> = all.iter().map(ToString::to_string).collect();
         assert_eq!(words, ["a", "b", "eth0", "veth1 as eth%d"]);
-        assert_eq!(all.iter().map(Wish::is_template).collect::<Vec<_>>(), [false, false, false, true]);
+        assert_eq!(
+            all.iter().map(DeviceRequest::is_template).collect::<Vec<_>>(),
+            [false, false, false, true]
+        );
         assert_eq!(wishes(None), []);
         assert_eq!(
-            Wish { name: "a~b".to_owned(), rename: None }.pointer(),
+            DeviceRequest { name: "a~b".to_owned(), rename: None }.pointer(),
             "/linux/netDevices/a~0b",
             "RFC 6901"
         );

@@ -43,8 +43,8 @@ pub(super) enum Conflict {
 
 /// Sorts the candidates, given in the order of the profile, and drops those that cannot fire.
 pub(super) fn arrange(candidates: Vec<Candidate>, wide: bool) -> (Vec<Candidate>, Vec<Conflict>) {
-    let mut seen = Seen::default();
-    let mut keyed: Vec<(Vec<Key>, Candidate)> = candidates
+    let mut seen = SeenTests::default();
+    let mut keyed: Vec<(Vec<CompareKey>, Candidate)> = candidates
         .into_iter()
         .map(|candidate| (seen.keys(&candidate.clause.tests, wide), candidate))
         .collect();
@@ -71,14 +71,14 @@ pub(super) fn arrange(candidates: Vec<Candidate>, wide: bool) -> (Vec<Candidate>
 }
 
 /// The rank of one comparison of words: argument, kind of comparison, value, first appearance.
-type Key = (u8, u8, u32, u32);
+type CompareKey = (u8, u8, u32, u32);
 
 /// First appearance of each comparison of words.
 #[derive(Default)]
-struct Seen(HashMap<(u8, Compare, bool, u32, u32), u32>);
+struct SeenTests(HashMap<(u8, Compare, bool, u32, u32), u32>);
 
-impl Seen {
-    fn keys(&mut self, tests: &[Test], wide: bool) -> Vec<Key> {
+impl SeenTests {
+    fn keys(&mut self, tests: &[Test], wide: bool) -> Vec<CompareKey> {
         let mut keys = Vec::with_capacity(2 * tests.len());
         for test in tests {
             if wide {
@@ -91,7 +91,7 @@ impl Seen {
         keys
     }
 
-    fn key(&mut self, test: &Test, high: bool, compare: Compare) -> Key {
+    fn key(&mut self, test: &Test, high: bool, compare: Compare) -> CompareKey {
         let (mask, value) = if high {
             ((test.mask >> 32) as u32, (test.value >> 32) as u32)
         } else {

@@ -16,12 +16,12 @@ const MAX_EXCEPTIONS: usize = 3;
 #[derive(Debug)]
 pub(super) struct Section {
     token: u32,
-    ranges: Ranges,
+    ranges: NumberRanges,
 }
 
 /// What to do from each number on, ascending from 0; neighbours differ.
 #[derive(Debug, Default)]
-struct Ranges(Vec<(u32, Verdict)>);
+struct NumberRanges(Vec<(u32, Verdict)>);
 
 /// A range whose verdict holds except for a few numbers.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) fn sections(rules: &mut Rules, abis: &[Abi], default: u32, stub: bool
     for abi in abis {
         if abi.token != X86_64 {
             let verdicts = rules.verdicts(*abi);
-            let mut ranges = Ranges::default();
+            let mut ranges = NumberRanges::default();
             let enosys = stub.then_some(ERRNO | enosys_of(*abi));
             if let Some(enosys) = enosys.filter(|_| abi.unknown_is_zero() && verdicts.largest.is_some()) {
                 ranges.push(0, Verdict::Return(enosys));
@@ -60,9 +60,9 @@ pub(super) fn sections(rules: &mut Rules, abis: &[Abi], default: u32, stub: bool
 }
 
 /// The numbers of `x86_64` below the marker bit, those of x32 from it on.
-fn x86(rules: &mut Rules, plain: Option<&Abi>, x32: Option<&Abi>, default: u32, stub: bool) -> Ranges {
+fn x86(rules: &mut Rules, plain: Option<&Abi>, x32: Option<&Abi>, default: u32, stub: bool) -> NumberRanges {
     let enosys = stub.then_some(ERRNO | ENOSYS);
-    let mut ranges = Ranges::default();
+    let mut ranges = NumberRanges::default();
     if let Some(abi) = plain {
         ranges.fill(0, X32_BIT - 1, &rules.verdicts(*abi), default, enosys);
     } else {
@@ -87,7 +87,7 @@ fn enosys_of(abi: Abi) -> u32 {
     }
 }
 
-impl Ranges {
+impl NumberRanges {
     fn push(&mut self, start: u32, verdict: Verdict) {
         if self.0.last().is_none_or(|last| last.1 != verdict) {
             self.0.push((start, verdict));

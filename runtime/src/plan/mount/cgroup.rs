@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use super::context::{HostAccess, MountContext};
 use super::entry::{Entry, plan_label};
-use super::surroundings::{Reaches, Surroundings};
 use crate::plan::{ParentStep, Plan};
 use crate::program::blame::Blame;
 use crate::program::{Links, Op, Slot};
 
 /// One hierarchy that the container can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct View {
+pub(crate) struct CgroupView {
     /// The name of its directory below the mount: "memory", "cpu,cpuacct", "systemd".
     pub(crate) name: String,
     /// The controllers, or the name of a named hierarchy.
@@ -25,10 +25,10 @@ pub(crate) struct View {
 /// The part of the cgroup file systems that the container can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Views {
-    /// The unified hierarchy: the fields are those of a [`View`].
+    /// The unified hierarchy: the fields are those of a [`CgroupView`].
     Unified { directory: std::path::PathBuf, is_own: bool },
     /// Version 1, one directory per hierarchy.
-    Split(Vec<View>),
+    Split(Vec<CgroupView>),
 }
 
 impl Entry<'_> {
@@ -38,7 +38,7 @@ impl Entry<'_> {
     pub(crate) fn plan_cgroup(
         &self,
         plan: &mut Plan,
-        around: &Surroundings<'_>,
+        around: &MountContext<'_>,
         views: &Views,
         own_namespace: bool,
     ) {
@@ -103,8 +103,8 @@ impl Entry<'_> {
     fn plan_view(
         &self,
         plan: &mut Plan,
-        around: &Surroundings<'_>,
-        view: &View,
+        around: &MountContext<'_>,
+        view: &CgroupView,
         own_namespace: bool,
         place: u16,
     ) {
@@ -153,12 +153,12 @@ impl Entry<'_> {
     fn plan_bound(
         &self,
         plan: &mut Plan,
-        around: &Surroundings<'_>,
+        around: &MountContext<'_>,
         directory: &Path,
         blame: Blame,
         is_own: bool,
     ) {
-        if around.host == Reaches::ByParent {
+        if around.host == HostAccess::ByParent {
             let source = directory.to_owned();
             // Cgroups are not shared with the host like volumes.
             let shared = u64::from(around.propagation) == libc::MS_SHARED;

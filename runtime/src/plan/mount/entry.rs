@@ -4,8 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
+use super::context::{HostAccess, MountContext};
 use super::overlay;
-use super::surroundings::{Reaches, Surroundings};
 use crate::linux::idmap::IdMaps;
 use crate::linux::lsm;
 use crate::linux::mount::options::{self, LONGEST_VALUE, MountOptions, superblock};
@@ -67,7 +67,7 @@ impl<'m> Entry<'m> {
     }
 
     /// The steps.
-    pub(crate) fn plan(&self, plan: &mut Plan, around: &Surroundings<'_>) {
+    pub(crate) fn plan(&self, plan: &mut Plan, around: &MountContext<'_>) {
         let destination = plan.program.text(self.destination.as_os_str().as_encoded_bytes());
         if self.options.remount {
             self.plan_remount(plan, destination);
@@ -96,13 +96,13 @@ impl<'m> Entry<'m> {
     }
 
     /// The target of the source link, if the link is to be copied.
-    fn copied_link<'s>(&self, around: &Surroundings<'s>) -> Option<&'s Path> {
+    fn copied_link<'s>(&self, around: &MountContext<'s>) -> Option<&'s Path> {
         let source = around.bundle.join(self.mount.source().as_deref()?);
         let links = around.links.iter().filter(|_| self.options.copy_symlink);
         links.into_iter().find(|(link, _)| *link == source).map(|(_, target)| target.as_path())
     }
 
-    fn plan_copied_link(&self, program: &mut Program, around: &Surroundings<'_>, destination: Text) {
+    fn plan_copied_link(&self, program: &mut Program, around: &MountContext<'_>, destination: Text) {
         let Some(target) = self.copied_link(around) else { return };
         let target = program.text(target.as_os_str().as_encoded_bytes());
         let blame = Blame::new("make the link", self.place().property("/destination"));
@@ -149,7 +149,7 @@ impl<'m> Entry<'m> {
         plan.program.push(Op::Adopt { from: Slot::TARGET, to: Slot::MOUNT }, blame);
     }
 
-    fn plan_bind(&self, plan: &mut Plan, around: &Surroundings<'_>, destination: Text) {
+    fn plan_bind(&self, plan: &mut Plan, around: &MountContext<'_>, destination: Text) {
         let source = self.mount.source().clone().unwrap_or_default();
         let source = around.bundle.join(source);
         let recursive = self.options.bind != Some(Reach::One);
@@ -157,7 +157,7 @@ impl<'m> Entry<'m> {
         let text = plan.program.text(source.as_os_str().as_encoded_bytes());
         let blame = Blame::new("bind", self.place().property("/source")).on(text).and("to", destination);
         let id_map = self.id_map(around);
-        if around.host == Reaches::ByParent {
+        if around.host == HostAccess::ByParent {
             let step =
                 ParentStep::OpenMount { source, recursive, follow, propagation: around.propagation, id_map };
             plan.ask(step, Slot::MOUNT, blame);
@@ -174,7 +174,7 @@ impl<'m> Entry<'m> {
         self.plan_attach(&mut plan.program, destination, Some(Slot::MOUNT), false);
     }
 
-    fn plan_new(&self, plan: &mut Plan, around: &Surroundings<'_>, destination: Text) {
+    fn plan_new(&self, plan: &mut Plan, around: &MountContext<'_>, destination: Text) {
         let fs = plan.program.text(self.fs());
         let blame = Blame::new("mount", self.place()).on(fs).and("on", destination);
         // mount(2) makes the procfs of the caller's own pid namespace.
@@ -233,7 +233,7 @@ impl<'m> Entry<'m> {
 
     /// The host's instance of the file system, if it may stand in for the container's own. A procfs with pids other
     /// than the container's would be useless, and reveal other processes.
-    fn host_instance(&self, around: &Surroundings<'_>) -> Option<&'static str> {
+    fn host_instance(&self, around: &MountContext<'_>) -> Option<&'static str> {
         let plain =
             around.in_user_namespace && self.options.data.is_empty() && self.options.recursive.is_empty();
         match self.fs() {
@@ -251,7 +251,7 @@ impl<'m> Entry<'m> {
     }
 
     /// The file system context, with its options.
-    fn plan_context(&self, plan: &mut Plan, around: &Surroundings<'_>, fs: Text) {
+    fn plan_context(&self, plan: &mut Plan, around: &MountContext<'_>, fs: Text) {
         let opened = Blame::new("open file system", self.place().property("/type")).on(fs);
         match around.procfs.filter(|_| self.fs() == "proc") {
             Some(pids) => plan.ask(ParentStep::OpenProcfs(pids), Slot::FS, opened),
@@ -325,7 +325,7 @@ impl<'m> Entry<'m> {
     }
 
     /// The SELinux context for the mount, unless its options choose one.
-    fn label<'s>(&self, around: &Surroundings<'s>) -> Option<&'s str> {
+    fn label<'s>(&self, around: &MountContext<'s>) -> Option<&'s str> {
         let chosen = || self.options.data.iter().any(|(key, _)| lsm::CONTEXTS.contains(&key.as_str()));
         around.label.filter(|_| lsm::labels_mounts_of(self.fs()) && !chosen())
     }
@@ -395,7 +395,7 @@ impl<'m> Entry<'m> {
     }
 
     /// The id maps that the entry asks for: its own, or else the container's.
-    fn id_map(&self, around: &Surroundings<'_>) -> Option<(MapSource, bool)> {
+    fn id_map(&self, around: &MountContext<'_>) -> Option<(MapSource, bool)> {
         let own = IdMaps::of(self.mount.uid_mappings().as_ref(), self.mount.gid_mappings().as_ref());
         let has_own = !own.uids.is_empty() || !own.gids.is_empty();
         let asked = self.options.idmap.is_some() || has_own;

@@ -8,7 +8,7 @@ use containerd_shim_protos::api::{
 };
 use containerd_shim_protos::events::task::{TaskPaused, TaskResumed};
 use nix::libc::SIGKILL;
-use wharf::Kind;
+use wharf::ErrorKind;
 
 use crate::pod::Pod;
 use crate::pod::process::Phase;
@@ -37,7 +37,7 @@ pub(crate) async fn kill(pod: &Rc<Pod>, request: &KillRequest) -> Result<Empty, 
     if signal == SIGKILL && (!task.owns_pids || task.freeze.get() != Freeze::No) {
         // Other processes of the container live on, or nothing dies while it is frozen.
         let finished = with_container(pod, &task, move |container| match container.kill(signal) {
-            Err(error) if error.kind() == Kind::WrongState => Ok(()),
+            Err(error) if error.kind() == ErrorKind::WrongState => Ok(()),
             other => other,
         });
         finished.await?;

@@ -12,7 +12,7 @@ use containerd_shim_protos::api::{
 use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskIO, TaskStart};
 use containerd_shim_protos::protobuf::MessageField;
 use tokio::sync::RwLock;
-use wharf::{CgroupDriver, ContainerId, Delete, Kind, Runtime};
+use wharf::{CgroupDriver, ContainerId, Delete, ErrorKind, Runtime};
 
 use super::{checkpoint, execs};
 use crate::options::Options;
@@ -199,7 +199,7 @@ pub(crate) async fn delete(pod: &Rc<Pod>, request: &DeleteRequest) -> Result<Del
         .run(&[], move || {
             match runtime.delete(&id, Delete::Stopped) {
                 // NotFound: it was already deleted with the command line.
-                Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
             }
             rootfs::unmount(&bundle.join("rootfs")).map_err(Refusal::unknown)?;

@@ -10,7 +10,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{EnumOrUnknown, Message as _, MessageField};
 use containerd_shim_protos::shim::oci::ProcessDetails;
 use containerd_shim_protos::ttrpc::Code;
-use wharf::Kind;
+use wharf::ErrorKind;
 
 use crate::metrics;
 use crate::pod::Pod;
@@ -97,7 +97,7 @@ pub(crate) async fn stats(pod: &Rc<Pod>, request: &StatsRequest) -> Result<Stats
         .run(&[], move || {
             let stats = runtime.open(&id).and_then(|container| container.stats());
             let stats = stats.map_err(|error| match error.kind() {
-                Kind::WrongState => Refusal::new(Code::NOT_FOUND, error.to_string()),
+                ErrorKind::WrongState => Refusal::new(Code::NOT_FOUND, error.to_string()),
                 _ => error.into(),
             })?;
             let any = metrics::encode(&stats).map_err(|error| Refusal::io("encode the answer", error))?;

@@ -134,7 +134,7 @@ impl Process {
         }
         // It has not been reaped, so the pid is still its own.
         match wharf::worker::signal_child(self.pid.get(), signal) {
-            Err(error) if error.kind() == wharf::Kind::NotFound => Err(finished()),
+            Err(error) if error.kind() == wharf::ErrorKind::NotFound => Err(finished()),
             other => other.map_err(Refusal::from),
         }
     }

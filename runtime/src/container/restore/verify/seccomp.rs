@@ -31,7 +31,9 @@ pub(crate) fn expected(spec: &Spec, images: &ImageDirectory) -> Result<Expected>
         Some(depth) => Ok(Expected(Some(depth))),
         None => {
             Err(refuse("processes are without the seccomp filter of the configuration", "/linux/seccomp")
-                .hint("the filter must be the one that this version of wharf makes of the configuration"))
+                .with_hint(
+                    "the filter must be the one that this version of wharf makes of the configuration",
+                ))
         }
     }
 }

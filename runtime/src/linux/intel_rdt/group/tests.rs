@@ -68,12 +68,12 @@ impl Fake {
         }
     }
 
-    fn prepare(&self, wish: &Wish) -> Result<Membership> {
-        Membership::prepare(wish, self.0.path())
+    fn prepare(&self, wish: &GroupRequest) -> Result<RdtMembership> {
+        RdtMembership::prepare(wish, self.0.path())
     }
 
     /// The whole way in, with the kernel's part.
-    fn join(&self, wish: &Wish, pid: i32) -> Result<Membership> {
+    fn join(&self, wish: &GroupRequest, pid: i32) -> Result<RdtMembership> {
         let mut membership = self.prepare(wish)?;
         let fresh = !membership.clos.exists();
         membership.make_clos(wish)?;
@@ -90,8 +90,8 @@ impl Fake {
     }
 }
 
-fn wish(clos: Clos, l3: Option<&str>, memory: Option<&str>, lines: &[&str], monitor: bool) -> Wish {
-    Wish {
+fn wish(clos: Clos, l3: Option<&str>, memory: Option<&str>, lines: &[&str], monitor: bool) -> GroupRequest {
+    GroupRequest {
         clos,
         schemata: Schemata {
             l3: l3.map(str::to_owned),
@@ -210,7 +210,7 @@ fn a173_fake_tree_only_what_the_container_made_for_itself_is_removed() {
     let fake = Fake::new();
     let made = fake.join(&wish(own(), None, None, &[], true), 5).expect("join");
     let text = serde_json::to_string(&made).expect("a document");
-    let record: Membership = serde_json::from_str(&text).expect("the same document");
+    let record: RdtMembership = serde_json::from_str(&text).expect("the same document");
     fake.drain("web/mon_groups/web");
     fs::remove_dir(fake.path("web/mon_groups/web")).expect("rmdir");
     fake.drain("web");
@@ -264,7 +264,7 @@ fn fake_tree_what_the_machine_cannot_share_is_refused() {
     let wish = wish(own(), None, Some("MB:0=20"), &[], false);
     assert_eq!(pointer(fake.prepare(&wish)), "/linux/intelRdt/memBwSchema");
     let membership = fake.join(&tests::wish(own(), None, None, &[], false), 5).expect("join");
-    assert_eq!(membership.update(&wish.schemata).expect_err("no MB").kind(), Kind::Unsupported);
+    assert_eq!(membership.update(&wish.schemata).expect_err("no MB").kind(), ErrorKind::Unsupported);
     fs::remove_dir(fake.path("mon_groups")).expect("remove");
     assert_eq!(
         pointer(fake.prepare(&tests::wish(named("new"), None, None, &["L2:0=1"], true))),

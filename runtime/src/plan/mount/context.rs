@@ -8,7 +8,7 @@ use crate::program::{Op, Program, Slot};
 
 /// How a child gets at host mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reaches {
+pub(crate) enum HostAccess {
     /// They are around it, and it has the right to clone them.
     Itself,
     /// It cannot, as it is in a user namespace or among the mounts of a running container: the parent does it.
@@ -18,7 +18,7 @@ pub(crate) enum Reaches {
     ByVisit(u8),
 }
 
-impl Reaches {
+impl HostAccess {
     /// Goes to the host's mounts.
     pub(crate) fn plan_leave(self, program: &mut Program, blame: Blame) {
         if let Self::ByVisit(_) = self {
@@ -36,11 +36,11 @@ impl Reaches {
 
 /// What the steps of a mount depend on besides its entry.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Surroundings<'s> {
+pub(crate) struct MountContext<'s> {
     /// The directory that relative bind sources are relative to.
     pub(crate) bundle: &'s Path,
     /// How the child gets at what the host owns.
-    pub(crate) host: Reaches,
+    pub(crate) host: HostAccess,
     /// The propagation of host mounts in the container. The child's change to its own copies does not affect what the
     /// parent opens.
     pub(crate) propagation: u32,
@@ -64,7 +64,7 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) remounts: &'s [PathBuf],
 }
 
-impl Surroundings<'_> {
+impl MountContext<'_> {
     /// Cuts the clone of a host mount off from its source, unless everything around the child was cut off before.
     pub(crate) fn plan_cut(&self, program: &mut Program, blame: Blame) {
         if self.among_the_hosts {

@@ -313,15 +313,17 @@ impl Running {
         let left =
             self.end.map_or(patience, |end| end.saturating_duration_since(Instant::now()).min(patience));
         let Some(status) = end_of(&mut self.child, left)? else {
+            let doing = doing(self.child.id());
             if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
                 let _gone = kill_process_group(pid, Signal::KILL);
             }
             self.child.wait()?;
             reaper::forget(&self.child);
             return fail(format!(
-                "HANG: `{}` took more than {} s",
+                "HANG: `{}` took more than {} s; {doing}; it said: {}",
                 self.line,
-                self.begun.elapsed().as_secs()
+                self.begun.elapsed().as_secs(),
+                brief(&fs::read_to_string(&self.err).unwrap_or_default())
             ));
         };
         reaper::forget(&self.child);
@@ -334,6 +336,20 @@ impl Running {
             took: self.begun.elapsed(),
         })
     }
+}
+
+/// What a process that hangs waits for, and its children, as far as the kernel tells.
+fn doing(pid: u32) -> String {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let children = read(&format!("task/{pid}/children"));
+    let names: Vec<String> = children
+        .split_whitespace()
+        .map(|child| {
+            let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            stat.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    format!("it waits in {} ({}), its children: {}", read("wchan"), read("syscall").trim(), names.join(", "))
 }
 
 /// Waits for a process to end, woken by the kernel.

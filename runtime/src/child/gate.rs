@@ -64,6 +64,14 @@ impl Child<'_> {
     /// Reports that the container is complete, and waits until the parent has recorded that. If the parent dies first,
     /// this process must not outlive it, or nothing would ever find it.
     pub(super) fn created(&mut self) -> Outcome {
+        if self.inherited.listener >= 0 {
+            // A manager that gives up before the start sends one of these to what would be the container's process. Not
+            // for SIGHUP: a terminal that nothing holds open until the start is no reason to end. Before the report: the
+            // signal may come as soon as the container is known.
+            for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                clone::end_by_signal(signal);
+            }
+        }
         socket::send(self.sync, &Message::new(MessageKind::Created).encode(), -1)?;
         match Self::receive(self.sync)? {
             (message, _) if message.kind == MessageKind::Go => Ok(()),
@@ -74,11 +82,6 @@ impl Child<'_> {
     /// Waits for a connection that says `Start`. Others only ask whether this process still waits.
     pub(super) fn gate(&mut self) -> Outcome {
         let listener = self.inherited.listener;
-        // A manager that gives up before the start sends one of these to what would be the container's process. Not
-        // for SIGHUP: a terminal that nothing holds open until the start is no reason to end.
-        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
-            clone::end_by_signal(signal);
-        }
         path::close(self.sync);
         self.sync = -1;
         loop {

@@ -12,14 +12,12 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use super::bare;
 use super::birth::clone_with;
-use crate::sys::memory::{self, Code, LARGEST_PAGE};
-use crate::sys::mount::{self, MountAttr};
+use crate::sys::memory::Code;
 use crate::sys::process::CapabilitySets;
 use crate::sys::{Result, clone, path, pidfd, process, socket};
 
-/// Room for a few calls.
-const STACK: usize = 64 << 10;
 /// How many milliseconds the steps may take that lead to the holder.
 const PATIENCE: i32 = 10_000;
 /// Its name in a list of processes.
@@ -67,18 +65,7 @@ pub(crate) fn make(held: &Held<'_>) -> Result<(i32, OwnedFd)> {
 /// other descriptors only the socket stays.
 fn prepare(held: &Held<'_>, told: RawFd) -> Result<()> {
     process::set_not_dumpable()?;
-    // What is unmounted here must not be unmounted from the host.
-    let slave = MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() };
-    mount::set_attributes_at(libc::AT_FDCWD, c"/", &slave, true)?;
-    let fs = mount::fsopen(c"tmpfs")?;
-    mount::fsconfig_create(fs)?;
-    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    let empty = mount::fsmount(fs, attributes as u32)?;
-    mount::attach_at(empty, c"/")?;
-    path::change_directory_to(empty)?;
-    mount::pivot_here()?;
-    mount::detach(c".")?;
-    path::change_directory(c"/")?;
+    bare::enter_empty_root()?;
     if let Some(network) = held.network {
         // First: with a user namespace, it may belong to the host.
         clone::setns(network.as_raw_fd(), libc::CLONE_NEWNET)?;
@@ -92,25 +79,13 @@ fn prepare(held: &Held<'_>, told: RawFd) -> Result<()> {
     process::new_session()?;
     // The standard streams are open, so that neither has their numbers.
     path::duplicate_to(held.life.as_raw_fd(), 0)?;
-    path::close_range(1, told as u32 - 1)?;
-    path::close_range(told as u32 + 1, u32::MAX)
+    bare::keep_only(told, 1)
 }
 
 /// Makes the holder and reports it.
 fn bear(code: &Code, new: i32, told: RawFd) -> Result<()> {
-    if !memory::SEPARABLE {
-        return Err(Errno::ENOSYS);
-    }
-    let (below, above) = code.thread_area();
-    let length = (LARGEST_PAGE + STACK + below + above).next_multiple_of(LARGEST_PAGE);
-    let start = memory::map(length)?;
-    let stack_end = start.wrapping_add(LARGEST_PAGE + STACK);
-    let thread_area = stack_end.wrapping_add(below);
-    // SAFETY: the area is part of the mapping just made, and has the requested size.
-    unsafe { memory::prepare_thread_area(thread_area) };
-    code.keep_only((start as usize, length))?;
-    // SAFETY: `hold` never returns and uses the stack and the code, which are all that was kept.
-    let (pid, pidfd) = unsafe { clone::fork_onto(new, stack_end, thread_area, hold, std::ptr::null_mut()) }?;
+    // SAFETY: `hold` never returns, and has no use for its argument.
+    let (pid, pidfd) = unsafe { bare::bear(code, new, hold, 0) }?;
     socket::send(told, &pid.to_ne_bytes(), pidfd)
 }
 

@@ -10,6 +10,7 @@
 
 mod added;
 mod aside;
+mod bare;
 pub(crate) mod birth;
 mod copy_up;
 mod device;

@@ -11,13 +11,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use super::bare;
 use super::birth::clone_with;
-use crate::sys::memory::{self, Code, LARGEST_PAGE};
-use crate::sys::mount::{self, MountAttr};
-use crate::sys::{Result, clone, path, pidfd, process, socket};
+use crate::sys::memory::Code;
+use crate::sys::{Result, clone, mount, pidfd, process, socket};
 
-/// Room for a few calls.
-const STACK: usize = 64 << 10;
 /// How many milliseconds a process may take that others can stop.
 const PATIENCE: i32 = 10_000;
 
@@ -54,39 +52,15 @@ pub(crate) fn open_in(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
 fn prepare(socket: RawFd, pid_namespace: RawFd) -> Result<()> {
     process::set_not_dumpable()?;
     clone::setns(pid_namespace, libc::CLONE_NEWPID)?;
-    // What is unmounted here must not be unmounted from the host.
-    let slave = MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() };
-    mount::set_attributes_at(libc::AT_FDCWD, c"/", &slave, true)?;
-    let fs = mount::fsopen(c"tmpfs")?;
-    mount::fsconfig_create(fs)?;
-    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    let empty = mount::fsmount(fs, attributes as u32)?;
-    mount::attach_at(empty, c"/")?;
-    path::change_directory_to(empty)?;
-    mount::pivot_here()?;
-    mount::detach(c".")?;
-    path::change_directory(c"/")?;
-    let kept = socket as u32;
-    if kept > 0 {
-        path::close_range(0, kept - 1)?;
-    }
-    path::close_range(kept + 1, u32::MAX)
+    bare::enter_empty_root()?;
+    bare::keep_only(socket, 0)
 }
 
 /// Makes the visible process and waits for its end: as an orphan it would be left to a process of the container.
 fn send_one_in(code: &Code, socket: RawFd) -> Result<()> {
-    let (below, above) = code.thread_area();
-    let length = (LARGEST_PAGE + STACK + below + above).next_multiple_of(LARGEST_PAGE);
-    let start = memory::map(length)?;
-    let stack_end = start.wrapping_add(LARGEST_PAGE + STACK);
-    let thread_area = stack_end.wrapping_add(below);
-    // SAFETY: the area is part of the mapping just made, and has the requested size.
-    unsafe { memory::prepare_thread_area(thread_area) };
-    code.keep_only((start as usize, length))?;
     let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
-    let argument = socket as usize as *mut c_void;
-    // SAFETY: `open` never returns and uses the stack and the code, which are all that was kept.
-    let (_, pidfd) = unsafe { clone::fork_onto(flags, stack_end, thread_area, open, argument) }?;
+    // SAFETY: `open` never returns, and its argument is the number of the socket.
+    let (_, pidfd) = unsafe { bare::bear(code, flags, open, socket) }?;
     let _ = pidfd::wait(pidfd, 0);
     Ok(())
 }

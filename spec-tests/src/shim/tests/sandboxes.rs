@@ -13,7 +13,7 @@ use containerd_shim_protos::sandbox_api as rpc;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(super) const TESTS: &[Test] = &[
@@ -186,6 +186,14 @@ fn status_of(pid: u32, field: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
+/// Waits for the end of a holder.
+fn until_gone(bed: &Bed<'_>, pid: u32) -> Outcome {
+    bed.until("the holder to be gone", || {
+        let state = status_of(pid, "State");
+        Ok((state.is_empty() || state.starts_with('Z')).then_some(()))
+    })
+}
+
 fn shared_pids(bed: &Bed<'_>) -> Outcome {
     let network = Network::new()?;
     let sandbox = Sandbox::running(bed, &Config::new().mode(1, mode::POD), &network.path())?;
@@ -219,9 +227,7 @@ fn shared_pids(bed: &Bed<'_>) -> Outcome {
     })?;
     waiting.finish()?;
     sandbox.finish()?;
-    check(!Path::new(&format!("/proc/{pid}")).exists() || status_of(pid, "State").starts_with('Z'), || {
-        "the holder stays".into()
-    })
+    until_gone(bed, pid)
 }
 
 fn holder_killed(bed: &Bed<'_>) -> Outcome {
@@ -354,10 +360,7 @@ fn killed(bed: &Bed<'_>) -> Outcome {
         bed.call(&sandbox.bundle).delete()?.ok("delete")?;
         same("mounts", sandbox.bundle.mounts(), Vec::<String>::new())?;
         check(!sandbox.bundle.dir.join("pod").exists(), || "its files stay".into())?;
-        bed.until("the holder to be gone", || {
-            let state = status_of(pid, "State");
-            Ok((state.is_empty() || state.starts_with('Z')).then_some(()))
-        })?;
+        until_gone(bed, pid)?;
         bed.call(&sandbox.bundle).delete()?.ok("delete again")?;
     }
     Ok(())

@@ -197,11 +197,12 @@ else
     # The options of `docker run` for the first container of the manifest, one per line.
     /usr/bin/python3 - installer/kubernetes.yaml >daemonset <<'END'
 import sys, yaml
-documents = {document["kind"]: document for document in yaml.safe_load_all(open(sys.argv[1]))}
-pod = documents["DaemonSet"]["spec"]["template"]["spec"]
+documents = list(yaml.safe_load_all(open(sys.argv[1])))
+handlers = {document["handler"] for document in documents if document["kind"] == "RuntimeClass"}
+assert handlers == {"wharf", "wharf-pauseless"}, handlers
+pod = next(document for document in documents if document["kind"] == "DaemonSet")["spec"]["template"]["spec"]
 volumes = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"]}
 container = pod["initContainers"][0]
-assert documents["RuntimeClass"]["handler"] == "wharf"
 print("--privileged" if container["securityContext"]["privileged"] else "--privileged=false")
 print("--pid=host" if pod["hostPID"] else "--pid=")
 for mount in container["volumeMounts"]:

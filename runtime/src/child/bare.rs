@@ -3,16 +3,54 @@
 //! Processes of containers may see such a child and, with `CAP_SYS_PTRACE`, read everything that it has.
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use super::birth::clone_with;
 use crate::sys::memory::{self, Code, LARGEST_PAGE};
 use crate::sys::mount::{self, MountAttr};
-use crate::sys::{Result, clone, path};
+use crate::sys::{Result, clone, path, pidfd, socket};
 
 /// Room for a few calls.
 const STACK: usize = 64 << 10;
+/// How many milliseconds a process may take that others can stop.
+const PATIENCE: i32 = 10_000;
+
+/// Has a process do something in a mount namespace of its own, and send a number that is not negative with a descriptor
+/// through the socket that it gets. Then it ends.
+pub(super) fn have(act: impl FnOnce(RawFd) -> Result<()>) -> Result<(i32, OwnedFd)> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let told = theirs.as_raw_fd();
+    let (_, maker) = clone_with(libc::CLONE_NEWNS, None, || {
+        if let Err(errno) = act(told) {
+            refuse(told, errno);
+        }
+    })?;
+    drop(theirs);
+    let mut packet = [0u8; 4];
+    let received = match socket::wait_readable([ours.as_raw_fd()], PATIENCE) {
+        Ok([true]) => socket::receive_owned(&ours, &mut packet),
+        Ok([false]) => Err(Errno::ETIMEDOUT),
+        Err(errno) => Err(errno),
+    };
+    // It may wait for a process that it made; one that was stopped where others see it is left behind.
+    if !matches!(socket::wait_readable([maker.as_raw_fd()], PATIENCE), Ok([true])) {
+        let _ = pidfd::send_signal(maker.as_fd(), libc::SIGKILL);
+    }
+    let _ = pidfd::wait(maker.as_raw_fd(), 0);
+    match (received?, i32::from_ne_bytes(packet)) {
+        ((4, Some(descriptor)), number) if number >= 0 => Ok((number, descriptor)),
+        ((4, None), errno) if errno < 0 => Err(Errno::from_raw(-errno)),
+        _ => Err(Errno::ESRCH),
+    }
+}
+
+/// Sends why there is no descriptor.
+pub(super) fn refuse(socket: RawFd, errno: Errno) {
+    let _ = socket::send(socket, &(-(errno as i32)).to_ne_bytes(), -1);
+}
 
 /// Puts the calling process, which has a mount namespace of its own, into an empty root directory: nothing else is mounted
 /// there.

@@ -10,16 +10,12 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::bare;
-use super::birth::clone_with;
 use crate::sys::memory::Code;
 use crate::sys::process::CapabilitySets;
-use crate::sys::{Result, clone, path, pidfd, process, socket};
+use crate::sys::{Result, clone, path, process, socket};
 
-/// How many milliseconds the steps may take that lead to the holder.
-const PATIENCE: i32 = 10_000;
 /// Its name in a list of processes.
 const NAME: &std::ffi::CStr = c"wharf-pod";
 
@@ -38,27 +34,8 @@ pub(crate) struct Held<'f> {
 
 /// Makes the holder; returns its pid and a pidfd. It becomes a child of the next subreaper above the caller.
 pub(crate) fn make(held: &Held<'_>) -> Result<(i32, OwnedFd)> {
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     let code = Code::of_this_program();
-    let told = theirs.as_raw_fd();
-    let (_, maker) = clone_with(libc::CLONE_NEWNS, None, || {
-        if let Err(errno) = prepare(held, told).and_then(|()| bear(code, held.new, told)) {
-            let _ = socket::send(told, &(-(errno as i32)).to_ne_bytes(), -1);
-        }
-    })?;
-    drop(theirs);
-    let mut packet = [0u8; 4];
-    let received = match socket::wait_readable([ours.as_raw_fd()], PATIENCE) {
-        Ok([true]) => socket::receive_owned(&ours, &mut packet),
-        Ok([false]) => Err(Errno::ETIMEDOUT),
-        Err(errno) => Err(errno),
-    };
-    let _ = pidfd::wait(maker.as_raw_fd(), 0);
-    match (received?, i32::from_ne_bytes(packet)) {
-        ((4, Some(holder)), pid) if pid > 0 => Ok((pid, holder)),
-        ((4, None), errno) if errno < 0 => Err(Errno::from_raw(-errno)),
-        _ => Err(Errno::ESRCH),
-    }
+    bare::have(|told| prepare(held, told).and_then(|()| bear(code, held.new, told)))
 }
 
 /// Drops everything of the host except for the rights, and joins the namespaces. Standard input becomes the pipe; of the
@@ -69,6 +46,11 @@ fn prepare(held: &Held<'_>, told: RawFd) -> Result<()> {
     if let Some(network) = held.network {
         // First: with a user namespace, it may belong to the host.
         clone::setns(network.as_raw_fd(), libc::CLONE_NEWNET)?;
+    }
+    match process::set_groups(&[]) {
+        // In a user namespace that denies it (`user_namespaces(7)`), they are of no use to anyone.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(errno),
     }
     if let Some((user, [uid, gid])) = held.user {
         clone::setns(user.as_raw_fd(), libc::CLONE_NEWUSER)?;
@@ -113,26 +95,24 @@ extern "C" fn hold(_: *mut c_void) -> c_int {
 }
 
 /// Of all system calls, those that the holder makes: to wait and to end.
-static FILTER: [u8; 8 * 7] = filter();
+static FILTER: [u8; 8 * 5] = filter();
 
 #[allow(clippy::indexing_slicing, reason = "the compiler evaluates it")]
-const fn filter() -> [u8; 8 * 7] {
+const fn filter() -> [u8; 8 * 5] {
     // struct sock_filter of linux/filter.h; `nr` is the first word of struct seccomp_data.
     const LOAD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
     const KILL: u32 = 0x8000_0000;
     const ALLOW: u32 = 0x7fff_0000;
-    let program: [(u16, u8, u32); 7] = [
+    let program: [(u16, u8, u32); 5] = [
         (LOAD, 0, 0),
-        (JUMP_IF_EQUAL, 4, libc::SYS_read as u32),
-        (JUMP_IF_EQUAL, 3, libc::SYS_restart_syscall as u32),
-        (JUMP_IF_EQUAL, 2, libc::SYS_exit_group as u32),
-        (JUMP_IF_EQUAL, 1, libc::SYS_exit as u32),
+        (JUMP_IF_EQUAL, 2, libc::SYS_read as u32),
+        (JUMP_IF_EQUAL, 1, libc::SYS_exit_group as u32),
         (RETURN, 0, KILL),
         (RETURN, 0, ALLOW),
     ];
-    let mut bytes = [0; 8 * 7];
+    let mut bytes = [0; 8 * 5];
     let mut index = 0;
     while index < program.len() {
         let (code, jump, value) = program[index];

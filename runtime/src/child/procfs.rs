@@ -6,46 +6,17 @@
 //! only opens the context. Mounting that happens outside, in a process that has the rights.
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
-
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use super::bare;
-use super::birth::clone_with;
 use crate::sys::memory::Code;
 use crate::sys::{Result, clone, mount, pidfd, process, socket};
 
-/// How many milliseconds a process may take that others can stop.
-const PATIENCE: i32 = 10_000;
-
 /// Opens the context of a procfs that shows the pid namespace.
 pub(crate) fn open_in(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    let code = Code::of_this_program();
-    let (socket, namespace) = (theirs.as_raw_fd(), pid_namespace.as_raw_fd());
-    let (_, maker) = clone_with(libc::CLONE_NEWNS, None, || {
-        if let Err(errno) = prepare(socket, namespace).and_then(|()| send_one_in(code, socket)) {
-            let _ = socket::send(socket, &(errno as i32).to_ne_bytes(), -1);
-        }
-    })?;
-    drop(theirs);
-    let mut packet = [0u8; 4];
-    let received = match socket::wait_readable([ours.as_raw_fd()], PATIENCE) {
-        Ok([true]) => socket::receive_owned(&ours, &mut packet),
-        Ok([false]) => Err(Errno::ETIMEDOUT),
-        Err(errno) => Err(errno),
-    };
-    // It waits for the process that it made; only one that was stopped in there is left behind.
-    if !matches!(socket::wait_readable([maker.as_raw_fd()], PATIENCE), Ok([true])) {
-        let _ = pidfd::send_signal(maker.as_fd(), libc::SIGKILL);
-    }
-    let _ = pidfd::wait(maker.as_raw_fd(), 0);
-    match received? {
-        (_, Some(context)) => Ok(context),
-        (4, None) => Err(Errno::from_raw(i32::from_ne_bytes(packet))),
-        (_, None) => Err(Errno::ESRCH),
-    }
+    let (code, namespace) = (Code::of_this_program(), pid_namespace.as_raw_fd());
+    bare::have(|socket| prepare(socket, namespace).and_then(|()| send_one_in(code, socket)))
+        .map(|(_, context)| context)
 }
 
 /// Drops everything of the host except the rights over the namespace, and joins that for the child.
@@ -67,10 +38,10 @@ fn send_one_in(code: &Code, socket: RawFd) -> Result<()> {
 
 extern "C" fn open(argument: *mut c_void) -> c_int {
     let socket = argument as usize as RawFd;
-    let _ = match mount::fsopen(c"proc") {
-        Ok(context) => socket::send(socket, &[0], context),
-        Err(errno) => socket::send(socket, &(errno as i32).to_ne_bytes(), -1),
-    };
+    match mount::fsopen(c"proc") {
+        Ok(context) => drop(socket::send(socket, &0i32.to_ne_bytes(), context)),
+        Err(errno) => bare::refuse(socket, errno),
+    }
     clone::exit_now(0)
 }
 
@@ -78,7 +49,7 @@ extern "C" fn open(argument: *mut c_void) -> c_int {
 #[allow(clippy::expect_used, reason = "a test runs in the parent")]
 mod tests {
     use std::fs::File;
-    use std::os::fd::FromRawFd as _;
+    use std::os::fd::{AsFd as _, FromRawFd as _};
     use std::os::unix::process::CommandExt as _;
     use std::process::{Command, Stdio};
 

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use super::PodNamespaces;
 use crate::child::holder::{self, Held};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::linux::idmap::IdMaps;
 use crate::spawn::id_map;
@@ -23,7 +23,7 @@ impl PodNamespaces {
     /// namespace of the pod, it is the first process, and the kernel reaps what others leave to it.
     ///
     /// Nothing of the caller is left in it: no memory, no right, no descriptor but the pipe, an empty root directory, and
-    /// a filter of the three system calls that it makes.
+    /// a filter of the two system calls that it makes.
     ///
     /// **Call it in a copy of the program** ([`crate::worker::fork`]): the calling process ends up in the pod's
     /// namespaces, without a way back.
@@ -69,9 +69,14 @@ impl PodNamespaces {
     fn user_namespace(&self, network: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>> {
         let Some((uids, gids)) = &self.user else { return Ok(None) };
         if let Some(network) = network {
-            return namespace::owner(network)
-                .map(Some)
-                .map_err(|errno| Error::os(errno, "find the user namespace of the pod's network"));
+            let failed = |errno| Error::os(errno, "find the user namespace of the pod's network");
+            let owner = namespace::owner(network).map_err(failed)?;
+            // Its containers would have no rights over it.
+            if namespace::is_own_user_namespace(owner.as_fd()).map_err(failed)? {
+                let sentence = "the network namespace of the pod belongs to the user namespace of the host";
+                return Err(Error::new(ErrorKind::InvalidSpec, sentence));
+            }
+            return Ok(Some(owner));
         }
         id_map::open(&IdMaps { uids: uids.clone(), gids: gids.clone() }, Host::probe()?).map(Some)
     }

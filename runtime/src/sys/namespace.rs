@@ -31,6 +31,13 @@ pub(crate) fn owner(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     }
 }
 
+/// Whether a user namespace is that of the calling process.
+pub(crate) fn is_own_user_namespace(fd: BorrowedFd<'_>) -> Result<bool> {
+    let own = open(Path::new("/proc/self/ns/user"))?;
+    let identity = |fd: RawFd| path::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    Ok(identity(own.as_raw_fd())? == identity(fd.as_raw_fd())?)
+}
+
 /// Opens a namespace by path. Anything else there is only inspected: opening a fifo would block, and opening some
 /// devices has side effects. `EINVAL` if it is not a namespace.
 pub(crate) fn open(name: &Path) -> Result<OwnedFd> {

@@ -13,7 +13,7 @@ use containerd_shim_protos::protobuf::Message as _;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci;
 use wharf::{
-    Bundle, CheckpointOptions, Console, Container, CriuOptions, Delete, ManageCgroups, RestoreOptions, Stdio,
+    CheckpointOptions, Console, Container, CriuOptions, Delete, ManageCgroups, RestoreOptions, Stdio,
 };
 
 use super::control;
@@ -21,6 +21,7 @@ use crate::pod::process::{Exit, Process};
 use crate::pod::task::{Saved, Task};
 use crate::pod::{Pod, exits};
 use crate::refusal::Refusal;
+use crate::sandbox::containers::open_bundle;
 use crate::time;
 use crate::worker::Answer;
 use crate::worker::creation::{self, write_pid};
@@ -29,6 +30,8 @@ use crate::worker::creation::{self, write_pid};
 pub(crate) const NOT_RESTORED: u32 = 255;
 /// Where criu works by default, below the bundle; removed after a success.
 const WORK: &str = "criu-work";
+/// What engines look for in front of a failure.
+const RESTORE: &str = "OCI runtime restore failed";
 
 /// What `Checkpoint` does besides saving.
 #[derive(Debug, PartialEq, Eq)]
@@ -206,11 +209,12 @@ async fn perform(saved: Saved, pod: &Rc<Pod>, task: &Rc<Task>, init: &Rc<Process
     let Saved { images, streams, pending } = saved;
     let keep = streams.each_ref().map(AsRawFd::as_raw_fd);
     let (runtime, id, bundle) = (task.runtime.clone(), task.id.clone(), task.bundle.clone());
+    let files = pod.files();
     let (terminal, work) = (init.streams.terminal, task.options.criu_work_path.clone());
     let answer = pod
         .workers
         .run(&keep, move || {
-            let during = |error: wharf::Error| Refusal::from(error).during("OCI runtime restore failed");
+            let during = |error: wharf::Error| Refusal::from(error).during(RESTORE);
             let work = if work.is_empty() { bundle.join(WORK) } else { PathBuf::from(work) };
             // What a checkpoint was allowed to save, a restore is allowed to bring back.
             let criu = CriuOptions::new(images).work_path(&work).tcp_established(true).file_locks(true);
@@ -219,7 +223,8 @@ async fn perform(saved: Saved, pod: &Rc<Pod>, task: &Rc<Task>, init: &Rc<Process
             } else {
                 Console::None
             });
-            let restored = Bundle::open(&bundle).and_then(|opened| runtime.restore(&id, &opened, options));
+            let opened = open_bundle(&bundle, files.as_ref()).map_err(|refusal| refusal.during(RESTORE))?;
+            let restored = runtime.restore(&id, &opened, options);
             finish(&restored, &work, "restore.log", &bundle);
             let mut container = restored.map_err(during)?;
             let pid = container.pid().unwrap_or(0);

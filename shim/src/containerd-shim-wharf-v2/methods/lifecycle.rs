@@ -53,7 +53,7 @@ pub(crate) async fn create(pod: &Rc<Pod>, request: CreateTaskRequest) -> Result<
         runtime: runtime.clone(),
         id: id.clone(),
         bundle: bundle.clone(),
-        config: pod.amended_config(&bundle)?,
+        files: pod.files(),
         mounts: request.rootfs.clone(),
         options: options.clone(),
         terminal: request.terminal,

@@ -19,10 +19,11 @@ use super::control;
 use crate::pod::Pod;
 use crate::pod::process::Exit;
 use crate::pod::sandbox::{Phase, Sandbox};
+use crate::pod::shared::Shared;
 use crate::refusal::Refusal;
 use crate::sandbox::config::{PodConfig, Sharing};
 use crate::sandbox::files::{self, Files};
-use crate::sandbox::namespaces::{Shared, wanted};
+use crate::sandbox::namespaces::wanted;
 use crate::worker::Answer;
 use crate::{metrics, time};
 
@@ -45,12 +46,19 @@ pub(crate) async fn create(
     if !request.rootfs.is_empty() {
         return Err(Refusal::invalid("a sandbox without a container has no root file system"));
     }
+    let bundle = PathBuf::from(request.bundle_path);
+    if !bundle.is_absolute() {
+        return Err(Refusal::invalid(format!(
+            "the bundle {:?} of the sandbox is not absolute",
+            bundle.display()
+        )));
+    }
     let config = PodConfig::decode(request.options.get_or_default())?;
     let sharing = config.sharing()?;
     let namespaces = wanted(&config, &sharing, &request.netns_path)?;
     let sandbox = Rc::new(Sandbox {
         id: request.sandbox_id,
-        bundle: PathBuf::from(&request.bundle_path),
+        bundle,
         config,
         turn: Mutex::new(()),
         phase: Cell::new(Phase::Created),

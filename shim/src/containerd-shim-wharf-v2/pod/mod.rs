@@ -5,11 +5,11 @@ pub(crate) mod load;
 mod memory;
 pub(crate) mod process;
 pub(crate) mod sandbox;
+pub(crate) mod shared;
 pub(crate) mod task;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::events::Events;
 use crate::options::Options;
 use crate::refusal::Refusal;
+use crate::sandbox::files::Files;
 use crate::stdio::{Loggers, Owner, Purpose};
 use crate::worker::Workers;
 use load::Load;
@@ -107,11 +108,10 @@ impl Pod {
         self.sandbox.borrow().is_none() && self.tasks.borrow().is_empty()
     }
 
-    /// The configuration of a container with what the pod gives it; none if the pod adds nothing.
-    pub(crate) fn amended_config(&self, bundle: &Path) -> Result<Option<Vec<u8>>, Refusal> {
+    /// The files that the containers of the pod get, if it has a sandbox.
+    pub(crate) fn files(&self) -> Option<Files> {
         let sandbox = self.sandbox.borrow().clone();
-        let files = sandbox.and_then(|sandbox| sandbox.files.borrow().clone());
-        files.map_or(Ok(None), |files| files.amended(bundle))
+        sandbox.and_then(|sandbox| sandbox.files.borrow().clone())
     }
 
     /// Reserves an id for a creation.

@@ -7,9 +7,9 @@ use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use tokio::sync::{Mutex, Notify};
 
 use super::process::Exit;
+use super::shared::Shared;
 use crate::sandbox::config::PodConfig;
 use crate::sandbox::files::Files;
-use crate::sandbox::namespaces::Shared;
 
 /// Where a sandbox is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

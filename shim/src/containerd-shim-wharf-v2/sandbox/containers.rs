@@ -3,34 +3,36 @@
 use std::path::Path;
 
 use serde_json::Value;
+use wharf::Bundle;
 
 use super::files::Files;
 use crate::refusal::Refusal;
 
+/// Opens the bundle of a container; in a pod with files, with those that the container does not have.
+pub(crate) fn open_bundle(directory: &Path, files: Option<&Files>) -> Result<Bundle, Refusal> {
+    let bundle = Bundle::open(directory)?;
+    let Some(files) = files else { return Ok(bundle) };
+    // It has been parsed once, so it is a well-formed object without repeated names.
+    let amended = files.amended(bundle.config_bytes());
+    let amended =
+        amended.map_err(|error| Refusal::io("add the files of the pod to a configuration", error))?;
+    Ok(Bundle::from_bytes(&amended, directory)?)
+}
+
 impl Files {
-    /// The configuration of a container in this bundle with the pod's files; none if it has everything already.
-    pub(crate) fn amended(&self, bundle: &Path) -> Result<Option<Vec<u8>>, Refusal> {
-        let path = bundle.join("config.json");
-        let failed = |error: String| Refusal::io(format_args!("read {}", path.display()), error);
-        let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
-        // What is malformed is for the library to refuse, with the place and in its words.
-        let Ok(mut config) = serde_json::from_slice::<Value>(&bytes) else { return Ok(None) };
+    /// The configuration with the files that it does not have.
+    fn amended(&self, config: &[u8]) -> serde_json::Result<Vec<u8>> {
+        let mut config: Value = serde_json::from_slice(config)?;
         let read_only = config["root"]["readonly"] == true;
-        let Some(mounts) = config
-            .as_object_mut()
-            .map(|config| config.entry("mounts").or_insert_with(|| Value::Array(Vec::new())))
-        else {
-            return Ok(None);
+        let mut mounts = match config["mounts"].take() {
+            Value::Array(mounts) => mounts,
+            _ => Vec::new(),
         };
-        if mounts.is_null() {
-            *mounts = Value::Array(Vec::new());
-        }
-        let Some(mounts) = mounts.as_array_mut() else { return Ok(None) };
         // Every configuration of containerd's has this: it stands for the pod's.
         mounts.retain(|mount| !is_default_shm(mount));
-        let added = self.mounts_for(mounts, read_only);
-        mounts.extend(added);
-        serde_json::to_vec(&config).map(Some).map_err(|error| Refusal::io("write a configuration", error))
+        mounts.extend(self.mounts_for(&mounts, read_only));
+        config["mounts"] = mounts.into();
+        serde_json::to_vec(&config)
     }
 }
 

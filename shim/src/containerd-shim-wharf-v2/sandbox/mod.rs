@@ -10,9 +10,9 @@
 //! | `config` | the pod's configuration, a message of the CRI |
 //! | `files` | /etc/hostname, /etc/hosts, /etc/resolv.conf and /dev/shm |
 //! | `containers` | what a container of the pod gets of them |
-//! | `namespaces` | the pod's namespaces, and the process that is in them |
+//! | `namespaces` | the namespaces that the pod asks for |
 
 pub(crate) mod config;
-mod containers;
+pub(crate) mod containers;
 pub(crate) mod files;
 pub(crate) mod namespaces;

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use containerd_shim_protos::types::mount::Mount;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
-use wharf::{Bundle, Console, ContainerId, CreateOptions, Delete, Runtime, Stdio};
+use wharf::{Console, ContainerId, CreateOptions, Delete, Runtime, Stdio};
 
 use super::{Answer, Workers};
 use crate::options::Options;
 use crate::refusal::Refusal;
 use crate::rootfs;
+use crate::sandbox::containers::open_bundle;
+use crate::sandbox::files::Files;
 
 /// What the worker reports about a container that it created.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,8 +29,8 @@ pub(crate) struct Creation {
     pub(crate) runtime: Runtime,
     pub(crate) id: ContainerId,
     pub(crate) bundle: PathBuf,
-    /// The configuration, if the pod has added to that of the bundle.
-    pub(crate) config: Option<Vec<u8>>,
+    /// The files of the pod, if it has a sandbox.
+    pub(crate) files: Option<Files>,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) options: Options,
     pub(crate) terminal: bool,
@@ -51,12 +53,8 @@ impl Creation {
     }
 
     fn make(&mut self) -> Result<Answer, Refusal> {
-        let during = |error: wharf::Error| Refusal::from(error).during("OCI runtime create failed");
-        let bundle = match &self.config {
-            Some(config) => Bundle::from_bytes(config, &self.bundle),
-            None => Bundle::open(&self.bundle),
-        };
-        let bundle = bundle.map_err(during)?;
+        let during = |refusal: Refusal| refusal.during("OCI runtime create failed");
+        let bundle = open_bundle(&self.bundle, self.files.as_ref()).map_err(during)?;
         let owns_pids = owns_pids(bundle.spec());
         let Some(streams) = self.streams.take() else { return told(0, owns_pids, None) };
         let options = CreateOptions::new()
@@ -65,7 +63,8 @@ impl Creation {
             .no_pivot(self.options.no_pivot_root)
             .new_keyring(!self.options.no_new_keyring)
             .sibling(true);
-        let mut container = self.runtime.create(&self.id, &bundle, options).map_err(during)?;
+        let made = self.runtime.create(&self.id, &bundle, options);
+        let mut container = made.map_err(|error| during(error.into()))?;
         let pid = container.pid().unwrap_or(0);
         if let Err(refusal) = write_pid(&self.bundle, "init.pid", pid) {
             if let Err(error) = self.runtime.delete(&self.id, Delete::Force) {

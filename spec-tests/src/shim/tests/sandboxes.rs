@@ -6,6 +6,7 @@ use crate::shim::bed::Bed;
 use crate::shim::client::{PATIENCE, code, granted, refused};
 use crate::shim::launch::any;
 use crate::shim::sandbox::{CONFIG, Config, SERVICE, Sandbox, mode};
+use crate::shim::stdio::Streams;
 use crate::shim::task::Task;
 use crate::shim::{Test, test};
 use crate::spec::Spec;
@@ -13,6 +14,7 @@ use containerd_shim_protos::sandbox_api as rpc;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +34,13 @@ pub(super) const TESTS: &[Test] = &[
     test("N13", "the metrics of a pod are those of its cgroup", metrics),
     test("N14", "a container that starts 20 times in its pod", restarts),
     test("N15", "a container's own files stay where its configuration has them", own_files),
+    test(
+        "N16",
+        "a privileged process in the pod's pid namespace finds nothing in the holder, and cannot end it",
+        hostile,
+    ),
+    test("N17", "loggers of a pod's containers run in the namespaces of the host", loggers),
+    test("N18", "a pod whose network belongs to its user namespace", owned_network),
 ];
 
 const JOINED: [&str; 3] = ["network", "ipc", "uts"];
@@ -297,6 +306,25 @@ fn wrong(bed: &Bed<'_>) -> Outcome {
         check(!sandbox.bundle.dir.join("pod").exists(), || format!("{what}: files stay"))?;
         same(what, link(sandbox.pod.pid, "uts")?, link(std::process::id(), "uts")?)?;
     }
+    let users = Config { users: Some((100_000, 65536)), ..plain.clone() };
+    let reply = sandbox.create(&users, &path);
+    refused(
+        "a network of the host with users of the pod",
+        reply,
+        &invalid,
+        &["belongs to the user namespace of the host"],
+    )?;
+    let request = rpc::CreateSandboxRequest {
+        sandbox_id: sandbox.id().into(),
+        bundle_path: "relative".into(),
+        options: Some(any(CONFIG, plain.encode())).into(),
+        netns_path: path.clone(),
+        ..Default::default()
+    };
+    let reply = sandbox.ask::<_, rpc::CreateSandboxResponse>("CreateSandbox", &request);
+    refused("a relative bundle", reply, &invalid, &["not absolute"])?;
+    same("mounts", sandbox.bundle.mounts(), Vec::<String>::new())?;
+    check(!sandbox.bundle.dir.join("pod").exists(), || "files stay".into())?;
     // What only the kernel refuses.
     let late = plain.clone().sysctl("kernel.shmmni", "many");
     refused("a value that is no number", sandbox.create(&late, &path), &[], &["shmmni"])?;
@@ -422,4 +450,87 @@ fn own_files(bed: &Bed<'_>) -> Outcome {
     same("/etc/hosts", value(&answers, 0), "kubelet's\n")?;
     same("/etc/hostname", value(&answers, 1), "blue\n")?;
     sandbox.finish()
+}
+
+fn hostile(bed: &Bed<'_>) -> Outcome {
+    let network = Network::new()?;
+    let sandbox = Sandbox::running(bed, &Config::new().mode(1, mode::POD), &network.path())?;
+    let pid = granted("SandboxStatus", sandbox.status())?.pid;
+    bed.until("the holder to give up its rights", || Ok((status_of(pid, "Seccomp") == "2").then_some(())))?;
+    let all =
+        ["CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_KILL", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SYS_CHROOT"];
+    let spec = sandbox.joined(&Spec::new().capabilities(&all), &["network", "ipc", "uts", "pid"])?;
+    let answers = tried(
+        &sandbox,
+        &spec,
+        &[
+            &["list", "/proc/1/root"],
+            &["list", "/proc/1/cwd"],
+            &["list", "/proc/1/fd"],
+            &["read", "/proc/1/environ"],
+            &["read", "/proc/1/mountinfo"],
+            &["kill", "1", "9"],
+            &["kill", "1", "19"],
+        ],
+    )?;
+    // It may look, and there is nothing to see: not even an environment.
+    for (index, wanted) in [json!([]), json!([]), json!(["0"]), json!("")].iter().enumerate() {
+        same(answers[index]["op"].as_str().unwrap_or_default(), &answers[index]["value"], wanted)?;
+    }
+    same("mounts of the holder", value(&answers, 4).lines().count(), 1)?;
+    same("the holder lives", status_of(pid, "State").chars().next(), Some('S'))?;
+    same("state", granted("SandboxStatus", sandbox.status())?.state.as_str(), "SANDBOX_READY")?;
+    sandbox.finish()
+}
+
+fn loggers(bed: &Bed<'_>) -> Outcome {
+    let network = Network::new()?;
+    let sandbox = Sandbox::running(bed, &Config::new(), &network.path())?;
+    let (script, told) = (bed.dir().join("logger.sh"), bed.dir().join("logger.out"));
+    let links = "/proc/self/ns/net /proc/self/ns/uts /proc/self/ns/ipc";
+    let text = format!("#!/bin/sh\nreadlink {links} >{}\nexec 5>&-\ncat <&3 >/dev/null\n", told.display());
+    fs::write(&script, text)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    let address = format!("binary://{}", script.display());
+    let bundle = bed.bundle(&sandbox.joined(&Spec::new(), &JOINED)?.args(&["/probe", "true"]))?;
+    let task = bed.create_in(&sandbox.pod, bundle, Streams::at("", &address, &address))?;
+    task.begin()?;
+    same("exit status", task.exit("")?, 0)?;
+    granted("Delete", task.delete(""))?;
+    let own = |kind: &str| link(std::process::id(), kind).map(|link| link.display().to_string());
+    let text = fs::read_to_string(&told)?;
+    same(
+        "namespaces of the logger",
+        text.lines().collect::<Vec<_>>(),
+        vec![own("net")?, own("uts")?, own("ipc")?],
+    )?;
+    sandbox.finish()
+}
+
+fn owned_network(bed: &Bed<'_>) -> Outcome {
+    // As the CRI makes it: in a user namespace that exists already, here that of another container.
+    let owner = bed.waiting(&Spec::new().user_namespace(100_000, 65536))?;
+    let path = format!("/proc/{}/ns/net", owner.pid);
+    let config = Config { users: Some((100_000, 65536)), ..Config::new() };
+    let config =
+        config.sysctl("net.ipv4.ip_unprivileged_port_start", "80").sysctl("kernel.shm_rmid_forced", "1");
+    let sandbox = Sandbox::running(bed, &config, &path)?;
+    let pid = granted("SandboxStatus", sandbox.status())?.pid;
+    for kind in ["user", "net"] {
+        same(kind, link(pid, kind)?, link(owner.pid, kind)?)?;
+    }
+    let spec =
+        sandbox.joined(&Spec::new().user_namespace(100_000, 65536), &["network", "ipc", "uts", "user"])?;
+    let spec = spec.without("/hostname").no_mount("/dev/shm");
+    let names = ["/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/kernel/shm_rmid_forced"];
+    let answers = tried(
+        &sandbox,
+        &spec,
+        &[&["read", names[0]], &["read", names[1]], &["read", "/proc/sys/kernel/hostname"]],
+    )?;
+    same("ports", value(&answers, 0).trim(), "80")?;
+    same("shared memory", value(&answers, 1).trim(), "1")?;
+    same("host name", value(&answers, 2), "blue\n")?;
+    sandbox.finish()?;
+    owner.finish()
 }

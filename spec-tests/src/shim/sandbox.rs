@@ -141,8 +141,15 @@ pub struct Sandbox<'b, 'a> {
 impl<'b, 'a> Sandbox<'b, 'a> {
     /// The shim of a sandbox that is not created yet. Skips where the shim has no such service.
     pub fn planned(bed: &'b Bed<'a>) -> Outcome<Self> {
+        Self::with_environment(bed, &[])
+    }
+
+    /// The same in a shim that has these variables.
+    pub fn with_environment(bed: &'b Bed<'a>, variables: &[(&str, &str)]) -> Outcome<Self> {
         let bundle = bed.bundle(&Spec::new())?;
-        let pod = bed.pod(&bundle)?;
+        let mut call = bed.call(&bundle);
+        call.env.extend(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        let pod = bed.pod_by(&call)?;
         let sandbox = Self { bed, pod, bundle };
         match sandbox.ping() {
             Err(Refusal::Status { code: code::UNIMPLEMENTED, .. }) => skip("the shim has no sandbox service"),

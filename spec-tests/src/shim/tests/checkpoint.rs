@@ -1,10 +1,12 @@
 //! Saving a container through criu, and creating one from a checkpoint.
 
 use crate::criu;
+use crate::network::Network;
 use crate::outcome::{Outcome, check, fail, same};
 use crate::shim::bed::{Bed, create_request};
 use crate::shim::client::{Reply, code, granted, refused};
 use crate::shim::launch::any;
+use crate::shim::sandbox::{Config, Sandbox};
 use crate::shim::stdio::Streams;
 use crate::shim::task::Task;
 use crate::shim::{Test, test};
@@ -43,6 +45,11 @@ pub(super) const TESTS: &[Test] = &[
     test("C14", "a parent checkpoint that is not that of the images is refused", other_parent),
     test("C15", "a container that logs to a file does so again after a restore", logs),
     test("C16", "`delete` of a restored container whose shim was killed", crashed),
+    test(
+        "C17",
+        "a container of a pod without a pause container has the pod's files after a restore",
+        in_sandbox,
+    ),
 ];
 
 const V1: &str = "containerd.runc.v1.CheckpointOptions";
@@ -344,4 +351,30 @@ fn crashed(bed: &Bed<'_>) -> Outcome {
     bed.call(&task.bundle).delete()?.ok("delete")?;
     check(task.until_dead()?, || "its process lives".into())?;
     bed.until_gone(&task.bundle)
+}
+
+fn in_sandbox(bed: &Bed<'_>) -> Outcome {
+    let network = Network::new()?;
+    let sandbox = Sandbox::with_environment(bed, &[("PATH", &criu::search_path()?)])?;
+    granted("CreateSandbox", sandbox.create(&Config::new(), &network.path()))?;
+    granted("StartSandbox", sandbox.start())?;
+    let plain = Spec::new().without("/hostname").no_mount("/dev/shm");
+    let spec = sandbox.joined(&plain, &["network", "ipc", "uts"])?.args(&["/probe", "wait"]);
+    let old = sandbox.container(&spec)?;
+    old.streams.borrow_mut().until("ready")?;
+    let text = |task: &Task<'_, '_>, exec: &str| -> Outcome<String> {
+        let mut streams = task.exec(exec, &["/probe", "try", "read", "/etc/hostname"])?;
+        same("exit status", task.exit(exec)?, 0)?;
+        granted("Delete", task.delete(exec))?;
+        Ok(streams.to_end()?.0)
+    };
+    let before = text(&old, "before")?;
+    check(before.contains("blue"), || format!("/etc/hostname: {before}"))?;
+    put_away(&old)?;
+    let task = created_from(&old, Streams::output(bed.dir())?, &images(bed))?;
+    task.begin()?;
+    answers(&task)?;
+    same("/etc/hostname", text(&task, "after")?, before)?;
+    task.finish()?;
+    sandbox.finish()
 }

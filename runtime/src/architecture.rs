@@ -106,6 +106,7 @@
 //! | `criu` | checkpoints: the messages of criu, its images and its log (feature `criu`) |
 //! | `sys` | system calls that the bindings lack; with `child`, the only `unsafe` code |
 //! | `container` | the operations, and the state on disk |
+//! | `pod` | the namespaces that the containers of a pod share, without a container that holds them |
 //! | `hook` | hooks that run in the runtime's namespaces |
 //! | `trace` | each step with its time, for a log of level debug |
 //!

@@ -38,6 +38,7 @@
 //! | [`Container`] | the handle of one container: start, exec, signals, limits, statistics |
 //! | [`CreateOptions`], [`ExecOptions`] | what a caller can choose besides `config.json` |
 //! | [`ExecProcess`] | a process that was added to a container |
+//! | [`pod::PodNamespaces`] | the namespaces of a pod, without a container that holds them |
 //! | [`Finding`] | one mistake in a bundle, with its place |
 //! | [`Error`] | what failed, why, where in `config.json`, and what to do |
 //!

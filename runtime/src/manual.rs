@@ -25,7 +25,7 @@
 //! A malformed bundle never becomes a [`Bundle`](crate::Bundle), and its error says where:
 //!
 //! ```
-//! use wharf::{Bundle, Kind};
+//! use wharf::{Bundle, ErrorKind};
 //!
 //! let error = Bundle::from_bytes(br#"{"ociVersion": "1.2.0", "root": {"path": 7}}"#, "/").unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::InvalidSpec);
@@ -67,7 +67,7 @@
 //!
 //! ```no_run
 //! use oci_spec::runtime::ProcessBuilder;
-//! use wharf::{ContainerId, ExecOptions, Kind, Runtime};
+//! use wharf::{ContainerId, ExecOptions, ErrorKind, Runtime};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let runtime = Runtime::builder().root("/run/example").build()?;

@@ -274,12 +274,12 @@ fn user_namespaces_and_joined_ones() {
     let pid = container.pid().expect("a pid");
     let at = |name: &str| format!("/proc/{pid}/ns/{name}");
     // A new pid namespace below a joined user namespace: the only case with a second process.
-    let mut reborn = config(PAYLOAD);
-    reborn["linux"]["namespaces"] = json!([
+    let mut reforked = config(PAYLOAD);
+    reforked["linux"]["namespaces"] = json!([
         {"type": "user", "path": at("user")}, {"type": "pid"}, {"type": "mount"},
         {"type": "ipc", "path": at("ipc")}, {"type": "uts", "path": at("uts")},
     ]);
-    life(&bed, "reborn", reborn);
+    life(&bed, "reforked", reforked);
     let mut joined = config(PAYLOAD);
     joined["linux"]["namespaces"] = json!([
         {"type": "pid", "path": at("pid")}, {"type": "mount"}, {"type": "user", "path": at("user")},

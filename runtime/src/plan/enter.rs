@@ -41,7 +41,7 @@ pub(super) fn enter_namespaces(
     join_cgroups(&mut plan.program, request.tasks, Place::of("/linux/cgroupsPath"));
     plan_all_cpus(&mut plan.program);
     if let Some(wish) = intel_rdt::GroupRequest::of(linux, request.id) {
-        // Like the cgroups: everything later inherits it, including a reborn process.
+        // Like the cgroups: everything later inherits it, including a process that is forked again.
         plan.ask(
             ParentStep::JoinRdt(wish),
             Slot::NONE,
@@ -80,11 +80,11 @@ pub(super) fn enter_namespaces(
         }
         if namespaces.pid.is_new() {
             // A new pid namespace must belong to the user namespace, or it could not mount a procfs.
-            plan_reborn(&mut plan.program, libc::CLONE_NEWPID, Place::of("/linux/namespaces"));
+            plan_refork(&mut plan.program, libc::CLONE_NEWPID, Place::of("/linux/namespaces"));
         }
         if let Some(path) = namespaces.pid.joined().filter(|_| !admin) {
             plan.enter(path, libc::CLONE_NEWPID, Place::of("/linux/namespaces"));
-            plan_reborn(&mut plan.program, 0, Place::of("/linux/namespaces"));
+            plan_refork(&mut plan.program, 0, Place::of("/linux/namespaces"));
         }
     }
     if namespaces.user.is_new() {
@@ -205,7 +205,7 @@ pub(super) fn walks_to_root(namespaces: &Namespaces, request: &Request<'_>) -> b
 }
 
 /// Continues in a second process, if a pid namespace takes effect only for processes born later.
-pub(super) fn plan_reborn(program: &mut Program, kinds: i32, place: Place) {
+pub(super) fn plan_refork(program: &mut Program, kinds: i32, place: Place) {
     program.push(Op::Refork { kinds }, Blame::new("make a process in the pid namespace", place));
     program.push_own(Op::NewSession, "start a new session");
 }

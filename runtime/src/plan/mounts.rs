@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, Spec};
 
-use super::enter::plan_reborn;
+use super::enter::plan_refork;
 use super::join::Join;
 use super::mount_list::understand;
 use super::order::begin;
@@ -157,7 +157,7 @@ fn enter(plan: &mut Plan, request: &MountsRequest<'_>, pids: bool) {
         kinds &= !early;
         Join::enter_some(&mut plan.program, early, "join the container's user namespace");
         if pids {
-            plan_reborn(&mut plan.program, 0, Place::NONE);
+            plan_refork(&mut plan.program, 0, Place::NONE);
         }
         request.join.become_root(&mut plan.program);
         let op = Op::Unshare { kinds: libc::CLONE_NEWNS };

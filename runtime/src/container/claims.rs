@@ -29,9 +29,9 @@ impl Claims {
     pub(super) fn missing(spec: &Spec, resctrl: Option<&Path>) -> Vec<Error> {
         // No container can have this id.
         let id = "?";
-        let devices = net_device::wishes(spec.linux().as_ref())
+        let devices = net_device::requests(spec.linux().as_ref())
             .into_iter()
-            .filter_map(|wish| Handover::prepare(vec![wish]).err());
+            .filter_map(|request| Handover::prepare(vec![request]).err());
         let shared = refuse_own_network(spec).err();
         shared.into_iter().chain(devices).chain(find_rdt(spec, id, resctrl).err()).collect()
     }
@@ -57,9 +57,9 @@ impl Claims {
 
     /// Makes the missing resctrl groups, and moves a process into them.
     pub(super) fn join_rdt(&mut self, pid: i32) -> Result<()> {
-        let Some((wish, membership)) = &mut self.rdt else { return Ok(()) };
-        membership.make_clos(wish)?;
-        membership.write(&wish.schemata)?;
+        let Some((request, membership)) = &mut self.rdt else { return Ok(()) };
+        membership.make_clos(request)?;
+        membership.write(&request.schemata)?;
         membership.make_monitor()?;
         membership.assign(pid)
     }
@@ -84,13 +84,13 @@ impl Claims {
 
 fn find_devices(spec: &Spec) -> Result<Option<Handover>> {
     refuse_own_network(spec)?;
-    Handover::prepare(net_device::wishes(spec.linux().as_ref()))
+    Handover::prepare(net_device::requests(spec.linux().as_ref()))
 }
 
 fn refuse_own_network(spec: &Spec) -> Result<()> {
     let linux = spec.linux().as_ref();
     match Namespaces::of(linux).network.joined() {
-        Some(path) if !net_device::wishes(linux).is_empty() => Handover::refuse_own(path),
+        Some(path) if !net_device::requests(linux).is_empty() => Handover::refuse_own(path),
         _ => Ok(()),
     }
 }
@@ -100,10 +100,10 @@ fn find_rdt(
     id: &str,
     resctrl: Option<&Path>,
 ) -> Result<Option<(intel_rdt::GroupRequest, RdtMembership)>> {
-    let Some(wish) = intel_rdt::GroupRequest::of(spec.linux().as_ref(), id) else { return Ok(None) };
+    let Some(request) = intel_rdt::GroupRequest::of(spec.linux().as_ref(), id) else { return Ok(None) };
     let membership = match resctrl {
-        Some(root) => RdtMembership::prepare(&wish, root)?,
-        None => RdtMembership::prepare(&wish, &intel_rdt::find_root()?)?,
+        Some(root) => RdtMembership::prepare(&request, root)?,
+        None => RdtMembership::prepare(&request, &intel_rdt::find_root()?)?,
     };
-    Ok(Some((wish, membership)))
+    Ok(Some((request, membership)))
 }

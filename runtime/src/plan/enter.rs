@@ -40,10 +40,10 @@ pub(super) fn enter_namespaces(
     // Still with the host's ids, and before the cgroup namespace, whose root is wherever the process is.
     join_cgroups(&mut plan.program, request.tasks, Place::of("/linux/cgroupsPath"));
     plan_all_cpus(&mut plan.program);
-    if let Some(wish) = intel_rdt::GroupRequest::of(linux, request.id) {
+    if let Some(group) = intel_rdt::GroupRequest::of(linux, request.id) {
         // Like the cgroups: everything later inherits it, including a process that is forked again.
         plan.ask(
-            ParentStep::JoinRdt(wish),
+            ParentStep::JoinRdt(group),
             Slot::NONE,
             Blame::new("join the resctrl groups", Place::of("/linux/intelRdt")),
         );
@@ -148,7 +148,7 @@ fn fill_namespaces(
     if namespaces.network.is_new() {
         plan.program.push_own(Op::LoopbackUp, "bring the loopback interface up");
     }
-    let devices = net_device::wishes(linux);
+    let devices = net_device::requests(linux);
     if !devices.is_empty() {
         // As soon as there is a namespace to move them to: sysctls may name them, and hooks set up networks over them.
         plan.ask(

@@ -104,12 +104,12 @@ impl fmt::Display for ParentStep {
             Self::TimeOffsets(_) => f.write_str("write the offsets of the time namespace"),
             Self::Rlimits(_) => f.write_str("set the resource limits"),
             Self::Scheduler(_) => f.write_str("set the scheduler"),
-            Self::JoinRdt(wish) => wish.fmt(f),
-            Self::MoveDevices(wishes) => {
+            Self::JoinRdt(request) => request.fmt(f),
+            Self::MoveDevices(requests) => {
                 f.write_str("move into the network namespace: ")?;
-                for (number, wish) in wishes.iter().enumerate() {
+                for (number, request) in requests.iter().enumerate() {
                     let joint = if number == 0 { "" } else { ", " };
-                    write!(f, "{joint}{wish}")?;
+                    write!(f, "{joint}{request}")?;
                 }
                 f.write_str("; restore their addresses and bring them up")
             }

@@ -13,16 +13,16 @@ use crate::linux::net_device;
 /// An error for each device whose name is taken.
 pub(super) fn clashes(spec: &Spec) -> Vec<Error> {
     let linux = spec.linux().as_ref();
-    let (wishes, namespaces) = (net_device::wishes(linux), Namespaces::of(linux));
-    let Some(path) = namespaces.network.joined().filter(|_| !wishes.is_empty()) else { return Vec::new() };
+    let (requests, namespaces) = (net_device::requests(linux), Namespaces::of(linux));
+    let Some(path) = namespaces.network.joined().filter(|_| !requests.is_empty()) else { return Vec::new() };
     if is_own(path, "/proc/self/ns/net") {
         return vec![net_device::shared(&path.display().to_string())];
     }
     let names = names_in(path).unwrap_or_default();
-    let taken = |wish: &&net_device::DeviceRequest| {
-        !wish.is_template() && names.iter().any(|name| name == wish.name_inside())
+    let taken = |request: &&net_device::DeviceRequest| {
+        !request.is_template() && names.iter().any(|name| name == request.name_inside())
     };
-    wishes.iter().filter(taken).map(net_device::clash).collect()
+    requests.iter().filter(taken).map(net_device::clash).collect()
 }
 
 /// Names of the devices in a namespace, as far as the caller may look into it.

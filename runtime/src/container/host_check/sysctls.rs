@@ -87,7 +87,7 @@ fn will_be_missing(name: &str, spec: &Spec, network: &Origin) -> bool {
         && !hooks
         && !matches!(name, "all" | "default" | "lo")
         && !TUNNELS.contains(&name)
-        && net_device::wishes(spec.linux().as_ref()).is_empty()
+        && net_device::requests(spec.linux().as_ref()).is_empty()
 }
 
 #[cfg(test)]

@@ -32,11 +32,11 @@ pub(crate) struct RdtMembership {
 
 impl RdtMembership {
     /// Checks whether everything that is asked for is available, without changing anything.
-    pub(crate) fn prepare(wish: &GroupRequest, root: &Path) -> Result<Self> {
+    pub(crate) fn prepare(request: &GroupRequest, root: &Path) -> Result<Self> {
         let invalid = |message: String, property: &str| {
             Error::new(ErrorKind::InvalidSpec, message).at(format!("{AT}{property}"))
         };
-        let clos = match &wish.clos {
+        let clos = match &request.clos {
             Clos::Default => root.to_owned(),
             Clos::Named(name) => {
                 check_name(name).map_err(|why| invalid(why, "/closID"))?;
@@ -49,8 +49,8 @@ impl RdtMembership {
             }
         };
         for (property, wished, resources) in [
-            ("/l3CacheSchema", wish.schemata.l3.is_some(), &["L3", "L3CODE", "L3DATA"][..]),
-            ("/memBwSchema", wish.schemata.memory.is_some(), &["MB"]),
+            ("/l3CacheSchema", request.schemata.l3.is_some(), &["L3", "L3CODE", "L3DATA"][..]),
+            ("/memBwSchema", request.schemata.memory.is_some(), &["MB"]),
         ] {
             if wished && !resources.iter().any(|resource| root.join("info").join(resource).is_dir()) {
                 let message = format!("{} has no info/{}: it cannot be shared", root.display(), resources[0]);
@@ -58,8 +58,8 @@ impl RdtMembership {
             }
         }
         let there = clos.is_dir();
-        match &wish.clos {
-            Clos::Named(name) if !there && wish.schemata.is_empty() => {
+        match &request.clos {
+            Clos::Named(name) if !there && request.schemata.is_empty() => {
                 return Err(invalid(
                     format!("there is no resctrl group {name}, and no schema is configured for a new one"),
                     "/closID",
@@ -69,10 +69,10 @@ impl RdtMembership {
                     clos.display()
                 )));
             }
-            Clos::Named(_) | Clos::Default if there => compare(&clos, root, &wish.schemata)?,
+            Clos::Named(_) | Clos::Default if there => compare(&clos, root, &request.schemata)?,
             _ => {}
         }
-        let monitor = wish.monitor.as_ref().map(|name| clos.join("mon_groups").join(name));
+        let monitor = request.monitor.as_ref().map(|name| clos.join("mon_groups").join(name));
         if let Some(monitor) = &monitor {
             if !root.join("mon_groups").is_dir() {
                 let message = format!("{} has no mon_groups: nothing can be monitored", root.display());
@@ -83,13 +83,13 @@ impl RdtMembership {
                 return Err(invalid(message, "/enableMonitoring").with_kind(ErrorKind::Exists));
             }
         }
-        let remove_clos = !there && matches!(wish.clos, Clos::Own(_));
+        let remove_clos = !there && matches!(request.clos, Clos::Own(_));
         Ok(Self { root: root.to_owned(), clos, monitor, remove_clos, made: Vec::new() })
     }
 
     /// Makes the class of service, if it does not exist.
-    pub(crate) fn make_clos(&mut self, wish: &GroupRequest) -> Result<()> {
-        if wish.clos == Clos::Default {
+    pub(crate) fn make_clos(&mut self, request: &GroupRequest) -> Result<()> {
+        if request.clos == Clos::Default {
             return Ok(());
         }
         let made = match fs::create_dir(&self.clos) {
@@ -104,9 +104,9 @@ impl RdtMembership {
                     .at(AT));
             }
         };
-        self.remove_clos = made && matches!(wish.clos, Clos::Own(_));
-        if !made && matches!(wish.clos, Clos::Named(_)) {
-            compare(&self.clos, &self.root, &wish.schemata)?;
+        self.remove_clos = made && matches!(request.clos, Clos::Own(_));
+        if !made && matches!(request.clos, Clos::Named(_)) {
+            compare(&self.clos, &self.root, &request.schemata)?;
         }
         Ok(())
     }

@@ -131,7 +131,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn wish(rdt: serde_json::Value) -> GroupRequest {
+    fn request(rdt: serde_json::Value) -> GroupRequest {
         let linux: Linux =
             serde_json::from_value(serde_json::json!({"intelRdt": rdt})).expect("a valid object");
         GroupRequest::of(Some(&linux), "web").expect("an object that is there")
@@ -145,17 +145,17 @@ mod tests {
 
     #[test]
     fn the_class_of_service_is_the_named_one_or_the_containers() {
-        assert_eq!(wish(serde_json::json!({})).clos, Clos::Own("web".to_owned()));
-        assert_eq!(wish(serde_json::json!({"closID": ""})).clos, Clos::Own("web".to_owned()));
-        assert_eq!(wish(serde_json::json!({"closID": "/"})).clos, Clos::Default);
-        assert_eq!(wish(serde_json::json!({"closID": "gold"})).clos, Clos::Named("gold".to_owned()));
-        assert_eq!(wish(serde_json::json!({"enableMonitoring": true})).monitor.as_deref(), Some("web"));
-        assert_eq!(wish(serde_json::json!({"enableMonitoring": false})).monitor, None);
+        assert_eq!(request(serde_json::json!({})).clos, Clos::Own("web".to_owned()));
+        assert_eq!(request(serde_json::json!({"closID": ""})).clos, Clos::Own("web".to_owned()));
+        assert_eq!(request(serde_json::json!({"closID": "/"})).clos, Clos::Default);
+        assert_eq!(request(serde_json::json!({"closID": "gold"})).clos, Clos::Named("gold".to_owned()));
+        assert_eq!(request(serde_json::json!({"enableMonitoring": true})).monitor.as_deref(), Some("web"));
+        assert_eq!(request(serde_json::json!({"enableMonitoring": false})).monitor, None);
     }
 
     #[test]
     fn writes_are_in_the_order_of_the_specification() {
-        let all = wish(serde_json::json!({
+        let all = request(serde_json::json!({
             "schemata": ["L2:0=f", "MB:0=30"], "memBwSchema": "MB:0=20", "l3CacheSchema": "L3:0=f",
         }));
         assert_eq!(
@@ -171,11 +171,11 @@ mod tests {
             "put the process into resctrl group web, with L3:0=f, with MB:0=20, with L2:0=f MB:0=30"
         );
         assert!(
-            wish(serde_json::json!({"closID": "gold", "l3CacheSchema": "", "schemata": []}))
+            request(serde_json::json!({"closID": "gold", "l3CacheSchema": "", "schemata": []}))
                 .schemata
                 .is_empty()
         );
-        let monitored = wish(serde_json::json!({"closID": "/", "enableMonitoring": true}));
+        let monitored = request(serde_json::json!({"closID": "/", "enableMonitoring": true}));
         assert_eq!(
             monitored.to_string(),
             "put the process into the default resctrl group, and into its monitoring group web"

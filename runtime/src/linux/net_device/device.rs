@@ -34,7 +34,7 @@ pub(super) struct Link {
 /// A device as it was on the host, with everything that a move removes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Device {
-    pub(super) wish: DeviceRequest,
+    pub(super) request: DeviceRequest,
     /// Its number on the host.
     pub(super) index: u32,
     /// Its number in the container, chosen before the move: that identifies it there, whatever its name.
@@ -125,7 +125,7 @@ impl Link {
 
 impl Device {
     /// Records what the move will remove.
-    pub(super) fn look(netlink: &Netlink, wish: &DeviceRequest, link: Link) -> Result<Self, Refusal> {
+    pub(super) fn look(netlink: &Netlink, request: &DeviceRequest, link: Link) -> Result<Self, Refusal> {
         let index = link.index;
         let header = AddressHeader { index, ..AddressHeader::default() };
         let addresses = netlink
@@ -145,7 +145,7 @@ impl Device {
             }
         }
         Ok(Self {
-            wish: wish.clone(),
+            request: request.clone(),
             index,
             index_inside: index,
             up: link.up,
@@ -159,7 +159,7 @@ impl Device {
     /// Whether a link is this device, as far as can be found out without its number: its name is one that it may have
     /// now, and the link-layer address is the same.
     pub(super) fn may_be(&self, link: &Link) -> bool {
-        link.hardware == self.hardware && matches_name(self.wish.name_inside(), &link.name)
+        link.hardware == self.hardware && matches_name(self.request.name_inside(), &link.name)
     }
 }
 

@@ -20,7 +20,7 @@ const TRIES: u32 = 16;
 /// The devices of one creation.
 #[derive(Debug)]
 pub(crate) struct Handover {
-    wishes: Vec<DeviceRequest>,
+    requests: Vec<DeviceRequest>,
     host: Netlink,
     container: Option<Netlink>,
     devices: Vec<Device>,
@@ -40,16 +40,16 @@ pub(crate) struct Intent {
 
 impl Handover {
     /// Checks whether the devices exist, without changing anything. None if no device is asked for.
-    pub(crate) fn prepare(wishes: Vec<DeviceRequest>) -> Result<Option<Self>> {
-        if wishes.is_empty() {
+    pub(crate) fn prepare(requests: Vec<DeviceRequest>) -> Result<Option<Self>> {
+        if requests.is_empty() {
             return Ok(None);
         }
         let host = Netlink::open()
             .map_err(|refusal| refused(refusal, "open the routing netlink").at("/linux/netDevices"))?;
-        for wish in &wishes {
-            find_on_host(&host, wish)?;
+        for request in &requests {
+            find_on_host(&host, request)?;
         }
-        Ok(Some(Self { wishes, host, container: None, devices: Vec::new(), begun: 0 }))
+        Ok(Some(Self { requests, host, container: None, devices: Vec::new(), begun: 0 }))
     }
 
     /// Refuses the runtime's own namespace.
@@ -77,11 +77,11 @@ impl Handover {
             .into_iter()
             .map(|link| link.index)
             .collect();
-        for wish in &self.wishes {
-            let link = find_on_host(&self.host, wish)?;
-            refuse_clash(container, wish)?;
-            let mut device = Device::look(&self.host, wish, link).map_err(|refusal| {
-                refused(refusal, &format!("inspect network device {}", wish.name)).at(wish.pointer())
+        for request in &self.requests {
+            let link = find_on_host(&self.host, request)?;
+            refuse_clash(container, request)?;
+            let mut device = Device::look(&self.host, request, link).map_err(|refusal| {
+                refused(refusal, &format!("inspect network device {}", request.name)).at(request.pointer())
             })?;
             device.index_inside = free_index(device.index, &taken);
             taken.push(device.index_inside);
@@ -97,7 +97,8 @@ impl Handover {
             self.begun += 1;
             let moved = move_in(&self.host, container, device);
             let context = |refusal, what: &str| {
-                refused(refusal, &format!("{what} network device {}", device.wish)).at(device.wish.pointer())
+                refused(refusal, &format!("{what} network device {}", device.request))
+                    .at(device.request.pointer())
             };
             moved.map_err(|refusal| context(refusal, "move into the container"))?;
             let index = device.index_inside;
@@ -105,10 +106,10 @@ impl Handover {
                 .and_then(|link| link.ok_or_else(|| Errno::ENODEV.into()))
                 .map_err(|refusal| context(refusal, "find in the container"))?
                 .name;
-            log::debug!("network device {} of the host is {name} in the container", device.wish.name);
+            log::debug!("network device {} of the host is {name} in the container", device.request.name);
             let kept = address::in_order(&device.addresses).filter(|packet| address::is_kept(packet));
             for packet in kept {
-                let request = address::request(packet, index, (&device.wish.name, &name));
+                let request = address::request(packet, index, (&device.request.name, &name));
                 add(container, request).map_err(|refusal| context(refusal, "add the addresses of"))?;
             }
             Link::change(container, index, Some(true), &[])
@@ -130,7 +131,10 @@ impl Handover {
                 // It was not moved, or is no longer there.
                 Ok(_) => {}
                 Err(refusal) => {
-                    log::warn!("{}", refused(refusal, &format!("look for network device {}", device.wish)));
+                    log::warn!(
+                        "{}",
+                        refused(refusal, &format!("look for network device {}", device.request))
+                    );
                 }
             }
         }
@@ -150,7 +154,7 @@ impl Intent {
     fn try_undo(&self) -> Result<()> {
         let host = Netlink::open().map_err(|refusal| refused(refusal, "open the routing netlink"))?;
         if identity(host.namespace())? != self.host {
-            let names: Vec<_> = self.devices.iter().map(|device| device.wish.name.as_str()).collect();
+            let names: Vec<_> = self.devices.iter().map(|device| device.request.name.as_str()).collect();
             return Err(Error::new(
                 ErrorKind::System,
                 format!(
@@ -165,8 +169,9 @@ impl Intent {
             .and_then(|path| namespace::open(path).ok())
             .and_then(|namespace| Netlink::open_in(namespace.as_fd()).ok());
         for device in self.devices.iter().rev() {
-            let there = |refusal| refused(refusal, &format!("look for network device {}", device.wish.name));
-            if Link::find(&host, DeviceKey::Name(&device.wish.name)).map_err(there)?.is_some() {
+            let there =
+                |refusal| refused(refusal, &format!("look for network device {}", device.request.name));
+            if Link::find(&host, DeviceKey::Name(&device.request.name)).map_err(there)?.is_some() {
                 continue;
             }
             let sought = |link: &Link| {
@@ -214,46 +219,46 @@ fn identity(namespace: BorrowedFd<'_>) -> Result<(u64, u64)> {
         .map_err(|errno| Error::os(errno, "inspect a network namespace"))
 }
 
-fn find_on_host(host: &Netlink, wish: &DeviceRequest) -> Result<Link> {
-    let what = format!("find network device {}", wish.name);
-    match Link::find(host, DeviceKey::Name(&wish.name)) {
-        Ok(Some(link)) if link.name == wish.name && link.stays() => Err(Error::invalid(
-            wish.pointer(),
+fn find_on_host(host: &Netlink, request: &DeviceRequest) -> Result<Link> {
+    let what = format!("find network device {}", request.name);
+    match Link::find(host, DeviceKey::Name(&request.name)) {
+        Ok(Some(link)) if link.name == request.name && link.stays() => Err(Error::invalid(
+            request.pointer(),
             format!(
                 "network device {} cannot be moved: the kernel ties it to its network namespace",
-                wish.name
+                request.name
             ),
         )),
-        Ok(Some(link)) if link.name == wish.name => Ok(link),
+        Ok(Some(link)) if link.name == request.name => Ok(link),
         // The host may know it by an alternative name, which would not be restored.
         Ok(_) => Err(Error::os(Errno::ENODEV, what)
-            .at(wish.pointer())
+            .at(request.pointer())
             .with_hint("no network device of the runtime's network namespace has this name")),
-        Err(refusal) => Err(refused(refusal, &what).at(wish.pointer())),
+        Err(refusal) => Err(refused(refusal, &what).at(request.pointer())),
     }
 }
 
 /// Two devices in a namespace cannot have the same name; with a template the kernel chooses.
-fn refuse_clash(container: &Netlink, wish: &DeviceRequest) -> Result<()> {
-    if wish.is_template() {
+fn refuse_clash(container: &Netlink, request: &DeviceRequest) -> Result<()> {
+    if request.is_template() {
         return Ok(());
     }
-    let inside = wish.name_inside();
+    let inside = request.name_inside();
     match Link::find(container, DeviceKey::Name(inside)) {
         Ok(None) => Ok(()),
-        Ok(Some(_)) => Err(clash(wish)),
+        Ok(Some(_)) => Err(clash(request)),
         Err(refusal) => {
-            Err(refused(refusal, &format!("look for network device {inside}")).at(wish.pointer()))
+            Err(refused(refusal, &format!("look for network device {inside}")).at(request.pointer()))
         }
     }
 }
 
 /// The new name of a device is taken.
-pub(crate) fn clash(wish: &DeviceRequest) -> Error {
-    let inside = wish.name_inside();
-    let what = format!("move network device {wish}: the container has a network device {inside} already");
+pub(crate) fn clash(request: &DeviceRequest) -> Error {
+    let inside = request.name_inside();
+    let what = format!("move network device {request}: the container has a network device {inside} already");
     Error::os(Errno::EEXIST, what)
-        .at(wish.pointer())
+        .at(request.pointer())
         .with_hint("a name like \"eth%d\" lets the kernel choose the number")
 }
 
@@ -274,7 +279,7 @@ fn free_index(wished: u32, taken: &[u32]) -> u32 {
 fn move_in(host: &Netlink, container: &Netlink, device: &mut Device) -> Result<(), Refusal> {
     let mut tries = 0..TRIES;
     loop {
-        match push(host, container, device.index, device.wish.name_inside(), Some(device.index_inside)) {
+        match push(host, container, device.index, device.request.name_inside(), Some(device.index_inside)) {
             Err(Refusal { errno: Errno::EBUSY, .. }) if tries.next().is_some() => {
                 let taken: Vec<_> = Link::all(container)?.into_iter().map(|link| link.index).collect();
                 device.index_inside = free_index(device.index_inside, &taken);
@@ -303,7 +308,7 @@ fn give_back(host: &Netlink, container: Option<&Netlink>, device: &Device, index
     match home {
         Ok(index) => restore(host, device, index),
         Err(refusal) => {
-            log::warn!("{}", refused(refusal, &format!("hand back network device {}", device.wish.name)));
+            log::warn!("{}", refused(refusal, &format!("hand back network device {}", device.request.name)));
         }
     }
 }
@@ -311,7 +316,7 @@ fn give_back(host: &Netlink, container: Option<&Netlink>, device: &Device, index
 /// Older kernels can only rename a device that is down.
 fn rename(host: &Netlink, device: &Device, index: u32) -> Result<(), Refusal> {
     Link::change(host, index, Some(false), &[])?;
-    Link::change(host, index, None, &[Attribute::text(libc::IFLA_IFNAME, &device.wish.name)])
+    Link::change(host, index, None, &[Attribute::text(libc::IFLA_IFNAME, &device.request.name)])
 }
 
 /// Restores what a device lost in its moves.
@@ -319,7 +324,7 @@ fn restore(host: &Netlink, device: &Device, index: u32) {
     let warn = |refusal, what: &str| {
         log::warn!(
             "{}",
-            refused(refusal, &format!("{what} network device {} of the host", device.wish.name))
+            refused(refusal, &format!("{what} network device {} of the host", device.request.name))
         );
     };
     if let Some(master) = device.master
@@ -327,7 +332,7 @@ fn restore(host: &Netlink, device: &Device, index: u32) {
     {
         warn(refusal, "give its bridge or bond back to");
     }
-    let own = (device.wish.name.as_str(), device.wish.name.as_str());
+    let own = (device.request.name.as_str(), device.request.name.as_str());
     for packet in address::in_order(&device.addresses).filter(|packet| address::is_restored(packet)) {
         match add(host, address::request(packet, index, own)) {
             Ok(()) | Err(Refusal { errno: Errno::EEXIST, .. }) => {}
@@ -349,7 +354,7 @@ fn restore(host: &Netlink, device: &Device, index: u32) {
 
 /// Moves a device back, with its old name and number unless they have been taken.
 fn bring_home(host: &Netlink, container: &Netlink, device: &Device, index: u32) -> Result<u32, Refusal> {
-    let name = &device.wish.name;
+    let name = &device.request.name;
     match push(container, host, index, name, Some(device.index)) {
         Ok(()) => return Ok(device.index),
         Err(Refusal { errno: Errno::EBUSY, .. }) => {
@@ -390,8 +395,8 @@ mod tests {
 
     #[test]
     fn a_device_that_is_not_there_is_named() {
-        let wish = DeviceRequest { name: "wharf-none".to_owned(), rename: None };
-        let error = Handover::prepare(vec![wish]).expect_err("no such device");
+        let request = DeviceRequest { name: "wharf-none".to_owned(), rename: None };
+        let error = Handover::prepare(vec![request]).expect_err("no such device");
         assert_eq!(error.pointer(), Some("/linux/netDevices/wharf-none"));
         assert!(error.to_string().starts_with("find network device wharf-none: no such device"), "{error}");
     }

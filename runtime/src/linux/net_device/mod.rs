@@ -57,7 +57,7 @@ impl fmt::Display for DeviceRequest {
 }
 
 /// The devices that a configuration names, by name. Callers write an empty new name for none.
-pub(crate) fn wishes(linux: Option<&Linux>) -> Vec<DeviceRequest> {
+pub(crate) fn requests(linux: Option<&Linux>) -> Vec<DeviceRequest> {
     let mut all: Vec<_> = linux
         .and_then(|linux| linux.net_devices().as_ref())
         .into_iter()
@@ -81,14 +81,14 @@ mod tests {
             "veth1": {"name": "eth%d"}, "eth0": {}, "a": {"name": ""}, "b": {"name": "b"},
         }}))
         .expect("a valid object");
-        let all = wishes(Some(&linux));
+        let all = requests(Some(&linux));
         let words: Vec<_> = all.iter().map(ToString::to_string).collect();
         assert_eq!(words, ["a", "b", "eth0", "veth1 as eth%d"]);
         assert_eq!(
             all.iter().map(DeviceRequest::is_template).collect::<Vec<_>>(),
             [false, false, false, true]
         );
-        assert_eq!(wishes(None), []);
+        assert_eq!(requests(None), []);
         assert_eq!(
             DeviceRequest { name: "a~b".to_owned(), rename: None }.pointer(),
             "/linux/netDevices/a~0b",

@@ -68,19 +68,19 @@ impl Fake {
         }
     }
 
-    fn prepare(&self, wish: &GroupRequest) -> Result<RdtMembership> {
-        RdtMembership::prepare(wish, self.0.path())
+    fn prepare(&self, request: &GroupRequest) -> Result<RdtMembership> {
+        RdtMembership::prepare(request, self.0.path())
     }
 
     /// The whole way in, with the kernel's part.
-    fn join(&self, wish: &GroupRequest, pid: i32) -> Result<RdtMembership> {
-        let mut membership = self.prepare(wish)?;
+    fn join(&self, request: &GroupRequest, pid: i32) -> Result<RdtMembership> {
+        let mut membership = self.prepare(request)?;
         let fresh = !membership.clos.exists();
-        membership.make_clos(wish)?;
+        membership.make_clos(request)?;
         if fresh {
             self.fill(membership.clos.file_name().and_then(|name| name.to_str()).expect("a name"));
         }
-        membership.write(&wish.schemata)?;
+        membership.write(&request.schemata)?;
         membership.make_monitor()?;
         if let Some(monitor) = &membership.monitor {
             Self::fill_monitor(monitor);
@@ -90,7 +90,13 @@ impl Fake {
     }
 }
 
-fn wish(clos: Clos, l3: Option<&str>, memory: Option<&str>, lines: &[&str], monitor: bool) -> GroupRequest {
+fn request(
+    clos: Clos,
+    l3: Option<&str>,
+    memory: Option<&str>,
+    lines: &[&str],
+    monitor: bool,
+) -> GroupRequest {
     GroupRequest {
         clos,
         schemata: Schemata {
@@ -118,7 +124,7 @@ fn pointer<T: std::fmt::Debug>(result: Result<T>) -> String {
 #[test]
 fn a168_fake_tree_the_pid_is_written_to_the_class_of_the_container() {
     let fake = Fake::new();
-    let membership = fake.join(&wish(own(), None, None, &[], false), 77).expect("join");
+    let membership = fake.join(&request(own(), None, None, &[], false), 77).expect("join");
     assert_eq!(fake.read("web/tasks"), "77");
     assert_eq!(fake.read("tasks"), "");
     assert_eq!(
@@ -135,7 +141,7 @@ fn a168_fake_tree_the_pid_is_written_to_the_class_of_the_container() {
 #[test]
 fn a169_fake_tree_a_slash_is_the_default_class() {
     let fake = Fake::new();
-    let mut membership = fake.join(&wish(Clos::Default, None, None, &[], true), 77).expect("join");
+    let mut membership = fake.join(&request(Clos::Default, None, None, &[], true), 77).expect("join");
     assert_eq!(fake.read("tasks"), "77");
     assert_eq!(fake.read("mon_groups/web/tasks"), "77");
     fake.drain("mon_groups/web");
@@ -147,14 +153,14 @@ fn a169_fake_tree_a_slash_is_the_default_class() {
 #[test]
 fn a170_fake_tree_writes_come_in_order() {
     let fake = Fake::new();
-    let wish = wish(own(), Some("L3:0=f"), Some("MB:0=20"), &["L3:0=ff", "L2:0=3"], false);
-    let mut membership = fake.prepare(&wish).expect("nothing in the way");
-    membership.make_clos(&wish).expect("make");
+    let request = request(own(), Some("L3:0=f"), Some("MB:0=20"), &["L3:0=ff", "L2:0=3"], false);
+    let mut membership = fake.prepare(&request).expect("nothing in the way");
+    membership.make_clos(&request).expect("make");
     // A pipe keeps what a file would lose: each write by itself, in order.
     let file = fake.path("web/schemata");
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
     let mut reader = File::options().read(true).write(true).open(&file).expect("both ends never wait");
-    membership.write(&wish.schemata).expect("write");
+    membership.write(&request.schemata).expect("write");
     let mut written = [0; 200];
     let length = reader.read(&mut written).expect("read");
     assert_eq!(String::from_utf8_lossy(&written[..length]), "L3:0=f\nMB:0=20\nL3:0=ff\nL2:0=3\n");
@@ -166,31 +172,34 @@ fn a171_fake_tree_a_class_that_is_there_must_match() {
     fake.fill("gold");
     fs::write(fake.path("gold/schemata"), "    MB:0=20;1= 70\n    L3:0=7f0;1=01f\n").expect("write");
     let (l3, memory) = (Some("L3:1=1f;0=07F0"), Some("MB:0=15;1=70"));
-    fake.join(&wish(named("gold"), l3, memory, &[], false), 5).expect("the same in other words");
+    fake.join(&request(named("gold"), l3, memory, &[], false), 5).expect("the same in other words");
     fs::write(fake.path("gold/schemata"), "MB:0=20;1=70\nL3:0=7f0;1=1f\n").expect("write");
-    let refused = |l3, memory| pointer(fake.prepare(&wish(named("gold"), l3, memory, &[], false)));
+    let refused = |l3, memory| pointer(fake.prepare(&request(named("gold"), l3, memory, &[], false)));
     assert_eq!(refused(Some("L3:0=7f1"), None), "/linux/intelRdt/l3CacheSchema");
     assert_eq!(refused(Some("L3:2=1"), memory), "/linux/intelRdt/l3CacheSchema");
     assert_eq!(refused(l3, Some("MB:0=30")), "/linux/intelRdt/memBwSchema");
     assert_eq!(
-        pointer(fake.prepare(&wish(Clos::Default, Some("L3:0=1"), None, &[], false))),
+        pointer(fake.prepare(&request(Clos::Default, Some("L3:0=1"), None, &[], false))),
         "/linux/intelRdt/l3CacheSchema"
     );
     // What `schemata` has is written, not compared.
-    fake.join(&wish(named("gold"), None, None, &["L3:0=1"], false), 5).expect("write");
+    fake.join(&request(named("gold"), None, None, &["L3:0=1"], false), 5).expect("write");
     assert_eq!(fake.read("gold/schemata"), "L3:0=1\n");
 }
 
 #[test]
 fn a172_fake_tree_a_class_with_nothing_but_a_name_must_be_there() {
     let fake = Fake::new();
-    let only = wish(named("gold"), None, None, &[], false);
+    let only = request(named("gold"), None, None, &[], false);
     assert_eq!(pointer(fake.prepare(&only)), "/linux/intelRdt/closID");
-    assert_eq!(pointer(fake.prepare(&wish(named("gold"), None, None, &[], true))), "/linux/intelRdt/closID");
+    assert_eq!(
+        pointer(fake.prepare(&request(named("gold"), None, None, &[], true))),
+        "/linux/intelRdt/closID"
+    );
     fake.fill("gold");
     fake.join(&only, 5).expect("join");
     assert_eq!(fake.read("gold/tasks"), "5");
-    fake.join(&wish(named("silver"), None, None, &["MB:0=50"], false), 6).expect("made with its schemata");
+    fake.join(&request(named("silver"), None, None, &["MB:0=50"], false), 6).expect("made with its schemata");
     assert_eq!(fake.read("silver/schemata"), "MB:0=50\n");
 }
 
@@ -198,17 +207,17 @@ fn a172_fake_tree_a_class_with_nothing_but_a_name_must_be_there() {
 fn a173_fake_tree_only_what_the_container_made_for_itself_is_removed() {
     let fake = Fake::new();
     fake.fill("web");
-    let found = fake.join(&wish(own(), None, None, &[], false), 5).expect("join");
+    let found = fake.join(&request(own(), None, None, &[], false), 5).expect("join");
     found.remove().expect("nothing to do");
     assert!(fake.path("web/tasks").exists(), "it was there before");
 
-    let named = fake.join(&wish(named("silver"), None, None, &["MB:0=50"], false), 6).expect("join");
+    let named = fake.join(&request(named("silver"), None, None, &["MB:0=50"], false), 6).expect("join");
     named.remove().expect("nothing to do");
     assert!(fake.path("silver/tasks").exists(), "closID is set");
 
     // Across processes: it is on record.
     let fake = Fake::new();
-    let made = fake.join(&wish(own(), None, None, &[], true), 5).expect("join");
+    let made = fake.join(&request(own(), None, None, &[], true), 5).expect("join");
     let text = serde_json::to_string(&made).expect("a document");
     let record: RdtMembership = serde_json::from_str(&text).expect("the same document");
     fake.drain("web/mon_groups/web");
@@ -222,7 +231,7 @@ fn a173_fake_tree_only_what_the_container_made_for_itself_is_removed() {
 fn a174_fake_tree_a_monitoring_group_is_made_and_removed() {
     let fake = Fake::new();
     fake.fill("gold");
-    let monitored = wish(named("gold"), None, None, &[], true);
+    let monitored = request(named("gold"), None, None, &[], true);
     let membership = fake.join(&monitored, 9).expect("join");
     assert_eq!((fake.read("gold/tasks"), fake.read("gold/mon_groups/web/tasks")), ("9".into(), "9".into()));
     assert_eq!(pointer(fake.prepare(&monitored)), "/linux/intelRdt/enableMonitoring", "it is dedicated");
@@ -244,8 +253,8 @@ fn a174_fake_tree_a_monitoring_group_is_made_and_removed() {
 fn fake_tree_a_failed_creation_leaves_nothing() {
     for clos in [own(), named("web")] {
         let fake = Fake::new();
-        let wish = wish(clos, None, None, &["L3:0=f"], true);
-        let mut membership = fake.join(&wish, 5).expect("join");
+        let request = request(clos, None, None, &["L3:0=f"], true);
+        let mut membership = fake.join(&request, 5).expect("join");
         fake.drain("web/mon_groups/web");
         fs::remove_dir(fake.path("web/mon_groups/web")).expect("rmdir");
         fake.drain("web");
@@ -261,30 +270,30 @@ fn fake_tree_a_failed_creation_leaves_nothing() {
 fn fake_tree_what_the_machine_cannot_share_is_refused() {
     let fake = Fake::new();
     fs::remove_dir_all(fake.path("info/MB")).expect("remove");
-    let wish = wish(own(), None, Some("MB:0=20"), &[], false);
-    assert_eq!(pointer(fake.prepare(&wish)), "/linux/intelRdt/memBwSchema");
-    let membership = fake.join(&tests::wish(own(), None, None, &[], false), 5).expect("join");
-    assert_eq!(membership.update(&wish.schemata).expect_err("no MB").kind(), ErrorKind::Unsupported);
+    let request = request(own(), None, Some("MB:0=20"), &[], false);
+    assert_eq!(pointer(fake.prepare(&request)), "/linux/intelRdt/memBwSchema");
+    let membership = fake.join(&tests::request(own(), None, None, &[], false), 5).expect("join");
+    assert_eq!(membership.update(&request.schemata).expect_err("no MB").kind(), ErrorKind::Unsupported);
     fs::remove_dir(fake.path("mon_groups")).expect("remove");
     assert_eq!(
-        pointer(fake.prepare(&tests::wish(named("new"), None, None, &["L2:0=1"], true))),
+        pointer(fake.prepare(&tests::request(named("new"), None, None, &["L2:0=1"], true))),
         "/linux/intelRdt/enableMonitoring"
     );
     for reserved in ["info", "mon_groups", "mon_data"] {
         let id = Clos::Own(reserved.to_owned());
-        assert_eq!(pointer(fake.prepare(&tests::wish(id, None, None, &[], false))), "/linux/intelRdt");
+        assert_eq!(pointer(fake.prepare(&tests::request(id, None, None, &[], false))), "/linux/intelRdt");
     }
 }
 
 #[test]
 fn fake_tree_a_refused_write_has_the_words_of_the_kernel() {
     let fake = Fake::new();
-    let wish = wish(own(), Some("L3:0=f"), None, &[], false);
-    let mut membership = fake.prepare(&wish).expect("nothing in the way");
-    membership.make_clos(&wish).expect("make");
+    let request = request(own(), Some("L3:0=f"), None, &[], false);
+    let mut membership = fake.prepare(&request).expect("nothing in the way");
+    membership.make_clos(&request).expect("make");
     fs::write(fake.path("info/last_cmd_status"), "Mask f out of range\n").expect("write");
     // The fake kernel gave the directory no files.
-    let error = membership.write(&wish.schemata).expect_err("no file");
+    let error = membership.write(&request.schemata).expect_err("no file");
     assert_eq!(error.pointer(), Some("/linux/intelRdt/l3CacheSchema"));
     assert!(error.to_string().contains("write \"L3:0=f\" to "), "{error}");
     assert!(error.to_string().ends_with("the kernel says: Mask f out of range"), "{error}");
@@ -293,7 +302,7 @@ fn fake_tree_a_refused_write_has_the_words_of_the_kernel() {
 #[test]
 fn fake_tree_statistics_have_what_the_machine_has() {
     let fake = Fake::new();
-    let membership = fake.join(&wish(own(), None, None, &[], true), 5).expect("join");
+    let membership = fake.join(&request(own(), None, None, &[], true), 5).expect("join");
     fs::write(fake.path("web/schemata"), "    MB:0= 20\n    L3:0=00f\n").expect("write");
     let stats = serde_json::to_value(membership.stats().expect("stats")).expect("JSON");
     assert_eq!(

@@ -30,8 +30,7 @@ impl PodNamespaces {
             let sentence = "the caller cannot be in the pid namespace or the user namespace of a pod";
             return Err(Error::new(ErrorKind::WrongState, sentence));
         }
-        self.check()?;
-        let network = self.open_network()?;
+        let network = self.checked_network()?;
         let home = Home::of(self.new_flags() | network.as_ref().map_or(0, |_| libc::CLONE_NEWNET))?;
         let entered = network
             .map_or(Ok(()), |network| clone::setns(network.as_raw_fd(), libc::CLONE_NEWNET))

@@ -32,8 +32,7 @@ impl PodNamespaces {
     ///
     /// Those of [`PodNamespaces::check`]; otherwise the failure of the kernel. Then there is no holder.
     pub fn hold(&self, life: BorrowedFd<'_>) -> Result<Holder> {
-        self.check()?;
-        let network = self.open_network()?;
+        let network = self.checked_network()?;
         let user = self.user_namespace(network.as_ref().map(AsFd::as_fd))?;
         let root = self.root();
         let held = Held {

@@ -129,10 +129,12 @@ impl PodNamespaces {
     /// [`ErrorKind::InvalidSpec`] for a network namespace that is none, a host name that is too long or has no namespace of
     /// its own, and a kernel parameter that none of the namespaces has.
     pub fn check(&self) -> Result<()> {
+        self.checked_network().map(drop)
+    }
+
+    /// The network namespace, if nothing is wrong.
+    fn checked_network(&self) -> Result<Option<OwnedFd>> {
         let wrong = |sentence: String| Err(Error::new(ErrorKind::InvalidSpec, sentence));
-        if let Some(path) = &self.network {
-            open_network(path)?;
-        }
         if let Some(name) = &self.hostname {
             if !self.uts {
                 return wrong(format!("the host name {name:?} needs a UTS namespace of the pod"));
@@ -141,7 +143,8 @@ impl PodNamespaces {
                 return wrong(format!("the host name {name:?} is longer than {LONGEST_NAME} bytes"));
             }
         }
-        self.parameters().map(drop)
+        self.parameters()?;
+        self.network.as_deref().map(open_network).transpose()
     }
 
     /// The `CLONE_NEW*` flags of the namespaces that are made, except for that of users.
@@ -150,10 +153,6 @@ impl PodNamespaces {
             .into_iter()
             .filter(|(own, _)| *own)
             .fold(0, |all, (_, flag)| all | flag)
-    }
-
-    fn open_network(&self) -> Result<Option<OwnedFd>> {
-        self.network.as_deref().map(open_network).transpose()
     }
 }
 

@@ -169,7 +169,7 @@ impl Child<'_> {
             Op::TellGone { known } => self.tell_gone(known),
             Op::FindAdded { path, known, own } => self.find_added(path, known, own),
             Op::Condemn => self.condemn(),
-            Op::DetachCondemned => self.detach_remembered(),
+            Op::DetachCondemned => self.detach_condemned(),
             Op::EnsureDirectory(path) => self.ensure_directory(self.bytes(path)).map(path::close),
             Op::Device { path, mode, device, uid, gid } => self.device(path, mode, device, uid, gid),
             Op::DevicePlace { path, mode, device } => self.device_place(path, mode, device),

@@ -43,40 +43,62 @@ impl Child<'_> {
         }
     }
 
-    /// Detaches everything remembered, latest first. If one was already detached together with the mount above it, that
-    /// is no error.
+    /// Detaches everything condemned, latest first. If one was already detached together with the mount above it, that is
+    /// no error. But if the first one is gone, another removal was faster, and there may be another mount to remove:
+    /// nothing is detached.
+    pub(super) fn detach_condemned(&self) -> Outcome {
+        let mut result = Ok(());
+        let mut begun = false;
+        for fd in self.remembered.iter().rev().filter(|fd| **fd >= 0) {
+            match self.detach(*fd) {
+                Ok(false) if !begun => return Err(Failure::with(Errno::ENOENT, Detail::Unmounted)),
+                Ok(_) => begun = true,
+                Err(failure) => result = Err(failure),
+            }
+        }
+        result
+    }
+
+    /// Detaches everything that was attached, latest first.
+    fn detach_attached(&self) -> Outcome {
+        let mut result = Ok(());
+        for fd in self.remembered.iter().rev().filter(|fd| **fd >= 0) {
+            if let Err(failure) = self.detach(*fd) {
+                result = Err(failure);
+            }
+        }
+        result
+    }
+
+    /// Detaches a mount; false if it was detached already.
     ///
     /// A bind mount that the host shares is its peer, and unmounting it would unmount what is below there too: it is
     /// cut off first, so that nothing of the host is unmounted.
     #[inline(never)]
-    pub(super) fn detach_remembered(&self) -> Outcome {
-        let mut result = Ok(());
-        for fd in self.remembered.iter().rev().filter(|fd| **fd >= 0) {
-            let mut name = PathBuffer::new();
-            self.enter_descriptors(*fd, &mut name)?;
-            match mount::make_slave(*fd) {
-                // EINVAL: already detached, and no longer a mount of this namespace.
-                Ok(()) | Err(Errno::EINVAL) => {}
-                Err(errno) => {
-                    result = Err(errno.into());
-                    continue;
-                }
+    fn detach(&self, fd: i32) -> Outcome<bool> {
+        let mut name = PathBuffer::new();
+        self.enter_descriptors(fd, &mut name)?;
+        // EINVAL: it is no longer a mount of this namespace.
+        let detached = match mount::make_slave(fd) {
+            Ok(()) => {
+                super::peers::assert_none(fd, self.slot(Slot::OWN_FDS), c"../mountinfo")?;
+                mount::detach_held(name.as_cstr())
             }
-            super::peers::assert_none(*fd, self.slot(Slot::OWN_FDS), c"../mountinfo")?;
-            match mount::detach_held(name.as_cstr()) {
-                Ok(()) | Err(Errno::EINVAL) => {}
-                Err(errno) => result = Err(errno.into()),
-            }
-        }
+            Err(errno) => Err(errno),
+        };
         path::change_directory_to(self.slot(Slot::ROOT))?;
-        result
+        match detached {
+            Ok(()) => Ok(true),
+            Err(Errno::EINVAL) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// After a failed step: nothing that the program made may stay.
     pub(super) fn undo(&self) {
         if self.program.undoes {
             // Report the failure that led here.
-            if self.come_back().and_then(|()| self.detach_remembered()).is_ok() {
+            if self.come_back().and_then(|()| self.detach_attached()).is_ok() {
                 let _ = socket::send(self.sync, &Message::new(MessageKind::Undone).encode(), -1);
             }
         }

@@ -1,12 +1,15 @@
 //! The record of mounts added to a running container: `mounts.json`.
 //!
 //! A mount is recorded before it is attached, so every mount can be removed, no matter when the runtime is killed. The
-//! next change of mounts forgets records of mounts that were never attached or are gone.
+//! next change of mounts forgets records of mounts that were never attached or are gone. For some time a mount is
+//! recorded and not yet attached: during that time its addition holds a lock ([`Directory::announce_addition`]), and
+//! other changes forget only what they have removed themselves.
 
 use super::record::Record;
 use super::store::Directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::linux::mount::added::AddedMount;
+use crate::sys::file_lock::FileLock;
 use crate::sys::mount_id::MountId;
 
 /// The recorded mounts, oldest first.
@@ -21,12 +24,15 @@ pub(super) fn read(directory: &Directory) -> Result<Vec<AddedMount>> {
     })
 }
 
-/// Records a mount that is about to be attached. The lock is held no longer than that takes.
-pub(super) fn note(directory: &Directory, own: &Record, mount: AddedMount) -> Result<()> {
+/// Records a mount that is about to be attached. The container's lock is held no longer than that takes, the returned
+/// one until the mount is attached.
+pub(super) fn note(directory: &Directory, own: &Record, mount: AddedMount) -> Result<FileLock> {
     let Some(_lock) = directory.lock_own(own)? else { return Err(directory.unknown()) };
+    let announced = directory.announce_addition()?;
     let mut all = read(directory)?;
     all.push(mount);
-    write(directory, &all)
+    write(directory, &all)?;
+    Ok(announced)
 }
 
 /// Forgets mounts that are gone.

@@ -1,4 +1,4 @@
-//! The lock of a container, on the first of its files.
+//! The lock of a container, on the first of its files, and the mark of an addition of mounts, on the second.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -9,7 +9,7 @@ use nix::fcntl::{self, AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 
 use super::record::{PATIENCE, Record};
-use super::store::{Directory, LOCK, Recorded};
+use super::store::{CONFIG, Directory, LOCK, Recorded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linux::process_stat::{doing, name};
 use crate::linux::waiting::{UNTOLD, WaitLog};
@@ -98,6 +98,31 @@ impl Directory {
                 Err(errno) => return Err(Error::os(errno, format!("lock {}", path.display()))),
             }
         }
+    }
+
+    /// Marks an addition of mounts that has recorded a mount and not yet attached it, until the lock is dropped or this
+    /// process ends. The container's lock is held, so that [`Directory::no_addition`] sees the mark or no record.
+    ///
+    /// The container's lock cannot be the mark: its processes can delay the attachment for ever.
+    pub(super) fn announce_addition(&self) -> Result<FileLock> {
+        let path = self.path().join(CONFIG);
+        FileLock::try_take(self.open_config()?, true, |_| ())
+            .and_then(|taken| taken.ok_or(Errno::EWOULDBLOCK))
+            .map(|(lock, ())| lock)
+            .map_err(|errno| Error::os(errno, format!("lock {}", path.display())))
+    }
+
+    /// Whether each recorded mount was attached or never will be. The container's lock is held.
+    pub(super) fn no_addition(&self) -> Result<bool> {
+        let path = self.path().join(CONFIG);
+        FileLock::try_take(self.open_config()?, false, |_| ())
+            .map(|taken| taken.is_some())
+            .map_err(|errno| Error::os(errno, format!("lock {}", path.display())))
+    }
+
+    fn open_config(&self) -> Result<File> {
+        let path = self.path().join(CONFIG);
+        File::open(&path).map_err(|error| Error::io(&error, format!("open {}", path.display())))
     }
 
     /// Who has the lock, in words, as far as the kernel tells (`proc_locks(5)`).

@@ -20,6 +20,7 @@ use crate::plan::join::Join;
 use crate::plan::mounts::{MountsRequest, add, remove};
 use crate::plan::{ParentStep, Plan};
 use crate::spawn::{Fate, Operation, Resources, Spawned, open_procfs, out_of_turn, spawn};
+use crate::sys::file_lock::FileLock;
 use crate::sys::mount_id::{self, MountId};
 
 impl Container {
@@ -70,6 +71,7 @@ impl Container {
         let bundle = self.bundle()?;
         let host = Host::probe()?;
         let known = added::read(&self.directory)?;
+        let settled = self.directory.no_addition()?;
         let views = views(&layout(bundle)?, &self.cgroup());
         let namespaces = self.record.namespaces;
         let request = MountsRequest {
@@ -85,12 +87,13 @@ impl Container {
         plan.log();
         // Not in the container's cgroup, where a pause would stop it halfway.
         let ways_in = ways_in(init, pid, namespaces)?;
-        let mut change = Change { container: self, pid, known: &known, fates: Fates::default() };
+        let mut change =
+            Change { container: self, pid, known: &known, fates: Fates::default(), announced: None };
         // The rest may wait for the child as long as another process in the container keeps it stopped.
         drop(lock);
         // The child has nothing left to do when it reports, and dropping the value ends it.
         let done = spawn(&plan, &Resources::new(host, &ways_in), &mut change).map(drop);
-        let over = change.fates.over(done.is_ok());
+        let over = change.fates.over(done.is_ok(), settled);
         if !over.is_empty()
             && let Err(error) = added::forget(&self.directory, &self.record, &over)
         {
@@ -107,6 +110,8 @@ struct Change<'c> {
     pid: i32,
     known: &'c [AddedMount],
     fates: Fates,
+    /// Held from the first recorded mount to the end.
+    announced: Option<FileLock>,
 }
 
 impl Operation for Change<'_> {
@@ -128,7 +133,9 @@ impl Operation for Change<'_> {
             .map_err(|errno| Error::os(errno, "ask for the id of the new mount"))?;
         self.fates.attached.push(mount);
         let Container { directory, record, .. } = self.container;
-        added::note(directory, record, AddedMount { destination: destination.to_owned(), mount })
+        let mount = AddedMount { destination: destination.to_owned(), mount };
+        self.announced = Some(added::note(directory, record, mount)?);
+        Ok(())
     }
 
     fn fate(&mut self, fate: Fate) -> Result<()> {
@@ -156,9 +163,10 @@ impl Fates {
         }
     }
 
-    /// The mounts that are gone after a change, which may have failed.
-    fn over(self, done: bool) -> Vec<MountId> {
-        let mut over = self.gone;
+    /// The mounts that are gone after a change, which may have failed. What was not there during the change may still be
+    /// attached if the records were not `settled` before.
+    fn over(self, done: bool, settled: bool) -> Vec<MountId> {
+        let mut over = if settled { self.gone } else { Vec::new() };
         if done {
             over.extend(self.found);
         } else if self.undone {

@@ -3,7 +3,7 @@
 //! | file | written | what |
 //! |---|---|---|
 //! | `lock` | first, before any other side effect | the intent: everything that a clean-up needs, and soon the process; locked by operations that change something |
-//! | `config.json` | at creation | the configuration that counts from then on |
+//! | `config.json` | at creation | the configuration that counts from then on; locked, shared, by additions of mounts |
 //! | `start.sock` | at creation | where the created process waits for `start` |
 //! | `cgroup.json` | when the cgroup is there and found to be free, before the first process enters it | which directories were made, exactly |
 //! | `netdevices.json` | before network devices are moved, gone when the creation is complete | what they were on the host |
@@ -38,7 +38,7 @@ use crate::sys::file_lock::FileLock;
 use crate::sys::regular_file;
 
 pub(super) const LOCK: &str = "lock";
-const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
 const STATE: &str = "state.json";
 const SOCKET: &str = "start.sock";
 const CGROUP: &str = "cgroup.json";

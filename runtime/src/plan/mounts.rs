@@ -114,6 +114,7 @@ pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
     let mut plan = Plan::default();
     enter(&mut plan, request, false);
     let known = plan_known(&mut plan, request);
+    let mut last = Blame::new("unmount", Place::item("/mounts", 0));
     for (index, mount) in mounts.iter().enumerate() {
         let destination = plain(mount.destination());
         let path = plan.program.text(destination.as_os_str().as_encoded_bytes());
@@ -126,9 +127,11 @@ pub(crate) fn remove(mounts: &[Mount], request: &MountsRequest<'_>) -> Plan {
         let own = plan.program.text(own.concat());
         plan.program.push(Op::FindAdded { path, known, own }, blame);
         plan.program.push(Op::Condemn, blame);
+        last = blame;
     }
     plan.program.remembered = mounts.len();
-    plan.program.push_own(Op::DetachCondemned, "unmount");
+    // The last one is the first to be detached, and nothing else can be found gone.
+    plan.program.push(Op::DetachCondemned, last);
     plan.program.push_own(Op::Created, "report that the mounts are gone");
     plan
 }

@@ -228,7 +228,7 @@ fn step_failed(program: &Program, op: &Op, blame: &Blame, errno: Errno, detail: 
             ErrorKind::InvalidSpec,
             format!("{sentence}: the mount that was added there is gone"),
         )
-        .with_hint("a process of the container has unmounted it, or removed the directory that it was on"),
+        .with_hint("another removal took it, or a process of the container unmounted it or removed the directory that it was on"),
         Detail::OutOfReach => Error::new(
             ErrorKind::InvalidSpec,
             format!("{sentence}: the mount that was added there is out of reach"),

@@ -11,6 +11,7 @@ mod image;
 mod leaks;
 mod mounts;
 mod removal;
+mod removal_races;
 pub(crate) mod watch;
 
 /// All attacks.
@@ -24,4 +25,5 @@ pub const AREAS: &[&[Test]] = &[
     checkpoint::TESTS,
     mounts::TESTS,
     removal::TESTS,
+    removal_races::TESTS,
 ];

@@ -2,7 +2,7 @@
 
 use crate::bed::Container;
 use crate::observe::{has_flag, mount_at};
-use crate::outcome::{Outcome, check, fail, same, skip};
+use crate::outcome::{Outcome, check, same, skip};
 use crate::runtime::Called;
 use crate::{Bed, Spec, Test, root, test};
 use serde_json::{Value, json};
@@ -45,7 +45,6 @@ pub(super) const TESTS: &[Test] = &[
         change(&container, "remove", &entries)?.refused(&["/around/x"])?;
         change(&container, "remove", &tmpfs("/gone/x"))?.refused(&["/gone/x"])
     }),
-    test("S5 C11", "nor one while directories are exchanged again and again", race),
     test("C11", "mounts remove leaves what a process of the container has mounted", |bed| {
         let container = running(bed, &Spec::new())?;
         let entries = tmpfs("/added");
@@ -111,36 +110,6 @@ pub(super) const TESTS: &[Test] = &[
         }
         Ok(())
     }),
-    test("C11", "mounts that are added and removed at the same time are all known", |bed| {
-        let container = running(bed, &Spec::new())?;
-        let at_once = |verb: &str| -> Outcome<Vec<Called>> {
-            let calls = (0..8).map(|number| {
-                let file = bed.dir().join(format!("mounts{number}.json"));
-                fs::write(&file, tmpfs(&format!("/added{}", number / 2)).to_string())?;
-                bed.command(["mounts", verb, container.id(), &file.to_string_lossy()]).spawn()
-            });
-            let calls = calls.collect::<Outcome<Vec<_>>>()?;
-            let done = calls.into_iter().map(|call| call.finish(crate::runtime::PATIENCE));
-            done.collect::<Outcome<Vec<_>>>()
-        };
-        at_once("add")?.into_iter().try_for_each(|called| called.ok().map(drop))?;
-        // Of two that want the same mount, one may come too late; then the other mount of that place is still known.
-        for (number, called) in at_once("remove")?.iter().enumerate() {
-            if !called.status.success() {
-                change(&container, "remove", &tmpfs(&format!("/added{}", number / 2)))?.ok()?;
-            }
-        }
-        (0..4).try_for_each(|number| {
-            let place = format!("/added{number}");
-            none_at(&container, &place)?;
-            change(&container, "remove", &tmpfs(&place))?.refused(&[&place])
-        })
-    }),
-    test(
-        "C11 F1",
-        "a mount of a mounts add that was killed at any moment is not there, or can be removed",
-        killed,
-    ),
     test("C11", "when the source of one entry of mounts add is missing, none stays", |bed| {
         let container = running(bed, &Spec::new())?;
         let before = mounts_of(&container)?;
@@ -203,113 +172,39 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// A container that may mount, if the runtime has the command.
-fn running<'b, 'a>(bed: &'b Bed<'a>, spec: &Spec) -> Outcome<Container<'b, 'a>> {
+pub(super) fn running<'b, 'a>(bed: &'b Bed<'a>, spec: &Spec) -> Outcome<Container<'b, 'a>> {
     if !bed.call(["--help"])?.ok()?.stdout.contains("mounts") {
         return skip("the runtime has no `mounts` command");
     }
     bed.waiting(&spec.clone().capabilities(&["CAP_SYS_ADMIN"]))
 }
 
-fn tmpfs(destination: &str) -> Value {
+pub(super) fn tmpfs(destination: &str) -> Value {
     named(destination, "added")
 }
 
-fn named(destination: &str, source: &str) -> Value {
+pub(super) fn named(destination: &str, source: &str) -> Value {
     json!([{"destination": destination, "type": "tmpfs", "source": source}])
 }
 
-fn change(container: &Container<'_, '_>, verb: &str, entries: &Value) -> Outcome<Called> {
+pub(super) fn change(container: &Container<'_, '_>, verb: &str, entries: &Value) -> Outcome<Called> {
     let file = container.bed.dir().join("mounts.json");
     fs::write(&file, entries.to_string())?;
     container.bed.call(["mounts", verb, container.id(), &file.to_string_lossy()])
 }
 
-fn mounts_of(container: &Container<'_, '_>) -> Outcome<Value> {
+pub(super) fn mounts_of(container: &Container<'_, '_>) -> Outcome<Value> {
     Ok(container.tries(&[&["mounts"]])?[0].worked()?.clone())
 }
 
 /// Where mounts with that source are.
-fn places_of(container: &Container<'_, '_>, source: &str) -> Outcome<Vec<String>> {
+pub(super) fn places_of(container: &Container<'_, '_>, source: &str) -> Outcome<Vec<String>> {
     let mounts = mounts_of(container)?;
     let found = mounts.as_array().into_iter().flatten().filter(|mount| mount["source"] == source);
     Ok(found.map(|mount| mount["destination"].as_str().unwrap_or_default().to_owned()).collect())
 }
 
-fn none_at(container: &Container<'_, '_>, place: &str) -> Outcome {
+pub(super) fn none_at(container: &Container<'_, '_>, place: &str) -> Outcome {
     let mounts = mounts_of(container)?;
     check(mount_at(&mounts, place).is_err(), || format!("{place} is still mounted"))
-}
-
-/// Half of the time, the path of the mount leads to a mount of the configuration.
-fn race(bed: &Bed<'_>) -> Outcome {
-    let container = running(bed, &Spec::new().mount("/b/x", "tmpfs", "guard", &["ro"]))?;
-    let rootfs = container.bundle.rootfs.clone();
-    let mut removed = 0;
-    for round in 0..20 {
-        // The path that it is added to is known; the swapping begins then.
-        change(&container, "add", &named("/a/x", &format!("added{round}")))?.ok()?;
-        let stop = std::sync::atomic::AtomicBool::new(false);
-        let called = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // An even number of times, so that everything is in its place at the end.
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    for _ in 0..2 {
-                        super::mounts::exchange_once(&rootfs.join("a"), &rootfs.join("b"));
-                    }
-                }
-            });
-            let called = change(&container, "remove", &tmpfs("/a/x"));
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            called
-        })?;
-        same("guards", places_of(&container, "guard")?.len(), 1)?;
-        let left = places_of(&container, &format!("added{round}"))?.len();
-        same("mounts that are left", left, usize::from(!called.status.success()))?;
-        removed += usize::from(called.status.success());
-        if left == 1 {
-            let place = places_of(&container, &format!("added{round}"))?.remove(0);
-            change(&container, "remove", &tmpfs(&place))?.ok()?;
-        }
-    }
-    println!("  found {removed} of 20 mounts that moved");
-    Ok(())
-}
-
-/// Parent and child are killed at each call with which they attach, record, and notify each other.
-fn killed(bed: &Bed<'_>) -> Outcome {
-    bed.host.needs_root_because("newuidmap has no privileges under strace")?;
-    crate::tests::kernel::needs("strace")?;
-    let container = running(bed, &Spec::new())?;
-    let file = bed.dir().join("list.json");
-    let both = json!([
-        {"destination": "/added/a", "type": "tmpfs", "source": "tmpfs"},
-        {"destination": "/added/b", "type": "tmpfs", "source": "tmpfs"}
-    ]);
-    fs::write(&file, both.to_string())?;
-    let file = file.to_string_lossy().into_owned();
-    let (mut moments, mut stayed) = (0, 0);
-    // strace counts each call by itself.
-    'calls: for calls in ["/^move_mount$", "/^rename", "/^sendmsg$", "/^recvmsg$"] {
-        for moment in 1..40 {
-            let (trace, inject) =
-                (format!("trace={calls}"), format!("inject={calls}:signal=KILL:when={moment}"));
-            let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
-            let call = bed.command(["mounts", "add", container.id(), &file]).under(&strace).call()?;
-            let killed = !call.status.success();
-            for place in ["/added/b", "/added/a"] {
-                if mount_at(&mounts_of(&container)?, place).is_ok() {
-                    stayed += usize::from(killed);
-                    change(&container, "remove", &tmpfs(place))?.ok()?;
-                }
-                none_at(&container, place)?;
-            }
-            if !killed {
-                continue 'calls;
-            }
-            moments += 1;
-        }
-        return fail(format!("it makes no end of calls {calls}"));
-    }
-    println!("  killed at {moments} moments; {stayed} mounts were there");
-    check(moments > 8, || format!("killed at {moments} moments only"))
 }

@@ -31,6 +31,7 @@ pub struct OomWatch {
     told_last: bool,
     /// Whether only kills give notice, see [`OomWatch::read`].
     kills_only: bool,
+    undecided: bool,
 }
 
 /// How long a reading of the parent's counter counts as current. The kernel leaves at least ten milliseconds between
@@ -95,7 +96,8 @@ impl OomWatch {
         kills_only: bool,
     ) -> Result<Self> {
         let around = around.and_then(Around::look);
-        let mut watch = Self { source, counter, path, seen: 0, around, told_last: false, kills_only };
+        let mut watch =
+            Self { source, counter, path, seen: 0, around, told_last: false, kills_only, undecided: false };
         watch.seen = watch.count()?.unwrap_or(0);
         Ok(watch)
     }
@@ -106,6 +108,9 @@ impl OomWatch {
     /// ended. A notice that has arrived, or may still be on its way, then counts as one kill if the parent cgroup has
     /// counted a kill since the last call; if that is unknown, it counts where only kills give notice. So a kill in a
     /// neighbouring cgroup at that moment can be mistaken for one in this cgroup.
+    ///
+    /// On version 1 the one notice that has arrived may be of a kill or of the removal: then the answer is `Some(0)`, and
+    /// [`OomWatch::is_undecided`] until the descriptor has become readable once more, within a second.
     ///
     /// # Errors
     ///
@@ -129,6 +134,15 @@ impl OomWatch {
         // than never.
         let around = self.around.as_ref().and_then(Around::count);
         let Some(count) = self.count()? else {
+            self.undecided = match &mut self.source {
+                Source::V1(notices) if !noticed && !self.told_last => {
+                    notices.awaits_removal().map_err(|errno| failed(&self.path, errno))?
+                }
+                _ => false,
+            };
+            if self.undecided {
+                return Ok(Some(0));
+            }
             let last = !self.told_last && self.was_killed(noticed, around);
             self.told_last |= last;
             return Ok(last.then_some(1));
@@ -142,6 +156,12 @@ impl OomWatch {
             notices.counted(new).map_err(|errno| failed(&self.path, errno))?;
         }
         Ok(Some(new))
+    }
+
+    /// Whether the last [`OomWatch::read`] could not tell yet if a kill came right before the removal of the cgroup: wait
+    /// for the descriptor, also after the end of the container, and read again.
+    pub fn is_undecided(&self) -> bool {
+        self.undecided
     }
 
     /// Whether there was a kill that the counter, now gone, can no longer report.

@@ -1,7 +1,7 @@
 //! The notices of version 1's `cgroup.event_control`.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -15,6 +15,9 @@ const FIRST: Duration = Duration::from_millis(1);
 /// The last: if nothing is killed for a second after a notice, memory was found after all.
 const LAST: Duration = Duration::from_millis(512);
 
+/// How long the notice of a removal takes at most: the kernel gives it after a grace period, from a queue of work.
+const REMOVAL: Duration = Duration::from_secs(1);
+
 /// Notices that memory has run out. Each comes *before* the kernel has chosen a process, killed it and counted that. So
 /// a notice stays pending until the counter follows.
 #[derive(Debug)]
@@ -25,6 +28,10 @@ pub(super) struct Notices {
     either: Epoll,
     /// How long the next pause is, while a notice waits for the counter.
     pause: Option<Duration>,
+    /// Whether exactly one notice had arrived when they were taken last, and no other was waiting for its kill.
+    lone: bool,
+    /// Until when the notice of the removal is waited for.
+    removal_until: Option<Instant>,
 }
 
 impl Notices {
@@ -37,7 +44,7 @@ impl Notices {
         either.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         let line = format!("{} {}", event.as_raw_fd(), counter.as_raw_fd());
         file::write_at(dir, "cgroup.event_control", &line)?;
-        Ok(Self { event, timer, either, pause: None })
+        Ok(Self { event, timer, either, pause: None, lone: false, removal_until: None })
     }
 
     /// Takes the notices that have arrived. Call it before reading the counter, and [`Notices::counted`] after that.
@@ -54,7 +61,24 @@ impl Notices {
             self.pause = Some(FIRST);
         }
         self.timer.set(None)?;
-        Ok(waiting || came > 1)
+        self.lone = came == 1 && !waiting;
+        // The earlier one was not of the removal.
+        let second = self.removal_until.is_some() && came > 0;
+        Ok(waiting || came > 1 || second)
+    }
+
+    /// Whether it is still open if the one notice that arrived was of the removal of the cgroup, which is gone: if
+    /// another follows, it was not. It will be known when the descriptor becomes readable again.
+    pub(super) fn awaits_removal(&mut self) -> nix::Result<bool> {
+        self.pause = None;
+        let now = Instant::now();
+        if self.lone && self.removal_until.is_none() {
+            self.removal_until = Some(now + REMOVAL);
+        }
+        let rest = self.removal_until.and_then(|until| until.checked_duration_since(now));
+        let rest = rest.filter(|rest| !rest.is_zero());
+        self.timer.set(rest)?;
+        Ok(rest.is_some())
     }
 
     /// Takes note of a reading of the counter. If a notice still lacks its kill, the counter is to be read again after
@@ -83,7 +107,7 @@ mod tests {
         let either = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
         either.add(&event, EpollEvent::new(EpollFlags::EPOLLIN, 0)).unwrap();
         either.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 0)).unwrap();
-        Notices { event, timer, either, pause: None }
+        Notices { event, timer, either, pause: None, lone: false, removal_until: None }
     }
 
     fn readable(notices: &Notices, milliseconds: i32) -> bool {
@@ -119,6 +143,26 @@ mod tests {
         notices.counted(1).unwrap();
         notices.event.write(2).unwrap();
         assert!(notices.take().unwrap());
+    }
+
+    #[test]
+    fn one_notice_of_a_cgroup_that_is_gone_is_decided_by_a_second() {
+        for second in [true, false] {
+            let mut notices = notices();
+            notices.event.write(1).unwrap();
+            assert!(!notices.take().unwrap());
+            assert!(notices.awaits_removal().unwrap());
+            assert!(!notices.take().unwrap(), "asked too early");
+            assert!(notices.awaits_removal().unwrap());
+            if second {
+                notices.event.write(1).unwrap();
+            }
+            assert!(readable(&notices, 10_000));
+            assert_eq!(notices.take().unwrap(), second);
+            assert!(second || !notices.awaits_removal().unwrap());
+        }
+        let mut notices = notices();
+        assert!(!notices.take().unwrap() && !notices.awaits_removal().unwrap(), "no notice at all");
     }
 
     #[test]

@@ -59,26 +59,32 @@ fn run(context: &Context, call: &Call) -> Result<u8, Failure> {
         Err(error) => return Err(error.into()),
     };
     let mut due = Instant::now() + interval;
+    let mut ended = false;
     loop {
         let rest = due.saturating_duration_since(Instant::now());
         // Rounded up, so that the wait does not end too early and repeat without result.
         let timeout = PollTimeout::try_from(rest + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
-        let mut fds = vec![PollFd::new(init.as_fd(), PollFlags::POLLIN)];
-        fds.extend(oom.as_ref().map(|oom| PollFd::new(oom.as_fd(), PollFlags::POLLIN | PollFlags::POLLPRI)));
+        let watch = oom.as_ref().map(|oom| PollFd::new(oom.as_fd(), PollFlags::POLLIN | PollFlags::POLLPRI));
+        let mut fds: Vec<PollFd<'_>> = watch.into_iter().collect();
+        if !ended {
+            fds.push(PollFd::new(init.as_fd(), PollFlags::POLLIN));
+        }
         match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(Failure::new(format!("wait for events: {errno}"))),
             Ok(_) => {}
         }
-        let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
-        let (ended, oom_ready) = (ready[0], ready.get(1) == Some(&true));
+        let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+        let ends = !ended && fds.last().is_some_and(ready);
+        let oom_ready = oom.is_some() && fds.first().is_some_and(ready);
+        ended |= ends;
         // A kill of init is counted once init has ended, whether a notice has arrived by then or not.
-        if let Some(oom) = oom.as_mut().filter(|_| oom_ready || ended) {
+        if let Some(oom) = oom.as_mut().filter(|_| ends || oom_ready) {
             for _ in 0..oom.read()?.unwrap_or(0) {
                 output::json_line(&Event::<()> { r#type: "oom", id: container.id().as_str(), data: None })?;
             }
         }
-        if ended {
+        if ended && !oom.as_ref().is_some_and(wharf::OomWatch::is_undecided) {
             return Ok(0);
         }
         if Instant::now() >= due {

@@ -11,7 +11,9 @@ cd "$(dirname "$0")"
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(config plan seccomp)
+if [ ${#targets[@]} -eq 0 ]; then
+    for source in targets/*.rs; do targets+=("$(basename "$source" .rs)"); done
+fi
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 # With --target the flags do not reach build scripts, which have no libFuzzer to link.
@@ -20,10 +22,12 @@ CARGO_TARGET_DIR=$PWD/target RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Cpasses=sancov-module
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1" \
     cargo build --quiet --locked --release --target "$host"
 
-# Real programs' output is the best start; the seccomp target starts from the profiles in it.
+# Real programs' output is the best start: that in seeds/, and the configurations of the suite, with the profiles in them.
+# A target without a seed starts from nothing.
 seeds=$PWD/target/seeds
 rm -rf "$seeds"
-mkdir -p "$seeds"/{config,seccomp}
+for source in targets/*.rs; do mkdir -p "$seeds/$(basename "$source" .rs)"; done
+cp -r seeds/. "$seeds/"
 find ../spec-tests/corpus -name '*.json' | while read -r file; do
     name=$(realpath --relative-to=../spec-tests/corpus "$file" | tr / _)
     cp "$file" "$seeds/config/$name"
@@ -32,6 +36,7 @@ find ../spec-tests/corpus -name '*.json' | while read -r file; do
     fi
 done
 cp ../runtime/src/linux/seccomp/testdata/*.json "$seeds/seccomp/"
+rmdir "$seeds/plan"
 ln -s config "$seeds/plan"
 
 fuzz() {

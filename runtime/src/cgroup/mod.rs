@@ -28,6 +28,8 @@ mod devices;
 mod file;
 mod freezer;
 mod frozen;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod handle;
 mod layout;
 mod make;

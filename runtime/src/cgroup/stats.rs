@@ -1,6 +1,8 @@
 //! What a container uses: the numbers of `events --stats`, in the JSON that callers of runc parse.
 
 mod files;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzz;
 mod model;
 mod v1;
 mod v2;

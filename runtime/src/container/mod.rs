@@ -13,6 +13,8 @@ mod creation;
 mod delete;
 mod exec;
 mod exit;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod gate;
 mod handle;
 mod hooks;

@@ -371,7 +371,7 @@ impl Directory {
 }
 
 /// Parses the intent, and the processes that the creation made, on further lines: the last one counts.
-fn parse_intent(bytes: &[u8]) -> Option<Record> {
+pub(super) fn parse_intent(bytes: &[u8]) -> Option<Record> {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let mut record = Record::parse(lines.next()?)?;
     // A pid of another boot belongs to an unrelated process.

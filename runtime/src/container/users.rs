@@ -62,7 +62,7 @@ impl Container {
     }
 }
 
-fn resolve(
+pub(super) fn resolve(
     text: &str,
     passwd: impl FnOnce() -> Result<String>,
     group: impl FnOnce() -> Result<String>,

@@ -138,11 +138,8 @@ impl ImageDirectory {
             Error::os(Errno::ENOENT, format!("open {}", path.display()))
                 .with_hint("is this the directory of a checkpoint?")
         })?;
-        let names: Option<Vec<Option<String>>> = serde_json::from_slice(&bytes).ok();
-        let names = names.ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, format!("{} cannot be understood", path.display()))
-        })?;
-        Ok(names.into_iter().map(Option::unwrap_or_default).take(3).collect())
+        parse_descriptors(&bytes)
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("{} cannot be understood", path.display())))
     }
 
     /// The seccomp filters of all processes; none if no process has one.
@@ -270,8 +267,14 @@ fn examine_one(directory: &File, path: &Path, lazy: bool) -> Result<Option<File>
     Ok(parent)
 }
 
+/// The names of at most three streams.
+pub(super) fn parse_descriptors(bytes: &[u8]) -> Option<Vec<String>> {
+    let names: Vec<Option<String>> = serde_json::from_slice(bytes).ok()?;
+    Some(names.into_iter().map(Option::unwrap_or_default).take(3).collect())
+}
+
 /// An image: two magic numbers, then for each entry its length and itself; this one has one entry.
-fn parse_seccomp(bytes: &[u8]) -> Option<Vec<SeccompFilter>> {
+pub(super) fn parse_seccomp(bytes: &[u8]) -> Option<Vec<SeccompFilter>> {
     let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     // Images of criu before 2.0 begin with the second number.
     if word(0)? != COMMON_MAGIC || word(4)? != SECCOMP_MAGIC {

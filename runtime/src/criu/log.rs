@@ -27,7 +27,7 @@ pub(super) fn tail(log: &mut File) -> String {
     quote(&String::from_utf8_lossy(&bytes))
 }
 
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains(HARMLESS)).collect();
     let is_error = |line: &&str| line.contains("Error (");
     let first = lines.iter().position(is_error);

@@ -7,6 +7,8 @@
 //! express what a container needs (joined namespaces, security labels, cgroup roots, feature checks), its notifications
 //! cannot carry state, and it starts criu with the caller's environment and descriptors.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 pub(crate) mod image;
 mod log;
 pub(crate) mod message;

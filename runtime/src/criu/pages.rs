@@ -29,7 +29,7 @@ const LONGEST: u64 = 256 << 20;
 
 /// The owner of a map's memory, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
+pub(super) enum Owner {
     /// The process with this id.
     Process(u32),
     /// A piece of shared memory.
@@ -41,7 +41,7 @@ pub(super) fn is_map(name: &str) -> bool {
     owner(name).is_some()
 }
 
-fn owner(name: &str) -> Option<Owner> {
+pub(super) fn owner(name: &str) -> Option<Owner> {
     let middle = name.strip_prefix("pagemap-")?.strip_suffix(".img")?;
     Some(middle.parse().map_or(Owner::Shared, Owner::Process))
 }
@@ -112,7 +112,7 @@ fn page_size() -> u64 {
 
 /// What a map says about its file.
 #[derive(Debug, PartialEq, Eq)]
-struct PageMap {
+pub(super) struct PageMap {
     /// The number in the file's name.
     file: u32,
     /// How many pages are in it.
@@ -120,7 +120,7 @@ struct PageMap {
 }
 
 /// Two magic numbers, then messages, each after its length: which file, and runs of pages.
-fn parse(bytes: &[u8]) -> Option<PageMap> {
+pub(super) fn parse(bytes: &[u8]) -> Option<PageMap> {
     let mut rest = bytes;
     for magic in MAGIC {
         if word(&mut rest)? != magic {
@@ -145,7 +145,7 @@ fn parse(bytes: &[u8]) -> Option<PageMap> {
 }
 
 /// The ids of the processes in `pstree.img`: two magic numbers, then messages, each after its length.
-fn parse_tree(bytes: &[u8]) -> Option<Vec<u32>> {
+pub(super) fn parse_tree(bytes: &[u8]) -> Option<Vec<u32>> {
     let mut rest = bytes;
     if word(&mut rest)? != MAGIC[0] {
         return None;
@@ -159,7 +159,7 @@ fn parse_tree(bytes: &[u8]) -> Option<Vec<u32>> {
 }
 
 /// The state of a process in its `core-*.img`.
-fn parse_state(bytes: &[u8]) -> Option<u32> {
+pub(super) fn parse_state(bytes: &[u8]) -> Option<u32> {
     let mut rest = bytes;
     if word(&mut rest)? != MAGIC[0] {
         return None;

@@ -4,6 +4,8 @@
 pub(crate) mod affinity;
 pub(crate) mod capability;
 pub(crate) mod device;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 pub(crate) mod idmap;
 pub(crate) mod intel_rdt;
 pub(crate) mod ioprio;

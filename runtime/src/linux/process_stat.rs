@@ -13,7 +13,7 @@ const EXITING: u32 = 0x4;
 
 /// State and flags of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ProcessStat {
+pub(super) struct ProcessStat {
     /// The letter of field 3.
     state: char,
     /// The kernel's flags, field 9.
@@ -110,7 +110,7 @@ fn read(pid: i32) -> Option<ProcessStat> {
 }
 
 /// Fields are counted from the end of the command name, which can contain anything.
-fn parse(text: &[u8]) -> Option<ProcessStat> {
+pub(super) fn parse(text: &[u8]) -> Option<ProcessStat> {
     let end = text.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();

@@ -5,6 +5,8 @@
 
 mod apart;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 pub(crate) mod id_map;
 mod make;
 mod mapping;

@@ -248,7 +248,7 @@ impl Netlink {
 }
 
 /// The kernel's message in an extended acknowledgement: after the header of the request (linux/netlink.h).
-fn words(payload: &[u8]) -> Option<String> {
+pub(crate) fn words(payload: &[u8]) -> Option<String> {
     const NLMSGERR_ATTR_MSG: u16 = 1;
     const REQUEST_HEADER: usize = 16;
     let packet = Packet { kind: 0, body: payload.to_vec() };

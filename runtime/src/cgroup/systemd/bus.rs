@@ -207,26 +207,9 @@ impl Connection {
     fn next(&mut self) -> Result<MarshalledMessage, BusError> {
         let mut bytes = vec![0; FIXED];
         self.receive(&mut bytes)?;
-        let broken = |error: &dyn std::fmt::Display| BusError::Broken(format!("malformed message: {error}"));
-        let (used, header) = unmarshal::unmarshal_header(&bytes, 0).map_err(|error| broken(&error))?;
-        let word = <[u8; 4]>::try_from(&bytes[12..]).unwrap_or_default();
-        let fields = match header.byteorder {
-            rustbus::ByteOrder::LittleEndian => u32::from_le_bytes(word),
-            rustbus::ByteOrder::BigEndian => u32::from_be_bytes(word),
-        };
-        let total = FIXED
-            .saturating_add((fields as usize).next_multiple_of(8))
-            .saturating_add(header.body_len as usize);
-        if total > LARGEST {
-            return Err(broken(&"it is too large"));
-        }
-        bytes.resize(total, 0);
+        bytes.resize(length(&bytes)?, 0);
         self.receive_at(&mut bytes, FIXED)?;
-        let (more, fields) =
-            unmarshal::unmarshal_dynamic_header(&header, &bytes, used).map_err(|error| broken(&error))?;
-        unmarshal::unmarshal_next_message(&header, fields, &bytes, used + more)
-            .map(|(_, message)| message)
-            .map_err(|error| broken(&error))
+        decode(&bytes)
     }
 
     fn send(&mut self, mut bytes: &[u8]) -> Result<(), BusError> {
@@ -284,6 +267,36 @@ impl Connection {
     }
 }
 
+fn malformed(error: impl std::fmt::Display) -> BusError {
+    BusError::Broken(format!("malformed message: {error}"))
+}
+
+/// The length of the message that begins with this header.
+pub(super) fn length(header: &[u8]) -> Result<usize, BusError> {
+    let (_, fixed) = unmarshal::unmarshal_header(header, 0).map_err(malformed)?;
+    let word = header.get(12..).and_then(|rest| rest.first_chunk::<4>()).copied().unwrap_or_default();
+    let fields = match fixed.byteorder {
+        rustbus::ByteOrder::LittleEndian => u32::from_le_bytes(word),
+        rustbus::ByteOrder::BigEndian => u32::from_be_bytes(word),
+    };
+    let total = FIXED
+        .saturating_add((fields as usize).saturating_add(7) & !7)
+        .saturating_add(fixed.body_len as usize);
+    if total > LARGEST {
+        return Err(malformed("it is too large"));
+    }
+    Ok(total)
+}
+
+/// Decodes a whole message.
+pub(super) fn decode(bytes: &[u8]) -> Result<MarshalledMessage, BusError> {
+    let (used, header) = unmarshal::unmarshal_header(bytes, 0).map_err(malformed)?;
+    let (more, fields) = unmarshal::unmarshal_dynamic_header(&header, bytes, used).map_err(malformed)?;
+    let (_, message) =
+        unmarshal::unmarshal_next_message(&header, fields, bytes, used + more).map_err(malformed)?;
+    Ok(message)
+}
+
 /// The time left; an error if there is none.
 fn remaining(deadline: Instant) -> Result<Duration, BusError> {
     let left = deadline.saturating_duration_since(Instant::now());
@@ -297,7 +310,7 @@ fn set_send_timeout(socket: &OwnedFd, timeout: Duration) -> nix::Result<()> {
 }
 
 /// The unix sockets in a list of addresses: `unix:path=/run/bus,guid=...;unix:abstract=...`.
-fn addresses(text: &str) -> Vec<UnixAddr> {
+pub(super) fn addresses(text: &str) -> Vec<UnixAddr> {
     let parts = text.split(';').filter_map(|address| address.strip_prefix("unix:"));
     let keys = parts.flat_map(|keys| keys.split(',').filter_map(|pair| pair.split_once('=')));
     keys.filter_map(|(key, value)| match key {

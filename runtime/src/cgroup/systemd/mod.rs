@@ -24,6 +24,8 @@ mod bus;
 mod device_policy;
 #[cfg(feature = "systemd")]
 mod endpoint;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzz;
 mod instance;
 #[cfg(feature = "systemd")]
 mod manager;

@@ -54,7 +54,7 @@ pub(super) enum DeviceKey<'k> {
 }
 
 impl Link {
-    fn of(packet: &Packet) -> Option<Self> {
+    pub(super) fn of(packet: &Packet) -> Option<Self> {
         let header = LinkHeader::parse(&packet.body).ok()?;
         let mut link = Self {
             index: header.index,

@@ -9,6 +9,8 @@
 
 mod address;
 mod device;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod handover;
 mod route;
 

@@ -23,7 +23,7 @@ const MOST_OPTIONS: usize = 4095;
 
 /// The options of one mount, sorted by what interprets them.
 #[derive(Debug, PartialEq, Eq)]
-struct Parsed {
+pub(crate) struct Parsed {
     flags: MsFlags,
     data: Vec<String>,
     /// The owners of files are mapped as in a user namespace.
@@ -129,7 +129,7 @@ fn mount_mapped(one: &Mount, parsed: &Parsed, rootfs: &Path, place: &Place) -> R
     attach(&detached, place, parsed.flags).map_err(|error| Refusal::io("attach it", error))
 }
 
-fn parse(options: &[String]) -> Result<Parsed, String> {
+pub(crate) fn parse(options: &[String]) -> Result<Parsed, String> {
     let mut parsed =
         Parsed { flags: MsFlags::empty(), data: Vec::new(), maps: Maps::default(), from_file: false };
     for option in options {

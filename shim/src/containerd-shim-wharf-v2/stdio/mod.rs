@@ -10,7 +10,7 @@
 mod copy;
 mod fifo;
 mod logger;
-mod uri;
+pub(crate) mod uri;
 
 use std::fs::{DirBuilder, File};
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -1,4 +1,5 @@
-//! The pure half of the pipeline for fuzz targets: bytes in, no system call, and nothing may panic.
+//! Every parser of bytes that the library does not trust, for fuzz targets: bytes in, no change of the machine, and
+//! nothing may panic. What must hold of the result stands beside the parsers, in their modules' `fuzz.rs`.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ pub fn plan_only(bytes: &[u8]) -> usize {
     plans(bytes, |plan| drop(std::hint::black_box(plan)))
 }
 
-fn plans(bytes: &[u8], each: impl Fn(Plan)) -> usize {
+fn plans(bytes: &[u8], mut each: impl FnMut(Plan)) -> usize {
     let Some(spec) = checked(bytes) else { return 0 };
     let mut count = 0;
     let controllers = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma"];
@@ -85,4 +86,85 @@ fn checked(bytes: &[u8]) -> Option<Spec> {
     let spec = spec?;
     let wrong = findings.iter().chain(&crate::check::check(&spec)).any(crate::Finding::is_error);
     (!wrong).then_some(spec)
+}
+
+/// Parses the documents of `exec --process`, `update` and `mounts`, checks them, and translates limits for two kinds of
+/// machines.
+pub fn documents(bytes: &[u8]) {
+    if let Ok((process, _)) = document::read_process(bytes) {
+        drop(crate::check::check_process(&process));
+    }
+    if let Ok((resources, _)) = document::read_resources(bytes) {
+        drop(crate::check::check_resources(&resources));
+        crate::cgroup::fuzz::limits(&resources);
+    }
+    if let Ok((mounts, _)) = document::read_mounts(bytes) {
+        drop(crate::check::check_added_mounts(&mounts, &Spec::default()));
+        drop(crate::check::check_removed_mounts(&mounts));
+    }
+}
+
+/// Parses the files of the state directory.
+pub fn records(bytes: &[u8]) {
+    crate::container::fuzz::records(bytes);
+}
+
+/// Looks up a user in the files of an image: the name, `/etc/passwd` and `/etc/group` with a NUL between them.
+pub fn users(bytes: &[u8]) {
+    crate::container::fuzz::users(bytes);
+}
+
+/// Parses files of `/proc`.
+pub fn proc_files(bytes: &[u8]) {
+    crate::linux::fuzz::proc_files(bytes);
+}
+
+/// Parses the options of a mount, one a line.
+pub fn mount_options(bytes: &[u8]) {
+    crate::linux::fuzz::mount_options(bytes);
+}
+
+/// Parses an answer of the kernel about network devices: a kind of message and its body.
+pub fn network_answers(bytes: &[u8]) {
+    crate::linux::net_device::fuzz::answers(bytes);
+}
+
+/// Parses files of a cgroup.
+pub fn cgroup_files(bytes: &[u8]) {
+    crate::cgroup::fuzz::files(bytes);
+}
+
+/// Parses cgroup paths, names of systemd units, and values of annotations for systemd.
+pub fn cgroup_names(bytes: &[u8]) {
+    crate::cgroup::fuzz::names(bytes);
+}
+
+/// Parses a D-Bus message.
+pub fn bus_messages(bytes: &[u8]) {
+    crate::cgroup::fuzz::bus(bytes);
+}
+
+/// Parses the images of a checkpoint that are read before a restore.
+pub fn checkpoint_images(bytes: &[u8]) {
+    crate::criu::fuzz::images(bytes);
+}
+
+/// Parses an answer of criu and its log.
+pub fn criu_answers(bytes: &[u8]) {
+    crate::criu::fuzz::answers(bytes);
+}
+
+/// Words a message of a child about the plan of an example.
+pub fn child_messages(bytes: &[u8]) {
+    static EXAMPLE: std::sync::LazyLock<(Spec, Plan)> = std::sync::LazyLock::new(|| {
+        let spec = Spec::default();
+        let bytes = serde_json::to_vec(&spec).expect("a configuration is JSON");
+        let mut first = None;
+        plans(&bytes, |plan| {
+            first.get_or_insert(plan);
+        });
+        (spec, first.expect("the example can be planned"))
+    });
+    let (spec, plan) = &*EXAMPLE;
+    crate::spawn::fuzz::message(bytes, &plan.program, spec);
 }

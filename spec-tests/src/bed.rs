@@ -73,7 +73,10 @@ impl<'a> Bed<'a> {
 
     /// The state directory that every call gets as `--root`.
     pub fn root(&self) -> PathBuf {
-        self.dir().join("root")
+        match (&self.runtime.state, self.dir().file_name()) {
+            (Some(state), Some(own)) => state.join(own),
+            _ => self.dir().join("root"),
+        }
     }
 
     /// Where the state of a container is.
@@ -119,8 +122,12 @@ impl<'a> Bed<'a> {
     /// A call of the runtime with this bed's `--root`.
     pub fn command<'s>(&self, args: impl IntoIterator<Item = &'s str>) -> Invocation {
         let root = self.root();
-        Invocation::new(&self.runtime.path, self.dir())
-            .until(self.end.get())
+        let call = Invocation::new(&self.runtime.path, self.dir());
+        let call = match self.runtime.before {
+            Some(commands) => call.after(commands),
+            None => call,
+        };
+        call.until(self.end.get())
             .mark(&self.mark)
             .args(&self.runtime.globals)
             .args(["--root".as_ref(), root.as_os_str()])

@@ -38,6 +38,7 @@ pub mod shim;
 pub mod spec;
 pub mod tests;
 pub mod untouched;
+pub mod variation;
 
 pub use bed::{Bed, Container};
 pub use bundle::Bundle;

@@ -36,6 +36,10 @@ pub struct Runtime {
     pub keep: bool,
     /// Whether races and sweeps are tried a tenth as often.
     pub quick: bool,
+    /// Shell commands in each process before it becomes the runtime.
+    pub before: Option<&'static str>,
+    /// Where the state directories are, if not in the directory of each test.
+    pub state: Option<PathBuf>,
 }
 
 impl Runtime {
@@ -51,7 +55,15 @@ impl Runtime {
                 .find(|path| path.is_file())
                 .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "not found in PATH"))?
         };
-        Ok(Self { path, globals: Vec::new(), limit: LIMIT, keep: false, quick: false })
+        Ok(Self {
+            path,
+            globals: Vec::new(),
+            limit: LIMIT,
+            keep: false,
+            quick: false,
+            before: None,
+            state: None,
+        })
     }
 
     /// Whether every call asks for the systemd cgroup driver.
@@ -136,7 +148,8 @@ impl Invocation {
     /// Shell commands that change the process before it becomes the runtime, such as `umask 077`.
     #[must_use]
     pub fn after(mut self, commands: &str) -> Self {
-        self.shell = Some(commands.to_owned());
+        let before = self.shell.take().map(|earlier| format!("{earlier}\n")).unwrap_or_default();
+        self.shell = Some(before + commands);
         self
     }
 

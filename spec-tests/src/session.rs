@@ -7,6 +7,7 @@ use crate::host::{CgroupMode, Host};
 use crate::outcome::{Fault, Outcome};
 use crate::runtime::{Runtime, brief};
 use crate::spec::Spec;
+use crate::variation::{Prepared, Variation};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::fs;
@@ -20,6 +21,8 @@ pub struct Session {
     /// What this machine is.
     pub host: Host,
     work: TempDir,
+    /// What makes this host unlike most, if that was asked for.
+    pub prepared: Prepared,
     /// Things that a reader of the results must know.
     pub notes: Vec<String>,
 }
@@ -39,27 +42,19 @@ pub enum First {
 ///
 /// Call it before any thread is started.
 pub fn prepare() -> io::Result<Session> {
-    prepare_as(Propagation::Private)
+    prepare_on(None)
 }
 
-/// The propagation of `/` in the mount namespace of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Propagation {
-    /// Mounts are not visible elsewhere.
-    Private,
-    /// Shared, as on a machine with systemd: what is unmounted on a peer is unmounted here.
-    Shared,
-}
-
-/// As [`prepare`]; only root has a choice.
-pub fn prepare_as(propagation: Propagation) -> io::Result<Session> {
+/// As [`prepare`], on a host unlike most; only root has a choice.
+pub fn prepare_on(variation: Option<Variation>) -> io::Result<Session> {
     let mut host = Host::probe();
     let mut notes = Vec::new();
+    let mut prepared = Prepared::default();
     if host.root {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-        if propagation == Propagation::Shared {
-            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SHARED, None::<&str>)?;
+        if let Some(variation) = variation {
+            prepared = variation.prepare()?;
         }
     } else {
         let cgroup = cgroup::delegated().map_or("no cgroup".to_owned(), |path| format!("cgroup {path}"));
@@ -79,7 +74,7 @@ pub fn prepare_as(propagation: Propagation) -> io::Result<Session> {
         .prefix("wharf-suite-")
         .permissions(fs::Permissions::from_mode(0o755))
         .tempdir()?;
-    Ok(Session { host, work, notes })
+    Ok(Session { host, work, prepared, notes })
 }
 
 impl Session {

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use wharf_spec_tests::matrix::{self, Column};
 use wharf_spec_tests::progress::{Progress, summary};
 use wharf_spec_tests::runner::{Totals, side_by_side};
-use wharf_spec_tests::session::Propagation;
 use wharf_spec_tests::shim::launch::Era;
 use wharf_spec_tests::shim::{Subject, Test, all, private_run, run_one};
+use wharf_spec_tests::variation::Variation;
 use wharf_spec_tests::{Runtime, format, program, session};
 
 const HELP: &str = "\
@@ -131,9 +131,9 @@ fn judge(options: &Options) -> Result<bool, String> {
         options.shims.iter().map(|(_, path)| subject(options, path)).collect::<Result<Vec<_>, _>>()?;
     // Before there is a reaper, which would take the exit statuses that the calls wait for.
     let versions: Vec<String> = subjects.iter().map(Subject::version).collect();
-    let propagation = if options.shared_root { Propagation::Shared } else { Propagation::Private };
+    let variation = options.shared_root.then(|| Variation::find("shared-root")).transpose()?;
     let session =
-        session::prepare_as(propagation).map_err(|error| format!("private mount namespace: {error}"))?;
+        session::prepare_on(variation).map_err(|error| format!("private mount namespace: {error}"))?;
     if session.host.root {
         private_run().map_err(|error| format!("a /run of our own: {error}"))?;
     }

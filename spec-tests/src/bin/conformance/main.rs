@@ -11,7 +11,8 @@ use wharf_spec_tests::matrix::{self, Column};
 use wharf_spec_tests::outcome::Fault;
 use wharf_spec_tests::progress::{Progress, summary};
 use wharf_spec_tests::runner::{Totals, Verdict, run_all};
-use wharf_spec_tests::session::{First, Propagation, Session};
+use wharf_spec_tests::session::{First, Session};
+use wharf_spec_tests::variation::Variation;
 use wharf_spec_tests::{Runtime, Test, all, cgroup, format, program, rows, session};
 
 fn main() -> ExitCode {
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     };
     let done = match &options.task {
         Task::List => list(&options),
+        Task::Hosts => Ok(show_hosts()),
         Task::Rows => Ok(show_rows()),
         Task::Check(file) => check(file),
         Task::Judge => judge(&options),
@@ -41,6 +43,13 @@ fn list(options: &Options) -> Result<bool, String> {
         println!("{}", test.name());
     }
     Ok(true)
+}
+
+fn show_hosts() -> bool {
+    for one in Variation::ALL {
+        println!("{:17} {}", one.name, one.about);
+    }
+    true
 }
 
 fn show_rows() -> bool {
@@ -115,9 +124,8 @@ fn begin(options: &Options) -> Result<Session, String> {
     if options.globals.iter().any(|option| option == "--systemd-cgroup") {
         cgroup::by_systemd();
     }
-    let propagation = if options.shared_root { Propagation::Shared } else { Propagation::Private };
     let mut session =
-        session::prepare_as(propagation).map_err(|error| format!("private mount namespace: {error}"))?;
+        session::prepare_on(options.host).map_err(|error| format!("private mount namespace: {error}"))?;
     if options.keep {
         session.keep();
     }
@@ -138,7 +146,10 @@ fn run(options: &Options, tests: &[Test], session: &mut Session) -> Result<Vec<C
     for (name, path) in &options.runtimes {
         let runtime = Runtime::find(path).map_err(|error| format!("runtime {}: {error}", path.display()))?;
         let (globals, limit) = (options.globals.clone(), options.timeout);
-        let runtime = Runtime { globals, limit, keep: options.keep, quick: options.quick, ..runtime };
+        let before = options.host.and_then(|host| host.before);
+        let state = session.prepared.state.clone();
+        let runtime =
+            Runtime { globals, limit, keep: options.keep, quick: options.quick, before, state, ..runtime };
         let first = session.first(&runtime).map_err(|fault| format!("the first container: {fault}"))?;
         if let First::Fails(why) = &first {
             eprintln!("note: {name} does not run the simplest container, so most tests will fail: {why}");

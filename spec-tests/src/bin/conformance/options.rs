@@ -4,27 +4,29 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use wharf_spec_tests::runtime::LIMIT;
+use wharf_spec_tests::variation::Variation;
 
 pub(crate) const HELP: &str = "\
 Judges an OCI runtime: any program with runc's command line (create, start, state, kill, delete, run, exec).
 
 usage: conformance [--runtime PATH] [--filter WORD]... [--format text|json|junit] [--keep] [--systemd-cgroup]
-                   [--shared-root] [--quick]
+                   [--host NAME] [--quick]
        conformance --compare NAME=PATH... [--into FILE] [--filter WORD]... [--format text|json|junit]
-       conformance --list | --rows | --check FILE
+       conformance --list | --hosts | --rows | --check FILE
 
   --runtime PATH     the runtime (a name is looked up in PATH); else $WHARF_RUNTIME, else `wharf`
   --filter WORD      only tests whose name has this word; a row such as A14 must match whole
   --format FORMAT    text (default), json (one document) or junit (XML for CI systems)
   --keep             leave the bundles of tests that fail, and say where they are
   --systemd-cgroup   use the systemd cgroup driver: the option for the runtime, slice:prefix:name for containers
-  --shared-root      let / and all below it be shared, as on a machine with systemd, in the suite's own mount namespace
+  --host NAME        make this machine, in the suite's own mount namespace, one unlike most: see --hosts
   --quick            a tenth of the rounds of races and sweeps, for machines with one processor
   --jobs N           tests side by side (default: the number of CPUs)
   --timeout SECONDS  end a test that takes longer, which has failed then (default 60)
   --compare          run the suite for several runtimes and print a markdown table
   --into FILE        put the table between the markers of this file as well
   --list             print the names of the tests
+  --hosts            print the kinds of machines for --host
   --rows             print the rows, each with its tests; fails when a row has none
   --check FILE       fails when the table in this file does not have the rows of this suite
 
@@ -43,6 +45,7 @@ pub(crate) enum Task {
     Judge,
     Compare { into: Option<PathBuf> },
     List,
+    Hosts,
     Rows,
     Check(PathBuf),
 }
@@ -64,7 +67,7 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     pub(crate) globals: Vec<String>,
     pub(crate) keep: bool,
-    pub(crate) shared_root: bool,
+    pub(crate) host: Option<Variation>,
     pub(crate) quick: bool,
 }
 
@@ -80,7 +83,7 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
         timeout: LIMIT,
         globals: Vec::new(),
         keep: false,
-        shared_root: false,
+        host: None,
         quick: false,
     };
     let mut target = None;
@@ -113,7 +116,8 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
             Long("jobs") => options.jobs = parser.value()?.parse()?,
             Long("timeout") => options.timeout = Duration::from_secs(parser.value()?.parse()?),
             Long("systemd-cgroup") => options.globals.push("--systemd-cgroup".into()),
-            Long("shared-root") => options.shared_root = true,
+            Long("host") => options.host = Some(Variation::find(&parser.value()?.string()?)?),
+            Long("hosts") => options.task = Task::Hosts,
             Long("quick") => options.quick = true,
             Long("keep") => options.keep = true,
             Long("list") => options.task = Task::List,

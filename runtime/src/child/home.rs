@@ -34,14 +34,22 @@ impl Child<'_> {
     }
 
     fn find_home(&mut self, uid: u32) -> bool {
-        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let Ok(fd) = path::openat2(libc::AT_FDCWD, c"/etc/passwd", flags, 0, RESOLVE_NO_MAGICLINKS) else {
-            return false;
-        };
-        let regular = path::fstat(fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
-        let found = regular && self.scan(fd, uid);
-        path::close(fd);
-        found
+        let read = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+        // It is checked before it is opened, as to open a device can set it going, and again after, as it may be on a
+        // volume where another container replaces it.
+        for flags in [libc::O_PATH, read] {
+            let Ok(fd) = path::openat2(libc::AT_FDCWD, c"/etc/passwd", flags, 0, RESOLVE_NO_MAGICLINKS)
+            else {
+                return false;
+            };
+            let regular = path::fstat(fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
+            let found = regular && flags == read && self.scan(fd, uid);
+            path::close(fd);
+            if !regular || found {
+                return found;
+            }
+        }
+        false
     }
 
     /// Reads line by line through one small buffer; a line that does not fit is skipped.

@@ -49,14 +49,19 @@ pub(crate) fn open_in_root(root: RawFd, path: &CStr, flags: i32, mode: u32) -> R
     openat2(root, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 }
 
-/// Opens a regular file as if `root` were the root directory, for the parent; a pipe or device there is not opened.
+/// Opens a regular file as if `root` were the root directory, for the parent; a pipe or device there is not opened. It is
+/// looked at first: to open a device can set it going, and the rules for a container's devices do not bind the parent.
 pub(crate) fn open_regular_in_root(root: &File, path: &str) -> Result<File> {
     let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
-    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let fd = open_in_root(root.as_raw_fd(), &path, flags, 0)?;
-    // SAFETY: openat2 has just returned it; nothing else owns it.
-    let file = unsafe { File::from_raw_fd(fd) };
-    if fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFREG { Ok(file) } else { Err(Errno::EINVAL) }
+    let held = find_in_root(root, &path)?;
+    if fstat(held.as_raw_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(Errno::EINVAL);
+    }
+    // By the descriptor: another file may be at the path by now.
+    let own = CString::new(format!("/proc/self/fd/{}", held.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
+    let fd = openat(libc::AT_FDCWD, &own, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0)?;
+    // SAFETY: openat has just returned it; nothing else owns it.
+    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// Finds a place as if `root` were the root directory, for the parent: a descriptor that only refers to it.

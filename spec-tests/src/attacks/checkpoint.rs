@@ -3,7 +3,7 @@
 use crate::criu::Counter;
 use crate::observe::capability_set;
 use crate::outcome::{Outcome, check};
-use crate::{Bed, Spec, Test, test};
+use crate::{Bed, Spec, Test, root, test};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use std::time::Duration;
 const SYS_ADMIN: u64 = 1 << 21;
 
 pub(super) const TESTS: &[Test] = &[
-    test("S40", "processes of a checkpoint do not bring capabilities along (CVE-2026-50195)", |bed| {
+    test("S40", "processes of a checkpoint do not bring capabilities along (CVE-2026-18107)", |bed| {
         let strong = Spec::new().capabilities(&["CAP_SYS_ADMIN", "CAP_KILL"]);
         weaker(
             bed,
@@ -21,6 +21,20 @@ pub(super) const TESTS: &[Test] = &[
             |status| {
                 let bounding = capability_set(status, "CapBnd")?;
                 check(bounding & SYS_ADMIN == 0, || format!("CapBnd {bounding:x}"))
+            },
+        )
+    }),
+    root("S40", "processes of a checkpoint do not bring ids along (CVE-2026-18107)", |bed| {
+        weaker(
+            bed,
+            &Spec::new(),
+            |spec| spec.set("/process/user", json!({"uid": 1000, "gid": 1000})),
+            |status| {
+                for ids in ["Uid", "Gid"] {
+                    let held = status["status"][ids].as_str().unwrap_or_default().to_owned();
+                    check(held.split_whitespace().all(|id| id == "1000"), || format!("{ids} {held}"))?;
+                }
+                Ok(())
             },
         )
     }),
@@ -36,7 +50,7 @@ pub(super) const TESTS: &[Test] = &[
             },
         )
     }),
-    test("S40", "processes of a checkpoint do not go without the seccomp filter (CVE-2026-53489)", |bed| {
+    test("S40", "processes of a checkpoint do not go without the seccomp filter (CVE-2026-92574)", |bed| {
         let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
             "syscalls": [{"names": ["mkdirat", "mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]});
         weaker(
@@ -85,7 +99,7 @@ pub(super) const TESTS: &[Test] = &[
             |report| crate::observe::mount_at(report, "/proc/keys").map(drop),
         )
     }),
-    test("S41", "a link in the images is not followed when criu logs", |bed| {
+    test("S41", "a link in the images is not followed when criu logs (CVE-2026-53489)", |bed| {
         let mut counter = Counter::start(bed, &Spec::new())?;
         counter.checkpoint(&[])?.ok()?;
         let outside = bed.dir().join("outside");
@@ -114,6 +128,20 @@ pub(super) const TESTS: &[Test] = &[
         let running = counter.restore_command(&["--detach"]).spawn()?;
         running.finish(Duration::from_secs(10))?.refused(&["descriptors.json"])?;
         counter.is_gone()
+    }),
+    root("S41", "a device in the place of an image is opened neither by the runtime nor by criu", |bed| {
+        for name in ["descriptors.json", "inventory.img", "pagemap-1.img"] {
+            let counter = Counter::start(bed, &Spec::new())?;
+            counter.checkpoint(&[])?.ok()?;
+            let file = counter.images.join(name);
+            fs::remove_file(&file)?;
+            super::lookups::log_device_at(&file)?;
+            let opens = super::lookups::Opens::of(&file)?;
+            counter.restore(&[])?.refused(&[])?;
+            opens.none(&format!("the device in the place of {name}"))?;
+            counter.is_gone()?;
+        }
+        Ok(())
     }),
     test("S42", "a link in the image does not make criu mount something else (CVE-2026-119101)", |bed| {
         let (volume, secret) = (bed.dir().join("volume"), bed.dir().join("secret"));

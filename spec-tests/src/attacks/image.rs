@@ -231,6 +231,36 @@ pub(super) const TESTS: &[Test] = &[
         check(seen[0].value != "secret", || "the masked file can be read above the root".into())?;
         check(seen[1].errno != 0, || "the root that the path leads to can be written".into())
     }),
+    test(
+        "S63",
+        "a /proc of the image leaves neither the root nor a bind writable (CVE-2026-115521)",
+        |bed| {
+            let source = bed.dir().join("source");
+            fs::create_dir(&source)?;
+            let spec = Spec::new()
+                .set("/root/readonly", true)
+                .no_mount("/proc")
+                .set("/linux/maskedPaths", json!([]))
+                .set("/linux/readonlyPaths", json!(["/data"]))
+                .mount("/mnt", "bind", &source.to_string_lossy(), &["rbind", "ro"]);
+            let script: &[&[&str]] =
+                &[&["write", "/new", "x"], &["write", "/mnt/new", "x"], &["write", "/data/new", "x"]];
+            for target in ["/tmp", "/run", "../../../tmp"] {
+                let bundle = bed.bundle(&script_spec(spec.clone(), script))?;
+                for process in ["self", "thread-self", "1"] {
+                    bundle.directory(&format!("proc/{process}/fd"))?;
+                    for number in 0..32 {
+                        bundle.link(&format!("proc/{process}/fd/{number}"), target)?;
+                    }
+                }
+                let called = bed.run_bundle(&bundle)?;
+                if called.status.success() {
+                    crate::bed::answers(&called)?.iter().try_for_each(|answer| answer.failed(&[30]))?;
+                }
+            }
+            Ok(())
+        },
+    ),
     test("S63", "a link of the image leads no mount into procfs, nor over the root", |bed| {
         let volume = bed.dir().join("volume");
         fs::create_dir_all(&volume)?;
@@ -248,13 +278,13 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// A host directory that must not be touched.
-fn outside(bed: &Bed<'_>) -> Outcome<PathBuf> {
+pub(super) fn outside(bed: &Bed<'_>) -> Outcome<PathBuf> {
     let dir = bed.dir().join("outside");
     fs::create_dir(&dir)?;
     Ok(dir)
 }
 
-fn untouched(dir: &Path) -> Outcome {
+pub(super) fn untouched(dir: &Path) -> Outcome {
     let names: Vec<_> =
         fs::read_dir(dir)?.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     if names.is_empty() { Ok(()) } else { fail(format!("made on the host: {}", names.join(" "))) }

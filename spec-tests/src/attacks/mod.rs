@@ -9,6 +9,7 @@ mod host_mounts;
 mod host_nodes;
 mod image;
 mod leaks;
+mod lookups;
 mod mounts;
 mod removal;
 mod removal_races;
@@ -26,4 +27,5 @@ pub const AREAS: &[&[Test]] = &[
     mounts::TESTS,
     removal::TESTS,
     removal_races::TESTS,
+    lookups::TESTS,
 ];

@@ -5,7 +5,7 @@ mod leftovers;
 mod script;
 
 pub use container::Container;
-pub use script::{Answer, answers, script_args, script_spec};
+pub use script::{Answer, answers, answers_of, script_args, script_spec};
 
 use crate::bundle::Bundle;
 use crate::cgroup;

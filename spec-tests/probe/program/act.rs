@@ -132,6 +132,11 @@ pub fn say_both(out: &str, err: &str) -> c_int {
     0
 }
 
+/// One line to stdout, before something else.
+pub fn say_line(text: &str) {
+    say(text);
+}
+
 /// Writes this much to stdout: bytes 0 to 250 over and over, so that a lost or doubled block shows.
 pub fn pour(mib: usize) -> c_int {
     let pattern: Vec<u8> = (0..mib << 20).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();

@@ -20,7 +20,7 @@ use std::io::Write;
 
 const USAGE: &str = "usage: probe report | try OP... [-- OP...]... | wait | idle | exit N | true | die SIGNAL | hook FILE LABEL [OPTION...] | \
      alloc MIB | fork-bomb N | spin MS | cat | zombies N | leave | hoard-keys | count FILE | delay MS COMMAND... | \
-     await FILE COMMAND... | hold MIB | family MIB... | line COMMAND... | say OUT ERR | pour MIB | brood N | bomb | gulp MIB | burn THREADS | latency SECONDS | \
+     await FILE COMMAND... | hold MIB | family MIB... | line COMMAND... | say OUT ERR | say-and TEXT COMMAND... | pour MIB | brood N | bomb | gulp MIB | burn THREADS | latency SECONDS | \
      spy MARK SECRET STOP | \
      measure PROGRAM [ARGUMENT...]";
 
@@ -58,6 +58,10 @@ fn run(args: &[String]) -> c_int {
         ["zombies", count] => act::zombies(count.parse().unwrap_or(1)),
         ["hoard-keys"] => act::hoard_keys(),
         ["leave"] => act::leave(),
+        ["say-and", text, rest @ ..] => {
+            act::say_line(text);
+            run_rest(args, rest)
+        }
         ["say", out, err] => act::say_both(out, err),
         ["pour", mib] => act::pour(mib.parse().unwrap_or(1)),
         ["bomb"] => load::bomb(),

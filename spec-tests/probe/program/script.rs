@@ -54,6 +54,8 @@ fn operation(op: &[&str]) -> Result<String, i32> {
         ["mount", source, target, kind] => sys::do_mount(source, target, kind, 0).map(show),
         ["mount", source, target, kind, flags] => sys::do_mount(source, target, kind, number(flags)?).map(show),
         ["umount", target] => sys::do_umount(target).map(show),
+        ["handle", path] => sys::handle_of(path).map(|handle| text(&handle)),
+        ["open-handle", mount, handle] => sys::read_by_handle(mount, handle).map(|found| text(&found)),
         ["unshare", flags] => sys::new_namespace(number(flags)?).map(show),
         ["chroot", path] => sys::change_root(path).map(show),
         ["sethostname", name] => sys::rename_host(name).map(show),

@@ -15,6 +15,8 @@ unsafe extern "C" {
     fn mknod(path: *const c_char, mode: u32, device: u64) -> c_int;
     fn chown(path: *const c_char, uid: u32, gid: u32) -> c_int;
     fn chroot(path: *const c_char) -> c_int;
+    fn name_to_handle_at(dir: c_int, path: *const c_char, handle: *mut Handle, mount: *mut c_int, flags: c_int) -> c_int;
+    fn open_by_handle_at(mount: c_int, handle: *mut Handle, flags: c_int) -> c_int;
     fn utimensat(directory: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int;
     fn setxattr(path: *const c_char, name: *const c_char, value: *const u8, len: usize, flags: c_int) -> c_int;
     fn unshare(flags: c_int) -> c_int;
@@ -172,6 +174,43 @@ pub fn set_access_list(path: &str, user: u32) -> Answer {
 pub fn change_root(path: &str) -> Answer {
     // SAFETY: a NUL-terminated string that outlives the call.
     answer(unsafe { chroot(c(path).as_ptr()) })
+}
+
+/// `struct file_handle` with room for the longest one.
+#[repr(C)]
+struct Handle {
+    length: u32,
+    kind: i32,
+    bytes: [u8; 128],
+}
+
+/// The handle of a file, as text.
+pub fn handle_of(path: &str) -> Result<String, i32> {
+    let mut handle = Handle { length: 128, kind: 0, bytes: [0; 128] };
+    let mut mount = 0;
+    // SAFETY: a NUL-terminated string, and structures of the sizes that are passed; -100 is AT_FDCWD.
+    answer(unsafe { name_to_handle_at(-100, c(path).as_ptr(), &raw mut handle, &raw mut mount, 0) })?;
+    let length = usize::try_from(handle.length).unwrap_or(0).min(128);
+    Ok(format!("{}:{:?}", handle.kind, &handle.bytes[..length]))
+}
+
+/// What is in the file with this handle, found on the file system that is mounted there.
+pub fn read_by_handle(mount: &str, handle: &str) -> Result<String, i32> {
+    const INVALID: i32 = 22;
+    let (kind, list) = handle.split_once(':').ok_or(INVALID)?;
+    let bytes: Option<Vec<u8>> =
+        list.trim_matches(['[', ']']).split(", ").map(|byte| byte.parse().ok()).collect();
+    let (kind, bytes) = (kind.parse().map_err(|_| INVALID)?, bytes.filter(|list| list.len() <= 128).ok_or(INVALID)?);
+    let mut handle = Handle { length: u32::try_from(bytes.len()).unwrap_or(0), kind, bytes: [0; 128] };
+    handle.bytes[..bytes.len()].copy_from_slice(&bytes);
+    let mount = std::fs::File::open(mount).map_err(|error| error.raw_os_error().unwrap_or(INVALID))?;
+    // SAFETY: a descriptor that is open, and a structure of the length that it says.
+    let fd = answer(unsafe { open_by_handle_at(std::os::fd::AsRawFd::as_raw_fd(&mount), &raw mut handle, 0) })?;
+    // SAFETY: the kernel has just returned it; nothing else owns it.
+    let mut file = unsafe { <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) };
+    let mut found = String::new();
+    std::io::Read::read_to_string(&mut file, &mut found).map_err(|error| error.raw_os_error().unwrap_or(INVALID))?;
+    Ok(found)
 }
 
 pub fn new_namespace(flags: i32) -> Answer {

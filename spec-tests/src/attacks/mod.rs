@@ -3,6 +3,7 @@
 
 use crate::Test;
 
+mod capabilities;
 mod checkpoint;
 mod exec;
 mod host_mounts;
@@ -13,6 +14,7 @@ mod lookups;
 mod mounts;
 mod removal;
 mod removal_races;
+mod users;
 pub(crate) mod watch;
 
 /// All attacks.
@@ -28,4 +30,6 @@ pub const AREAS: &[&[Test]] = &[
     removal::TESTS,
     removal_races::TESTS,
     lookups::TESTS,
+    users::TESTS,
+    capabilities::TESTS,
 ];

@@ -55,7 +55,15 @@ pub fn script_args<'s>(script: &[&[&'s str]]) -> Vec<&'s str> {
 
 /// The answers that a probe script printed.
 pub fn answers(called: &Called) -> Outcome<Vec<Answer>> {
-    let value = called.json()?;
+    answers_in(&called.json()?)
+}
+
+/// The answers in what a probe script printed outside of a container.
+pub fn answers_of(text: &str) -> Outcome<Vec<Answer>> {
+    answers_in(&serde_json::from_str(text)?)
+}
+
+fn answers_in(value: &Value) -> Outcome<Vec<Answer>> {
     let Some(list) = value.as_array() else { return fail("the probe printed no list") };
     let answers: Vec<Answer> = list
         .iter()

@@ -6,10 +6,18 @@ mod agent;
 mod freeze;
 mod hangs;
 mod interrupted;
+mod peers;
 mod profiles;
 mod state;
 mod surroundings;
 
 /// All faults.
-pub const AREAS: &[&[Test]] =
-    &[freeze::TESTS, hangs::TESTS, interrupted::TESTS, profiles::TESTS, state::TESTS, surroundings::TESTS];
+pub const AREAS: &[&[Test]] = &[
+    freeze::TESTS,
+    hangs::TESTS,
+    interrupted::TESTS,
+    peers::TESTS,
+    profiles::TESTS,
+    state::TESTS,
+    surroundings::TESTS,
+];

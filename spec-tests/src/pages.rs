@@ -1,4 +1,5 @@
-//! The README and the pages in docs/: what they have in common, and where their links lead.
+//! The README and the pages in docs/: what they have in common, where their links lead, and whether the tests that the
+//! threat model names exist.
 //!
 //! The table in the README has a few figures from the pages, which the measuring programs write. `cargo test -p
 //! wharf-spec-tests pages` fails if the README differs from the pages; with `UPDATE_GENERATED=1` in the environment it
@@ -192,4 +193,86 @@ fn every_link_between_the_pages_leads_somewhere() {
 fn the_readme_stays_a_front_page() {
     let lines = std::fs::read_to_string(root().join("README.md")).unwrap().lines().count();
     assert!(lines <= 200, "{lines} lines: the rest belongs into docs/");
+}
+
+/// The rows and the sentence of each test, as the threat model names it: those of the shim with `shim` in front.
+fn named() -> Vec<(String, String)> {
+    let conformance = crate::all().into_iter().map(|test| (test.rows.to_owned(), test.sentence.to_owned()));
+    let shim = crate::shim::all().into_iter();
+    let shim =
+        shim.map(|test| (format!("shim {}", test.row.replace(' ', " shim ")), test.sentence.to_owned()));
+    conformance.chain(shim).collect()
+}
+
+/// What is in code style in a text and begins with a row.
+fn references(text: &str) -> Vec<&str> {
+    let spans = text.split('`').skip(1).step_by(2);
+    spans
+        .filter(|span| {
+            let first = span.strip_prefix("shim ").unwrap_or(span).split(' ').next().unwrap_or_default();
+            let (letter, number) = first.split_at_checked(1).unwrap_or_default();
+            letter.chars().all(|letter| letter.is_ascii_uppercase())
+                && !number.is_empty()
+                && number.chars().all(|digit| digit.is_ascii_digit())
+        })
+        .collect()
+}
+
+/// Whether there is a test of this row with these words.
+fn exists(tests: &[(String, String)], reference: &str) -> bool {
+    let (shim, rest) = reference.strip_prefix("shim ").map_or((false, reference), |rest| (true, rest));
+    let (row, words) = rest.split_once(' ').unwrap_or((rest, ""));
+    tests.iter().any(|(rows, sentence)| {
+        let of_shim = rows.starts_with("shim ");
+        of_shim == shim && rows.split(' ').any(|one| one == row) && sentence.contains(words)
+    })
+}
+
+#[test]
+fn the_threat_model_names_tests_that_exist_in_each_line() {
+    let text = std::fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let tests = named();
+    let mut wrong: Vec<String> = references(&text)
+        .into_iter()
+        .filter(|reference| !exists(&tests, reference))
+        .map(|reference| format!("no test is called {reference:?}"))
+        .collect();
+    let lines = text.lines().filter(|line| line.starts_with("| ") && !line.ends_with("| tests |"));
+    for line in lines.clone() {
+        let last = line.trim_end_matches(['|', ' ']).rsplit(" | ").next().unwrap_or_default();
+        if !last.starts_with("none: ") && references(last).is_empty() {
+            wrong.push(format!("neither a test nor a reason: {line}"));
+        }
+    }
+    assert!(lines.count() > 100);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_threat_model_has_every_row_of_attacks() {
+    let text = std::fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let references = references(&text);
+    let rows: std::collections::BTreeSet<String> = crate::all()
+        .iter()
+        .flat_map(|test| test.rows.split(' '))
+        .filter(|row| row.starts_with('S'))
+        .map(str::to_owned)
+        .collect();
+    let missing: Vec<_> =
+        rows.iter().filter(|row| !references.iter().any(|one| one.split(' ').next() == Some(row))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn a_reference_is_a_row_and_words() {
+    let tests =
+        [("S5 C11".to_owned(), "a mount stays".to_owned()), ("shim B12".to_owned(), "a socket".to_owned())];
+    assert_eq!(references("`S5 stays`, `x`, `shim B12`, `CAP_X`, `S`"), ["S5 stays", "shim B12"]);
+    assert!(exists(&tests, "S5") && exists(&tests, "C11 a mount") && exists(&tests, "shim B12 socket"));
+    assert!(
+        !exists(&tests, "S5 goes")
+            && !exists(&tests, "S6")
+            && !exists(&tests, "B12")
+            && !exists(&tests, "shim S5")
+    );
 }

@@ -88,7 +88,7 @@ impl<'a> Bed<'a> {
     pub fn bundle(&self, spec: &Spec) -> Outcome<Bundle> {
         self.serial.set(self.serial.get() + 1);
         let bed = BEDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let id = format!("suite-{}-{bed}", std::process::id());
+        let id = format!("suite-{}-{bed}", crate::session::own_number());
         let mut spec = spec.clone();
         if let Some(Value::Object(linux)) = spec.0.get_mut("linux")
             && !linux.contains_key("cgroupsPath")

@@ -165,7 +165,7 @@ pub fn remove(path: &Path) {
 pub fn parent() -> &'static str {
     static PARENT: LazyLock<String> = LazyLock::new(|| {
         let above = delegated().unwrap_or_default().trim_end_matches('/');
-        format!("{above}/wharf-suite-{}", std::process::id())
+        format!("{above}/wharf-suite-{}", crate::session::own_number())
     });
     &PARENT
 }

@@ -19,6 +19,7 @@ pub mod devices;
 pub mod faults;
 pub mod format;
 pub mod host;
+pub mod inject;
 pub mod markers;
 pub mod matrix;
 pub mod network;

@@ -14,6 +14,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// The environment of a run.
@@ -25,6 +26,19 @@ pub struct Session {
     pub prepared: Prepared,
     /// Things that a reader of the results must know.
     pub notes: Vec<String>,
+}
+
+static NUMBER: OnceLock<u32> = OnceLock::new();
+
+/// Says, before anything is named after it, which number tells this run from others on this machine. By default it is
+/// the pid, which is no number for that in a pid namespace.
+pub fn number(number: u32) {
+    NUMBER.get_or_init(|| number);
+}
+
+/// The number of this run.
+pub(crate) fn own_number() -> u32 {
+    *NUMBER.get_or_init(std::process::id)
 }
 
 /// What a runtime does with the simplest container.

@@ -36,10 +36,11 @@ pub(super) fn have(act: impl FnOnce(RawFd) -> Result<()>) -> Result<(i32, OwnedF
         Err(errno) => Err(errno),
     };
     // It may wait for a process that it made; one that was stopped where others see it is left behind.
-    if !matches!(socket::wait_readable([maker.as_raw_fd()], PATIENCE), Ok([true])) {
-        let _ = pidfd::send_signal(maker.as_fd(), libc::SIGKILL);
+    if matches!(socket::wait_readable([maker.as_raw_fd()], PATIENCE), Ok([true])) {
+        let _ = pidfd::wait(maker.as_raw_fd(), 0);
+    } else {
+        pidfd::end_child(maker.as_fd());
     }
-    let _ = pidfd::wait(maker.as_raw_fd(), 0);
     match (received?, i32::from_ne_bytes(packet)) {
         ((4, Some(descriptor)), number) if number >= 0 => Ok((number, descriptor)),
         ((4, None), errno) if errno < 0 => Err(Errno::from_raw(-errno)),

@@ -78,7 +78,8 @@ impl<'p> Child<'p> {
                 0,
             ) {
                 Ok(fd) => path::close(fd),
-                Err(_) => return Ok(()),
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(()),
+                Err(errno) => return Err(errno.into()),
             }
         }
         let (directory, name) = self.directory_of(text)?;

@@ -69,7 +69,7 @@ impl Child<'_> {
             // for SIGHUP: a terminal that nothing holds open until the start is no reason to end. Before the report: the
             // signal may come as soon as the container is known.
             for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
-                clone::end_by_signal(signal);
+                clone::end_by_signal(signal)?;
             }
         }
         socket::send(self.sync, &Message::new(MessageKind::Created).encode(), -1)?;

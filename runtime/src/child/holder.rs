@@ -77,7 +77,7 @@ extern "C" fn hold(_: *mut c_void) -> c_int {
         path::close_range(1, u32::MAX)?;
         process::set_name(NAME)?;
         // Its children, also those that other processes leave to it, are gone as soon as they end.
-        clone::ignore_signal(libc::SIGCHLD);
+        clone::ignore_signal(libc::SIGCHLD)?;
         process::set_no_new_privileges()?;
         process::set_capabilities(CapabilitySets::default())?;
         process::load_seccomp(&FILTER, 0).map(drop)

@@ -19,7 +19,7 @@ impl Child<'_> {
             Op::Streams => streams(self.inherited.streams),
             Op::Preserve { count } => preserve(count, self.inherited.absent),
             Op::DefaultSignals => {
-                clone::default_signals();
+                clone::default_signals()?;
                 process::set_umask(0);
                 clone::set_signal_mask(0)?;
                 Ok(())

@@ -21,8 +21,10 @@ impl Child<'_> {
     pub(super) fn null_streams(&mut self) -> Outcome {
         let mut own = -1;
         for stream in 0..3 {
-            if !path::fstat(stream).is_ok_and(|stat| is_null_device(&stat)) {
-                continue;
+            match path::fstat(stream) {
+                Ok(stat) if is_null_device(&stat) => {}
+                Ok(_) | Err(Errno::EBADF) => continue,
+                Err(errno) => return Err(errno.into()),
             }
             if own < 0 {
                 own = match self.open_null().or_else(|_| make_null()) {
@@ -98,7 +100,10 @@ pub(super) fn streams(fds: [i32; 3]) -> Outcome {
 /// Gives a stream to the container's user, so that the user can reopen it through /dev/stdout: a pipe, or a file that
 /// is written to. What is only read stays its owner's, and so do sockets, terminals and other devices.
 pub(crate) fn give(stream: RawFd, uid: u32) -> Result<()> {
-    let Ok(stat) = path::fstat(stream) else { return Ok(()) };
+    let stat = match path::fstat(stream) {
+        Err(Errno::EBADF) => return Ok(()),
+        other => other?,
+    };
     let gives = match stat.st_mode & libc::S_IFMT {
         libc::S_IFIFO => true,
         libc::S_IFREG => path::access_mode(stream)? != libc::O_RDONLY,

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
+use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
 use super::cgroups::Cgroups;
@@ -148,8 +149,14 @@ fn end(directory: &Directory, record: &Record, interrupted: bool, how: Delete) -
             format!("cannot delete container {} that is not stopped: {status}", record.id),
         ));
     }
-    // ESRCH: it has ended by itself.
-    let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
+    match pidfd::send_signal(init.as_fd(), libc::SIGKILL) {
+        // ESRCH: it has ended by itself.
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => {
+            let what = format!("kill process {} of container {}", identity.pid, record.id);
+            return Err(Error::os(errno, what));
+        }
+    }
     thaw(directory, record, interrupted)?;
     if wait_end(init.as_fd(), PATIENCE.as_millis() as i32) {
         Ok(())

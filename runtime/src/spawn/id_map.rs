@@ -31,7 +31,6 @@ pub(crate) fn open(maps: &IdMaps, host: Host) -> Result<OwnedFd> {
         let path = format!("/proc/{pid}/ns/user");
         File::open(&path).map(OwnedFd::from).map_err(|error| Error::io(&error, format!("open {path}")))
     });
-    let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
-    let _ = pidfd::wait(pidfd.as_raw_fd(), 0);
+    pidfd::end_child(pidfd.as_fd());
     result
 }

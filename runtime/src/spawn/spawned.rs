@@ -66,8 +66,7 @@ impl Spawned {
     fn reap_maker(&mut self) {
         if let Some(maker) = self.maker.take().filter(|_| !self.sibling) {
             // It would not end by itself in a frozen cgroup.
-            let _ = pidfd::send_signal(maker.as_fd(), libc::SIGKILL);
-            let _ = pidfd::wait(maker.as_raw_fd(), 0);
+            pidfd::end_child(maker.as_fd());
         }
     }
 
@@ -182,7 +181,12 @@ impl Drop for Spawned {
     fn drop(&mut self) {
         self.reap_maker();
         if !self.released {
-            let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+            if let Err(errno) = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL)
+                && errno != Errno::ESRCH
+            {
+                log::warn!("process {} cannot be killed: {errno}", self.pid);
+                return;
+            }
             // It has ended, so what it held is free.
             match socket::wait_readable([self.pidfd.as_raw_fd()], PATIENCE) {
                 Ok([false]) => {

@@ -279,34 +279,31 @@ pub(crate) fn set_signal_mask(mask: u64) -> Result<u64> {
 }
 
 /// Resets every signal to its default action; Rust's start-up code ignores SIGPIPE, and an embedder may ignore more.
-pub(crate) fn default_signals() {
-    for signal in 1..=64 {
-        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
-            default_signal(signal);
-        }
-    }
+pub(crate) fn default_signals() -> Result<()> {
+    let mut others = (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal));
+    others.try_for_each(default_signal)
 }
 
 /// Resets one signal to its default action.
-pub(crate) fn default_signal(signal: i32) {
-    set_action(signal, libc::SIG_DFL);
+pub(crate) fn default_signal(signal: i32) -> Result<()> {
+    set_action(signal, libc::SIG_DFL)
 }
 
 /// Ignores a signal. An ignored SIGCHLD lets the kernel reap the children (`sigaction(2)`).
-pub(crate) fn ignore_signal(signal: i32) {
-    set_action(signal, libc::SIG_IGN);
+pub(crate) fn ignore_signal(signal: i32) -> Result<()> {
+    set_action(signal, libc::SIG_IGN)
 }
 
 /// Lets a signal end this process even if it is the first in a pid namespace, which the kernel spares without a handler
 /// (`pid_namespaces(7)`). Until execve(2).
-pub(crate) fn end_by_signal(signal: i32) {
+pub(crate) fn end_by_signal(signal: i32) -> Result<()> {
     extern "C" fn end(signal: libc::c_int) {
         exit_now(128 + signal)
     }
-    set_action(signal, end as *const () as usize);
+    set_action(signal, end as *const () as usize)
 }
 
-fn set_action(signal: i32, handler: usize) {
+fn set_action(signal: i32, handler: usize) -> Result<()> {
     #[repr(C)]
     struct KernelSigaction {
         handler: usize,
@@ -324,5 +321,7 @@ fn set_action(signal: i32, handler: usize) {
     }
     // SAFETY: the structure is the kernel's sigaction on x86-64; if a port has no restorer field the remaining bytes
     // are zero as well, which is the empty mask. A handler ends the process, and touches no memory.
-    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, std::ptr::null::<u8>(), 8) };
+    check_unit(unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, std::ptr::null::<u8>(), 8)
+    })
 }

@@ -66,7 +66,7 @@ impl Code {
     /// Marks everything that this process has as not to be copied, except for the code and the region. Does not
     /// allocate, and does not change what this process itself sees.
     pub(crate) fn keep_only(&self, region: (usize, usize)) -> Result<()> {
-        self.leave_rseq();
+        self.leave_rseq()?;
         // ENOMEM: parts of the range are not mapped, which is the normal case; the mapped ones are marked.
         match advise((0, ADDRESSES), libc::MADV_DONTFORK) {
             Ok(()) | Err(Errno::ENOMEM) => {}
@@ -81,18 +81,21 @@ impl Code {
 
     /// The kernel writes to the registered area whenever the thread is scheduled; a copy inherits the registration, and
     /// would be killed because the area is missing.
-    fn leave_rseq(&self) {
-        let Some(offset) = self.rseq else { return };
+    fn leave_rseq(&self) -> Result<()> {
+        let Some(offset) = self.rseq else { return Ok(()) };
         let area = thread_pointer().wrapping_add_signed(offset);
         for length in RSEQ_LENGTHS {
             // SAFETY: the area is that of this thread, according to the C library; it is only forgotten.
             let left = check_unit(unsafe {
                 libc::syscall(libc::SYS_rseq, area, length, RSEQ_UNREGISTER, RSEQ_SIGNATURE)
             });
-            if left.is_ok() {
-                return;
+            match left {
+                // Not this length, or nothing is registered.
+                Err(Errno::EINVAL) => {}
+                other => return other,
             }
         }
+        Ok(())
     }
 }
 

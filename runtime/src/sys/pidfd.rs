@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
+use nix::errno::Errno;
+
 use super::{Result, check_fd, check_unit, retry};
 
 /// Opens a pidfd (close-on-exec by definition, Linux 5.3).
@@ -29,6 +31,15 @@ pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
 /// Waits for a child by pidfd; `None` with `WNOHANG` while it runs. Returns `si_code` and `si_status`.
 pub(crate) fn wait(pidfd: RawFd, flags: i32) -> Result<Option<(i32, i32)>> {
     Ok(wait_id(libc::P_PIDFD, pidfd, flags)?.map(|(_, code, status)| (code, status)))
+}
+
+/// Kills a child and takes its status. One that the kernel does not let this process kill would be waited for in vain.
+pub(crate) fn end_child(pidfd: BorrowedFd<'_>) {
+    let flags = match send_signal(pidfd, libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => 0,
+        Err(_) => libc::WNOHANG,
+    };
+    let _ = wait(pidfd.as_raw_fd(), flags);
 }
 
 /// Takes the status of any child that has ended, however it was cloned: its pid, `si_code` and `si_status`.

@@ -62,7 +62,7 @@ fn enter(parent: i32, keep: &[RawFd]) -> super::Result<()> {
     if unsafe { libc::getppid() } != parent {
         return Err(Errno::ESRCH);
     }
-    clone::default_signals();
+    clone::default_signals()?;
     clone::set_signal_mask(0)?;
     let mut from = 3;
     for fd in keep.iter().map(|fd| *fd as u32) {
@@ -106,7 +106,8 @@ pub fn signal_child(pid: i32, signal: i32) -> Result<()> {
 /// A program inherits an ignored SIGCHLD; the kernel then discards the exit statuses of its children, and the program
 /// cannot wait for a hook or a container (`sigaction(2)`, `SA_NOCLDWAIT`).
 pub fn keep_exit_statuses() {
-    clone::default_signal(libc::SIGCHLD);
+    // The kernel refuses this for no signal but SIGKILL and SIGSTOP.
+    let _done = clone::default_signal(libc::SIGCHLD);
 }
 
 /// Lets a command inherit these descriptors as 3, 4 and so on, and no others but its standard streams. The command
@@ -121,7 +122,7 @@ pub fn pass_descriptors(command: &mut Command, descriptors: Vec<OwnedFd>) {
     // SAFETY: the closure runs between fork and exec and makes system calls on memory that exists.
     unsafe {
         command.pre_exec(move || {
-            clone::default_signals();
+            clone::default_signals()?;
             clone::set_signal_mask(0).map_err(std::io::Error::from)?;
             // First move them out of the way of the targets, then onto them.
             let mut raised = [-1; 16];

@@ -39,6 +39,7 @@ pub fn everything(args: &[String]) -> String {
             ("rlimits", limits()),
             ("mounts", mounts()),
             ("fds", fds()),
+            ("streams", list((0..3).map(|fd| told(fs::metadata(format!("/proc/self/fd/{fd}")), None)))),
             ("namespaces", namespaces()),
             ("oom_score_adj", file_number("/proc/self/oom_score_adj")),
             ("scheduler", scheduler()),
@@ -69,7 +70,12 @@ pub fn everything(args: &[String]) -> String {
 
 /// What `lstat` tells of a path, or null.
 pub fn node(path: &Path) -> String {
-    let Ok(meta) = fs::symlink_metadata(path) else { return "null".into() };
+    told(fs::symlink_metadata(path), Some(path))
+}
+
+/// What a call of the `stat` family told, and where a link leads, or null.
+fn told(meta: std::io::Result<fs::Metadata>, path: Option<&Path>) -> String {
+    let Ok(meta) = meta else { return "null".into() };
     let kind = meta.file_type();
     let kind = match () {
         () if kind.is_symlink() => "link",
@@ -93,7 +99,7 @@ pub fn node(path: &Path) -> String {
         ("ino".into(), meta.ino().to_string()),
         ("fs".into(), meta.dev().to_string()),
         ("rdev".into(), text(&format!("{major}:{minor}"))),
-        ("target".into(), maybe(fs::read_link(path).ok().map(|to| to.display().to_string()))),
+        ("target".into(), maybe(path.and_then(|path| fs::read_link(path).ok()).map(|to| to.display().to_string()))),
     ])
 }
 

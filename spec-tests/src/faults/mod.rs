@@ -3,6 +3,7 @@
 use crate::Test;
 
 mod agent;
+mod calls;
 mod freeze;
 mod hangs;
 mod interrupted;
@@ -13,6 +14,7 @@ mod surroundings;
 
 /// All faults.
 pub const AREAS: &[&[Test]] = &[
+    calls::TESTS,
     freeze::TESTS,
     hangs::TESTS,
     interrupted::TESTS,

@@ -6,6 +6,7 @@ use options::{Format, Options, Task};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use wharf_spec_tests::inject;
 use wharf_spec_tests::markers;
 use wharf_spec_tests::matrix::{self, Column};
 use wharf_spec_tests::outcome::Fault;
@@ -16,6 +17,9 @@ use wharf_spec_tests::variation::Variation;
 use wharf_spec_tests::{Runtime, Test, all, cgroup, format, program, rows, session};
 
 fn main() -> ExitCode {
+    if let Some(code) = inject::tracer::called() {
+        return code;
+    }
     let options = match program::options("conformance", options::HELP, options::parse()) {
         Ok(options) => options,
         Err(code) => return code,

@@ -231,6 +231,7 @@ impl<'a> Bed<'a> {
                 containerd_shim_protos::protobuf::Message::write_to_bytes(&request).unwrap_or_default(),
             );
             let _closed: Result<Empty, _> = asked.answer(Duration::from_secs(10));
+            pod.client.hang_up();
             if !pod.ends(Duration::from_secs(10))? {
                 left.push(format!("shim {} after Shutdown", pod.pid));
                 pod.kill(Signal::KILL);

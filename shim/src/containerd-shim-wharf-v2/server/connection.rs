@@ -33,6 +33,7 @@ pub(super) async fn converse(pod: Rc<Pod>, stream: UnixStream) {
     waits.end();
     pod.connections.set(pod.connections.get() - 1);
     pod.calmer.notify_one();
+    pod.answered.notify_waiters();
 }
 
 /// The calls of a connection that only wait, by number.

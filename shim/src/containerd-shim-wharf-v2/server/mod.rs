@@ -31,7 +31,7 @@ const MOST_CONNECTIONS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(20);
 /// How long the daemon may take for the last events.
 const FLUSH: Duration = Duration::from_secs(5);
-/// How long a caller may take for the last answer.
+/// How long callers may take to read the last answer and to close their connections.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// Serves until a caller shuts it down or it is no longer needed.
@@ -100,17 +100,19 @@ async fn serve(namespace: &str, listener: StdListener, signals: SignalFd) -> Res
     spawn_local(end_when_idle(pod.clone()));
     pod.shutdown.notified().await;
     events.flush(FLUSH).await;
-    // The caller that asked for the end gets an answer, too.
-    let answered = async {
+    // The caller that asked for the end gets an answer, too, and is the first to close the connection: a client in Go that
+    // hears of the answer and of the end of the connection at once may report only the latter, and containerd would keep
+    // the pod.
+    let left = async {
         loop {
-            let answered = pod.answered.notified();
-            if pod.load.calls() == 0 {
+            let fewer = pod.answered.notified();
+            if pod.load.calls() == 0 && pod.connections.get() == 0 {
                 return;
             }
-            answered.await;
+            fewer.await;
         }
     };
-    timeout(LAST_ANSWER, answered).await.ok();
+    timeout(LAST_ANSWER, left).await.ok();
     Ok(())
 }
 

@@ -41,6 +41,7 @@ pub(super) const TESTS: &[Test] = &[
     ),
     test("N17", "loggers of a pod's containers run in the namespaces of the host", loggers),
     test("N18", "a pod whose network belongs to its user namespace", owned_network),
+    test("N19", "after `ShutdownSandbox` it is the caller that closes the connection first", last_answer),
 ];
 
 const JOINED: [&str; 3] = ["network", "ipc", "uts"];
@@ -405,6 +406,18 @@ fn shutdown_with_containers(bed: &Bed<'_>) -> Outcome {
     check(task.until_dead()?, || "the container lives".into())?;
     bed.until_gone(&task.bundle)?;
     same("mounts", sandbox.bundle.mounts(), Vec::<String>::new())
+}
+
+/// A client in Go may take the end of the connection for a failure of the call, although the answer came before.
+fn last_answer(bed: &Bed<'_>) -> Outcome {
+    let network = Network::new()?;
+    let sandbox = Sandbox::running(bed, &Config::new(), &network.path())?;
+    granted("StopSandbox", sandbox.stop())?;
+    granted("ShutdownSandbox", sandbox.shutdown())?;
+    let hurried = sandbox.pod.ends(Duration::from_millis(300))? || sandbox.pod.client.ended();
+    check(!hurried, || "the shim closes the connection right after the answer".into())?;
+    sandbox.pod.client.hang_up();
+    check(sandbox.pod.ends(Duration::from_secs(10))?, || "the shim stays".into())
 }
 
 fn metrics(bed: &Bed<'_>) -> Outcome {

@@ -76,6 +76,28 @@ pub(crate) fn claim(path: &Path) -> io::Result<Claim> {
     Ok(Claim::Ours(listener))
 }
 
+/// Removes the socket of an address if its shim is gone: nothing else would, for no other shim has the same group.
+pub(crate) fn forget(url: &str) -> io::Result<()> {
+    let path = Path::new(url.trim().strip_prefix(SCHEME).unwrap_or_default());
+    let Some(dir) = path.parent() else { return Ok(()) };
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let lock = match File::open(dir) {
+        Err(error) if gone(&error) => return Ok(()),
+        dir => Flock::lock(dir?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?,
+    };
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            if fs::symlink_metadata(path)?.file_type().is_socket() {
+                fs::remove_file(path)?;
+            }
+        }
+        Err(error) if !gone(&error) => return Err(error),
+        _ => {}
+    }
+    drop(lock);
+    Ok(())
+}
+
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
@@ -107,11 +129,19 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(dir.path().join("s")).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(matches!(claim(&path).unwrap(), Claim::Taken));
+        forget(&url(&path)).unwrap();
+        assert!(matches!(claim(&path).unwrap(), Claim::Taken), "a shim that serves keeps its socket");
         drop(listener);
         assert!(matches!(claim(&path).unwrap(), Claim::Ours(_)));
-        fs::remove_file(&path).unwrap();
+        forget(&url(&path)).unwrap();
+        assert!(!path.exists());
+        forget(&url(&path)).unwrap();
+        forget("").unwrap();
+        forget(&url(&dir.path().join("none/socket"))).unwrap();
         fs::write(&path, "").unwrap();
         assert!(claim(&path).is_err(), "a file that is not a socket is left alone");
+        forget(&url(&path)).unwrap();
+        assert!(path.exists());
         assert!(claim(&dir.path().join("x".repeat(108))).is_err());
     }
 }

@@ -7,6 +7,7 @@ use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::{Message as _, MessageField};
 use wharf::{ContainerId, Delete, Runtime};
 
+use crate::cli::address;
 use crate::cli::args::Args;
 use crate::options::Options;
 use crate::rootfs;
@@ -27,6 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, String> {
         .map_err(|error| error.to_string())?;
     // Read first: once the container is deleted, other programs may remove the bundle.
     let pid = fs::read_to_string(bundle.join("init.pid")).ok().and_then(|text| text.trim().parse().ok());
+    let address = fs::read_to_string(bundle.join("address")).unwrap_or_default();
     let deleted = runtime.delete(&id, Delete::Force);
     if let Err(error) = rootfs::unmount(&bundle.join("rootfs")) {
         eprintln!("{error}");
@@ -34,6 +36,9 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, String> {
     // The bundle may be that of a sandbox.
     if let Err(reason) = files::remove(&bundle) {
         eprintln!("{reason}");
+    }
+    if let Err(error) = address::forget(&address) {
+        eprintln!("remove the socket {address}: {error}");
     }
     deleted.map_err(|error| error.to_string())?;
     let mut response = DeleteResponse::new();

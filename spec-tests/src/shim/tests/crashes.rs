@@ -3,7 +3,7 @@
 use crate::outcome::{Outcome, check, fail, same, skip};
 use crate::runtime::{Invocation, brief};
 use crate::shim::bed::{Bed, STATE_ROOT};
-use crate::shim::client::{PATIENCE, granted};
+use crate::shim::client::{Client, PATIENCE, granted, socket_path};
 use crate::shim::launch::Ran;
 use crate::shim::stdio::Streams;
 use crate::shim::task::Task;
@@ -30,6 +30,7 @@ pub(super) const TESTS: &[Test] = &[
     test("K11", "a killed shim in the middle of a create: `delete` removes what there is", killed_in_create),
     test("K12", "a member of a pod is deleted, the others stay", pod_member),
     test("K14", "no command of the command line hangs on a container whose shim was killed", commands),
+    test("K15", "`delete` removes the socket of a shim that was killed, and no other", socket),
     test("K13", "a shim without a container whose daemon is gone for good ends by itself", deserted),
 ];
 
@@ -73,6 +74,18 @@ fn delete_paused(bed: &Bed<'_>) -> Outcome {
     granted("Pause", task.pause())?;
     let ran = crash(&task)?;
     judge(&task, &ran)
+}
+
+fn socket(bed: &Bed<'_>) -> Outcome {
+    let dead = bed.waiting(&Spec::new())?;
+    let path = socket_path(&dead.pod.answer.address);
+    check(path.exists(), || format!("no socket {}", path.display()))?;
+    crash(&dead)?;
+    check(!path.exists(), || format!("the socket {} is left", path.display()))?;
+    let alive = bed.waiting(&Spec::new())?;
+    bed.call(&alive.bundle).delete()?;
+    let reached = Client::connect(&alive.pod.answer.address);
+    check(reached.is_ok(), || "the socket of a living shim is gone".into())
 }
 
 fn delete_family(bed: &Bed<'_>) -> Outcome {
@@ -190,7 +203,7 @@ fn terminated(bed: &Bed<'_>) -> Outcome {
     }
     check(task.lives(), || "the container ended with its shim".into())?;
     bed.call(&task.bundle).delete()?.ok("delete")?;
-    let _left = fs::remove_file(crate::shim::client::socket_path(&task.pod.answer.address));
+    let _left = fs::remove_file(socket_path(&task.pod.answer.address));
     check(task.until_dead()?, || "its process lives".into())
 }
 
@@ -239,6 +252,6 @@ fn deserted(bed: &Bed<'_>) -> Outcome {
     task.finish()?;
     task.pod.client.hang_up();
     check(task.pod.ends(Duration::from_secs(90))?, || "it is still there after a minute and a half".into())?;
-    let socket = crate::shim::client::socket_path(&task.pod.answer.address);
+    let socket = socket_path(&task.pod.answer.address);
     check(!socket.exists(), || format!("{} is left", socket.display()))
 }

@@ -8,62 +8,16 @@ NEEDS='containerd ctr'
 . "$(dirname "$0")/pods.sh"
 . "$(dirname "$0")/scenario.sh"
 
-handler='' name=containerd-shim-runc-v2
-image=docker.io/library/scenario:1
-config=/etc/containerd/config.toml
+. "$here/node.sh"
+
 "$here/image.sh" "$work/pause.tar" docker.io/library/pause:1 sleep infinity
 prepare_pods /run/containerd/containerd.sock
-mkdir /etc/containerd 2>/dev/null
-
-start_containerd() {
-    containerd --config $config --log-level debug >>"$work/containerd.log" 2>&1 &
-    daemon=$!
-    wait_for 30 ctr version && wait_for 30 crictl version || { log_tail "$work/containerd.log"; fail 'containerd starts'; finish; }
-}
-stop_containerd() {
-    kill "$daemon"
-    wait "$daemon" 2>/dev/null
-}
-shims() { pgrep -f "$name -namespace k8s.io" | wc -l; }
 
 # --- the node: containerd as a distribution leaves it, a network, and the runtime from the installer
 ln -sf "$RUNTIME" "$work/bin/runc"
-if [[ $(containerd --version) =~ [[:space:]]v?1\. ]]; then
-    cat >$config <<'END'
-version = 2
-disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs"]
-
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "docker.io/library/pause:1"
-restrict_oom_score_adj = true
-
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "/usr/lib/cni"
-END
-else
-    cat >$config <<'END'
-version = 3
-disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.nri.v1.nri"]
-
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = "docker.io/library/pause:1"
-
-[plugins.'io.containerd.cri.v1.runtime']
-restrict_oom_score_adj = true
-
-[plugins.'io.containerd.cri.v1.runtime'.cni]
-bin_dirs = ["/usr/lib/cni"]
-END
-fi
+configure_containerd
 if [ -n "${SHIM:-}" ]; then
-    handler=wharf${PAUSELESS:+-pauseless} name=containerd-shim-wharf-v2
-    mkdir "$work/install"
-    cp /opt/install/* "$work/install"
-    cp "$RUNTIME" "$work/install/wharf"
-    cp "$SHIM" "$work/install/containerd-shim-wharf-v2"
-    # The node's service manager, as far as the installer needs one.
-    printf '#!/bin/sh\necho "$*" >>%s\n' "$work/systemctl.log" >"/usr/local/sbin/systemctl"
-    chmod 755 /usr/local/sbin/systemctl
+    prepare_installer
     cp $config "$work/before.toml"
     ends 'the installer adds the runtime' 0 'containerd has the runtime wharf' "$work/install/install.sh"
     is 'the installer restarts containerd' "$(cat "$work/systemctl.log")" 'restart containerd'
@@ -81,10 +35,7 @@ fi
 
 start_containerd
 printf '# %s, client %s\n' "$(containerd --version)" "$(basename "$CRICTL")"
-images=("$IMAGE_TAR")
-[ -n "${PAUSELESS:-}" ] || images+=("$work/pause.tar")
-for tar in "${images[@]}"; do ends 'import an image' 0 '' ctr -n k8s.io images import "$tar"; done
-wait_for 20 bash -c 'grep -q "cni config load\|Start cni network conf\|start cni network conf" /run/scenario/containerd.log'
+import_images
 
 # --- one pod with two containers
 cat >"$work/pod.json" <<END
@@ -167,7 +118,7 @@ END
 sed 's/"pid": 1/"network": 2, "pid": 0/' "$work/two.json" >"$work/shared.json"
 # Before 2.3, containerd itself ends with a panic when such a pod has no pause container: it takes the missing configuration for one.
 network=host
-if [ -n "${PAUSELESS:-}" ] && [[ $(containerd --version) =~ [[:space:]]v?2\.[012]\. ]]; then
+if [ -n "${PAUSELESS:-}" ] && older_than 2 3; then
     network=pod
     sed -i 's/"network": 2, //' "$work/host.json" "$work/shared.json"
 fi
@@ -186,7 +137,6 @@ for one in "$pod" "$other"; do
     ends 'stop a pod with a running container' 0 '' crictl stopp "$one"
     ends 'remove the pod' 0 '' crictl rmp "$one"
 done
-no_shims() { [ "$(shims)" = 0 ]; }
 wait_for 20 no_shims
 is 'nothing is left: no shim' "$(shims)" 0
 is 'nothing is left: no container, no pod' "$(crictl ps -a -o json | jq '.containers // [] | length') $(crictl pods -o json | jq '.items // [] | length')" '0 0'

@@ -5,9 +5,14 @@ Speaks the Kubernetes Container Runtime Interface (CRI, version 1) with the modu
 the fields that are used are declared; protobuf leaves others alone.
 """
 
+import json
 import sys
 
 import grpc
+
+# The tree may be one that others look at.
+sys.dont_write_bytecode = True
+import streams
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
 ENDPOINT = "unix:///run/containerd/containerd.sock"
@@ -17,10 +22,13 @@ MESSAGES = """
 Nothing:
 VersionResponse: string version 1, string runtime_name 2, string runtime_version 3, string runtime_api_version 4
 PodSandboxMetadata: string name 1, string uid 2, string namespace 3, uint32 attempt 4
-NamespaceOption: int32 network 1, int32 pid 2, int32 ipc 3
+IDMapping: uint32 host_id 1, uint32 container_id 2, uint32 length 3
+UserNamespace: int32 mode 1, *IDMapping uids 2, *IDMapping gids 3
+NamespaceOption: int32 network 1, int32 pid 2, int32 ipc 3, UserNamespace userns_options 5
 LinuxSandboxSecurityContext: NamespaceOption namespace_options 1
 LinuxPodSandboxConfig: string cgroup_parent 1, LinuxSandboxSecurityContext security_context 2, map sysctls 3
-PodSandboxConfig: PodSandboxMetadata metadata 1, string hostname 2, string log_directory 3, map labels 6, map annotations 7, LinuxPodSandboxConfig linux 8
+DNSConfig: *string servers 1, *string searches 2, *string options 3
+PodSandboxConfig: PodSandboxMetadata metadata 1, string hostname 2, string log_directory 3, DNSConfig dns_config 4, map labels 6, map annotations 7, LinuxPodSandboxConfig linux 8
 RunPodSandboxRequest: PodSandboxConfig config 1, string runtime_handler 2
 PodSandboxId: string pod_sandbox_id 1
 PodSandboxNetworkStatus: string ip 1
@@ -34,9 +42,10 @@ ImageSpec: string image 1
 KeyValue: string key 1, string value 2
 Mount: string container_path 1, string host_path 2, bool readonly 3
 LinuxContainerResources: int64 cpu_period 1, int64 cpu_quota 2, int64 cpu_shares 3, int64 memory_limit_in_bytes 4
-LinuxContainerSecurityContext: NamespaceOption namespace_options 3
+Capability: *string add_capabilities 1
+LinuxContainerSecurityContext: Capability capabilities 1, NamespaceOption namespace_options 3, bool readonly_rootfs 7
 LinuxContainerConfig: LinuxContainerResources resources 1, LinuxContainerSecurityContext security_context 2
-ContainerConfig: ContainerMetadata metadata 1, ImageSpec image 2, *string command 3, *string args 4, string working_dir 5, *KeyValue envs 6, *Mount mounts 7, string log_path 11, LinuxContainerConfig linux 15
+ContainerConfig: ContainerMetadata metadata 1, ImageSpec image 2, *string command 3, *string args 4, string working_dir 5, *KeyValue envs 6, *Mount mounts 7, string log_path 11, bool stdin 12, bool stdin_once 13, bool tty 14, LinuxContainerConfig linux 15
 CreateContainerRequest: string pod_sandbox_id 1, ContainerConfig config 2, PodSandboxConfig sandbox_config 3
 ContainerId: string container_id 1
 StopContainerRequest: string container_id 1, int64 timeout 2
@@ -48,6 +57,10 @@ ContainerStatusRequest: string container_id 1, bool verbose 2
 ContainerStatusResponse: ContainerStatus status 1, map info 2
 ExecSyncRequest: string container_id 1, *string cmd 2, int64 timeout 3
 ExecSyncResponse: bytes stdout 1, bytes stderr 2, int32 exit_code 3
+ExecRequest: string container_id 1, *string cmd 2, bool tty 3, bool stdin 4, bool stdout 5, bool stderr 6
+AttachRequest: string container_id 1, bool stdin 2, bool tty 3, bool stdout 4, bool stderr 5
+PortForwardRequest: string pod_sandbox_id 1, *int32 port 2
+StreamAddress: string url 1
 UInt64Value: uint64 value 1
 CpuUsage: int64 timestamp 1, UInt64Value usage_core_nano_seconds 2
 MemoryUsage: int64 timestamp 1, UInt64Value working_set_bytes 2
@@ -138,6 +151,18 @@ def logs(container):
             print(text, file=sys.stdout if stream == "stdout" else sys.stderr)
 
 
+def talk(method, words):
+    """Exec or Attach, with -i for input and -t for a terminal."""
+    flags = []
+    while words[0].startswith("-"):
+        flags.append(words.pop(0))
+    stdin, tty = "-i" in flags, "-t" in flags
+    request = {"container_id": words[0], "stdin": stdin, "tty": tty, "stdout": True, "stderr": not tty}
+    if method == "Exec":
+        request["cmd"] = words[1:]
+    return streams.talk(call(method, "StreamAddress", f"{method}Request", **request).url, stdin)
+
+
 def perform(command, words):
     """One command of crictl."""
     if command == "version":
@@ -150,6 +175,12 @@ def perform(command, words):
         config, pod = from_file("ContainerConfig", words[1]), from_file("PodSandboxConfig", words[2])
         request = {"pod_sandbox_id": words[0], "config": config, "sandbox_config": pod}
         print(call("CreateContainer", "ContainerId", "CreateContainerRequest", **request).container_id)
+    elif command == "attach" or (command == "exec" and words[0] != "-s"):
+        return talk(command.title(), words)
+    elif command == "port-forward":
+        local, remote = map(int, words[1].split(":"))
+        request = {"pod_sandbox_id": words[0], "port": [remote]}
+        streams.forward(lambda: call("PortForward", "StreamAddress", "PortForwardRequest", **request).url, local, remote)
     elif command == "exec":
         words.remove("-s")
         done = call("ExecSync", "ExecSyncResponse", "ExecSyncRequest", container_id=words[0], cmd=words[1:])
@@ -171,7 +202,10 @@ def perform(command, words):
         show(call(method, answer))
     elif command in ("inspect", "inspectp"):
         kind, field = ("Container", "container_id") if command == "inspect" else ("PodSandbox", "pod_sandbox_id")
-        show(call(f"{kind}Status", f"{kind}StatusResponse", f"{kind}StatusRequest", **{field: words[-1]}))
+        status = call(f"{kind}Status", f"{kind}StatusResponse", f"{kind}StatusRequest", **{field: words[-1]}, verbose=True)
+        document = json_format.MessageToDict(status, including_default_value_fields=True)
+        document["info"] = json.loads(status.info.get("info", "{}"))
+        print(json.dumps(document))
     elif command == "stop":
         seconds = int(option(words, "--timeout", "-t", default="0"))
         call("StopContainer", "Nothing", "StopContainerRequest", container_id=words[0], timeout=seconds)

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 #
 # In:  CRICTL=/abs/path of crictl (default: from PATH, or else the part of it in crictl.py, which needs python3-grpcio)
-# Out: BOX_OPTIONS; prepare_pods SOCKET, to be called in the box; state ID, has_state ID STATE
+# Out: BOX_OPTIONS; prepare_pods SOCKET, to be called in the box; pod_network; state ID, has_state ID STATE
 [ -n "${CRICTL:=$(command -v crictl)}" ] || CRICTL=$(dirname "$(realpath "${BASH_SOURCE[0]}")")/crictl.py
 export CRICTL
 if [ "${CRICTL##*.}" = py ] && ! /usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null; then
@@ -10,7 +10,7 @@ if [ "${CRICTL##*.}" = py ] && ! /usr/bin/python3 -c 'import grpc, google.protob
     echo '0 passed, 0 failed, 1 skipped'
     exit 0
 fi
-BOX_OPTIONS="--ro $CRICTL:/opt/client/$(basename "$CRICTL")"
+BOX_OPTIONS="--ro $CRICTL:/opt/client/$(basename "$CRICTL") --ro $(dirname "$(realpath "${BASH_SOURCE[0]}")")/streams.py:/opt/client/streams.py"
 
 # Puts crictl for a socket into PATH, and a bridge for pods where CNI looks for networks.
 prepare_pods() {
@@ -20,6 +20,12 @@ prepare_pods() {
     # Without a file it warns in the middle of its output.
     : >/etc/crictl.yaml
     PATH=$work/bin:$PATH
+    pod_network
+}
+
+# The only network that CNI finds.
+pod_network() {
+    mkdir -p /etc/cni/net.d
     rm -f /etc/cni/net.d/*
     cat >/etc/cni/net.d/10-pods.conflist <<'END'
 {"cniVersion": "0.4.0", "name": "pods", "plugins": [

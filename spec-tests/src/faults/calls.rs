@@ -7,17 +7,17 @@ use nix::errno::Errno;
 
 pub(super) const TESTS: &[Test] = &[
     root(
-        "F38",
+        "F40",
         "a container whose look at a file was not permitted is isolated all the same, or refused",
         |bed| each(bed, Verb::Run, &["openat2", "fstat", "newfstatat"], Errno::EPERM),
     ),
     root(
-        "F38",
+        "F40",
         "a program whose look at a file was not permitted is isolated all the same, or refused",
         |bed| each(bed, Verb::Exec, &["openat2", "fstat", "newfstatat"], Errno::EPERM),
     ),
     root(
-        "F38",
+        "F40",
         "a delete --force whose signal was not permitted ends in time, and can be tried again",
         |bed| each(bed, Verb::DeleteForce, &["kill", "pidfd_send_signal"], Errno::EPERM),
     ),

@@ -17,7 +17,7 @@
 //! | `events` | the queue of events to containerd |
 //! | `stdio` | the streams of a process |
 //! | `metrics` | statistics as containerd has them |
-//! | `watch` | descriptors in the event loop |
+//! | `watch`, `race` | descriptors in the event loop, the first of several things |
 //! | `rootfs` | mounts of the root file system |
 //!
 //! Imports go one way, as a test shows: `server`, `methods`, `pod`, `worker`.
@@ -29,6 +29,7 @@ mod methods;
 mod metrics;
 mod options;
 mod pod;
+mod race;
 mod refusal;
 mod rootfs;
 mod sandbox;

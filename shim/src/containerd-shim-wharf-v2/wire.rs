@@ -5,7 +5,8 @@
 use std::io;
 
 use containerd_shim_protos::ttrpc::proto::{
-    MESSAGE_HEADER_LENGTH, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_REQUEST, MESSAGE_TYPE_RESPONSE,
+    FLAG_NO_DATA, FLAG_REMOTE_CLOSED, MESSAGE_HEADER_LENGTH, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_DATA,
+    MESSAGE_TYPE_REQUEST, MESSAGE_TYPE_RESPONSE,
 };
 use containerd_shim_protos::ttrpc::{Code, MessageHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,8 +20,30 @@ pub(crate) struct Frame {
     pub(crate) is_request: bool,
     /// Whether it is a response.
     pub(crate) is_response: bool,
+    /// Whether it is a part of a stream.
+    pub(crate) is_data: bool,
+    /// Whether its sender sends nothing more of the stream.
+    pub(crate) is_last: bool,
+    /// Whether there is no message, not even an empty one.
+    pub(crate) is_bare: bool,
     /// The message; none if it was too long and was skipped.
     pub(crate) payload: Option<Vec<u8>>,
+}
+
+impl Frame {
+    /// A part of a stream.
+    pub(crate) fn data(stream: u32, payload: &[u8]) -> Self {
+        let payload = Some(payload.to_vec());
+        Self {
+            stream,
+            is_request: false,
+            is_response: false,
+            is_data: true,
+            is_last: false,
+            is_bare: false,
+            payload,
+        }
+    }
 }
 
 /// Reads a frame; none at the end of the connection.
@@ -44,6 +67,9 @@ pub(crate) async fn read(reader: &mut (impl AsyncReadExt + Unpin)) -> io::Result
         stream: header.stream_id,
         is_request: header.type_ == MESSAGE_TYPE_REQUEST,
         is_response: header.type_ == MESSAGE_TYPE_RESPONSE,
+        is_data: header.type_ == MESSAGE_TYPE_DATA,
+        is_last: header.flags & FLAG_REMOTE_CLOSED != 0,
+        is_bare: header.flags & FLAG_NO_DATA != 0,
         payload,
     }))
 }
@@ -74,6 +100,22 @@ pub(crate) async fn write_response(
     payload: &[u8],
 ) -> io::Result<()> {
     write(writer, MessageHeader::new_response(stream, payload.len() as u32), payload).await
+}
+
+/// Writes a part of a stream.
+pub(crate) async fn write_data(
+    writer: &mut (impl AsyncWriteExt + Unpin),
+    stream: u32,
+    payload: &[u8],
+) -> io::Result<()> {
+    write(writer, MessageHeader::new_data(stream, payload.len() as u32), payload).await
+}
+
+/// Writes the end of a stream.
+pub(crate) async fn write_end(writer: &mut (impl AsyncWriteExt + Unpin), stream: u32) -> io::Result<()> {
+    let mut header = MessageHeader::new_data(stream, 0);
+    header.flags = FLAG_REMOTE_CLOSED | FLAG_NO_DATA;
+    write(writer, header, &[]).await
 }
 
 /// In one piece, so that the peer gets a small frame as one packet.

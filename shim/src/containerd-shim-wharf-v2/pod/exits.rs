@@ -17,6 +17,7 @@ use super::memory::MemoryWatch;
 use super::process::{Exit, Process};
 use super::task::Task;
 use super::{Flight, Pod};
+use crate::stdio::Io;
 use crate::time;
 use crate::watch::watch;
 use crate::worker::Answer;
@@ -95,7 +96,13 @@ fn tell_last(pod: &Rc<Pod>, task: &Rc<Task>) {
     let Some(exit) = task.last_exit.borrow_mut().take() else { return };
     count_oom_kills(pod, task);
     task.oom.take();
-    announce(pod, task, &task.init, exit);
+    let last_words = task.init.io.borrow_mut().as_mut().and_then(Io::last_words);
+    let Some(last_words) = last_words else { return announce(pod, task, &task.init, exit) };
+    let (pod, task) = (pod.clone(), task.clone());
+    spawn_local(async move {
+        last_words.await;
+        announce(&pod, &task, &task.init, exit);
+    });
 }
 
 fn announce(pod: &Pod, task: &Task, process: &Process, exit: Exit) {

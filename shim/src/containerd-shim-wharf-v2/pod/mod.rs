@@ -18,6 +18,7 @@ use crate::events::Events;
 use crate::options::Options;
 use crate::refusal::Refusal;
 use crate::sandbox::files::Files;
+use crate::stdio::remote::Remotes;
 use crate::stdio::{Loggers, Owner, Purpose};
 use crate::worker::Workers;
 use load::Load;
@@ -32,6 +33,8 @@ pub(crate) struct Pod {
     pub(crate) events: Events,
     pub(crate) workers: Workers,
     pub(crate) loggers: Loggers,
+    /// The streams that clients carry over the socket of the server.
+    pub(crate) remotes: Remotes,
     /// Asks the server to end.
     pub(crate) shutdown: Notify,
     /// Something ended that may have been the server's last reason to stay.
@@ -71,12 +74,13 @@ pub(crate) struct Reservation {
 
 impl Pod {
     /// A server without containers.
-    pub(crate) fn new(namespace: String, events: Events) -> Self {
+    pub(crate) fn new(namespace: String, events: Events, remotes: Remotes) -> Self {
         Self {
             namespace,
             events,
             workers: Workers::default(),
             loggers: Loggers::default(),
+            remotes,
             shutdown: Notify::new(),
             calmer: Notify::new(),
             connections: Cell::new(0),
@@ -134,6 +138,7 @@ impl Pod {
     pub(crate) fn purpose<'a>(&'a self, options: &Options, id: &'a str) -> Purpose<'a> {
         Purpose {
             loggers: &self.loggers,
+            remotes: &self.remotes,
             home: self.workers.home(),
             owner: Owner { uid: options.io_uid, gid: options.io_gid },
             id,
@@ -207,7 +212,8 @@ mod tests {
 
     #[test]
     fn only_exits_of_the_flight_are_kept() {
-        let pod = Rc::new(Pod::new("default".to_owned(), Events::new("default".to_owned())));
+        let pod =
+            Rc::new(Pod::new("default".to_owned(), Events::new("default".to_owned()), Remotes::default()));
         pod.keep_exit(5, exit(1));
         let first = pod.flight();
         assert!(first.exit_of(5).is_none(), "it was before");
@@ -225,7 +231,8 @@ mod tests {
 
     #[test]
     fn an_id_is_reserved_once_and_freed_by_a_failure() {
-        let pod = Rc::new(Pod::new("default".to_owned(), Events::new("default".to_owned())));
+        let pod =
+            Rc::new(Pod::new("default".to_owned(), Events::new("default".to_owned()), Remotes::default()));
         let reservation = pod.reserve("a").unwrap();
         assert_eq!(pod.reserve("a").unwrap_err().code, 6);
         assert_eq!(pod.task("a").unwrap_err().code, 5);

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::pending;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,8 +17,11 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::dispatch;
+use super::streaming;
+use super::streams::Streams;
 use crate::pod::Pod;
 use crate::pod::load::Admission;
+use crate::race::{First, first};
 use crate::refusal::Refusal;
 use crate::wire;
 
@@ -56,14 +60,23 @@ async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
 ) -> io::Result<()> {
     let mut number = 0u64;
     let answers = Rc::new(Answers::default());
+    let mut streams = Streams::default();
     loop {
         answers.until_read().await;
-        let Some(frame) = wire::read(&mut reader).await? else { return Ok(()) };
+        let rest = async {
+            // A connection with calls is its owner's to close.
+            if number > 0 { pending().await } else { streams.rest().await }
+        };
+        let First::One(frame) = first(wire::read(&mut reader), rest).await else { return Ok(()) };
+        let Some(frame) = frame? else { return Ok(()) };
+        let stream = frame.stream;
         if !frame.is_request {
-            // Stream data, which the service does not use.
+            if frame.is_data {
+                streams.take(&frame);
+            }
             continue;
         }
-        let stream = frame.stream;
+        let is_last = frame.is_last;
         let (request, admission) = match admitted(pod, frame.payload) {
             Ok(call) => call,
             Err(refusal) => {
@@ -72,6 +85,12 @@ async fn answer_requests<W: AsyncWrite + Unpin + 'static>(
                 continue;
             }
         };
+        if [&*request.service, &*request.method] == streaming::METHOD {
+            if let Err(refusal) = streams.begin(&pod.remotes, stream, &request.payload, is_last, &writer) {
+                write_answer(&writer, stream, Err(refusal)).await;
+            }
+            continue;
+        }
         number += 1;
         let (pod, writer, own, answers) = (pod.clone(), writer.clone(), waits.clone(), answers.clone());
         let is_wait = admission.waits();
@@ -121,7 +140,11 @@ fn admitted(pod: &Pod, payload: Option<Vec<u8>>) -> Result<(Request, Admission),
     Ok((request, admission))
 }
 
-async fn write_answer<W: AsyncWrite + Unpin>(writer: &Mutex<W>, stream: u32, done: Result<Vec<u8>, Refusal>) {
+pub(super) async fn write_answer<W: AsyncWrite + Unpin>(
+    writer: &Mutex<W>,
+    stream: u32,
+    done: Result<Vec<u8>, Refusal>,
+) {
     let bytes = response(done).write_to_bytes().unwrap_or_default();
     if let Err(error) = wire::write_response(&mut *writer.lock().await, stream, &bytes).await {
         log::debug!("a caller left before its answer was sent: {error}");

@@ -2,6 +2,8 @@
 
 mod connection;
 mod dispatch;
+mod streaming;
+mod streams;
 
 use std::fs::File;
 use std::io;
@@ -23,9 +25,10 @@ use crate::cli::args::Args;
 use crate::events::Events;
 use crate::logging;
 use crate::pod::{Pod, exits};
+use crate::stdio::remote::Remotes;
 use crate::watch::watch;
 
-/// A daemon has one connection for each container; nothing else may connect.
+/// A daemon has one connection for each container and each stream; nothing else may connect.
 const MOST_CONNECTIONS: usize = 1024;
 /// How long a server stays without containers and without calls.
 const IDLE: Duration = Duration::from_secs(20);
@@ -83,11 +86,12 @@ fn hold_signals() -> nix::Result<SignalFd> {
 }
 
 async fn serve(namespace: &str, listener: StdListener, signals: SignalFd) -> Result<(), String> {
+    let socket = listener.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
     let listener = UnixListener::from_std(listener).map_err(|error| format!("listen: {error}"))?;
     let signals =
         watch(signals, Interest::READABLE).map_err(|error| format!("watch for signals: {error}"))?;
     let events = Events::new(namespace.to_owned());
-    let pod = Rc::new(Pod::new(namespace.to_owned(), events.clone()));
+    let pod = Rc::new(Pod::new(namespace.to_owned(), events.clone(), Remotes::new(socket)));
     match std::env::var("TTRPC_ADDRESS") {
         Ok(address) if !address.is_empty() => {
             let events = events.clone();

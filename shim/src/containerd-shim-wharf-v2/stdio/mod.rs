@@ -5,11 +5,13 @@
 //! | fifo | the fifo | nothing |
 //! | file | a pipe | pipe to file: root in the container could cut a file that it had open |
 //! | logger (`binary://`) | a pipe whose other end the logger has | nothing |
+//! | client (`ttrpc+unix://`) | a pipe | pipe to the client's messages, and back |
 //! | terminal | the terminal | terminal to fifo, file or logger, and fifo to terminal |
 
 mod copy;
 mod fifo;
 mod logger;
+pub(crate) mod remote;
 pub(crate) mod uri;
 
 use std::fs::{DirBuilder, File};
@@ -25,10 +27,12 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 use wharf::terminal::{WindowSize, set_window_size};
 
-use copy::{Sink, Watched, watch};
+pub(crate) use copy::Watched;
+use copy::{Sink, watch};
 pub(crate) use fifo::Owner;
 use logger::Logger;
 pub(crate) use logger::Loggers;
+use remote::{Remote, Remotes};
 use uri::Target;
 
 use crate::refusal::Refusal;
@@ -49,6 +53,8 @@ pub(crate) struct Streams {
 #[derive(Debug)]
 pub(crate) struct Purpose<'a> {
     pub(crate) loggers: &'a Loggers,
+    /// The streams that clients carry.
+    pub(crate) remotes: &'a Remotes,
     /// Where loggers run, if this process is in the namespaces of a pod.
     pub(crate) home: Option<Rc<wharf::pod::Home>>,
     pub(crate) owner: Owner,
@@ -84,11 +90,19 @@ pub(crate) struct Io {
     input: Option<JoinHandle<()>>,
     /// Ends once it has logged everything.
     logger: Option<Logger>,
+    /// What clients carry.
+    remotes: Vec<Remote>,
+    process_has_ended: bool,
+    /// The same for the input.
+    remote_input: Option<Remote>,
 }
 
 /// Opens the streams that `streams` describes.
 pub(crate) async fn open(streams: &Streams, purpose: &Purpose<'_>) -> Result<Opened, Refusal> {
     let target = uri::target(&streams.stdout).map_err(Refusal::invalid)?;
+    // Without output, the input decides.
+    let target_is_remote = target == Target::Remote
+        || (streams.stdout.is_empty() && uri::target(&streams.stdin) == Ok(Target::Remote));
     let mut opened = Opened {
         child: [null()?, null()?, null()?],
         io: Io::default(),
@@ -99,6 +113,7 @@ pub(crate) async fn open(streams: &Streams, purpose: &Purpose<'_>) -> Result<Ope
     match target {
         Target::Paths => opened.open_paths(streams, purpose).await?,
         Target::File(path) => opened.open_file(&path, streams)?,
+        Target::Remote => opened.open_remote_outputs(streams, purpose)?,
         Target::Logger(command) => {
             let started = purpose
                 .loggers
@@ -113,7 +128,9 @@ pub(crate) async fn open(streams: &Streams, purpose: &Purpose<'_>) -> Result<Ope
             }
         }
     }
-    if let Some(path) = uri::path(&streams.stdin).map_err(Refusal::invalid)? {
+    if target_is_remote {
+        opened.open_remote_input(streams, purpose)?;
+    } else if let Some(path) = uri::path(&streams.stdin).map_err(Refusal::invalid)? {
         opened.open_input(&path, streams.terminal, purpose.owner)?;
     }
     Ok(opened)
@@ -160,8 +177,7 @@ impl Opened {
             self.screen = sink;
             return Ok(());
         }
-        let (reader, writer) =
-            pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Refusal::io("make a pipe", errno))?;
+        let (reader, writer) = pipe()?;
         self.child[stream] = writer;
         self.copies.push((watched(reader, Interest::READABLE)?, sink));
         Ok(())
@@ -186,6 +202,38 @@ impl Opened {
             self.keyboard = Some(input.reader);
         } else {
             self.child[0] = input.reader;
+        }
+        Ok(())
+    }
+
+    fn open_remote_outputs(&mut self, streams: &Streams, purpose: &Purpose<'_>) -> Result<(), Refusal> {
+        let count = if streams.terminal { 1 } else { 2 };
+        for (index, text) in [&streams.stdout, &streams.stderr].into_iter().take(count).enumerate() {
+            let Some(id) = remote_id(text, purpose)? else { continue };
+            let (reader, writer) = pipe()?;
+            let reader = watched(reader, Interest::READABLE)?;
+            fifo::own(&writer, purpose.owner)
+                .map_err(|error| Refusal::io("give a pipe to its user", error))?;
+            self.io.remotes.push(purpose.remotes.output(&id, reader)?);
+            if streams.terminal {
+                self.screen = Sink::Stream(watched(writer, Interest::WRITABLE)?);
+            } else {
+                self.child[index + 1] = writer;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_remote_input(&mut self, streams: &Streams, purpose: &Purpose<'_>) -> Result<(), Refusal> {
+        let Some(id) = remote_id(&streams.stdin, purpose)? else { return Ok(()) };
+        let (reader, writer) = pipe()?;
+        let writer = watched(writer, Interest::WRITABLE)?;
+        fifo::own(&reader, purpose.owner).map_err(|error| Refusal::io("give a pipe to its user", error))?;
+        self.io.remote_input = Some(purpose.remotes.input(&id, writer)?);
+        if streams.terminal {
+            self.keyboard = Some(reader);
+        } else {
+            self.child[0] = reader;
         }
         Ok(())
     }
@@ -228,6 +276,9 @@ impl Pending {
 impl Io {
     /// No more input will come.
     pub(crate) fn close_stdin(&mut self) {
+        if let Some(input) = &self.remote_input {
+            input.close();
+        }
         self.hold = None;
     }
 
@@ -241,6 +292,9 @@ impl Io {
 
     /// The process has ended: its last output goes out before its end is reported.
     pub(crate) fn process_ended(&mut self) {
+        if std::mem::replace(&mut self.process_has_ended, true) {
+            return;
+        }
         if let Some((console, screen)) = &mut self.console {
             copy::flush(console, screen);
             // The copy keeps it until the terminal ends; then the client sees the end as well.
@@ -249,7 +303,29 @@ impl Io {
         if let Some(input) = self.input.take() {
             input.abort();
         }
+        if let Some(input) = &self.remote_input {
+            input.process_ended();
+        }
         self.hold = None;
+    }
+
+    /// What is still on its way to clients after the end of the process; none if there is no client. It must arrive
+    /// before they hear of the end: containerd stops reading then.
+    pub(crate) fn last_words(&mut self) -> Option<impl Future<Output = ()> + use<>> {
+        let carried: Vec<_> =
+            self.remotes.iter().filter(|remote| remote.has_client()).map(Remote::carried).collect();
+        if carried.is_empty() {
+            return None;
+        }
+        self.process_ended();
+        Some(async {
+            let all = async {
+                for carried in carried {
+                    carried.await;
+                }
+            };
+            timeout(DRAIN, all).await.ok();
+        })
     }
 
     /// Waits until all output has arrived, but not for processes that only hold it open.
@@ -258,6 +334,9 @@ impl Io {
             for output in &mut self.outputs {
                 // It fails only if it was aborted.
                 output.await.ok();
+            }
+            for remote in &self.remotes {
+                remote.carried().await;
             }
         };
         timeout(DRAIN, all).await.ok();
@@ -270,6 +349,22 @@ impl Drop for Io {
             task.abort();
         }
     }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), Refusal> {
+    pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Refusal::io("make a pipe", errno))
+}
+
+/// The id of a stream that a client carries over this server's socket.
+fn remote_id(text: &str, purpose: &Purpose<'_>) -> Result<Option<String>, Refusal> {
+    let Some(address) = uri::remote(text).map_err(Refusal::invalid)? else { return Ok(None) };
+    if !purpose.remotes.is_at(&address.socket) {
+        let socket = address.socket.display();
+        return Err(Refusal::invalid(format!(
+            "the stream {text:?} is one of {socket}, which is another server"
+        )));
+    }
+    Ok(Some(address.id))
 }
 
 fn watched(fd: OwnedFd, interest: Interest) -> Result<Watched, Refusal> {

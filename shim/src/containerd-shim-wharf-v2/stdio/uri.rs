@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// The scheme of streams over the socket of a server.
+const TTRPC: &str = "ttrpc+unix";
+
 /// Where output goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -11,6 +14,15 @@ pub(crate) enum Target {
     File(PathBuf),
     /// To a program that logs them.
     Logger(LoggerCommand),
+    /// Each to its client, over the socket of the server.
+    Remote,
+}
+
+/// A stream that a client carries over the socket of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RemoteAddress {
+    pub(crate) socket: PathBuf,
+    pub(crate) id: String,
 }
 
 /// A program that logs.
@@ -37,8 +49,29 @@ pub(crate) fn target(stdout: &str) -> Result<Target, String> {
             must_confirm: scheme == "binary-v2",
         })),
         "file" | "binary" | "binary-v2" => Err(format!("the path in {stdout:?} is not absolute")),
+        TTRPC => Ok(Target::Remote),
+        // containerd asks for what the shim has told it: ttrpc.
+        other if other.starts_with("grpc+") => {
+            Err(format!("unknown STDIO scheme {other}: the shim speaks ttrpc, not gRPC"))
+        }
         other => Err(format!("unknown STDIO scheme {other}")),
     }
+}
+
+/// The address of one stream, if clients carry them; none if it leads nowhere.
+pub(crate) fn remote(text: &str) -> Result<Option<RemoteAddress>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || format!("{text:?} is not of the form {TTRPC}://SOCKET?streaming_id=ID");
+    let rest = text.strip_prefix(TTRPC).and_then(|rest| rest.strip_prefix("://")).ok_or_else(wrong)?;
+    let (socket, query) = rest.split_once('?').ok_or_else(wrong)?;
+    let id = query.split('&').find_map(|pair| pair.strip_prefix("streaming_id=")).ok_or_else(wrong)?;
+    let id = decode(id, true)?;
+    if id.is_empty() {
+        return Err(wrong());
+    }
+    Ok(Some(RemoteAddress { socket: PathBuf::from(decode(socket, false)?), id }))
 }
 
 /// The path of one stream, if each has its own.
@@ -103,10 +136,25 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
-        assert_eq!(target("ttrpc+unix:///run/x"), Err("unknown STDIO scheme ttrpc+unix".to_owned()));
+        assert_eq!(target("ttrpc+vsock://3:1"), Err("unknown STDIO scheme ttrpc+vsock".to_owned()));
+        assert!(target("grpc+unix:///run/x?streaming_id=a").unwrap_err().contains("speaks ttrpc"));
+        for text in
+            ["ttrpc+unix:///run/x", "ttrpc+unix:///run/x?id=1", "ttrpc+unix:///run/x?streaming_id=", "/fifo"]
+        {
+            assert!(remote(text).is_err(), "{text}");
+        }
         for text in ["file://relative", "binary://", "file:///%zz", "binary:///x?a=%4"] {
             assert!(target(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn streams_over_the_socket_have_an_id() {
+        assert_eq!(target("ttrpc+unix:///run/s/x?streaming_id=a-stdout"), Ok(Target::Remote));
+        let remote = |text| remote(text).unwrap();
+        assert_eq!(remote(""), None);
+        let address = RemoteAddress { socket: "/run/s/x".into(), id: "a-stdin".to_owned() };
+        assert_eq!(remote("ttrpc+unix:///run/s/x?a=b&streaming_id=a-stdin"), Some(address));
     }
 
     #[test]

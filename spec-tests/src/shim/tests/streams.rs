@@ -245,7 +245,7 @@ fn resize_nothing(bed: &Bed<'_>) -> Outcome {
 }
 
 fn unknown_scheme(bed: &Bed<'_>) -> Outcome {
-    for address in ["gopher://logs/x", "ttrpc+unix:///run/s?streaming_id=x"] {
+    for address in ["gopher://logs/x", "grpc+unix:///run/s?streaming_id=x"] {
         let task = bed.planned(&Spec::new(), Streams::at("", address, address))?;
         refused(&format!("Create with {address}"), task.create(None, &[]), &[], &["STDIO scheme"])?;
         bed.until_gone(&task.bundle)?;

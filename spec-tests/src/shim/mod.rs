@@ -6,6 +6,7 @@
 //! sockets.
 
 pub mod bed;
+pub mod carried;
 pub mod client;
 pub mod daemon;
 pub mod launch;

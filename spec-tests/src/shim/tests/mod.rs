@@ -1,6 +1,7 @@
 //! What a shim must do, by area.
 
 mod bootstrap;
+mod carried;
 mod checkpoint;
 mod crashes;
 mod events;
@@ -28,6 +29,7 @@ pub const AREAS: &[&[Test]] = &[
     exec::TESTS,
     watch::TESTS,
     streams::TESTS,
+    carried::TESTS,
     loggers::TESTS,
     resources::TESTS,
     options::TESTS,

@@ -5,7 +5,7 @@
 //! does not protect from it. So the child does everything that takes the host's view or rights while the namespace's
 //! processes cannot see it, and the process that they can see is born last. It inherits the container's root, working
 //! directory, credentials and capabilities, the few descriptors that are left, and of the memory only the code, a new
-//! stack and the rest of the program.
+//! stack and the rest of the program, without the texts of the steps that are done.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{align_of, size_of};
@@ -69,6 +69,9 @@ impl Child<'_> {
     /// Continues in a new process, a child of our parent, with this one's credentials and nothing of its memory.
     #[inline(never)]
     pub(super) fn emerge(&mut self, index: u32) -> Outcome {
+        // What earlier hooks have printed is for the parent, if one fails.
+        path::close(self.hook_output);
+        self.hook_output = -1;
         if !memory::SEPARABLE {
             return self.refork(0);
         }
@@ -110,7 +113,10 @@ impl Child<'_> {
     /// Copies the state of this child into the room, with all pointers leading there.
     fn pack(&mut self, room: &mut Room, next: u32, [told, tell]: [RawFd; 2]) -> Outcome<*mut u8> {
         let program = self.program;
-        let arena: &[u8] = room.copy(program.arena)?;
+        let arena = room.copy(program.arena)?;
+        // Sources and data of mounts, and hooks with their environment: the steps that took them are done.
+        arena.get_mut(..program.passing as usize).unwrap_or_default().fill(0);
+        let arena: &[u8] = arena;
         let view = ProgramView {
             ops: room.copy(program.ops)?,
             hooks: room.copy(program.hooks)?,

@@ -90,6 +90,7 @@ pub(crate) fn exec(process: &Process, request: &ExecRequest<'_>) -> Result<Plan>
     } else {
         plan_null_streams(&mut plan.program);
     }
+    plan.program.let_texts_pass();
     plan_memory_policy(&mut plan.program, request.memory_policy)?;
     let tail = ProcessPlan::plan(
         &mut plan,

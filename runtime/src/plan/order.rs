@@ -38,6 +38,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
         fill_root(&mut plan, spec, &namespaces, &maps, &entries, None, request)?;
         finish_root(&mut plan, spec, &namespaces, request);
         enter_pid_namespace(&mut plan, &namespaces, request);
+        plan.program.let_texts_pass();
         plan.program.push_own(Op::LetGo, "close what was held of the root");
         if emergence(&namespaces, request).is_some() {
             plan.program.push_own(Op::Emerge, "make a process in the container's pid namespace");
@@ -49,6 +50,7 @@ pub(super) fn create(spec: &Spec, request: &Request<'_>) -> Result<Plan> {
     fill_root(&mut plan, spec, &namespaces, &maps, &entries, Some(process), request)?;
     finish_root(&mut plan, spec, &namespaces, request);
     enter_pid_namespace(&mut plan, &namespaces, request);
+    plan.program.let_texts_pass();
     plan_memory_policy(&mut plan.program, linux.and_then(|l| l.memory_policy().as_ref()))?;
     let tail = ProcessPlan::plan(
         &mut plan,

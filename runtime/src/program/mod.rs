@@ -294,6 +294,8 @@ pub(crate) struct ProgramView<'p> {
     pub(crate) envp: Option<List>,
     /// Whether a failure removes the remembered mounts again.
     pub(crate) undoes: bool,
+    /// How much of the arena only the steps before the child's last birth need.
+    pub(crate) passing: u32,
 }
 
 impl<'p> ProgramView<'p> {
@@ -325,6 +327,7 @@ pub(crate) struct Program {
     pub(crate) remembered: usize,
     /// Whether a failure removes the remembered mounts again.
     pub(crate) undoes: bool,
+    passing: u32,
     arena: Vec<u8>,
     /// The texts of all lists; `None` ends a list.
     entries: Vec<Option<Text>>,
@@ -399,7 +402,13 @@ impl Program {
             argv: self.argv,
             envp: self.envp,
             undoes: self.undoes,
+            passing: self.passing,
         }
+    }
+
+    /// Says that only the steps so far need the texts so far: a process that is born in sight of others goes without.
+    pub(crate) fn let_texts_pass(&mut self) {
+        self.passing = self.arena.len() as u32;
     }
 
     /// The text for people.

@@ -107,6 +107,20 @@ pub(super) const TESTS: &[Test] = &[
         }
         watched.found_nothing()
     }),
+    root("S28", "nor in the hooks of one, which run before it is in that namespace", |bed| {
+        let watched = Watched::start(bed)?;
+        let pids = format!("/proc/{}/ns/pid", watched.container.pid()?.as_raw_pid());
+        let spec = Spec::new().args(&["/probe", "true"]).no_namespace("pid").namespace("pid", Some(&pids));
+        // Long enough to be looked into several times.
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "sleep 0.05"], "env": [format!("SECRET={SECRET}")]});
+        for _ in 0..rounds() / 6 {
+            let bundle = bed.bundle(
+                &spec.clone().hook("createContainer", hook.clone()).hook("createRuntime", hook.clone()),
+            )?;
+            watched.call(&["run", "--bundle", &bundle.dir.to_string_lossy(), &bundle.id])?.ok()?;
+        }
+        watched.found_nothing()
+    }),
     root("S28", "nor while mounts are added", |bed| {
         let watched = Watched::start(bed)?;
         let file = bed.dir().join("mounts.json");

@@ -74,9 +74,9 @@ pub(super) const TESTS: &[Test] = &[
             // adjtimex(2) without a structure is EFAULT for all; it is here to see that the calls are made. A kernel
             // without modules, swap or ports answers ENOSYS.
             if answer.op.starts_with("syscall 159") {
-                answer.failed(&[14])?
+                answer.failed(&[14])?;
             } else {
-                answer.failed(&[1, 38])?
+                answer.failed(&[1, 38])?;
             }
         }
         Ok(())

@@ -21,9 +21,10 @@ use crate::pod::process::Exit;
 use crate::pod::sandbox::{Phase, Sandbox};
 use crate::pod::shared::Shared;
 use crate::refusal::Refusal;
-use crate::sandbox::config::{PodConfig, Sharing};
+use crate::sandbox::config::PodConfig;
 use crate::sandbox::files::{self, Files};
 use crate::sandbox::namespaces::wanted;
+use crate::sandbox::spec::describe;
 use crate::worker::Answer;
 use crate::{metrics, time};
 
@@ -60,6 +61,8 @@ pub(crate) async fn create(
         id: request.sandbox_id,
         bundle,
         config,
+        sharing,
+        network: request.netns_path,
         turn: Mutex::new(()),
         phase: Cell::new(Phase::Created),
         created: time::now(),
@@ -71,7 +74,7 @@ pub(crate) async fn create(
     // Before anything is awaited: a second call finds it.
     *pod.sandbox.borrow_mut() = Some(sandbox.clone());
     let _turn = sandbox.turn.lock().await;
-    let made = make(pod, &sandbox, &sharing, namespaces).await;
+    let made = make(pod, &sandbox, namespaces).await;
     if made.is_err() {
         pod.sandbox.borrow_mut().take();
         pod.calmer.notify_one();
@@ -82,10 +85,9 @@ pub(crate) async fn create(
 async fn make(
     pod: &Rc<Pod>,
     sandbox: &Rc<Sandbox>,
-    sharing: &Sharing,
     namespaces: wharf::pod::PodNamespaces,
 ) -> Result<(), Refusal> {
-    let files = Files::make(&sandbox.bundle, &sandbox.config, sharing)?;
+    let files = Files::make(&sandbox.bundle, &sandbox.config, &sandbox.sharing)?;
     let flight = pod.flight();
     let shared = Shared::make(&pod.workers, namespaces).await.inspect_err(|_| {
         if let Err(reason) = files::remove(&sandbox.bundle) {
@@ -116,6 +118,8 @@ pub(crate) async fn start(
     let mut response = StartSandboxResponse::new();
     response.pid = pid(&sandbox);
     response.created_at = MessageField::some(sandbox.created.clone());
+    let spec = describe(&sandbox.config, &sandbox.sharing, &sandbox.network, response.pid);
+    response.spec = MessageField::some(spec);
     Ok(response)
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, Notify};
 
 use super::process::Exit;
 use super::shared::Shared;
-use crate::sandbox::config::PodConfig;
+use crate::sandbox::config::{PodConfig, Sharing};
 use crate::sandbox::files::Files;
 
 /// Where a sandbox is in its life.
@@ -25,6 +25,9 @@ pub(crate) struct Sandbox {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
     pub(crate) config: PodConfig,
+    pub(crate) sharing: Sharing,
+    /// The network namespace as the daemon named it; empty for the host's.
+    pub(crate) network: String,
     /// Calls that change it take turns.
     pub(crate) turn: Mutex<()>,
     pub(crate) phase: Cell<Phase>,

@@ -105,6 +105,7 @@ pub(crate) enum NamespaceMode {
 pub(crate) struct Sharing {
     pub(crate) host_network: bool,
     pub(crate) host_ipc: bool,
+    pub(crate) host_pid: bool,
     /// Whether the containers share a pid namespace of the pod.
     pub(crate) pid: bool,
     pub(crate) users: Option<UserNamespace>,
@@ -144,10 +145,10 @@ impl PodConfig {
                 return Err(Refusal::invalid("the user namespace of the pod maps no users or no groups"));
             }
         }
-        host("pid", options.pid)?;
         Ok(Sharing {
             host_network: host("network", options.network)?,
             host_ipc: host("ipc", options.ipc)?,
+            host_pid: host("pid", options.pid)?,
             pid: options.pid == NamespaceMode::Pod as i32,
             users,
         })

@@ -11,8 +11,10 @@
 //! | `files` | /etc/hostname, /etc/hosts, /etc/resolv.conf and /dev/shm |
 //! | `containers` | what a container of the pod gets of them |
 //! | `namespaces` | the namespaces that the pod asks for |
+//! | `spec` | what the daemon is told about them |
 
 pub(crate) mod config;
 pub(crate) mod containers;
 pub(crate) mod files;
 pub(crate) mod namespaces;
+pub(crate) mod spec;

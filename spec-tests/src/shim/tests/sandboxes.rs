@@ -42,6 +42,11 @@ pub(super) const TESTS: &[Test] = &[
     test("N17", "loggers of a pod's containers run in the namespaces of the host", loggers),
     test("N18", "a pod whose network belongs to its user namespace", owned_network),
     test("N19", "after `ShutdownSandbox` it is the caller that closes the connection first", last_answer),
+    test(
+        "N20",
+        "`StartSandbox` tells the paths of the pod's namespaces, for daemons that join by path",
+        by_path,
+    ),
 ];
 
 const JOINED: [&str; 3] = ["network", "ipc", "uts"];
@@ -546,4 +551,57 @@ fn owned_network(bed: &Bed<'_>) -> Outcome {
     same("host name", value(&answers, 2), "blue\n")?;
     sandbox.finish()?;
     owner.finish()
+}
+
+/// Type and path.
+type Namespace = (String, Option<String>);
+
+/// The configuration that `StartSandbox` answers with, and type and path of each of its namespaces.
+fn told(answer: &rpc::StartSandboxResponse) -> Outcome<(Value, Vec<Namespace>)> {
+    let Some(spec) = answer.spec.as_ref() else { return fail("StartSandbox tells no configuration") };
+    same("type", spec.type_url.as_str(), "types.containerd.io/opencontainers/runtime-spec/1/Spec")?;
+    let document: Value = serde_json::from_slice(&spec.value)?;
+    let entries = document["linux"]["namespaces"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let mut all: Vec<_> = entries
+        .iter()
+        .map(|entry| (text(&entry["type"]).unwrap_or_default(), text(&entry["path"])))
+        .collect();
+    all.sort();
+    Ok((document, all))
+}
+
+fn by_path(bed: &Bed<'_>) -> Outcome {
+    let network = Network::new()?;
+    let own = |pid: u32, kind: &str| (kind.to_owned(), Some(format!("/proc/{pid}/ns/{kind}")));
+    let started = |config: &Config, network: &str| -> Outcome<_> {
+        let sandbox = Sandbox::planned(bed)?;
+        granted("CreateSandbox", sandbox.create(config, network))?;
+        let answer = granted("StartSandbox", sandbox.start())?;
+        Ok((sandbox, answer))
+    };
+    let (sandbox, answer) = started(&Config::new().sysctl("kernel.shm_rmid_forced", "1"), &network.path())?;
+    let (document, namespaces) = told(&answer)?;
+    let net = ("network".to_owned(), Some(network.path()));
+    let each = ("pid".to_owned(), None);
+    let wanted = vec![own(answer.pid, "ipc"), net.clone(), each, own(answer.pid, "uts")];
+    same("namespaces", &namespaces, &wanted)?;
+    same("host name", document["hostname"].as_str(), Some("blue"))?;
+    same("sysctls", &document["linux"]["sysctl"], &json!({"kernel.shm_rmid_forced": "1"}))?;
+    // As a daemon does that takes the paths and not the pid.
+    let joined = |spec: Spec, (kind, path): &Namespace| spec.namespace(kind, path.as_deref());
+    let spec = namespaces.iter().fold(Spec::new().without("/hostname"), joined);
+    let answers = tried(&sandbox, &spec, &[&["read", "/proc/sys/kernel/hostname"]])?;
+    same("host name of a container", value(&answers, 0), "blue\n")?;
+    sandbox.finish()?;
+
+    let (sandbox, answer) = started(&Config::new().mode(1, mode::POD), &network.path())?;
+    let wanted = vec![own(answer.pid, "ipc"), net, own(answer.pid, "pid"), own(answer.pid, "uts")];
+    same("with a pid namespace of the pod", &told(&answer)?.1, &wanted)?;
+    sandbox.finish()?;
+
+    let host = Config::new().mode(0, mode::NODE).mode(1, mode::NODE).mode(2, mode::NODE);
+    let (sandbox, answer) = started(&host, "")?;
+    check(told(&answer)?.1.is_empty(), || "a namespace of the host is told".into())?;
+    sandbox.finish()
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Measures everything that docs/performance.md shows, and writes it there: half an hour on a machine with nothing else to do.
+# Measures everything that docs/performance.md shows, and writes it there: an hour on a machine with nothing else to do.
 #
 #   bench/figures.sh [PART]...
 #
@@ -7,15 +7,17 @@
 #       library    the library in a program of its own
 #       shim       containerd shims beside each other, at 1, 20 and 100 pods
 #       ctr        the same through containerd and ctr, and the way to the first instruction
+#       pods       what pods cost a node, by the calls of a kubelet, at 1, 20 and 100 pods
+#       namespaces ways to keep the namespaces of pods
 #
 # Default: all of them. As root on a Debian machine (spec-tests/setup.sh). The runtimes are this machine's crun and runc, and
-# those of Debian's unstable release where its server is reached.
+# those of Debian's unstable release where its server is reached; `pods` needs its containerd, too.
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(bench library shim ctr)
+[ ${#parts[@]} -gt 0 ] || parts=(bench library shim ctr pods namespaces)
 for part in "${parts[@]}"; do
-    [[ $part =~ ^(bench|library|shim|ctr)$ ]] || { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
+    [[ $part =~ ^(bench|library|shim|ctr|pods|namespaces)$ ]] || { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
 done
 
 release=target/x86_64-unknown-linux-musl/release
@@ -41,6 +43,13 @@ for part in "${parts[@]}"; do
             SHIM=$shim RUNTIME=$wharf bench/ctr-figures.sh >target/ctr-figures.md
             target/release/ctr-figures --put target/ctr-figures.md --into docs/performance.md
             ;;
+        pods)
+            programs=${WHARF_CACHE:-/var/cache/wharf-tests}/containerd-sid
+            spec-tests/managers/unpack.sh sid "$programs" containerd
+            SHIM=$shim RUNTIME=$wharf PROGRAMS=$programs bench/pod-figures.sh >target/pod-figures.md
+            target/release/pod-figures --put target/pod-figures.md --into docs/performance.md
+            ;;
+        namespaces) target/release/pod-namespaces --into docs/performance.md ;;
     esac
 done
 # The README repeats some of them.

@@ -10,6 +10,8 @@ fn unknown_options_are_refused() {
         env!("CARGO_BIN_EXE_embedder"),
         env!("CARGO_BIN_EXE_guard"),
         env!("CARGO_BIN_EXE_neighbour"),
+        env!("CARGO_BIN_EXE_pod-figures"),
+        env!("CARGO_BIN_EXE_pod-namespaces"),
         env!("CARGO_BIN_EXE_shim-figures"),
     ] {
         let output = Command::new(program).arg("--wrong").output().expect("it starts");

@@ -11,6 +11,12 @@
 //!   needs it.
 //!
 //! The containers join the namespaces by their paths below `/proc/PID/ns`, as `linux.namespaces` has them.
+//!
+//! Bind mounts of those files would keep the namespaces without a process. They are not used: each is one more mount of
+//! the host, which every later copy of its mount namespace pays for, that is, every container; and they stay after a
+//! crash, while the namespaces of a process go with it. The program `pod-namespaces` of the benchmarks compares the
+//! three ways. Beside 100 pods with two bind mounts each, one copy of the mount namespace took 10 ms rather than 0.1 ms. A
+//! process that only holds the namespaces takes 100 kB, of the kernel's memory and its own; the others 25 to 30.
 
 mod enter;
 mod hold;

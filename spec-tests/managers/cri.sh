@@ -1,9 +1,9 @@
 #!/bin/bash
-# Pods as a kubelet makes them, through containerd's CRI plugin: [SHIM=/abs/path] [PROGRAMS=/abs/dir] [PAUSELESS=1] cri.sh
+# Pods as a kubelet makes them, through containerd's CRI plugin: [SHIM=/abs/path] [PROGRAMS=/abs/dir] [PAUSELESS=1] [STREAMING=1] cri.sh
 #
 # With SHIM, shim/install/install.sh configures containerd with the files beside it, exactly as on a node; otherwise
 # containerd's own shim serves the pods. With PAUSELESS, which needs containerd 2.x, pods have no container that holds
-# them, and there is no image for one.
+# them, and there is no image for one. With STREAMING as well, streams go over the shim's socket instead of FIFOs.
 NEEDS='containerd ctr'
 . "$(dirname "$0")/pods.sh"
 . "$(dirname "$0")/scenario.sh"
@@ -30,6 +30,10 @@ if [ -n "${SHIM:-}" ]; then
     ends 'the installer, as the DaemonSet calls it' 0 'containerd has the runtime wharf' "$work/install/install.sh" "$work/node"
     is 'it writes what the node has' "$(diff $config "$work/node$config")" ''
     is 'it restarts containerd on the node' "$(wc -l <"$work/systemctl.log")" 2
+    if [ -n "${STREAMING:-}" ]; then
+        sed -i "s/^\( *\)sandboxer = .shim.$/&\n\1io_type = 'streaming'/" $config
+        is 'streams go over the socket of the shim' "$(grep -c 'io_type' $config)" 1
+    fi
     ends 'the programs are there' 0 'wharf' "$work/node/usr/local/bin/containerd-shim-wharf-v2" -v
 fi
 
@@ -109,6 +113,58 @@ ends 'start it once more in the same pod' 0 '' crictl start "$again"
 is 'still one shim' "$(shims)" 1
 ends 'stop' 0 '' crictl stop --timeout 10 "$one"
 is 'it ended by the signal that it was given' "$(crictl inspect "$one" | jq -r .status.exitCode)" 3
+
+# --- streams: much, both ways, with a terminal, of containers that end at once
+run bash -c 'printf "one\ntwo\n" | crictl exec -i "$1" head -n 1' - "$again"
+is 'exec with input' "$CODE $OUT" '0 one'
+head -c 4000000 /dev/urandom >"$work/random"
+run bash -c 'crictl exec -i "$1" sh -c "head -c 4000000 | md5sum" <"$2"' - "$again" "$work/random"
+is 'four megabytes of input arrive' "$CODE ${OUT%% *}" "0 $(md5sum <"$work/random" | cut -d' ' -f1)"
+run bash -c 'crictl exec -i "$1" sh -c "exit 6" <"$2" 2>/dev/null; echo "code $?"' - "$again" "$work/random"
+like 'a process that does not read them ends all the same' "$OUT" 'code [16]'
+run bash -c 'crictl exec "$1" sh -c "head -c 9000000 /dev/zero; echo err >&2; exit 6" 2>"$2" | wc -c; cat "$2"; exit ${PIPESTATUS[0]}' - "$again" "$work/err"
+like 'nine megabytes of output arrive, and errors apart' "$OUT" "^9000000.err"
+run bash -c 'printf "typed\n" | crictl exec -i -t "$1" sh -c "tty; read line; echo read \$line" 2>&1' - "$again"
+like 'exec with a terminal' "$OUT" '/dev/pts/.*read typed'
+container talk 'while read line; do echo got $line; [ $line = end ] && exit 5; done'
+container tick 'i=0; while :; do i=$((i + 1)); echo tick $i; sleep 0.1; done'
+container much 'i=0; while [ $i -lt 60000 ]; do i=$((i + 1)); echo line $i of many that go to the log of this container; done'
+jq '. + {stdin: true}' "$work/talk.json" >"$work/talks.json"
+run crictl create "$pod" "$work/talks.json" "$work/pod.json"
+talk=$(tail -n1 <<<"$OUT")
+ends 'a container with input' 0 '' crictl start "$talk"
+run bash -c 'printf "hello\nend\n" | crictl attach -i "$1"' - "$talk"
+like 'attach: it answers' "$OUT" 'got hello.*got end'
+wait_for 10 has_state "$talk" EXITED
+is 'attach: it has read everything' "$(crictl inspect "$talk" | jq -r .status.exitCode)" 5
+ends 'and the log has it, too' 0 'got end' crictl logs "$talk"
+run crictl create "$pod" "$work/much.json" "$work/pod.json"
+much=$(tail -n1 <<<"$OUT")
+ends 'a container that writes much' 0 '' crictl start "$much"
+wait_for 60 has_state "$much" EXITED
+is 'its log has every line' "$(grep -c ' stdout F line [0-9]* of many' "$work/logs/much.log") $(tail -n1 "$work/logs/much.log" | cut -d' ' -f5)" '60000 60000'
+lost=0
+for i in $(seq 10); do
+    container "short$i" "echo last words of $i"
+    run crictl create "$pod" "$work/short$i.json" "$work/pod.json"
+    short=$(tail -n1 <<<"$OUT")
+    crictl start "$short" >/dev/null
+    wait_for 10 has_state "$short" EXITED
+    grep -q "last words of $i" "$work/logs/short$i.log" || lost=$((lost + 1))
+done
+is 'the last words of short containers are in their logs' "$lost lost" '0 lost'
+run crictl create "$pod" "$work/tick.json" "$work/pod.json"
+tick=$(tail -n1 <<<"$OUT")
+ends 'a container that goes on writing' 0 '' crictl start "$tick"
+ticks() { grep -c ' stdout F tick' "$work/logs/tick.log"; }
+ticked() { [ "$(ticks)" -gt "$1" ]; }
+wait_for 10 ticked 3
+stop_containerd
+start_containerd
+wait_for 10 ticked "$(($(ticks) + 10))"
+is 'its log goes on after a restart of containerd' "$? $(state "$tick")" '0 CONTAINER_RUNNING'
+ends 'so do execs' 0 '^through$' crictl exec -s "$tick" echo through
+ends 'stop it' 0 '' crictl stop --timeout 0 "$tick"
 
 # --- two pods: one of them in the host's network and pid namespaces
 cat >"$work/host.json" <<END

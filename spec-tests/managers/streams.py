@@ -42,6 +42,7 @@ class Channels:
 
     def receive(self):
         """Yields (channel, data) until the other side ends."""
+        whole = b""
         while True:
             head = self.file.read(2)
             if len(head) < 2 or head[0] & 15 == 8:
@@ -50,8 +51,14 @@ class Channels:
             if size >= 126:
                 size = int.from_bytes(self.file.read(2 if size == 126 else 8), "big")
             body = self.file.read(size)
-            if head[0] & 15 in (0, 1, 2) and body:
-                yield body[0], body[1:]
+            if head[0] & 15 not in (0, 1, 2):
+                continue
+            whole += body
+            # A message may come in parts.
+            if head[0] & 0x80:
+                if whole:
+                    yield whole[0], whole[1:]
+                whole = b""
 
 
 def talk(url, with_input):

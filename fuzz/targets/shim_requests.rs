@@ -21,6 +21,8 @@ mod metrics;
 mod options;
 #[path = "../../shim/src/containerd-shim-wharf-v2/pod/mod.rs"]
 mod pod;
+#[path = "../../shim/src/containerd-shim-wharf-v2/race.rs"]
+mod race;
 #[path = "../../shim/src/containerd-shim-wharf-v2/refusal.rs"]
 mod refusal;
 #[path = "../../shim/src/containerd-shim-wharf-v2/rootfs/mod.rs"]
@@ -65,17 +67,22 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert!(command.program.is_absolute(), "a logger that is looked up somewhere");
     }
     let _ = stdio::uri::path(&text);
+    if let Ok(Some(remote)) = stdio::uri::remote(&text) {
+        assert!(!remote.id.is_empty(), "a stream without an id");
+    }
     let words: Vec<String> = text.lines().map(str::to_owned).collect();
     let _ = rootfs::parse(&words);
     let _ = cli::args::parse(text.split('\0').map(Into::into));
 });
 
-/// Each frame ends where the next one begins, and a request in it is decoded.
+/// Each frame ends where the next one begins, and a request or a part of a stream in it is decoded.
 fn frames(bytes: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("an event loop");
     runtime.block_on(async {
         let mut reader = bytes;
+        let inbox = server::streaming::Inbox::default();
         while let Ok(Some(frame)) = wire::read(&mut reader).await {
+            inbox.take(&frame);
             if let Some(payload) = frame.payload.filter(|_| frame.is_request) {
                 let _ = Request::parse_from_bytes(&payload);
             }

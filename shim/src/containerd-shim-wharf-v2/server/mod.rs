@@ -2,7 +2,7 @@
 
 mod connection;
 mod dispatch;
-mod streaming;
+pub(crate) mod streaming;
 mod streams;
 
 use std::fs::File;

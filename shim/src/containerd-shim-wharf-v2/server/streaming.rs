@@ -1,7 +1,7 @@
 //! The streaming service, `containerd.services.streaming.v1.Streaming`: the streams of processes over the server's socket.
 //!
 //! A client sends the id of a stream and gets an empty message as an answer. Then the receiver of the data says how many
-//! bytes it takes, and the sender sends no more than that (`containerd.types.transfer`). Whoever has nothing more to send
+//! bytes it takes, and the sender sends no more than that (`containerd.types.transfer`). The side that has nothing more to send
 //! ends its half: a client that has read everything, too, which is how the shim knows that nothing was lost.
 
 mod inbox;
@@ -21,7 +21,7 @@ use crate::refusal::Refusal;
 use crate::stdio::Watched;
 use crate::stdio::remote::{Client, Input, Remotes, Stage};
 use crate::wire;
-pub(super) use inbox::Inbox;
+pub(crate) use inbox::Inbox;
 
 /// The service and its method.
 pub(super) const METHOD: [&str; 2] = ["containerd.services.streaming.v1.Streaming", "Stream"];

@@ -60,7 +60,7 @@ impl Streams {
         let (remotes, ended) = (remotes.clone(), self.ended.clone());
         let task = spawn_local(async move {
             stream.serve(&remotes).await;
-            // Who hears of it runs after this task, and finds it finished.
+            // A task that hears of it runs after this one, and finds it finished.
             ended.notify_waiters();
         });
         self.all.insert(number, (inbox, task.abort_handle()));

@@ -168,7 +168,7 @@ fn bounded(bed: &Bed<'_>) -> Outcome {
     check(count <= (FIRST + (1 << 18)) as u64, || format!("{count} bytes were written, {FIRST} taken"))?;
     let after = resident(task.pod.pid)?;
     check(after < before + (8 << 10), || format!("the shim grew from {before} to {after} KiB"))?;
-    same("parts that nobody asked for", out.next(Duration::ZERO).err(), Some(Refusal::Silence))?;
+    same("parts that were not asked for", out.next(Duration::ZERO).err(), Some(Refusal::Silence))?;
     poured(&first, 0)?;
     let rest = out.read_to_end()?;
     same("bytes", first.len() + rest.len(), 64 << 20)?;
@@ -285,7 +285,7 @@ fn vanish(bed: &Bed<'_>) -> Outcome {
     out.until("signal 10")?;
     granted("Kill", task.kill("", 12, false))?;
     out.until("signal 12")?;
-    // Nobody reads the last words.
+    // The last words stay unread.
     drop(out);
     task.finish()
 }

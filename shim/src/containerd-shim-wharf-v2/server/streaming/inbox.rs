@@ -18,7 +18,7 @@ use crate::wire::Frame;
 
 /// The client's half of a stream.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Inbox {
+pub(crate) struct Inbox {
     wanted: RefCell<Wanted>,
     /// The id, until it is looked at.
     id: RefCell<Option<String>>,
@@ -45,7 +45,7 @@ enum Wanted {
 
 impl Inbox {
     /// A frame of the stream has come.
-    pub(in crate::server) fn take(&self, frame: &Frame) {
+    pub(crate) fn take(&self, frame: &Frame) {
         if self.ended.get() || self.fault.borrow().is_some() {
             return;
         }

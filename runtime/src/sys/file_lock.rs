@@ -15,6 +15,10 @@ use super::{Result, check_unit, retry};
 /// One page is the smallest possible mapping; it is never touched.
 const LENGTH: usize = 1;
 
+/// How often it is tried to remove the mapping: the kernel needs memory of its own for that, which may be short for a
+/// moment.
+const RELEASES: u32 = 100;
+
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct FileLock {
@@ -73,9 +77,14 @@ impl Mapping {
 }
 
 impl Drop for Mapping {
+    /// A mapping that stayed would keep the lock, and this process might wait for it without end.
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and no reference into it exists.
-        unsafe { libc::munmap(self.0 as *mut libc::c_void, LENGTH) };
+        for _ in 0..RELEASES {
+            // SAFETY: the mapping is this value's own, and no reference into it exists.
+            if unsafe { libc::munmap(self.0 as *mut libc::c_void, LENGTH) } == 0 {
+                return;
+            }
+        }
     }
 }
 

@@ -21,6 +21,9 @@ pub(super) const TESTS: &[Test] = &[
         "a delete --force whose signal was not permitted ends in time, and can be tried again",
         |bed| each(bed, Verb::DeleteForce, &["kill", "pidfd_send_signal"], Errno::EPERM),
     ),
+    root("F40", "no mounts add hangs because the kernel has no memory to unmap a page", |bed| {
+        each(bed, Verb::MountsAdd, &["munmap"], Errno::ENOMEM)
+    }),
 ];
 
 /// Lets each of the calls fail once. `inject` does so with every call there is.

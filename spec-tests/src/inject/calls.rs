@@ -85,9 +85,9 @@ pub(super) fn cannot_fail(number: i64, errno: Errno) -> bool {
     has(WITHOUT_ERRORS) || errno == Errno::EPERM && has(PERMITTED)
 }
 
-/// Whether it reads what another process has sent.
+/// Whether it may read what another process has sent.
 pub(super) fn is_read(number: i64) -> bool {
-    number == libc::SYS_read
+    [libc::SYS_read, libc::SYS_recvfrom].contains(&number)
 }
 
 /// Whether the kernel does what is asked before it reports an error: a descriptor is closed in any case.

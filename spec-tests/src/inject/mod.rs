@@ -148,10 +148,18 @@ impl Point<'_> {
         self.baseline.verb
     }
 
-    /// Tries it.
+    /// Tries it; once more if it hangs, for a busy machine may be as slow once.
     pub fn judge(&self, runtime: &Runtime, host: &Host, work: &Path) -> Verdict {
         let begun = Instant::now();
-        let outcome = Bed::new(runtime, host, work).and_then(|bed| {
+        let outcome = match self.try_once(runtime, host, work) {
+            Err(Fault::Failed(reason)) if reason.contains("HANG") => self.try_once(runtime, host, work),
+            other => other,
+        };
+        Verdict { name: self.name(), outcome, took: begun.elapsed() }
+    }
+
+    fn try_once(&self, runtime: &Runtime, host: &Host, work: &Path) -> Outcome {
+        Bed::new(runtime, host, work).and_then(|bed| {
             let before = Untouched::now(work, bed.dir());
             let answer = self.try_in(&bed);
             let clean = bed.clean_up().and_then(|()| untouched(&before, work, bed.dir()));
@@ -161,8 +169,7 @@ impl Point<'_> {
                 }
                 other => other,
             }
-        });
-        Verdict { name: self.name(), outcome, took: begun.elapsed() }
+        })
     }
 
     fn try_in(&self, bed: &Bed<'_>) -> Outcome {
@@ -170,8 +177,8 @@ impl Point<'_> {
         let stage = verb.prepare(bed)?;
         let (called, log) = trace(bed, verb, &stage, self.action, self.place)?;
         let ended = called.code();
-        let judged = self.ended_well(&called, &log).and_then(|()| self.look(bed, &stage, &called));
-        let deleted = self.deleted(bed, &stage);
+        let judged = ended_well(&called, &log).and_then(|()| self.look(bed, &stage, &called));
+        let deleted = deleted(bed, &stage);
         // Not each run makes the same calls: a process may have to wait or not.
         let other = log.hit.filter(|number| *number != self.number);
         let other =
@@ -181,20 +188,6 @@ impl Point<'_> {
             skipped @ Fault::Skipped(_) => skipped,
         })?;
         if log.hit.is_none() { skip("the call was not made this time, or cannot fail so") } else { Ok(()) }
-    }
-
-    fn ended_well(&self, called: &Called, log: &Log) -> Outcome {
-        // A language's runtime gives up without memory, and there is no way to stop it.
-        let memory = log.hit.is_some_and(calls::is_about_memory);
-        if !memory {
-            quiet(called)?;
-        }
-        match log.died.iter().find(|(_, signal)| CRASHES.contains(signal)) {
-            Some((task, signal)) if !memory => {
-                fail(format!("process {task} died of signal {signal}; stderr {}", brief(&called.stderr)))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Whether the container is isolated as it should be.
@@ -226,15 +219,29 @@ impl Point<'_> {
         let found = differences(&seen, before);
         check(found.is_empty(), || format!("it failed, and now {}", found.join("; ")))
     }
+}
 
-    fn deleted(&self, bed: &Bed<'_>, stage: &Stage) -> Outcome {
-        let id = &stage.bundle.id;
-        let called = bed.command(["delete", "--force", id]).patience(PATIENCE).call()?;
-        quiet(&called)?;
-        called.ok()?;
-        let left = settled(bed, &stage.bundle);
-        check(left.is_empty(), || format!("delete --force left {}", left.join(", ")))
+fn ended_well(called: &Called, log: &Log) -> Outcome {
+    // A language's runtime gives up without memory, and there is no way to stop it.
+    let memory = log.hit.is_some_and(calls::is_about_memory);
+    if !memory {
+        quiet(called)?;
     }
+    match log.died.iter().find(|(_, signal)| CRASHES.contains(signal)) {
+        Some((task, signal)) if !memory => {
+            fail(format!("process {task} died of signal {signal}; stderr {}", brief(&called.stderr)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn deleted(bed: &Bed<'_>, stage: &Stage) -> Outcome {
+    let id = &stage.bundle.id;
+    let called = bed.command(["delete", "--force", id]).patience(PATIENCE).call()?;
+    quiet(&called)?;
+    called.ok()?;
+    let left = settled(bed, &stage.bundle);
+    check(left.is_empty(), || format!("delete --force left {}", left.join(", ")))
 }
 
 /// Fewer devices than without the disturbance are no weaker isolation: a cgroup above may forbid a default device, and the

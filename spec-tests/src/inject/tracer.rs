@@ -311,7 +311,7 @@ impl Tracer {
             Action::Record => {}
             Action::Kill => kill(pid, Signal::SIGKILL)?,
             Action::Fail(errno)
-                if calls::cannot_fail(call.number(), errno) || is_pipe_read(pid, call, errno) =>
+                if calls::cannot_fail(call.number(), errno) || is_from_another(pid, call, errno) =>
             {
                 return self.go_on(pid, None);
             }
@@ -372,10 +372,13 @@ fn is_other(pid: Pid) -> bool {
     program.file_name().is_some_and(|name| OTHERS.iter().any(|other| name == *other))
 }
 
-/// Whether it reads from a pipe, which can only be interrupted.
-fn is_pipe_read(pid: Pid, call: Call, errno: Errno) -> bool {
-    let file = || fs::read_link(format!("/proc/{pid}/fd/{}", call.first_argument())).unwrap_or_default();
-    calls::is_read(call.number()) && errno != Errno::EINTR && file().to_string_lossy().starts_with("pipe:")
+/// Whether it reads from a pipe or socket, which can only be interrupted.
+fn is_from_another(pid: Pid, call: Call, errno: Errno) -> bool {
+    if !calls::is_read(call.number()) || errno == Errno::EINTR {
+        return false;
+    }
+    let file = fs::read_link(format!("/proc/{pid}/fd/{}", call.first_argument())).unwrap_or_default();
+    ["pipe:", "socket:"].iter().any(|kind| file.to_string_lossy().starts_with(kind))
 }
 
 #[cfg(test)]

@@ -175,7 +175,9 @@ fn run(options: &Options, number: u32) -> Result<bool, String> {
         }
         First::Fails(why) => return Err(format!("it does not run the simplest container: {why}")),
     }
-    session.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    for note in &session.notes {
+        eprintln!("note: {note}");
+    }
     eprintln!("{} ({})", runtime.path.display(), runtime.version());
     let begun = Instant::now();
     let mut verdicts = Vec::new();
@@ -186,10 +188,14 @@ fn run(options: &Options, number: u32) -> Result<bool, String> {
             Err(fault) => verdicts.push(undisturbed(*verb, fault, begun)),
         }
     }
-    baselines.iter().for_each(|baseline| eprintln!("{}", baseline.summary()));
+    for baseline in &baselines {
+        eprintln!("{}", baseline.summary());
+    }
     let points = chosen(options, &baselines);
     if options.list {
-        points.iter().for_each(|point| println!("{}", point.name()));
+        for point in &points {
+            println!("{}", point.name());
+        }
         return Ok(true);
     }
     let progress = Progress::new(points.len(), false);

@@ -87,9 +87,9 @@ pub(crate) fn forget(url: &str) -> io::Result<()> {
     };
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            if fs::symlink_metadata(path)?.file_type().is_socket() {
-                fs::remove_file(path)?;
-            }
+            // Refused also by a file of another kind.
+            let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
+            is_socket.then(|| fs::remove_file(path)).transpose()?;
         }
         Err(error) if !gone(&error) => return Err(error),
         _ => {}

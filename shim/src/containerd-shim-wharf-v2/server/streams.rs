@@ -78,7 +78,7 @@ impl Streams {
     /// Waits until all streams have been over for a while.
     pub(super) async fn rest(&self) {
         if !self.begun.get() {
-            pending().await
+            pending::<()>().await;
         }
         loop {
             let ended = self.ended.notified();

@@ -359,12 +359,12 @@ mod tests {
         run(async {
             let remotes = Remotes::default();
             let (reader, writer) = pipe();
-            File::from(writer.try_clone().unwrap()).write_all(&[0; 65536]).unwrap();
+            File::from(writer.try_clone().unwrap()).write_all(&vec![0; 65536]).unwrap();
             let process = remotes.input("in", watch(writer, Interest::WRITABLE).unwrap()).unwrap();
             let client = remotes.connect("in").await.unwrap();
             let Stage::Input(input) = client.stage() else { panic!() };
             assert_eq!(input.space(), input::ROOM);
-            input.put(&[1; input::ROOM]);
+            input.put(&vec![1; input::ROOM]);
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }

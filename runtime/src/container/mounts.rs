@@ -91,8 +91,9 @@ impl Container {
             Change { container: self, pid, known: &known, fates: Fates::default(), announced: None };
         // The rest may wait for the child as long as another process in the container keeps it stopped.
         drop(lock);
-        // The child has nothing left to do when it reports, and dropping the value ends it.
-        let done = spawn(&plan, &Resources::new(host, &ways_in), &mut change).map(drop);
+        // The child has nothing left to do when it reports: it ends by itself or, if it is kept from that, when the value
+        // is dropped. Without the word it would take back what it has done, should it not be permitted to end it.
+        let done = spawn(&plan, &Resources::new(host, &ways_in), &mut change).map(|mut child| drop(child.go()));
         let over = change.fates.over(done.is_ok(), settled);
         if !over.is_empty()
             && let Err(error) = added::forget(&self.directory, &self.record, &over)

@@ -93,7 +93,8 @@ impl Container {
         drop(lock);
         // The child has nothing left to do when it reports: it ends by itself or, if it is kept from that, when the value
         // is dropped. Without the word it would take back what it has done, should it not be permitted to end it.
-        let done = spawn(&plan, &Resources::new(host, &ways_in), &mut change).map(|mut child| drop(child.go()));
+        let done =
+            spawn(&plan, &Resources::new(host, &ways_in), &mut change).map(|mut child| drop(child.go()));
         let over = change.fates.over(done.is_ok(), settled);
         if !over.is_empty()
             && let Err(error) = added::forget(&self.directory, &self.record, &over)

@@ -7,8 +7,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use containerd_shim_protos::protobuf::{EnumOrUnknown, Message as _, MessageField};
-use containerd_shim_protos::ttrpc::{self, Code, Request, Response};
+use containerd_shim_protos::protobuf::Message as _;
+use containerd_shim_protos::ttrpc::{Code, Request};
 use tokio::io::AsyncWrite;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
+use super::answer::write_answer;
 use super::dispatch;
 use super::streaming;
 use super::streams::Streams;
@@ -140,17 +141,6 @@ fn admitted(pod: &Pod, payload: Option<Vec<u8>>) -> Result<(Request, Admission),
     Ok((request, admission))
 }
 
-pub(super) async fn write_answer<W: AsyncWrite + Unpin>(
-    writer: &Mutex<W>,
-    stream: u32,
-    done: Result<Vec<u8>, Refusal>,
-) {
-    let bytes = response(done).write_to_bytes().unwrap_or_default();
-    if let Err(error) = wire::write_response(&mut *writer.lock().await, stream, &bytes).await {
-        log::debug!("a caller left before its answer was sent: {error}");
-    }
-}
-
 /// Performs one call in a task of its own: what was begun is completed, whether its caller waits or not. It counts
 /// until then.
 async fn perform(pod: &Rc<Pod>, request: Request, admission: &Rc<Admission>) -> Result<Vec<u8>, Refusal> {
@@ -176,20 +166,4 @@ async fn perform(pod: &Rc<Pod>, request: Request, admission: &Rc<Admission>) -> 
         Some(limit) => timeout(limit, call).await.map_err(|_| late())?,
     };
     done.unwrap_or_else(|error| Err(Refusal::new(Code::INTERNAL, format!("{name}: {error}"))))
-}
-
-fn response(done: Result<Vec<u8>, Refusal>) -> Response {
-    let mut response = Response::new();
-    match done {
-        Ok(payload) => {
-            response.status = MessageField::some(ttrpc::get_status(Code::OK, ""));
-            response.payload = payload;
-        }
-        Err(refusal) => {
-            let mut status = ttrpc::get_status(Code::UNKNOWN, refusal.message);
-            status.code = EnumOrUnknown::from_i32(refusal.code);
-            response.status = MessageField::some(status);
-        }
-    }
-    response
 }

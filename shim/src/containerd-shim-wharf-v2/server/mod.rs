@@ -1,5 +1,6 @@
 //! The server: one thread, one event loop.
 
+mod answer;
 mod connection;
 mod dispatch;
 pub(crate) mod streaming;

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use tokio::io::AsyncWrite;
 use tokio::sync::Mutex;
 
+use super::answer::write_answer;
 use crate::race::{First, first};
 use crate::refusal::Refusal;
 use crate::stdio::Watched;
@@ -64,7 +65,7 @@ impl<W: AsyncWrite + Unpin> Stream<W> {
     pub(super) async fn serve(self, remotes: &Remotes) {
         if let Err(refusal) = self.carry(remotes).await {
             log::debug!("a stream ends: {refusal}");
-            super::connection::write_answer(&self.writer, self.number, Err(refusal)).await;
+            write_answer(&self.writer, self.number, Err(refusal)).await;
         }
     }
 

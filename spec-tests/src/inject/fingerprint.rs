@@ -8,6 +8,7 @@ use rustix::process::Pid;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 /// What tells nothing about isolation, or is another with each run.
 const VOLATILE: [&str; 9] =
@@ -49,12 +50,20 @@ const LIMITS: [(&str, &[&str]); 4] = [
     ("cpu", &["cpu.shares", "cpu.weight"]),
 ];
 
+/// The text with a word in the place of a path, also where the path begins at the root of its file system: mountinfo says
+/// where in that a mount is.
+fn without_path(text: String, path: &Path, bed: &Bed<'_>, word: &str) -> String {
+    let own = bed.dir().file_name().unwrap_or_default().to_string_lossy();
+    let path = path.to_string_lossy();
+    let ends = path.match_indices('/').map(|(at, _)| &path[at..]).filter(|end| end.contains(&*own));
+    ends.fold(text, |text, end| text.replace(end, word))
+}
+
 /// A report of the probe without what differs from run to run.
 pub(super) fn normal(bed: &Bed<'_>, stage: &Stage, report: &Value) -> Outcome<Value> {
     let text = report.to_string();
     // The bundle first: its path has that of the bed in it.
-    let dir = stage.bundle.dir.to_string_lossy();
-    let text = text.replace(&*dir, "BUNDLE").replace(&*bed.dir().to_string_lossy(), "BED");
+    let text = without_path(without_path(text, &stage.bundle.dir, bed, "BUNDLE"), bed.dir(), bed, "BED");
     let mut report: Value = serde_json::from_str(&text.replace(&stage.bundle.id, "ID"))?;
     let Some(map) = report.as_object_mut() else { return fail(format!("no report: {text}")) };
     for key in VOLATILE {

@@ -27,6 +27,9 @@ pub(crate) const VERB: Verb = Verb::new(
     Opt::switch("stats", "print the statistics once and exit"),
 ]);
 
+/// What the kernel says of a file in a cgroup that has been removed: once it is open, and before.
+const GONE: [Errno; 2] = [Errno::ENODEV, Errno::ENOENT];
+
 /// A line of the output.
 #[derive(Serialize)]
 struct Event<'a, T> {
@@ -105,6 +108,11 @@ fn stats(container: &Container) -> Result<Option<Stats>, Failure> {
             ErrorKind::WrongState => Ok(None),
             // There will never be any.
             ErrorKind::Unsupported => Err(error.into()),
+            // systemd takes the cgroup away a moment before the end of the container can be seen.
+            _ if error.errno().is_some_and(|errno| GONE.contains(&Errno::from_raw(errno))) => {
+                log::debug!("{error}");
+                Ok(None)
+            }
             _ => {
                 log::error!("{error}");
                 Ok(None)

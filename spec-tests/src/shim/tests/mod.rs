@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod carried;
+mod carried_clients;
 mod checkpoint;
 mod crashes;
 mod events;
@@ -14,6 +15,7 @@ mod pods;
 mod protocol;
 mod resources;
 mod rootfs;
+mod sandbox_containers;
 mod sandboxes;
 mod streams;
 mod watch;
@@ -30,12 +32,14 @@ pub const AREAS: &[&[Test]] = &[
     watch::TESTS,
     streams::TESTS,
     carried::TESTS,
+    carried_clients::TESTS,
     loggers::TESTS,
     resources::TESTS,
     options::TESTS,
     events::TESTS,
     pods::TESTS,
     sandboxes::TESTS,
+    sandbox_containers::TESTS,
     checkpoint::TESTS,
     crashes::TESTS,
     leaks::TESTS,

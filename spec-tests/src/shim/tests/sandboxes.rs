@@ -1,4 +1,4 @@
-//! Pods without a container that holds them.
+//! Pods without a container that holds them: the calls of the sandbox service.
 
 use crate::network::Network;
 use crate::outcome::{Outcome, check, fail, same};
@@ -6,7 +6,6 @@ use crate::shim::bed::Bed;
 use crate::shim::client::{PATIENCE, code, granted, refused};
 use crate::shim::launch::any;
 use crate::shim::sandbox::{CONFIG, Config, SERVICE, Sandbox, mode};
-use crate::shim::stdio::Streams;
 use crate::shim::task::Task;
 use crate::shim::{Test, test};
 use crate::spec::Spec;
@@ -14,33 +13,17 @@ use containerd_shim_protos::sandbox_api as rpc;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(super) const TESTS: &[Test] = &[
     test("N1", "the life of a sandbox: states, pid, platform, waiters, the end of the shim", life),
-    test("N2", "containers of a pod share network, IPC, host name and /dev/shm, and have its files", shared),
-    test("N3", "sysctls of a pod are set in its namespaces alone", sysctls),
-    test("N4", "a pod in the network, IPC and pid namespaces of the host", host),
-    test("N5", "a shared pid namespace: its first process reaps, and has nothing of the shim", shared_pids),
     test("N6", "a holder that is killed makes the pod not ready, and wakes all waiters", holder_killed),
-    test("N7", "a pod with a user namespace", users),
     test("N8", "what is wrong is refused with the code of containerd's controller, and nothing stays", wrong),
     test("N9", "calls out of order, and repeated ones", order),
-    test("N10", "hooks of a pod's containers run in the namespaces of the host", hooks),
     test("N11", "`delete` after the shim was killed leaves nothing of the sandbox", killed),
     test("N12", "`ShutdownSandbox` takes containers with it that are left", shutdown_with_containers),
     test("N13", "the metrics of a pod are those of its cgroup", metrics),
-    test("N14", "a container that starts 20 times in its pod", restarts),
-    test("N15", "a container's own files stay where its configuration has them", own_files),
-    test(
-        "N16",
-        "a privileged process in the pod's pid namespace finds nothing in the holder, and cannot end it",
-        hostile,
-    ),
-    test("N17", "loggers of a pod's containers run in the namespaces of the host", loggers),
-    test("N18", "a pod whose network belongs to its user namespace", owned_network),
     test("N19", "after `ShutdownSandbox` it is the caller that closes the connection first", last_answer),
     test(
         "N20",
@@ -49,14 +32,14 @@ pub(super) const TESTS: &[Test] = &[
     ),
 ];
 
-const JOINED: [&str; 3] = ["network", "ipc", "uts"];
+pub(super) const JOINED: [&str; 3] = ["network", "ipc", "uts"];
 
-fn link(pid: u32, kind: &str) -> Outcome<PathBuf> {
+pub(super) fn link(pid: u32, kind: &str) -> Outcome<PathBuf> {
     Ok(fs::read_link(format!("/proc/{pid}/ns/{kind}"))?)
 }
 
 /// What operations of the probe in a container of the pod answer.
-fn tried(sandbox: &Sandbox<'_, '_>, spec: &Spec, script: &[&[&str]]) -> Outcome<Vec<Value>> {
+pub(super) fn tried(sandbox: &Sandbox<'_, '_>, spec: &Spec, script: &[&[&str]]) -> Outcome<Vec<Value>> {
     let mut words = vec!["/probe", "try"];
     for (index, operation) in script.iter().enumerate() {
         if index > 0 {
@@ -73,7 +56,7 @@ fn tried(sandbox: &Sandbox<'_, '_>, spec: &Spec, script: &[&[&str]]) -> Outcome<
     Ok(answers)
 }
 
-fn value(answers: &[Value], index: usize) -> &str {
+pub(super) fn value(answers: &[Value], index: usize) -> &str {
     answers[index]["value"].as_str().unwrap_or_default()
 }
 
@@ -117,132 +100,18 @@ fn life(bed: &Bed<'_>) -> Outcome {
     Ok(())
 }
 
-fn shared(bed: &Bed<'_>) -> Outcome {
-    let network = Network::new()?;
-    let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    let config = Config {
-        dns: Some([text(&["10.0.0.10", "1.1.1.1"]), text(&["a.svc", "b"]), text(&["ndots:5"])]),
-        ..Config::new()
-    };
-    let sandbox = Sandbox::running(bed, &config, &network.path())?;
-    // As containerd writes it: with shared memory of the container's own, which stands for the pod's.
-    let plain = Spec::new()
-        .no_mount("/dev/shm")
-        .mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"])
-        .without("/hostname");
-    let spec = sandbox.joined(&plain, &JOINED)?;
-    let first = sandbox.container(&spec.clone().args(&["/probe", "wait"]))?;
-    first.streams.borrow_mut().until("ready")?;
-    for kind in ["net", "ipc", "uts"] {
-        same(kind, link(first.pid, kind)?, link(sandbox.pod.pid, kind)?)?;
-        check(link(first.pid, kind)? != link(std::process::id(), kind)?, || format!("{kind} is the host's"))?;
-    }
-    tried(&sandbox, &spec, &[&["write", "/dev/shm/from-first", "hello"]])?;
-    let answers = tried(
-        &sandbox,
-        &spec,
-        &[
-            &["read", "/dev/shm/from-first"],
-            &["read", "/etc/hostname"],
-            &["read", "/etc/resolv.conf"],
-            &["read", "/proc/sys/kernel/hostname"],
-            &["read", "/etc/hosts"],
-        ],
-    )?;
-    same("shared memory", value(&answers, 0), "hello")?;
-    same("/etc/hostname", value(&answers, 1), "blue\n")?;
-    let resolver = "search a.svc b\nnameserver 10.0.0.10\nnameserver 1.1.1.1\noptions ndots:5\n";
-    same("/etc/resolv.conf", value(&answers, 2), resolver)?;
-    same("host name", value(&answers, 3), "blue\n")?;
-    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
-    same("/etc/hosts", value(&answers, 4), hosts.as_str())?;
-    first.finish()?;
-    sandbox.finish()
-}
-
-fn sysctls(bed: &Bed<'_>) -> Outcome {
-    let network = Network::new()?;
-    let before = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
-    let (own_net, own_ipc) =
-        (before("net/ipv4/ip_unprivileged_port_start"), before("kernel/shm_rmid_forced"));
-    let config = Config::new()
-        .sysctl("net.ipv4.ip_unprivileged_port_start", "0")
-        .sysctl("kernel.shm_rmid_forced", "1");
-    let sandbox = Sandbox::running(bed, &config, &network.path())?;
-    let spec = sandbox.joined(&Spec::new(), &JOINED)?;
-    let names = ["/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/kernel/shm_rmid_forced"];
-    let answers = tried(&sandbox, &spec, &[&["read", names[0]], &["read", names[1]]])?;
-    same("ports", value(&answers, 0).trim(), "0")?;
-    same("shared memory", value(&answers, 1).trim(), "1")?;
-    same("the host's ports", before("net/ipv4/ip_unprivileged_port_start"), own_net)?;
-    same("the host's shared memory", before("kernel/shm_rmid_forced"), own_ipc)?;
-    sandbox.finish()
-}
-
-fn host(bed: &Bed<'_>) -> Outcome {
-    let config = Config::new().mode(0, mode::NODE).mode(1, mode::NODE).mode(2, mode::NODE);
-    let sandbox = Sandbox::running(bed, &config, "")?;
-    let pid = granted("SandboxStatus", sandbox.status())?.pid;
-    for kind in ["net", "ipc", "uts", "pid"] {
-        same(kind, link(pid, kind)?, link(std::process::id(), kind)?)?;
-    }
-    let spec = JOINED.iter().fold(Spec::new(), |spec, kind| spec.no_namespace(kind)).without("/hostname");
-    let answers = tried(&sandbox, &spec, &[&["read", "/etc/hostname"]])?;
-    let own = fs::read_to_string("/proc/sys/kernel/hostname")?;
-    // Without a name of its own, the pod has the host's; here it has been given one, which only its file shows.
-    same("/etc/hostname", value(&answers, 0), "blue\n")?;
-    check(own != "blue\n", || "the host was renamed".into())?;
-    sandbox.finish()
-}
-
-fn status_of(pid: u32, field: &str) -> String {
+pub(super) fn status_of(pid: u32, field: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap_or_default().trim().to_owned()
 }
 
 /// Waits for the end of a holder.
-fn until_gone(bed: &Bed<'_>, pid: u32) -> Outcome {
+pub(super) fn until_gone(bed: &Bed<'_>, pid: u32) -> Outcome {
     bed.until("the holder to be gone", || {
         let state = status_of(pid, "State");
         Ok((state.is_empty() || state.starts_with('Z')).then_some(()))
     })
-}
-
-fn shared_pids(bed: &Bed<'_>) -> Outcome {
-    let network = Network::new()?;
-    let sandbox = Sandbox::running(bed, &Config::new().mode(1, mode::POD), &network.path())?;
-    let pid = granted("SandboxStatus", sandbox.status())?.pid;
-    check(pid != sandbox.pod.pid, || "the shim is in the pod's pid namespace".into())?;
-    let spec = sandbox.joined(&Spec::new(), &["network", "ipc", "uts", "pid"])?;
-    bed.until("the holder to give up its rights", || Ok((status_of(pid, "Seccomp") == "2").then_some(())))?;
-    for field in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
-        same(field, status_of(pid, field).trim_start_matches('0'), "")?;
-    }
-    same("descriptors", fs::read_dir(format!("/proc/{pid}/fd"))?.count(), 1)?;
-    same("its root", fs::read_dir(format!("/proc/{pid}/root"))?.count(), 0)?;
-    same("its environment", fs::read(format!("/proc/{pid}/environ"))?, Vec::<u8>::new())?;
-    for kind in ["mnt", "net", "ipc", "uts", "pid"] {
-        check(link(pid, kind)? != link(std::process::id(), kind)?, || format!("{kind} is the host's"))?;
-    }
-    // Orphans become the holder's children, and are gone when they end.
-    let task = sandbox.container(&spec.clone().args(&["/probe", "leave"]))?;
-    task.exit("")?;
-    granted("Delete", task.delete(""))?;
-    let waiting = sandbox.container(&spec.clone().args(&["/probe", "wait"]))?;
-    waiting.streams.borrow_mut().until("ready")?;
-    let seen =
-        tried(&sandbox, &spec, &[&["list", "/proc"], &["read", "/proc/1/comm"], &["list", "/proc/1/root"]])?;
-    same("the first process", value(&seen, 1), "wharf-pod\n")?;
-    let listed = seen[0]["value"].as_array().cloned().unwrap_or_default();
-    let pids = listed.iter().filter(|name| name.as_str().is_some_and(|name| name.parse::<u32>().is_ok()));
-    same("processes: the holder, the one that waits, this one", pids.count(), 3)?;
-    check(seen[2]["errno"] != 0 || seen[2]["value"] == json!([]), || {
-        format!("the root of pid 1: {}", seen[2])
-    })?;
-    waiting.finish()?;
-    sandbox.finish()?;
-    until_gone(bed, pid)
 }
 
 fn holder_killed(bed: &Bed<'_>) -> Outcome {
@@ -257,32 +126,6 @@ fn holder_killed(bed: &Bed<'_>) -> Outcome {
         same("exit status", exit.exit_status, 137)?;
     }
     same("state", granted("SandboxStatus", sandbox.status())?.state.as_str(), "SANDBOX_NOTREADY")?;
-    sandbox.finish()
-}
-
-fn users(bed: &Bed<'_>) -> Outcome {
-    let config = Config { users: Some((100_000, 65536)), ..Config::new().mode(0, mode::NODE) };
-    let sandbox = Sandbox::running(bed, &config, "")?;
-    let pid = granted("SandboxStatus", sandbox.status())?.pid;
-    same(
-        "map",
-        fs::read_to_string(format!("/proc/{pid}/uid_map"))?.split_whitespace().collect::<Vec<_>>(),
-        vec!["0", "100000", "65536"],
-    )?;
-    let owner = status_of(pid, "Uid");
-    same("user", owner.split_whitespace().next().unwrap_or_default(), "100000")?;
-    let spec = sandbox.joined(&Spec::new().user_namespace(100_000, 65536), &["ipc", "user"])?;
-    let spec = spec.no_namespace("network").no_namespace("uts").without("/hostname").no_mount("/sys");
-    let spec = spec.no_mount("/dev/shm");
-    let answers = tried(
-        &sandbox,
-        &spec,
-        &[&["stat", "/etc/hostname"], &["write", "/dev/shm/x", "1"], &["stat", "/dev/shm"]],
-    )?;
-    for index in [0, 2] {
-        same("owner", &answers[index]["value"]["uid"], &json!(0))?;
-    }
-    same("written", &answers[1]["errno"], &json!(0))?;
     sandbox.finish()
 }
 
@@ -366,25 +209,6 @@ fn order(bed: &Bed<'_>) -> Outcome {
     granted("ShutdownSandbox", sandbox.shutdown()).map(drop)
 }
 
-fn hooks(bed: &Bed<'_>) -> Outcome {
-    let network = Network::new()?;
-    let sandbox = Sandbox::running(bed, &Config::new(), &network.path())?;
-    let told = bed.dir().join("namespaces");
-    let script =
-        format!("readlink /proc/self/ns/net /proc/self/ns/uts /proc/self/ns/ipc > {}", told.display());
-    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
-    let spec = sandbox.joined(&Spec::new().hook("createRuntime", hook), &JOINED)?;
-    tried(&sandbox, &spec, &[&["env", "PATH"]])?;
-    let own = |kind: &str| link(std::process::id(), kind).map(|link| link.display().to_string());
-    let text = fs::read_to_string(&told)?;
-    same(
-        "namespaces of the hook",
-        text.lines().map(str::to_owned).collect::<Vec<_>>(),
-        vec![own("net")?, own("uts")?, own("ipc")?],
-    )?;
-    sandbox.finish()
-}
-
 fn killed(bed: &Bed<'_>) -> Outcome {
     let network = Network::new()?;
     for pids in [mode::CONTAINER, mode::POD] {
@@ -444,113 +268,6 @@ fn metrics(bed: &Bed<'_>) -> Outcome {
     check(data.type_url.contains("cgroups.v") && !data.value.is_empty(), || format!("{answer:?}"))?;
     task.finish()?;
     sandbox.finish()
-}
-
-fn restarts(bed: &Bed<'_>) -> Outcome {
-    let network = Network::new()?;
-    let sandbox = Sandbox::running(bed, &Config::new(), &network.path())?;
-    let spec = sandbox.joined(&Spec::new().without("/hostname"), &JOINED)?;
-    for _ in 0..20 {
-        let answers = tried(&sandbox, &spec, &[&["read", "/proc/sys/kernel/hostname"]])?;
-        same("host name", value(&answers, 0), "blue\n")?;
-    }
-    sandbox.finish()
-}
-
-fn own_files(bed: &Bed<'_>) -> Outcome {
-    let network = Network::new()?;
-    let sandbox = Sandbox::running(bed, &Config::new(), &network.path())?;
-    let hosts = bed.dir().join("hosts");
-    fs::write(&hosts, "kubelet's\n")?;
-    let own = Spec::new().mount("/etc/hosts", "bind", &hosts.to_string_lossy(), &["rbind", "rprivate"]);
-    let spec = sandbox.joined(&own, &JOINED)?;
-    let answers = tried(&sandbox, &spec, &[&["read", "/etc/hosts"], &["read", "/etc/hostname"]])?;
-    same("/etc/hosts", value(&answers, 0), "kubelet's\n")?;
-    same("/etc/hostname", value(&answers, 1), "blue\n")?;
-    sandbox.finish()
-}
-
-fn hostile(bed: &Bed<'_>) -> Outcome {
-    let network = Network::new()?;
-    let sandbox = Sandbox::running(bed, &Config::new().mode(1, mode::POD), &network.path())?;
-    let pid = granted("SandboxStatus", sandbox.status())?.pid;
-    bed.until("the holder to give up its rights", || Ok((status_of(pid, "Seccomp") == "2").then_some(())))?;
-    let all =
-        ["CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_KILL", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SYS_CHROOT"];
-    let spec = sandbox.joined(&Spec::new().capabilities(&all), &["network", "ipc", "uts", "pid"])?;
-    let answers = tried(
-        &sandbox,
-        &spec,
-        &[
-            &["list", "/proc/1/root"],
-            &["list", "/proc/1/cwd"],
-            &["list", "/proc/1/fd"],
-            &["read", "/proc/1/environ"],
-            &["read", "/proc/1/mountinfo"],
-            &["kill", "1", "9"],
-            &["kill", "1", "19"],
-        ],
-    )?;
-    // It may look, and there is nothing to see: not even an environment.
-    for (index, wanted) in [json!([]), json!([]), json!(["0"]), json!("")].iter().enumerate() {
-        same(answers[index]["op"].as_str().unwrap_or_default(), &answers[index]["value"], wanted)?;
-    }
-    same("mounts of the holder", value(&answers, 4).lines().count(), 1)?;
-    same("the holder lives", status_of(pid, "State").chars().next(), Some('S'))?;
-    same("state", granted("SandboxStatus", sandbox.status())?.state.as_str(), "SANDBOX_READY")?;
-    sandbox.finish()
-}
-
-fn loggers(bed: &Bed<'_>) -> Outcome {
-    let network = Network::new()?;
-    let sandbox = Sandbox::running(bed, &Config::new(), &network.path())?;
-    let (script, told) = (bed.dir().join("logger.sh"), bed.dir().join("logger.out"));
-    let links = "/proc/self/ns/net /proc/self/ns/uts /proc/self/ns/ipc";
-    let text = format!("#!/bin/sh\nreadlink {links} >{}\nexec 5>&-\ncat <&3 >/dev/null\n", told.display());
-    fs::write(&script, text)?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-    let address = format!("binary://{}", script.display());
-    let bundle = bed.bundle(&sandbox.joined(&Spec::new(), &JOINED)?.args(&["/probe", "true"]))?;
-    let task = bed.create_in(&sandbox.pod, bundle, Streams::at("", &address, &address))?;
-    task.begin()?;
-    same("exit status", task.exit("")?, 0)?;
-    granted("Delete", task.delete(""))?;
-    let own = |kind: &str| link(std::process::id(), kind).map(|link| link.display().to_string());
-    let text = fs::read_to_string(&told)?;
-    same(
-        "namespaces of the logger",
-        text.lines().collect::<Vec<_>>(),
-        vec![own("net")?, own("uts")?, own("ipc")?],
-    )?;
-    sandbox.finish()
-}
-
-fn owned_network(bed: &Bed<'_>) -> Outcome {
-    // As the CRI makes it: in a user namespace that exists already, here that of another container.
-    let owner = bed.waiting(&Spec::new().user_namespace(100_000, 65536))?;
-    let path = format!("/proc/{}/ns/net", owner.pid);
-    let config = Config { users: Some((100_000, 65536)), ..Config::new() };
-    let config =
-        config.sysctl("net.ipv4.ip_unprivileged_port_start", "80").sysctl("kernel.shm_rmid_forced", "1");
-    let sandbox = Sandbox::running(bed, &config, &path)?;
-    let pid = granted("SandboxStatus", sandbox.status())?.pid;
-    for kind in ["user", "net"] {
-        same(kind, link(pid, kind)?, link(owner.pid, kind)?)?;
-    }
-    let spec =
-        sandbox.joined(&Spec::new().user_namespace(100_000, 65536), &["network", "ipc", "uts", "user"])?;
-    let spec = spec.without("/hostname").no_mount("/dev/shm");
-    let names = ["/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/kernel/shm_rmid_forced"];
-    let answers = tried(
-        &sandbox,
-        &spec,
-        &[&["read", names[0]], &["read", names[1]], &["read", "/proc/sys/kernel/hostname"]],
-    )?;
-    same("ports", value(&answers, 0).trim(), "80")?;
-    same("shared memory", value(&answers, 1).trim(), "1")?;
-    same("host name", value(&answers, 2), "blue\n")?;
-    sandbox.finish()?;
-    owner.finish()
 }
 
 /// Type and path.

@@ -1,4 +1,4 @@
-//! Waiting for the first of several things.
+//! Waiting for the first of several things. `select!` of tokio would bring one more crate, of macros, for these lines.
 
 use std::pin::pin;
 use std::task::Poll;

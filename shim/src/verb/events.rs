@@ -108,17 +108,18 @@ fn stats(container: &Container) -> Result<Option<Stats>, Failure> {
             ErrorKind::WrongState => Ok(None),
             // There will never be any.
             ErrorKind::Unsupported => Err(error.into()),
-            // systemd takes the cgroup away a moment before the end of the container can be seen.
-            _ if error.errno().is_some_and(|errno| GONE.contains(&Errno::from_raw(errno))) => {
-                log::debug!("{error}");
-                Ok(None)
-            }
+            // systemd takes the cgroup away with the container's last process.
+            _ if is_gone(&error) && matches!(container.open_init(), Ok(None) | Err(_)) => Ok(None),
             _ => {
                 log::error!("{error}");
                 Ok(None)
             }
         },
     }
+}
+
+fn is_gone(error: &wharf::Error) -> bool {
+    error.errno().is_some_and(|errno| GONE.contains(&Errno::from_raw(errno)))
 }
 
 fn print_stats(container: &Container, stats: Stats) -> Result<u8, Failure> {

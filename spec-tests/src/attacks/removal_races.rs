@@ -82,7 +82,7 @@ fn removed_meanwhile(bed: &Bed<'_>) -> Outcome {
     none_at(&container, "/added")
 }
 
-/// A change of the mount at `/added` whose `count`th call of that name waits for two seconds.
+/// A change of the mount at `/added` whose `count`th call of that name waits for five seconds, far longer than what happens meanwhile takes.
 fn delayed(container: &Container<'_, '_>, verb: &str, call: &str, count: u32) -> Outcome<Running> {
     let bed = container.bed;
     bed.host.needs_root_because("newuidmap has no privileges under strace")?;
@@ -92,7 +92,7 @@ fn delayed(container: &Container<'_, '_>, verb: &str, call: &str, count: u32) ->
     let (file, output) = (file.to_string_lossy(), bed.dir().join("trace"));
     fs::write(&output, "")?;
     let (trace, inject) =
-        (format!("trace={call}"), format!("inject={call}:delay_enter=2000000:when={count}"));
+        (format!("trace={call}"), format!("inject={call}:delay_enter=5000000:when={count}"));
     let strace = ["strace", "-f", "-qq", "-o", &output.to_string_lossy(), "-e", &trace, "-e", &inject];
     bed.command(["mounts", verb, container.id(), &file]).under(&strace).spawn()
 }

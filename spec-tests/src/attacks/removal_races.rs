@@ -82,7 +82,8 @@ fn removed_meanwhile(bed: &Bed<'_>) -> Outcome {
     none_at(&container, "/added")
 }
 
-/// A change of the mount at `/added` whose `count`th call of that name waits for five seconds, far longer than what happens meanwhile takes.
+/// A change of the mount at `/added` whose `count`th call of that name waits for five seconds: far longer than what
+/// happens meanwhile takes.
 fn delayed(container: &Container<'_, '_>, verb: &str, call: &str, count: u32) -> Outcome<Running> {
     let bed = container.bed;
     bed.host.needs_root_because("newuidmap has no privileges under strace")?;

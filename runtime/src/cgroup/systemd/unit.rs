@@ -46,7 +46,7 @@ impl ScopeName {
             prefix => format!("{prefix}-{name}.scope"),
         };
         for part in [slice, &unit] {
-            if part.len() > LONGEST || !part.bytes().all(is_unit_byte) {
+            if !is_unit_name(part) {
                 let message = format!("{part:?} cannot be the name of a systemd unit");
                 return Err(Error::invalid(POINTER, message)
                     .with_hint("letters, digits and :-_.\\@ are allowed, 255 at most"));
@@ -72,13 +72,15 @@ impl ScopeName {
     }
 }
 
-fn is_unit_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte)
+fn is_unit_name(name: &str) -> bool {
+    name.len() <= LONGEST
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
 }
 
-/// The cgroup of a slice, relative to that of the instance.
+/// The cgroup of a slice, relative to that of the instance. None for text that cannot be the name of a unit, as it could
+/// be a path that leads elsewhere.
 pub(crate) fn slice_path(slice: &str) -> Option<PathBuf> {
-    expand(slice).ok().filter(|path| !path.as_os_str().is_empty())
+    is_unit_name(slice).then(|| expand(slice).ok())?.filter(|path| !path.as_os_str().is_empty())
 }
 
 /// `a-b.slice` lies in `a.slice`: a dash is a step down (systemd.slice(5)).
@@ -135,6 +137,17 @@ mod tests {
         for path in [None, Some(Path::new(":wharf:"))] {
             let name = ScopeName::parse(path, "a_1+b-.c", &user).unwrap();
             assert_eq!(name.unit(), "wharf-a_1\\x2bb-.c.scope");
+        }
+    }
+
+    #[test]
+    fn no_slice_leads_out() {
+        assert_eq!(slice_path("a-b.slice").as_deref(), Some(Path::new("a.slice/a-b.slice")));
+        let long = format!("{}.slice", "n".repeat(LONGEST));
+        for text in
+            ["", "a", "-.slice", "a--b.slice", "/a.slice", "/1/.+m-\n-web.slice", "a/../../b.slice", &long]
+        {
+            assert_eq!(slice_path(text), None, "{text}");
         }
     }
 

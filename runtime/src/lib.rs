@@ -149,6 +149,7 @@ pub mod protect {
 pub mod worker {
     pub use crate::container::{bind_mount, id_mapped_mount, reap};
     pub use crate::sys::loop_device::LoopDevice;
+    pub use crate::sys::rest::rest;
     pub use crate::sys::worker::{
         core_scheduling_group, fork, keep_exit_statuses, pass_descriptors, signal_child,
     };

@@ -226,7 +226,7 @@ unsafe extern "C" fn add_object(object: *mut libc::dl_phdr_info, _: usize, range
     0
 }
 
-fn page_size() -> usize {
+pub(super) fn page_size() -> usize {
     // SAFETY: no pointers.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).ok().filter(|size| size.is_power_of_two()).unwrap_or(4096)

@@ -2,7 +2,7 @@
 //!
 //! Both halves of a creation use them: the parent, and the child between `clone3` and `execve`, where the heap may be
 //! locked by a thread that does not exist there. Hence raw `syscall(2)` with borrowed C strings throughout; only
-//! `ethtool`, `file_lock`, `loop_device`, `netlink`, `own_binary`, `regular_file` and `unix_path` are for the parent
+//! `ethtool`, `file_lock`, `loop_device`, `netlink`, `own_binary`, `regular_file`, `rest` and `unix_path` are for the parent
 //! alone. With `child/`, this is the only place where `unsafe` is allowed.
 
 pub(crate) mod bpf;
@@ -22,6 +22,7 @@ pub(crate) mod pidfd;
 pub(crate) mod proc_file;
 pub(crate) mod process;
 pub(crate) mod regular_file;
+pub(crate) mod rest;
 pub(crate) mod socket;
 pub(crate) mod timer;
 pub(crate) mod tty;

@@ -33,6 +33,8 @@ use crate::watch::watch;
 const MOST_CONNECTIONS: usize = 1024;
 /// How long a server stays without containers and without calls.
 const IDLE: Duration = Duration::from_secs(20);
+/// How long a server has no call before it lets go of what it needs only to work.
+const QUIET: Duration = Duration::from_secs(2);
 /// How long the daemon may take for the last events.
 const FLUSH: Duration = Duration::from_secs(5);
 /// How long callers may take to read the last answer and to close their connections.
@@ -103,6 +105,7 @@ async fn serve(namespace: &str, listener: StdListener, signals: SignalFd) -> Res
     spawn_local(watch_signals(pod.clone(), signals));
     spawn_local(accept(pod.clone(), listener));
     spawn_local(end_when_idle(pod.clone()));
+    spawn_local(rest_when_quiet(pod.clone()));
     pod.shutdown.notified().await;
     events.flush(FLUSH).await;
     // The caller that asked for the end gets an answer, too, and is the first to close the connection: a client in Go that
@@ -165,6 +168,15 @@ async fn end_when_idle(pod: Rc<Pod>) {
         while !idle(&pod) {
             pod.calmer.notified().await;
         }
+    }
+}
+
+/// A node has as many servers as pods, and most of them wait most of the time.
+async fn rest_when_quiet(pod: Rc<Pod>) {
+    loop {
+        pod.answered.notified().await;
+        while timeout(QUIET, pod.answered.notified()).await.is_ok() {}
+        wharf::worker::rest();
     }
 }
 

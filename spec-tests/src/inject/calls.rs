@@ -73,6 +73,9 @@ const WITHOUT_ERRORS: &[&str] = &[
 /// These wait for what is open already, so there is nothing to permit.
 const PERMITTED: &[&str] = &["epoll_pwait", "epoll_wait", "futex", "poll", "ppoll"];
 
+/// These have no errors for right arguments, but may be interrupted.
+const INTERRUPTED: &[&str] = &["getrandom"];
+
 /// The name of a call, or its number.
 pub(super) fn name(number: i64) -> String {
     let found = COMMON.iter().chain(OLDER).find(|(known, _)| *known == number);
@@ -83,7 +86,9 @@ pub(super) fn name(number: i64) -> String {
 pub(super) fn cannot_fail(number: i64, errno: Errno) -> bool {
     let name = name(number);
     let has = |list: &[&str]| list.contains(&name.as_str());
-    has(WITHOUT_ERRORS) || errno == Errno::EPERM && has(PERMITTED)
+    has(WITHOUT_ERRORS)
+        || errno == Errno::EPERM && has(PERMITTED)
+        || errno != Errno::EINTR && has(INTERRUPTED)
 }
 
 /// Whether it may read what another process has sent.
@@ -110,7 +115,9 @@ mod tests {
         assert_eq!(name(libc::SYS_openat), "openat");
         assert_eq!(name(99_999), "call-99999");
         assert!(cannot_fail(libc::SYS_getpid, Errno::EPERM) && !cannot_fail(libc::SYS_mount, Errno::EPERM));
-        assert!(cannot_fail(libc::SYS_ppoll, Errno::EPERM) && !cannot_fail(libc::SYS_ppoll, Errno::EINTR));
+        for call in [libc::SYS_ppoll, libc::SYS_getrandom] {
+            assert!(cannot_fail(call, Errno::EPERM) && !cannot_fail(call, Errno::EINTR));
+        }
         assert!(is_about_memory(libc::SYS_mmap) && !is_about_memory(libc::SYS_read));
     }
 
@@ -118,7 +125,9 @@ mod tests {
     fn each_call_that_cannot_fail_has_a_number() {
         let known: Vec<String> = COMMON.iter().chain(OLDER).map(|(number, _)| name(*number)).collect();
         let older = ["epoll_wait", "getpgrp", "poll"];
-        for call in WITHOUT_ERRORS.iter().chain(PERMITTED).filter(|call| !older.contains(call)) {
+        for call in
+            WITHOUT_ERRORS.iter().chain(PERMITTED).chain(INTERRUPTED).filter(|call| !older.contains(call))
+        {
             assert!(known.iter().any(|name| name == call), "{call}");
         }
     }

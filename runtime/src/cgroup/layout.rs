@@ -161,11 +161,11 @@ impl CgroupLayout {
         for member in lines {
             if member.is_unified() {
                 let mount = root.join("unified");
-                if magic(&mount) == Ok(CGROUP2_SUPER_MAGIC) {
+                if is_hierarchy(&mount, CGROUP2_SUPER_MAGIC, magic)? {
                     layout.v2 = Some(V2Hierarchy::at(mount, member.path)?);
                     layout.mode = Mode::Hybrid;
                 }
-            } else if let Some(mount) = member.mount(root, magic) {
+            } else if let Some(mount) = member.mount(root, magic)? {
                 let own = own_place(&mount, member.path);
                 let controllers = member.names.iter().map(|&name| name.to_owned()).collect();
                 layout.v1.push(V1Hierarchy { controllers, mount, own });
@@ -242,15 +242,29 @@ impl<'a> Membership<'a> {
 
     /// The directory where this version 1 hierarchy is mounted by convention: named after the whole list of
     /// controllers, after one of them, or after what follows `name=`.
-    fn mount(&self, root: &Path, magic: &dyn Fn(&Path) -> nix::Result<FsType>) -> Option<PathBuf> {
+    fn mount(&self, root: &Path, magic: &dyn Fn(&Path) -> nix::Result<FsType>) -> Result<Option<PathBuf>> {
         let list = self.names.join(",");
         let mut reversed = self.names.clone();
         reversed.reverse();
         let candidates =
             [list, reversed.join(",")].into_iter().chain(self.names.iter().map(|&n| n.to_owned()));
-        candidates
-            .map(|name| root.join(name.strip_prefix("name=").unwrap_or(&name)))
-            .find(|path| magic(path) == Ok(CGROUP_SUPER_MAGIC))
+        for name in candidates {
+            let path = root.join(name.strip_prefix("name=").unwrap_or(&name));
+            if is_hierarchy(&path, CGROUP_SUPER_MAGIC, magic)? {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a hierarchy of this kind is there for the caller. One that cannot be looked at for another reason is not taken
+/// for absent: the container would be without its limits.
+fn is_hierarchy(path: &Path, kind: FsType, magic: &dyn Fn(&Path) -> nix::Result<FsType>) -> Result<bool> {
+    match magic(path) {
+        Ok(found) => Ok(found == kind),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => Ok(false),
+        Err(errno) => Err(Error::os(errno, format!("statfs {}", path.display()))),
     }
 }
 
@@ -345,6 +359,25 @@ mod tests {
         assert_eq!(layout.place("cpuacct", "cpu"), Some(Hierarchy::V1(0)));
         assert_eq!(layout.place("rdma", "rdma"), None);
         assert_eq!(layout.v2, None);
+    }
+
+    #[test]
+    fn a_hierarchy_that_cannot_be_looked_at_is_not_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let file = dir.join("membership");
+        for (membership, name) in [("0::/\n", "unified"), ("5:memory:/\n", "memory")] {
+            std::fs::write(&file, membership).unwrap();
+            for (errno, absent) in [(Errno::EACCES, true), (Errno::ENOMEM, false), (Errno::EPERM, false)] {
+                let magic = |path: &Path| if path == dir { Ok(TMPFS_MAGIC) } else { Err(errno) };
+                match CgroupLayout::probe_at(dir, &file, &magic) {
+                    Ok(layout) => assert!(absent && layout.v2.is_none() && layout.v1.is_empty(), "{errno}"),
+                    Err(error) => {
+                        assert!(!absent && error.to_string().contains(&format!("{}/{name}", dir.display())));
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -73,8 +73,8 @@ const WITHOUT_ERRORS: &[&str] = &[
 /// These wait for what is open already, so there is nothing to permit.
 const PERMITTED: &[&str] = &["epoll_pwait", "epoll_wait", "futex", "poll", "ppoll"];
 
-/// These have no errors for right arguments, but may be interrupted.
-const INTERRUPTED: &[&str] = &["getrandom"];
+/// These have no errors for right arguments but of devices, and may be interrupted.
+const INTERRUPTED: &[&str] = &["close", "getrandom"];
 
 /// The name of a call, or its number.
 pub(super) fn name(number: i64) -> String {

@@ -183,8 +183,19 @@ fn rseq_offset() -> Option<isize> {
 /// Everything loaded that is never written to: code, constants, and what the loader has made read-only.
 fn loaded_code() -> Vec<(usize, usize)> {
     let mut ranges: Vec<(usize, usize)> = Vec::new();
-    // SAFETY: the callback gets the vector and runs during this call only.
-    unsafe { libc::dl_iterate_phdr(Some(add_object), (&raw mut ranges).cast()) };
+    let page = page_size();
+    visit_segments(&mut |kind, flags, start, end| match kind {
+        libc::PT_LOAD if flags & libc::PF_W == 0 => {
+            let start = start & !(page - 1);
+            ranges.push((start, end.next_multiple_of(page) - start));
+        }
+        // Only whole pages become read-only.
+        libc::PT_GNU_RELRO => {
+            let (start, end) = (start & !(page - 1), end & !(page - 1));
+            ranges.push((start, end.saturating_sub(start)));
+        }
+        _ => {}
+    });
     ranges.sort_unstable();
     ranges.dedup_by(|later, earlier| {
         // Neighbours become one range: one call each time.
@@ -197,31 +208,26 @@ fn loaded_code() -> Vec<(usize, usize)> {
     ranges
 }
 
-/// Adds the read-only segments of one loaded object.
-unsafe extern "C" fn add_object(object: *mut libc::dl_phdr_info, _: usize, ranges: *mut c_void) -> c_int {
-    // SAFETY: dl_iterate_phdr(3) passes a valid structure and our vector, which nothing else uses in the meantime.
-    let (object, ranges) = unsafe { (&*object, &mut *ranges.cast::<Vec<(usize, usize)>>()) };
+/// What looks at a segment: its type and flags (elf(5)), and the addresses of its start and end.
+type Visitor<'v> = dyn FnMut(u32, u32, usize, usize) + 'v;
+
+/// Shows all segments of all loaded objects.
+pub(super) fn visit_segments(mut visitor: &mut Visitor<'_>) {
+    // SAFETY: the callback gets the visitor and runs during this call only.
+    unsafe { libc::dl_iterate_phdr(Some(visit_object), (&raw mut visitor).cast()) };
+}
+
+unsafe extern "C" fn visit_object(object: *mut libc::dl_phdr_info, _: usize, visitor: *mut c_void) -> c_int {
+    // SAFETY: dl_iterate_phdr(3) passes a valid structure and our visitor, which nothing else uses in the meantime.
+    let (object, visitor) = unsafe { (&*object, &mut *visitor.cast::<&mut Visitor<'_>>()) };
     if object.dlpi_phdr.is_null() {
         return 0;
     }
     // SAFETY: the object has this many program headers there.
     let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
-    let page = page_size();
     for header in headers {
         let start = (object.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
-        let end = start.wrapping_add(header.p_memsz as usize);
-        match header.p_type {
-            libc::PT_LOAD if header.p_flags & libc::PF_W == 0 => {
-                let start = start & !(page - 1);
-                ranges.push((start, end.next_multiple_of(page) - start));
-            }
-            // Only whole pages become read-only.
-            libc::PT_GNU_RELRO => {
-                let (start, end) = (start & !(page - 1), end & !(page - 1));
-                ranges.push((start, end.saturating_sub(start)));
-            }
-            _ => {}
-        }
+        visitor(header.p_type, header.p_flags, start, start.wrapping_add(header.p_memsz as usize));
     }
     0
 }

@@ -3,9 +3,9 @@
 //! Of a daemon of which there is one for each pod, most of what is resident is code that was needed once, to start. The
 //! page cache has it for the next process that needs it; what a waiting process keeps mapped of it counts as in use.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 
-use super::memory::page_size;
+use super::memory::{page_size, visit_segments};
 
 /// Of the stack below the caller, this much is let go of: the first part of a thread's stack that the kernel maps.
 const STACK: usize = 128 << 10;
@@ -18,9 +18,7 @@ const OWN_STACK: usize = 2 << 10;
 /// It takes some tens of microseconds, and the next work some more, so call it after a while without work. Breakpoints
 /// that a debugger has set are lost.
 pub fn rest() {
-    let mut segments = Segments::default();
-    // SAFETY: the callback gets the structure and runs during this call only.
-    unsafe { libc::dl_iterate_phdr(Some(add_object), (&raw mut segments).cast()) };
+    let segments = Segments::loaded();
     for (start, end) in segments.never_written() {
         // SAFETY: these are pages of files that are mapped without the right to write, so the file has the same content.
         unsafe { libc::madvise(start as *mut c_void, end - start, libc::MADV_DONTNEED) };
@@ -52,6 +50,20 @@ struct Segments {
 }
 
 impl Segments {
+    fn loaded() -> Self {
+        let mut segments = Self::default();
+        let page = page_size();
+        visit_segments(&mut |kind, flags, start, end| {
+            if kind == libc::PT_LOAD {
+                // Code into which the loader writes (`DT_TEXTREL`) is in a segment that can be written to.
+                let writable = flags & libc::PF_W != 0;
+                let pages = (start & !(page - 1), end.next_multiple_of(page));
+                (if writable { &mut segments.written } else { &mut segments.read_only }).push(pages);
+            }
+        });
+        segments
+    }
+
     /// The pages that nothing was ever written to, not even by the loader.
     fn never_written(&self) -> impl Iterator<Item = (usize, usize)> {
         // A page that belongs to segments of both kinds is mapped as the later one says.
@@ -59,26 +71,6 @@ impl Segments {
             |&(start, end): &(usize, usize)| !self.written.iter().any(|one| one.0 < end && start < one.1);
         self.read_only.iter().copied().filter(apart)
     }
-}
-
-/// Adds the segments of one loaded object.
-unsafe extern "C" fn add_object(object: *mut libc::dl_phdr_info, _: usize, segments: *mut c_void) -> c_int {
-    // SAFETY: dl_iterate_phdr(3) passes a valid structure and ours, which nothing else uses in the meantime.
-    let (object, segments) = unsafe { (&*object, &mut *segments.cast::<Segments>()) };
-    if object.dlpi_phdr.is_null() {
-        return 0;
-    }
-    // SAFETY: the object has this many program headers there.
-    let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
-    // Relocations of code, which the loader wrote into it (`DT_TEXTREL`), show as a segment that can be written to.
-    let page = page_size();
-    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
-        let start = (object.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
-        let pages = (start & !(page - 1), start.wrapping_add(header.p_memsz as usize).next_multiple_of(page));
-        let writable = header.p_flags & libc::PF_W != 0;
-        (if writable { &mut segments.written } else { &mut segments.read_only }).push(pages);
-    }
-    0
 }
 
 #[cfg(test)]

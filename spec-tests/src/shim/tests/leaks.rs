@@ -1,6 +1,6 @@
 //! An idle shim after much work: its memory, file descriptors and sockets are what they were before.
 
-use crate::outcome::{Outcome, check, fail};
+use crate::outcome::{Outcome, check, fail, skip};
 use crate::shim::bed::Bed;
 use crate::shim::client::{granted, refused};
 use crate::shim::stdio::Streams;
@@ -15,6 +15,7 @@ pub(super) const TESTS: &[Test] = &[
     test("L1", "execs of a missing program leave memory, files and sockets as they were", execs),
     test("L2", "creates and deletes leave memory, files and sockets as they were", creates),
     test("L3", "execs that run leave memory, files and sockets as they were", runs),
+    test("L4", "a shim that was left alone has less memory and works as before", rested),
 ];
 
 /// KiB by which a heap may grow: a garbage collector keeps some. At full count a leak of 100 bytes per round shows.
@@ -23,7 +24,8 @@ const SLACK: u64 = 1000;
 /// What a process uses.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    rss: u64,
+    /// Not of files: a shim may unmap its code while it waits.
+    anonymous: u64,
     files: usize,
     sockets: usize,
     children: usize,
@@ -31,14 +33,11 @@ struct Held {
 
 impl Held {
     fn of(pid: u32) -> Outcome<Self> {
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let rss =
-            rollup.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().split(' ').next()?.parse().ok());
+        let anonymous = memory(pid, "Anonymous:")?;
         let sockets = fs::read_to_string(format!("/proc/{pid}/net/unix"))?.lines().count();
         let children =
             fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?.split_whitespace().count();
-        let Some(rss) = rss else { return fail("no Rss in smaps_rollup") };
-        Ok(Self { rss, files: fs::read_dir(format!("/proc/{pid}/fd"))?.count(), sockets, children })
+        Ok(Self { anonymous, files: fs::read_dir(format!("/proc/{pid}/fd"))?.count(), sockets, children })
     }
 
     /// Passes if nothing has grown, except memory by [`SLACK`].
@@ -51,8 +50,16 @@ impl Held {
             Ok(flat.then_some(()))
         })
         .or_else(|_| fail(format!("before {self:?}, afterwards {last:?}")))?;
-        check(last.rss <= self.rss + SLACK, || format!("before {self:?}, afterwards {last:?}"))
+        check(last.anonymous <= self.anonymous + SLACK, || format!("before {self:?}, afterwards {last:?}"))
     }
+}
+
+/// A line of the `smaps_rollup` of a process, in KiB.
+fn memory(pid: u32, line: &str) -> Outcome<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let found =
+        rollup.lines().find_map(|text| text.strip_prefix(line)?.trim().split(' ').next()?.parse().ok());
+    found.map_or_else(|| fail(format!("no {line} in smaps_rollup")), Ok)
 }
 
 /// A shim in a separate network namespace with a running container.
@@ -90,6 +97,11 @@ fn repeat(task: &Task<'_, '_>, rounds: u32, mut act: impl FnMut(u32) -> Outcome)
         }
     }
     before.flat(&task.pod, task.bed)?;
+    end(task)
+}
+
+/// The container has lived all the while.
+fn end(task: &Task<'_, '_>) -> Outcome {
     if let Some(pid) = Pid::from_raw(task.pid.cast_signed()) {
         kill_process(pid, Signal::USR1)?;
     }
@@ -106,6 +118,24 @@ fn execs(bed: &Bed<'_>) -> Outcome {
         refused("Start", task.start(&id), &[], &["executable file not found"])?;
         granted("Delete", task.delete(&id)).map(drop)
     })
+}
+
+/// Which memory a shim gives back, and when, is its own affair; that it is in order afterwards is not.
+fn rested(bed: &Bed<'_>) -> Outcome {
+    let task = alone(bed)?;
+    let busy = memory(task.pod.pid, "Rss:")?;
+    let mut now = busy;
+    let less = bed.until("the shim to have less memory", || {
+        now = memory(task.pod.pid, "Rss:")?;
+        Ok((now < busy * 3 / 4).then_some(()))
+    });
+    let streams = Streams::output(bed.dir())?;
+    granted("Exec", task.add("e", &process(&["/probe", "true"]), &streams))?;
+    granted("Start", task.start("e"))?;
+    task.exit("e")?;
+    granted("Delete", task.delete("e"))?;
+    end(&task)?;
+    less.or_else(|_| skip(format!("the shim keeps what it has: {busy} kB, then {now}")))
 }
 
 fn runs(bed: &Bed<'_>) -> Outcome {

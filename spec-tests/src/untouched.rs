@@ -21,8 +21,8 @@ const NODES: [(&str, bool); 7] = [
 /// How long something transient may take to go away, such as a mount of a test that runs beside this one.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether criu has made this mount to try what the kernel can do. It does so in the mount namespace of its caller, once
-/// after each boot, and leaves it there when it is killed meanwhile; the criu of any test that runs beside may do it.
+/// Whether criu has made this mount to try out the kernel. It does so in its caller's mount namespace, the first time after
+/// a boot, and leaves it there if it is killed at that moment. The criu of a test that runs beside this one may do so too.
 fn is_probe_of_criu(point: &Path) -> bool {
     point.to_string_lossy().starts_with("/tmp/.criu.")
 }

@@ -73,7 +73,8 @@ const WITHOUT_ERRORS: &[&str] = &[
 /// These wait for what is open already, so there is nothing to permit.
 const PERMITTED: &[&str] = &["epoll_pwait", "epoll_wait", "futex", "poll", "ppoll"];
 
-/// These have no errors for right arguments but of devices, and may be interrupted.
+/// With right arguments, these fail only when a signal interrupts them. (`close` also reports what a device could not
+/// write, which is none of these errors.)
 const INTERRUPTED: &[&str] = &["close", "getrandom"];
 
 /// The name of a call, or its number.
